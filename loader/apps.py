@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class LoaderConfig(AppConfig):
-    """Django's handle on the loader: it has commands, no models."""
+    """Registers the loader with Django for its commands. It has no models."""
 
     name = "loader"
     verbose_name = "Loader"

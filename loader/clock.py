@@ -1,7 +1,8 @@
 """Trusted time: the local clock, as long as the store's clock agrees with it.
 
-Between answers of the store its Date is advanced by a clock that counts from boot and cannot be set, so that a jump of
-the local clock shows at once, even while the store is unreachable. Pure, except for reading that clock.
+Between two answers of the store, the time of the last answer is advanced by the clock that counts from boot, which
+cannot be set. A jump of the local clock is detected at once, even while the store is unreachable. Pure, except for
+reading that clock.
 """
 
 from __future__ import annotations
@@ -11,42 +12,42 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-TOLERANCE: Final = timedelta(minutes=15)  # a store refuses requests that are signed further away from its own time
-LAG: Final = timedelta(minutes=1)  # a Date has whole seconds and is as old as its answer was on its way
+TOLERANCE: Final = timedelta(minutes=15)  # S3 refuses requests whose signing time differs by more than that
+LAG: Final = timedelta(minutes=1)  # a Date header has a resolution of 1 s and is as old as its answer took to arrive
 
 
 def seconds_since_boot() -> float:
-    """Seconds since boot, with the time in suspend where the system counts it."""
+    """Return seconds since boot, including suspend if the system counts it."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class StoreClock:
-    """The time at the store, from the Date of its last good answer. May be used by several threads."""
+    """The store's time, from the Date header of its last successful answer. Thread-safe."""
 
     def __init__(self, elapsed: Callable[[], float] = seconds_since_boot) -> None:
         self._elapsed = elapsed
-        self._heard: tuple[datetime, float] | None = None
+        self._last: tuple[datetime, float] | None = None
 
-    def hear(self, at: datetime | None) -> None:
-        """Set it to the Date of an answer that has just come; None (no Date) changes nothing."""
-        if at is not None:
-            self._heard = (at, self._elapsed())
+    def update(self, date: datetime | None) -> None:
+        """Set the clock to the Date of an answer that just arrived; None (no Date) changes nothing."""
+        if date is not None:
+            self._last = (date, self._elapsed())
 
     def now(self) -> datetime | None:
-        """The time there (aware, UTC); None before the first answer."""
-        if self._heard is None:
+        """Return the store's time (aware, UTC); None before the first answer."""
+        if self._last is None:
             return None
-        at, heard = self._heard
+        date, elapsed_then = self._last
         try:
-            return at + timedelta(seconds=self._elapsed() - heard)
-        except OverflowError:  # a Date of the year 9999
+            return date + timedelta(seconds=self._elapsed() - elapsed_then)
+        except OverflowError:  # a Date in the year 9999
             return None
 
 
 def trusted_time(local: datetime, store: datetime | None) -> datetime | None:
-    """The time to remove content by; None while the store has not answered, or contradicts the local clock.
+    """Return the time for decisions to remove content; None before the store's first answer or if the clocks disagree.
 
-    The earlier of both clocks, so that nothing is removed before its time by either.
+    The earlier of both clocks counts, so that nothing is removed before its time by either of them.
     """
     if store is None or abs(local - store) > TOLERANCE:
         return None
@@ -54,17 +55,17 @@ def trusted_time(local: datetime, store: datetime | None) -> datetime | None:
 
 
 def why_untrusted(local: datetime, store: datetime | None) -> str:
-    """The reason why there is no trusted time; empty if there is."""
+    """Return the reason why there is no trusted time; empty if there is."""
     if store is None:
-        return "the store has not answered yet, so the clock here cannot be trusted"
+        return "the store has not answered yet, so the local clock cannot be trusted"
     if abs(local - store) <= TOLERANCE:
         return ""
     direction = "ahead of" if local > store else "behind"
-    return f"the clock here is {_rounded(abs(local - store))} {direction} the store's"
+    return f"the local clock is {_rounded(abs(local - store))} {direction} the store's"
 
 
 def _rounded(span: timedelta) -> str:
-    """Rounded, so that the sentence does not change from second to second."""
+    """Format a time span, rounded so that the sentence does not change every second."""
     for unit, length in (("days", timedelta(days=1)), ("hours", timedelta(hours=1))):
         if span >= 2 * length:
             return f"{round(span / length):,} {unit}"

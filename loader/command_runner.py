@@ -1,7 +1,7 @@
-"""Runs an operator's command: no shell, bounded time and output, none of the loader's secrets.
+"""Runs an operator's command: no shell, limited time and output, none of the loader's secrets.
 
-The command gets a process group of its own, so that whatever it started ends with it. What the result means is
-decided by the caller (`loader.network.link_monitor`, `loader.hooks.runner`).
+The command gets its own process group, so that its child processes end with it. The caller
+(`loader.network.link_monitor`, `loader.hooks.runner`) interprets the result.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Final
 
-OUTPUT_LIMIT: Final = 1024  # bytes of the first and of the last output
-_GRACE: Final = 1.0  # seconds between asking a command to end and ending it
-_TICK: Final = 0.25  # seconds; how soon a stop is noticed
+OUTPUT_LIMIT: Final = 1024  # bytes stored of the start and of the end of the output
+_GRACE: Final = 1.0  # seconds between SIGTERM and SIGKILL
+_TICK: Final = 0.25  # seconds within which a stop is noticed
 _SECRET: Final = re.compile(r"AWS_|.*(SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|_KEY)|(DATABASE|REDIS|EMAIL)_URL", re.I)
 _URL_WITH_PASSWORD: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]*@", re.I)
 
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How it ended. `exit_status`: as of `Popen`, None if it never ran; `problem`: empty, or why there was no proper
-    end.
+    """Result of a command.
+
+    `exit_status`: as `Popen.returncode`, None if the command did not start. `problem`: why it did not start or did not
+    end by itself, or empty. `first` and `last`: start and end of the output. `stopped`: the loader ended it.
     """
 
     exit_status: int | None
@@ -39,18 +41,17 @@ class CommandResult:
 
     @property
     def succeeded(self) -> bool:
-        """It ran to its end and is content."""
         return self.exit_status == 0 and not self.problem and not self.stopped
 
     @property
     def first_lines(self) -> list[str]:
-        """The lines of its first output that say something, escaped."""
-        return _lines(self.first)
+        """The lines at the start of the output, without empty ones, escaped."""
+        return _printable_lines(self.first)
 
     @property
     def last_lines(self) -> list[str]:
-        """Those of its last output."""
-        return _lines(self.last)
+        """The lines at the end of the output, without empty ones, escaped."""
+        return _printable_lines(self.last)
 
     def __str__(self) -> str:
         if self.problem or self.exit_status is None:
@@ -62,7 +63,7 @@ class CommandResult:
 
 @dataclass(slots=True)
 class _HeadAndTail:
-    """The first and the last bytes of an output of any length."""
+    """The first and the last bytes of an output of any length, at most OUTPUT_LIMIT each."""
 
     first: bytearray = field(default_factory=bytearray)
     last: bytearray = field(default_factory=bytearray)
@@ -73,11 +74,11 @@ class _HeadAndTail:
         del self.last[:-OUTPUT_LIMIT]
 
 
-def run_command(words: Sequence[str], seconds: float, stop: Event) -> CommandResult:
-    """Run it to its end, for at most `seconds`, or until `stop`; then its process group is ended."""
+def run_command(command: Sequence[str], seconds: float, stop: Event) -> CommandResult:
+    """Run a command until it ends, `seconds` are over or `stop` is set; then end its process group."""
     try:
         process = subprocess.Popen(
-            words,
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -87,19 +88,19 @@ def run_command(words: Sequence[str], seconds: float, stop: Event) -> CommandRes
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         return CommandResult(None, f"cannot be run: {reason}")
-    ends, stopped = _HeadAndTail(), False
+    output_ends, stopped = _HeadAndTail(), False
     with process:
-        ended = _collect_output(process, ends, time.monotonic() + seconds, stop)
+        ended = _collect_output(process, output_ends, time.monotonic() + seconds, stop)
         if not ended:
             stopped = stop.is_set()
             kill_process_group(process)
-        _read_rest(process, ends)
+        _read_rest(process, output_ends)
     problem = "" if ended or stopped else f"took longer than {seconds:.0f} s and was ended"
-    return CommandResult(process.returncode, problem, bytes(ends.first), bytes(ends.last), stopped)
+    return CommandResult(process.returncode, problem, bytes(output_ends.first), bytes(output_ends.last), stopped)
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a command may know of our environment: nothing of AWS, no secret, no address with a password in it."""
+    """Return the environment without AWS variables, secrets and URLs with a password."""
     return {
         name: value
         for name, value in environment.items()
@@ -108,11 +109,11 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def kill_process_group(process: subprocess.Popen[bytes]) -> None:
-    """Ask the process and all it started to end, and a second later make them. It has been awaited afterwards."""
+    """Send SIGTERM to the process group, SIGKILL a second later, and wait for the process."""
     _send_signal(process, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_GRACE)
-    # Its children may live on without it.
+    # Child processes may outlive it.
     _send_signal(process, signal.SIGKILL)
     process.wait()
 
@@ -122,8 +123,11 @@ def _send_signal(process: subprocess.Popen[bytes], number: signal.Signals) -> No
         os.killpg(process.pid, number)
 
 
-def _collect_output(process: subprocess.Popen[bytes], ends: _HeadAndTail, deadline: float, stop: Event) -> bool:
-    """Read what it says until it ends (not until its output does: a child may hold that). False: it has to be ended."""
+def _collect_output(process: subprocess.Popen[bytes], output_ends: _HeadAndTail, deadline: float, stop: Event) -> bool:
+    """Read the output until the process ends; False if time is over or `stop` is set.
+
+    The end of the output is not awaited: a child process may keep it open.
+    """
     with selectors.DefaultSelector() as selector:
         output, end = _output_descriptor(process), os.pidfd_open(process.pid)
         try:
@@ -131,7 +135,7 @@ def _collect_output(process: subprocess.Popen[bytes], ends: _HeadAndTail, deadli
             selector.register(end, selectors.EVENT_READ)
             while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
                 ready = {key.fd for key, _ in selector.select(min(left, _TICK))}
-                if output in ready and _read_block(output, ends) == 0:
+                if output in ready and _read_block(output, output_ends) == 0:
                     selector.unregister(output)
                 if end in ready:
                     process.wait()
@@ -143,13 +147,13 @@ def _collect_output(process: subprocess.Popen[bytes], ends: _HeadAndTail, deadli
 
 def _output_descriptor(process: subprocess.Popen[bytes]) -> int:
     if process.stdout is None:
-        raise AssertionError("its output was asked for")
+        raise AssertionError("the output was requested as a pipe")
     os.set_blocking(process.stdout.fileno(), False)
     return process.stdout.fileno()
 
 
 def _read_block(output: int, collected: _HeadAndTail) -> int:
-    """Read one block and say how long it was: 0 at the end of the output, -1 if there is nothing now."""
+    """Read one block and return its length in bytes: 0 at the end of the output, -1 if there is nothing to read now."""
     try:
         block = os.read(output, 65_536)
     except BlockingIOError:
@@ -158,15 +162,15 @@ def _read_block(output: int, collected: _HeadAndTail) -> int:
     return len(block)
 
 
-def _read_rest(process: subprocess.Popen[bytes], ends: _HeadAndTail) -> None:
-    """What it said last; a child of its that goes on talking is not listened to."""
-    for _ in range(16):  # blocks: no pipe holds more than a mebibyte
-        if _read_block(_output_descriptor(process), ends) <= 0:
+def _read_rest(process: subprocess.Popen[bytes], output_ends: _HeadAndTail) -> None:
+    """Read what is left, in a limited number of blocks: a child process may go on writing."""
+    for _ in range(16):  # blocks of 64 KiB: a pipe holds at most 1 MiB
+        if _read_block(_output_descriptor(process), output_ends) <= 0:
             return
 
 
-def _lines(output: bytes) -> list[str]:
-    """Those that say something, with every character that cannot be seen made visible."""
+def _printable_lines(output: bytes) -> list[str]:
+    """Return the lines that are not blank, with unprintable characters escaped."""
     lines = (line.strip() for line in output.decode(errors="replace").splitlines())
     return ["".join(map(_visible, line)) for line in lines if line]
 

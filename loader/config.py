@@ -1,6 +1,7 @@
 """Settings of a loader, from options and `LOADER_…` variables: typed, with defaults and error messages.
 
-`OPTIONS` is the only list of them; the command builds its arguments from it. Pure: reads only what it is given.
+The fields of `Settings` are the only list of them; the command builds its arguments from `OPTIONS`, which is derived.
+Pure: reads only what it is given.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal, cast
 
 from loader.contract.names import check_name
-from loader.contract.time_window import ALWAYS, TimeWindow, parse_time_window
+from loader.contract.time_window import TimeWindow, parse_time_window
 from loader.contract.units import parse_duration, parse_size
 from loader.errors import BadName
 
@@ -22,14 +23,14 @@ _FALSE: Final = ("", "0", "false", "no", "off")
 
 
 class SettingsError(ValueError):
-    """A setting is missing or wrong; `str()` is a sentence that names it."""
+    """A setting is missing or invalid. `str()` has one sentence a line, each of which names a setting."""
 
 
 def parse_boolean(text: str) -> bool:
-    """True or False from 1/0, yes/no, true/false, on/off; empty is False. Raises ValueError."""
+    """Parse 1/0, yes/no, true/false, on/off; an empty text is False. Raises ValueError."""
     word = text.strip().lower()
     if word not in _TRUE + _FALSE:
-        raise ValueError(f"{text!r} is neither yes nor no")
+        raise ValueError(f"{text!r} is not a yes or no")
     return word in _TRUE
 
 
@@ -43,29 +44,29 @@ def _positive(parse: Callable[[str], float]) -> Callable[[str], float]:
     def parse_positive(text: str) -> float:
         value = parse(text)
         if value <= 0:
-            raise ValueError(f"{text!r} must be more than nothing")
+            raise ValueError(f"{text!r} must be more than 0")
         return value
 
     return parse_positive
 
 
 def _rate(text: str) -> int | None:
-    """Bytes per second; nothing or 0 is no limit."""
+    """Parse bytes a second; None (no limit) if empty or 0."""
     return (parse_size(text) or None) if text.strip() else None
 
 
 def _directory(text: str) -> Path:
     if not text.strip() or "\0" in text:
-        raise ValueError("a content directory needs a path")
-    # Two spellings of one directory would look like two loaders at its lock.
+        raise ValueError("a content directory must be a path")
+    # Two spellings of one directory would look like two loaders to its lock.
     return Path(text).expanduser().resolve()
 
 
 def _command(text: str) -> tuple[str, ...]:
-    """The words of a command, as a shell would split them; no shell will see them."""
+    """Split a command into words as a shell would. It is run without a shell."""
     words = tuple(shlex.split(text))
     if text.strip() and not words:
-        raise ValueError(f"{text!r} is no command")
+        raise ValueError(f"{text!r} is not a command")
     return words
 
 
@@ -82,159 +83,166 @@ def _policy(text: str) -> str:
 
 def _mode(text: str) -> int:
     if not re.fullmatch(r"0?[0-7]{3}", text.strip(), re.ASCII):
-        raise ValueError(f"{text!r} is no file mode; write it like 0660")
+        raise ValueError(f"{text!r} is not a file mode; write it like 0660")
     return int(text, 8)
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One setting: `name` with dashes is the option, in capitals after `LOADER_` the variable."""
+    """One setting: `--name` (with dashes) on the command line, `LOADER_NAME` in the environment.
+
+    `default`: as written on the command line; None if the option is required. `field`: its name in `Settings`.
+    """
 
     name: str
     parse: Callable[[str], object]
     default: str | None
     help: str
-    metavar: str = ""
-    repeatable: bool = False
-    is_flag: bool = False
-    dest: str = ""
+    metavar: str
+    repeatable: bool
+    field: str = ""
 
     @property
     def flag(self) -> str:
-        """As it is written on the command line."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
-        """As it is written in the environment."""
         return "LOADER_" + self.name.upper()
 
     @property
-    def field(self) -> str:
-        """The name of its field in `Settings`."""
-        return self.dest or self.name
+    def is_flag(self) -> bool:
+        return self.parse is parse_boolean
 
 
-OPTIONS: Final = (
-    Option("airline", check_name, None, "the airline this aircraft flies for", "A"),
-    Option("tail", check_name, None, "the aircraft's registration", "T"),
-    Option(
-        "content_dir",
-        _directory,
-        None,
-        "where content goes, as DIR/CAMPAIGN/CONTENT.tgz; may be given more than once",
-        "DIR",
-        repeatable=True,
-        dest="content_dirs",
-    ),
-    Option(
-        "campaign",
-        check_name,
-        "",
-        "load only this campaign, even if its exhibition has ended; may be given more than once",
-        "C",
-        repeatable=True,
-        dest="campaigns",
-    ),
-    Option("once", parse_boolean, "", "end when nothing is left to do", is_flag=True),
-    Option("max_transfers", _count, "4", "items loaded at once", "N"),
-    Option("bandwidth_limit", _rate, "", "of all transfers together, in bytes a second (20MB, 50 Mbit)", "SIZE"),
-    Option("progress_interval", _positive(parse_duration), "2s", "time between two reports of one item", "TIME"),
-    Option("poll_interval", _positive(parse_duration), "60s", "time between two looks at the media bucket", "TIME"),
-    Option("json", parse_boolean, "", "print one JSON object a line", is_flag=True),
-    Option("reserve", parse_size, "16MB", "space to be left free in every content directory", "SIZE"),
-    Option("tries", _count, "8", "attempts in a row that may bring nothing before an item fails for now", "N"),
-    Option("retry_delay", _positive(parse_duration), "1s", "first limit of the random wait, doubled each try", "TIME"),
-    Option("retry_delay_max", _positive(parse_duration), "60s", "highest limit of the random wait", "TIME"),
-    Option("connect_timeout", _positive(parse_duration), "10s", "time to wait for a connection", "TIME"),
-    Option("read_timeout", _positive(parse_duration), "30s", "time to wait for the next byte", "TIME"),
-    Option("min_rate", parse_size, "4KiB", "a transfer slower than this (bytes a second) is dropped", "SIZE"),
-    Option("min_rate_time", _positive(parse_duration), "60s", "time over which that rate is averaged", "TIME"),
-    Option("report_timeout", _positive(parse_duration), "15s", "time for the last reports before it ends", "TIME"),
-    Option("heartbeat_interval", _positive(parse_duration), "60s", "longest time between two heartbeats", "TIME"),
-    Option(
-        "takeover_after",
-        _positive(parse_duration),
-        "7m",
-        "silence after which another machine that loaded this tail is taken to be gone",
-        "TIME",
-    ),
-    Option(
-        "window",
-        parse_time_window,
-        "",
-        "load only in these hours, e.g. 22:00-05:00 (UTC) or 22:00-05:00 local",
-        "HOURS",
-    ),
-    Option("link_check", _command, "", "command that says whether the link may be used: exit 0 is yes", "COMMAND"),
-    Option(
-        "on_loaded",
-        _command,
-        "",
-        "command run with path, campaign and content once an item, and once a campaign, is durable",
-        "COMMAND",
-    ),
-    Option("on_loaded_timeout", _positive(parse_duration), "10m", "time that command may take", "TIME"),
-    Option("signatures", _policy, "off", "what to do about unsigned manifests: off, warn or enforce", "POLICY"),
-    Option("trusted_keys", _file, "", "file of the keys that may sign manifests", "FILE"),
-    Option("socket_mode", _mode, "0600", "who may ask the loader through its socket, as a file mode", "MODE"),
-)
-HEARTBEAT_LIMIT: Final = 300.0  # seconds: what the contract promises the ground
+def _option(
+    parse: Callable[[str], object],
+    help_text: str,
+    metavar: str = "",
+    *,
+    default: str | None = "",
+    name: str = "",
+    repeatable: bool = False,
+) -> Any:
+    """Return a field of `Settings` that is set by an option. `name`: of the option, if it is not the field's."""
+    option = Option(name, parse, default, help_text, metavar, repeatable)
+    if default is None:
+        return field(metadata={"option": option})
+    return field(default=() if repeatable else parse(default), metadata={"option": option})
+
+
+HEARTBEAT_LIMIT: Final = 300.0  # seconds; longest interval that the contract allows
+_time = _positive(parse_duration)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a loader is told. Sizes in bytes, rates in bytes a second, times in seconds."""
+    """Settings of one loader. Sizes in bytes, rates in bytes a second, times in seconds."""
 
-    airline: str
-    tail: str
-    content_dirs: tuple[Path, ...]
-    campaigns: tuple[str, ...] = ()
-    once: bool = False
-    max_transfers: int = 4
-    bandwidth_limit: int | None = None
-    progress_interval: float = 2.0
-    poll_interval: float = 60.0
-    json: bool = False
-    reserve: int = 16_000_000
-    tries: int = 8
-    retry_delay: float = 1.0
-    retry_delay_max: float = 60.0
-    connect_timeout: float = 10.0
-    read_timeout: float = 30.0
-    min_rate: int = 4096
-    min_rate_time: float = 60.0
-    report_timeout: float = 15.0
-    heartbeat_interval: float = 60.0
-    takeover_after: float = 420.0
-    window: TimeWindow = ALWAYS
-    link_check: tuple[str, ...] = ()
-    on_loaded: tuple[str, ...] = ()
-    on_loaded_timeout: float = 600.0
-    signatures: Literal["off", "warn", "enforce"] = "off"
-    trusted_keys: Path | None = None
-    socket_mode: int = 0o600
+    airline: str = _option(check_name, "the airline this aircraft flies for", "A", default=None)
+    tail: str = _option(check_name, "the aircraft's registration", "T", default=None)
+    content_dirs: tuple[Path, ...] = _option(
+        _directory,
+        "where content goes, as DIR/CAMPAIGN/CONTENT.tgz; may be given more than once",
+        "DIR",
+        default=None,
+        name="content_dir",
+        repeatable=True,
+    )
+    campaigns: tuple[str, ...] = _option(
+        check_name,
+        "load only this campaign, even if its exhibition has ended; may be given more than once",
+        "C",
+        name="campaign",
+        repeatable=True,
+    )
+    once: bool = _option(parse_boolean, "end when nothing is left to do")
+    max_transfers: int = _option(_count, "items loaded at once", "N", default="4")
+    bandwidth_limit: int | None = _option(
+        _rate, "limit for all transfers together, in bytes a second (20MB, 50 Mbit)", "SIZE"
+    )
+    progress_interval: float = _option(_time, "time between two reports of one item", "TIME", default="2s")
+    poll_interval: float = _option(_time, "time between two polls of the media bucket", "TIME", default="60s")
+    json: bool = _option(parse_boolean, "print one JSON object a line")
+    reserve: int = _option(parse_size, "space to leave free in every content directory", "SIZE", default="16MB")
+    tries: int = _option(_count, "attempts in a row without progress before an item fails for now", "N", default="8")
+    retry_delay: float = _option(
+        _time, "first limit of the random wait between attempts, doubled each time", "TIME", default="1s"
+    )
+    retry_delay_max: float = _option(_time, "highest limit of the random wait between attempts", "TIME", default="60s")
+    connect_timeout: float = _option(_time, "time to wait for a connection", "TIME", default="10s")
+    read_timeout: float = _option(_time, "time to wait for the next byte", "TIME", default="30s")
+    min_rate: int = _option(
+        parse_size,
+        "lowest rate of a transfer, in bytes a second; a slower one is ended and retried",
+        "SIZE",
+        default="4KiB",
+    )
+    min_rate_time: float = _option(_time, "time over which the lowest rate is averaged", "TIME", default="60s")
+    report_timeout: float = _option(
+        _time, "time to send the last reports before the loader ends", "TIME", default="15s"
+    )
+    heartbeat_interval: float = _option(_time, "longest time between two heartbeats", "TIME", default="60s")
+    takeover_after: float = _option(
+        _time,
+        "time without a heartbeat after which this machine takes over the tail from another one",
+        "TIME",
+        default="7m",
+    )
+    window: TimeWindow = _option(  # noqa: RUF009 - it returns a field
+        parse_time_window, "load only in these hours, e.g. 22:00-05:00 (UTC) or 22:00-05:00 local", "HOURS"
+    )
+    link_check: tuple[str, ...] = _option(
+        _command, "command that decides whether the link may be used: exit 0 means yes", "COMMAND"
+    )
+    on_loaded: tuple[str, ...] = _option(
+        _command,
+        "command to run, with path, campaign and content, when an item or a campaign is safely on disk",
+        "COMMAND",
+    )
+    on_loaded_timeout: float = _option(_time, "time limit of the --on-loaded command", "TIME", default="10m")
+    signatures: Literal["off", "warn", "enforce"] = _option(
+        _policy, "how to treat unsigned manifests: off, warn or enforce", "POLICY", default="off"
+    )
+    trusted_keys: Path | None = _option(  # noqa: RUF009
+        _file, "file with the keys that may sign manifests", "FILE"
+    )
+    socket_mode: int = _option(_mode, "file mode of the socket that local programs use", "MODE", default="0600")
     media_bucket: str = "ife-media"
     status_bucket: str = "ife-status"
 
 
+OPTIONS: Final = tuple(
+    replace(option, name=option.name or each.name, field=each.name)
+    for each in fields(Settings)
+    if (option := each.metadata.get("option"))
+)
+
+
 def read_settings(options: Mapping[str, object], environment: Mapping[str, str]) -> Settings:
-    """Options win over variables, variables over defaults. Raises SettingsError with every fault found."""
-    faults: list[str] = []
+    """Return the settings: from options, else variables, else defaults.
+
+    Raises:
+        SettingsError: with every error found.
+    """
+    errors: list[str] = []
     values: dict[str, object] = {}
     for option in OPTIONS:
         try:
             values[option.field] = _value(option, options.get(option.name), environment.get(option.variable))
         except ValueError as error:
-            faults.append(str(error))
-    if faults:
-        raise SettingsError("\n".join(faults))
+            errors.append(str(error))
+    if errors:
+        raise SettingsError("\n".join(errors))
     values["heartbeat_interval"] = min(float(str(values["heartbeat_interval"])), HEARTBEAT_LIMIT)
-    buckets = {name: environment.get(name.upper()) or default for name, default in _BUCKETS}
+    buckets = {name: given for name in ("media_bucket", "status_bucket") if (given := environment.get(name.upper()))}
     return Settings(**values, **buckets)  # type: ignore[arg-type]  # each was parsed by its option
 
 
-_BUCKETS: Final = (("media_bucket", "ife-media"), ("status_bucket", "ife-status"))
+def read_content_dirs(given: Sequence[str] | None, environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the content directories as a loader with this option and environment has them. Raises SettingsError."""
+    option = next(option for option in OPTIONS if option.field == "content_dirs")
+    return cast("tuple[Path, ...]", _value(option, given or None, environment.get(option.variable)))
 
 
 def _value(option: Option, given: object, variable: str | None) -> object:
@@ -250,7 +258,7 @@ def _value(option: Option, given: object, variable: str | None) -> object:
 
 
 def _texts(option: Option, given: object, variable: str | None) -> Sequence[str]:
-    """What is to be parsed, from the first source that says anything."""
+    """Return the texts to parse, from the first source that has any."""
     if isinstance(given, list | tuple):
         return [str(text) for text in given]
     if given is not None and given is not False:

@@ -15,7 +15,7 @@ from typing import Final
 
 
 class ExitCode(IntEnum):
-    """How a command ends."""
+    """Exit codes of the loader's commands."""
 
     DONE = 0
     SOME_FAILED = 1
@@ -32,8 +32,8 @@ class Cause(StrEnum):
     OBJECT = "object"
     MANIFEST = "manifest"
     POLICY = "policy"  # on signatures
-    LINK = "link"  # and how busy the store is at its other end
-    AUTHENTICATION = "authentication"  # keys, and the clock they are used by
+    LINK = "link"  # or an overloaded store
+    AUTHENTICATION = "authentication"  # credentials, and the clock that requests are signed with
     ACCESS = "access"
     OPERATOR = "operator"
     HOOK = "hook"
@@ -70,20 +70,18 @@ class Code(StrEnum):
 
     @property
     def cause(self) -> Cause:
-        """The cause of this code in `ERRORS`."""
         return ERRORS[self].cause
 
     @property
     def permanent(self) -> bool:
-        """Whether trying again is pointless until something else changes."""
         return ERRORS[self].permanent
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorKind:
-    """One row of the table: a word for programs, a sentence and the next step for people.
+    """One row of the table: a code for programs, a sentence and the next step for people.
 
-    `permanent`: trying the same thing again cannot help; something else has to change first.
+    `permanent`: a retry cannot help until something else changes.
     """
 
     code: Code
@@ -98,28 +96,28 @@ _ROWS: Final = (
         Code.NO_SPACE,
         Cause.DISK,
         "There is not enough free space for this item.",
-        "Free space in the content directory or add another one; the load then continues by itself.",
+        "Free space in the content directory, or add another one. The load then continues by itself.",
         True,
     ),
     ErrorKind(
         Code.READ_ONLY,
         Cause.DISK,
         "The content directory cannot be written.",
-        "Mount it writable and check its owner and mode.",
+        "Mount it writable, and check its owner and mode.",
         True,
     ),
     ErrorKind(
         Code.IO_ERROR,
         Cause.DISK,
         "The disk reported an error while the item was written.",
-        "It is fetched again from the start; if the error comes back, check the disk.",
+        "The item is fetched again from the start. If the error returns, check the disk.",
         False,
     ),
     ErrorKind(
         Code.SHORT_BODY,
         Cause.LINK,
-        "The connection ended before the item was whole.",
-        "It resumes from the bytes held; if it stays, check the link and any proxy on the way.",
+        "The connection ended before the item was complete.",
+        "The transfer resumes where it stopped. If the error persists, check the link and any proxy in between.",
         False,
     ),
     ErrorKind(
@@ -133,41 +131,41 @@ _ROWS: Final = (
         Code.HASH_MISMATCH,
         Cause.OBJECT,
         "The bytes that arrived do not have the SHA-256 the manifest says.",
-        "Publish the campaign again; if that does not help, look for what changes bytes on the way.",
+        "Publish the campaign again. If the error returns, check proxies and storage for modified data.",
         True,
     ),
     ErrorKind(
         Code.OBJECT_CHANGED,
         Cause.OBJECT,
-        "The object was replaced while it was being fetched and no longer fits the manifest.",
-        "Finish publishing, so that the manifest fits its objects; the load then starts this item again.",
+        "The object was replaced during the transfer and no longer matches the manifest.",
+        "Finish publishing, so that the manifest matches its objects. The item is then loaded again from the start.",
         True,
     ),
     ErrorKind(
         Code.OBJECT_GONE,
         Cause.OBJECT,
         "The object is not in the bucket.",
-        "Publish the item again or take it out of the campaign; it heals on the next pass.",
+        "Publish the item again, or remove it from the campaign. The next poll clears the error.",
         True,
     ),
     ErrorKind(
         Code.THROTTLED,
         Cause.LINK,
-        "The store keeps asking for fewer requests.",
-        "Wait, it is tried again; if it stays, raise the store's limits or load fewer items at once.",
+        "The store limits the number of requests.",
+        "The request is repeated. If the error persists, raise the store's limits or load fewer items at once.",
         False,
     ),
     ErrorKind(
         Code.TIMEOUT,
         Cause.LINK,
         "The store did not answer in time.",
-        "Wait, it is tried again; if it stays, check the link.",
+        "The request is repeated. If the error persists, check the link.",
         False,
     ),
     ErrorKind(
         Code.TOO_SLOW,
         Cause.LINK,
-        "The link carries too few bytes to be of use.",
+        "The link is too slow to be useful.",
         "Wait for a better link, or lower the minimum rate.",
         False,
     ),
@@ -175,63 +173,63 @@ _ROWS: Final = (
         Code.NETWORK,
         Cause.LINK,
         "The store could not be reached.",
-        "Check link, name resolution and the endpoint's address; it is tried again.",
+        "Check the link, name resolution and the endpoint's address. The request is repeated.",
         False,
     ),
     ErrorKind(
         Code.CREDENTIALS,
         Cause.AUTHENTICATION,
-        "The store does not accept these credentials, or there are none.",
+        "The store does not accept the credentials, or there are none.",
         "Renew the access key and secret of this tail.",
         True,
     ),
     ErrorKind(
         Code.FORBIDDEN,
         Cause.ACCESS,
-        "These credentials may not touch this object.",
-        "Grant reading the airline's media prefix and writing the tail's own status prefix.",
+        "The credentials do not permit access to this object.",
+        "Grant read access to the airline's media prefix and write access to the tail's own status prefix.",
         True,
     ),
     ErrorKind(
         Code.CLOCK_SKEW,
         Cause.AUTHENTICATION,
-        "The clock of this machine is too far from the store's.",
+        "The clock of this machine differs too much from the store's.",
         "Set the clock.",
         True,
     ),
     ErrorKind(
         Code.BAD_MANIFEST,
         Cause.MANIFEST,
-        "The campaign's manifest breaks the contract and nothing of it is used.",
-        "Correct campaign.json at the place named, or publish the campaign again.",
+        "The campaign's manifest breaks the contract. Nothing of the campaign is loaded.",
+        "Correct campaign.json at the position named, or publish the campaign again.",
         True,
     ),
     ErrorKind(
         Code.BAD_NAME,
         Cause.MANIFEST,
-        "A name breaks the contract and is never used as a path or a key.",
-        "Rename it and publish again.",
+        "A name breaks the contract, so it is never used as a path or a key.",
+        "Rename it, and publish again.",
         True,
     ),
     ErrorKind(
         Code.UNSIGNED,
         Cause.POLICY,
-        "The campaign has no signature and the policy asks for one.",
+        "The campaign has no signature, and the policy requires one.",
         "Sign the campaign.",
         True,
     ),
     ErrorKind(
         Code.BAD_SIGNATURE,
         Cause.POLICY,
-        "The campaign's signature is not one of a trusted key.",
+        "The campaign is not signed with a trusted key.",
         "Sign the campaign with a key this loader trusts.",
         True,
     ),
     ErrorKind(
         Code.ROLLBACK,
         Cause.POLICY,
-        "The campaign's version is below the one already held.",
-        "Publish with a version above the newest one.",
+        "The campaign's version is lower than the newest version accepted before.",
+        "Publish a version higher than the newest one.",
         True,
     ),
     ErrorKind(
@@ -244,22 +242,22 @@ _ROWS: Final = (
     ErrorKind(
         Code.CANCELLED,
         Cause.OPERATOR,
-        "The load was stopped by an operator.",
-        "Nothing, or queue it again.",
+        "An operator stopped the load.",
+        "No action is needed. To load it after all, add it to the queue again.",
         True,
     ),
     ErrorKind(
         Code.HOOK_FAILED,
         Cause.HOOK,
-        "The command to be run after loading failed.",
-        "Read that command's own output on the aircraft.",
+        "The command that runs after loading failed.",
+        "Read the command's own output on the aircraft.",
         False,
     ),
     ErrorKind(
         Code.INTERNAL,
         Cause.LOADER,
-        "The loader met something it was not made for.",
-        "Report it with the loader's log.",
+        "The loader met an unexpected error.",
+        "Report the error, and attach the loader's log.",
         True,
     ),
 )
@@ -268,18 +266,32 @@ ERRORS: Final[Mapping[Code, ErrorKind]] = MappingProxyType({row.code: row for ro
 
 
 def parse_code(text: str) -> Code | None:
-    """Return the code that `text` is; None for a word of another loader, and for an empty one."""
+    """Return the code that `text` is; None if it is empty or the code of another loader."""
     return Code.__members__.get(text)
 
 
 def find_error_kind(text: str) -> ErrorKind | None:
-    """Return the row of the code that `text` is; None where the table has none."""
+    """Return the row of the code that `text` is; None if the table has none."""
     code = parse_code(text)
     return None if code is None else ERRORS[code]
 
 
-class ContractError(ValueError):
-    """The data is wrong. `str()` is a sentence that names the place."""
+class _HasCode:
+    """Cause and permanence of an error, from its code."""
+
+    code: Code
+
+    @property
+    def cause(self) -> Cause:
+        return self.code.cause
+
+    @property
+    def permanent(self) -> bool:
+        return self.code.permanent
+
+
+class ContractError(_HasCode, ValueError):
+    """The data is wrong. `str()` is a sentence that names the position."""
 
     code: Code = Code.BAD_MANIFEST
 
@@ -288,25 +300,15 @@ class ContractError(ValueError):
         if code is not None:
             self.code = code
 
-    @property
-    def cause(self) -> Cause:
-        """The part of the system that the error is about."""
-        return self.code.cause
-
-    @property
-    def permanent(self) -> bool:
-        """Whether trying again is pointless until the data changes."""
-        return self.code.permanent
-
 
 class BadName(ContractError):
-    """A name or a key breaks the rules of names."""
+    """A name or a key breaks the rules for names."""
 
     code = Code.BAD_NAME
 
 
 class BadManifest(ContractError):
-    """A `campaign.json` is refused as a whole. Its code is BAD_NAME if a name in it is the reason."""
+    """A `campaign.json` is refused. The code is BAD_NAME if a name in it is the reason."""
 
     code = Code.BAD_MANIFEST
 
@@ -318,27 +320,27 @@ class BadProgress(ContractError):
 
 
 class BadHeartbeat(ContractError):
-    """A `loader.json` is not what the contract says."""
+    """A `loader.json` does not follow the contract."""
 
     code = Code.INTERNAL
 
 
 class BadTransferQueue(ContractError):
-    """A tail's transfer queue is not what the contract says; nothing of it is used."""
+    """A tail's transfer queue does not follow the contract; nothing of it is used."""
 
     code = Code.INTERNAL
 
 
 class BadArchive(ContractError):
-    """The archive of a load is not what the contract says, or would not be."""
+    """The archive of a load does not follow the contract, or would not if it were written."""
 
     code = Code.INTERNAL
 
 
-class WorldError(Exception):
-    """The world failed: network, store or disk. `str()` is a sentence without secrets or signed addresses.
+class WorldError(_HasCode, Exception):
+    """The environment failed: network, store or disk. `str()` is a sentence without secrets or signed URLs.
 
-    `retry_after`: seconds the other side asked to wait, where it did.
+    `retry_after`: seconds that the store asked to wait; None if it did not.
     """
 
     def __init__(self, code: Code, message: str = "", *, retry_after: float | None = None) -> None:
@@ -346,27 +348,17 @@ class WorldError(Exception):
         self.code = code
         self.retry_after = retry_after
 
-    @property
-    def cause(self) -> Cause:
-        """The part of the system that the error is about."""
-        return self.code.cause
-
-    @property
-    def permanent(self) -> bool:
-        """Whether trying again is pointless until something else changes."""
-        return self.code.permanent
-
     def __reduce__(self) -> tuple[type[WorldError], tuple[Code, str], dict[str, float | None]]:
-        """So that it survives the way between processes: the default would call it with the sentence alone."""
+        """Support pickling between processes: the default would call the constructor with the sentence only."""
         return type(self), (self.code, str(self)), {"retry_after": self.retry_after}
 
 
 class Unsupported(WorldError):
-    """The store does not offer what it was asked for, and says so (501)."""
+    """The store does not support the request (501)."""
 
 
 class Stopped(Exception):
-    """The loader was told to end; whatever was being done is left so that it can go on later."""
+    """The loader is stopping; the operation was left in a state from which it can continue later."""
 
 
 CODE_OF_ERRNO: Final[Mapping[int, Code]] = {
@@ -378,7 +370,7 @@ CODE_OF_ERRNO: Final[Mapping[int, Code]] = {
     errno.EPERM: Code.READ_ONLY,
 }
 
-# Nothing answered.
+# The store did not answer.
 NO_ANSWER: Final = frozenset({Code.NETWORK, Code.TIMEOUT})
-# The store could not be asked; nothing is known against what it holds.
+# The state of the object in the store is unknown.
 UNREACHABLE: Final = NO_ANSWER | {Code.THROTTLED}

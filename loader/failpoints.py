@@ -1,6 +1,6 @@
 """Named kill points for tests: `LOADER_CRASH_AT=renamed`, or `chunk-kept:3` for the third time.
 
-Unset, as always on an aircraft, `failpoint` costs one look-up in an empty dictionary. Touches nothing else.
+If it is unset, as on every aircraft, `failpoint` costs one look-up in an empty dictionary.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Final
 
 VARIABLE: Final = "LOADER_CRASH_AT"
 FAILPOINTS: Final = (
-    "part-begun",  # its file is there, empty
-    "chunk-kept",  # each time bytes were written to a part
+    "part-begun",  # its empty file exists
+    "chunk-kept",  # each time that bytes were written to a part
     "last-byte",
     "size-checked",
     "hash-checked",
@@ -22,24 +22,24 @@ FAILPOINTS: Final = (
     "part-closed",
     "renamed",
     "folder-synced",
-    "held-written",  # the state that says the final name is whole
-    "progress-sent",  # each time a .progress left
+    "held-written",  # the state that says that the file under its final name is complete
+    "progress-sent",  # each time that a .progress was sent
     "error-removed",
-    "heartbeat-sent",  # each time the heartbeat arrived, before anybody here knows
-    "switch-begun",  # a new version is whole beside the old one
-    "switch-halfway",  # one of its items has taken its final name
+    "heartbeat-sent",  # each time that the store has the heartbeat, before the loader records its ETag
+    "switch-begun",  # a new version is staged completely beside the old one
+    "switch-halfway",  # one of its items has its final name
     "switch-done",
-    "link-made",  # a second name of the same content is made, not yet under its final name
-    "linked",  # it has its final name, no state says so
-    "purge-begun",  # the campaign is no longer marked as whole, its files are there
-    "purge-halfway",  # each time one of its files was removed
+    "link-made",  # a second link to the same content exists, not yet under its final name
+    "linked",  # the link has its final name, which no state records yet
+    "purge-begun",  # the campaign is no longer marked as complete, its files exist
+    "purge-halfway",  # each time that one of its files was removed
 )
 
 _enabled: dict[str, Iterator[int]] = {}
 
 
 def enable_failpoints(environment: Mapping[str, str]) -> None:
-    """Read the variable. Raises ValueError if it names no crash point."""
+    """Enable the failpoint that the variable names. Raises ValueError if there is none of that name."""
     _enabled.clear()
     wanted = environment.get(VARIABLE, "")
     if not wanted:
@@ -51,7 +51,7 @@ def enable_failpoints(environment: Mapping[str, str]) -> None:
 
 
 def failpoint(name: str) -> None:
-    """Die here, as if the power of the process were cut, if a test asked for it."""
+    """Kill this process with SIGKILL if the failpoint is enabled."""
     countdown = _enabled.get(name)
     if countdown is not None and next(countdown) == 0:
         os.kill(os.getpid(), signal.SIGKILL)

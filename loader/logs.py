@@ -1,7 +1,7 @@
 """Logging of the loader: records, warnings and uncaught exceptions, as plain text or JSON lines.
 
-With JSON every line is one object, like those of `loader.monitor.terminal`. Secrets are redacted everywhere, tracebacks
-included: those this process was given or has found, and whatever looks like a signature.
+With JSON every line is one object, like those of `loader.monitor.terminal`. Secrets of this process and everything that
+looks like a signature are redacted, in tracebacks too.
 """
 
 from __future__ import annotations
@@ -10,64 +10,47 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TextIO
 
 from loader.contract.item_reports import one_line
-from loader.s3.auth.redaction import Redactor, redact, secrets_in
+from loader.s3.auth.redaction import Redactor
 
 log = logging.getLogger("loader")
 
 
-class SecretRedactor:
-    """Makes text safe to be shown. `secrets` must never be seen, in any form; what `redaction` has learned neither."""
-
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._own = Redactor(secrets)
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> SecretRedactor:
-        """With the secrets of AWS's own variables and of proxies."""
-        return cls(secrets_in(environment))
-
-    def __call__(self, text: str) -> str:
-        """The text without them."""
-        return redact(self._own(text))
-
-
 class _LineFormatter(logging.Formatter):
-    """One record, one line; a traceback follows in it, its own lines joined by " | "."""
+    """Formats a record as one line. A traceback follows in the same line, its lines joined by " | "."""
 
-    def __init__(self, redact: SecretRedactor, *, as_json: bool) -> None:
+    def __init__(self, redact: Redactor, *, as_json: bool) -> None:
         super().__init__()
         self._redact, self._as_json = redact, as_json
 
     def format(self, record: logging.LogRecord) -> str:
-        said = record.getMessage()
-        # Before it is cut into lines: a secret may have a line break.
+        message = record.getMessage()
+        # Redact before splitting into lines: a secret may contain a line break.
         trace = self._redact(self.formatException(record.exc_info)) if record.exc_info else ""
         at = datetime.fromtimestamp(record.created, UTC)
-        text, lines = one_line(self._redact(said)), [one_line(line) for line in trace.splitlines()]
+        text, lines = one_line(self._redact(message)), [one_line(line) for line in trace.splitlines()]
         if not self._as_json:
             return " | ".join([f"{at:%H:%M:%S} {record.levelname} {text}", *lines])
-        told: dict[str, object] = {
+        entry: dict[str, object] = {
             "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "event": "log",
             "level": record.levelname.lower(),
             "logger": record.name,
             "text": text,
         }
-        return json.dumps(told | ({"traceback": lines} if lines else {}))
+        return json.dumps(entry | ({"traceback": lines} if lines else {}))
 
 
-def configure_logging(stream: TextIO, redact: SecretRedactor, *, as_json: bool) -> None:
-    """From now on log records from WARNING on, warnings and what nobody caught go to `stream`."""
+def configure_logging(stream: TextIO, redact: Redactor, *, as_json: bool) -> None:
+    """Send log records from WARNING on, warnings and uncaught exceptions to `stream`."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_LineFormatter(redact, as_json=as_json))
     logging.root.handlers[:] = [handler]
-    logging.raiseExceptions = False  # a reader of the log that went away must not be told of in another place
+    logging.raiseExceptions = False  # an error of the log stream itself must not be written to stderr
     logging.captureWarnings(True)
     sys.excepthook = _uncaught
     sys.unraisablehook = _unraisable
@@ -75,14 +58,14 @@ def configure_logging(stream: TextIO, redact: SecretRedactor, *, as_json: bool) 
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    log.critical("This was not expected and ends the loader", exc_info=(kind, error, trace))
+    log.critical("Uncaught exception; the loader ends", exc_info=(kind, error, trace))
 
 
-def _unraisable(told: sys.UnraisableHookArgs) -> None:
-    log.error("This could not be raised", exc_info=told.exc_value)
+def _unraisable(hook: sys.UnraisableHookArgs) -> None:
+    log.error("Exception ignored", exc_info=hook.exc_value)
 
 
-def _uncaught_in_thread(told: threading.ExceptHookArgs) -> None:
-    if told.exc_value is not None:
-        name = told.thread.name if told.thread else "a thread"
-        log.critical("This was not expected and ends %s", name, exc_info=told.exc_value)
+def _uncaught_in_thread(hook: threading.ExceptHookArgs) -> None:
+    if hook.exc_value is not None:
+        name = hook.thread.name if hook.thread else "unknown"
+        log.critical("Uncaught exception; thread %s ends", name, exc_info=hook.exc_value)

@@ -1,7 +1,6 @@
-"""Compares the last media snapshot with what is on disk, and removes what the plan removes.
+"""Compares the last media snapshot with the content on disk, and carries out removals.
 
-`loader.planning.planner` decides. Touches content directories, through `loader.storage.content_store`, and no
-network.
+`loader.planning.planner` decides. Uses content directories through `loader.storage.content_store`, and no network.
 """
 
 from __future__ import annotations
@@ -25,29 +24,29 @@ from loader.storage.inventory import CampaignOnDisk, ItemKey, LocalItemState, Ma
 
 
 class LocalContent:
-    """For the content directories of one loader. Methods raise WorldError where none of them can be used."""
+    """The content directories of one loader. Methods raise WorldError if none of them can be used."""
 
     def __init__(
         self, stores: Sequence[ContentStore], named: Sequence[str], reserve: int, listener: EventListener
     ) -> None:
-        """`named`: campaigns asked for by name; `reserve`: bytes to be left free in each directory."""
+        """`named`: campaigns of --campaign. `reserve`: bytes to leave free in each directory."""
         self._stores, self._named, self._reserve, self._listener = stores, frozenset(named), reserve, listener
-        self.problem = ""  # of a directory, when there was last planned
+        self.problem = ""  # with a content directory during the last planning
 
     def installed_version(self, campaign: str) -> ManifestVersion | None:
-        """The version of a campaign that was last whole aboard."""
+        """Return the version of a campaign that was last complete on disk."""
         for store in self._stores:
             try:
-                edition = store.installed_version(campaign)
+                version = store.installed_version(campaign)
             except WorldError as error:
                 self._handle_failure(error)
                 continue
-            if edition:
-                return edition
+            if version:
+                return version
         return None
 
     def differs_from_installed(self, campaign: str, result: ManifestResult) -> bool:
-        """Another version than the one that is read now is aboard, or none."""
+        """Return whether no version, or another version than that of `result`, is on disk."""
         return self.installed_version(campaign) != result.manifest_version
 
     def plan(
@@ -58,60 +57,64 @@ class LocalContent:
         requested: RequestedItems,
         blocked: Mapping[ItemKey, Code],
     ) -> Plan:
-        """What is to be done, before a byte moves."""
+        """Compare the snapshot with the content on disk and return what to do."""
         self.problem = ""
-        readings = snapshot.scan.manifests.items()
-        wanted = [
-            TargetCampaign(name, reading.manifest, name in self._named, self._is_replacing(name, reading))
-            for name, reading in readings
-            if reading.manifest is not None
+        results = snapshot.manifests.items()
+        targets = [
+            TargetCampaign(name, result.manifest, name in self._named, self._is_replacing(name, result))
+            for name, result in results
+            if result.manifest is not None
         ]
-        found = {one.campaign: self._item_states(one.campaign, one.manifest.content, snapshot.etags) for one in wanted}
+        states = {
+            target.campaign: self._item_states(target.campaign, target.manifest.content, snapshot.etags)
+            for target in targets
+        }
 
         def find(campaign: str, item: Item) -> list[LocalItemState]:
-            return [there[item.name] for there in found[campaign]]
+            return [by_name[item.name] for by_name in states[campaign]]
 
-        rooms, lying = self._disk_space()
+        spaces, on_disk = self._disk_space()
         return make_plan(
-            wanted,
+            targets,
             find,
-            rooms,
+            spaces,
             context,
             queue=queue,
-            on_disk=lying,
+            on_disk=on_disk,
             requested=requested,
             named=self._named,
             blocked=blocked,
         )
 
     def _disk_space(self) -> tuple[list[DiskSpace], tuple[CampaignOnDisk, ...]]:
-        """What may still be taken of each directory, and what lies there; one that fails has no room and nothing."""
-        rooms, lying = [], []
-        for at, store in enumerate(self._stores):
+        """Return the usable space of each directory and the campaigns on disk; a failed directory has neither."""
+        spaces, campaigns = [], []
+        for index, store in enumerate(self._stores):
             try:
-                room, there = DiskSpace((store.space().free or 0) - self._reserve, store.device), store.list_campaigns()
+                space = DiskSpace((store.space().free or 0) - self._reserve, store.device)
+                on_disk = store.list_campaigns()
             except WorldError as error:
                 self._handle_failure(error)
-                room, there = DiskSpace(0, -1 - at), []
-            rooms.append(room)
-            lying.append(there)
-        return rooms, merge_stores(lying)
+                space, on_disk = DiskSpace(0, -1 - index), []
+            spaces.append(space)
+            campaigns.append(on_disk)
+        return spaces, merge_stores(campaigns)
 
     def _handle_failure(self, error: WorldError) -> None:
-        """One of several directories fails: the others go on."""
+        """Raise the error if there is only one directory; otherwise record it and use the other ones."""
         if len(self._stores) == 1:
             raise error
         self.problem = f"{error.code}: {error}"
 
     def _is_replacing(self, campaign: str, result: ManifestResult) -> bool:
-        held = self.installed_version(campaign)
-        return held is not None and held.digest != result.manifest_version.digest
+        installed = self.installed_version(campaign)
+        return installed is not None and installed.digest != result.manifest_version.digest
 
     def _item_states(
         self, campaign: str, items: Sequence[Item], etags: Mapping[ItemKey, str]
     ) -> list[dict[str, LocalItemState]]:
-        known = {content: etag for (name, content), etag in etags.items() if name == campaign}
-        return [self._item_states_in(store, campaign, items, known) for store in self._stores]
+        known_etags = {content: etag for (name, content), etag in etags.items() if name == campaign}
+        return [self._item_states_in(store, campaign, items, known_etags) for store in self._stores]
 
     def _item_states_in(
         self, store: ContentStore, campaign: str, items: Sequence[Item], etags: Mapping[str, str]
@@ -122,65 +125,46 @@ class LocalContent:
             self._handle_failure(error)
             return {item.name: LocalItemState() for item in items}
 
-    # What lies here.
+    # Content on disk.
 
-    def _has_items(self, campaign: str) -> bool:
+    def has_items(self, campaign: str) -> bool:
         return any(store.item_names(campaign) for store in self._stores)
 
     def usage(self) -> tuple[StoreUsage, ...]:
-        """Every directory; without figures where it fails."""
+        """Return the space of every directory, without numbers for a failed one."""
         return tuple(_usage(store) for store in self._stores)
 
     def held_campaigns(self) -> tuple[HeldCampaign, ...]:
-        """The campaigns that are whole."""
-        held: dict[str, HeldCampaign] = {}
+        complete: dict[str, HeldCampaign] = {}
         for store in self._stores:
-            with contextlib.suppress(WorldError):  # a disk that fails holds nothing; its items say why
+            with contextlib.suppress(WorldError):  # the errors of its items say that the disk failed
                 for campaign in store.held_campaigns():
-                    held.setdefault(campaign.campaign, campaign)
-        return tuple(held.values())
+                    complete.setdefault(campaign.campaign, campaign)
+        return tuple(complete.values())
 
-    def stale_reports(
-        self,
-        reported: Mapping[str, set[str]],
-        manifests: Mapping[str, ManifestResult],
-        queue: TransferQueue | None,
-        wanted: Collection[str],
-    ) -> dict[str, set[str]]:
-        """Of what the ground was told, by campaign, the items that are not here any more, or never were."""
-        purged = {entry.campaign for entry in (queue.entries if queue else None) or () if entry.action == "purge"}
-        found: dict[str, set[str]] = {}
-        for name, items in reported.items():
-            reading = manifests.get(name)
-            if name in purged and name not in wanted and not self._has_items(name):
-                found[name] = items
-            elif reading and reading.manifest and not self.differs_from_installed(name, reading):
-                found[name] = items - {item.name for item in reading.manifest.content}
-        return found
-
-    # What is to be removed.
+    # Removal.
 
     def link_before_removal(self, plan: Plan, snapshot: MediaSnapshot, busy: Collection[ItemKey]) -> None:
-        """What is to be removed may be what is to be linked to. `busy`: items that are in hand already."""
+        """Create the links of a plan before its removals, which may remove their sources. `busy`: items in transfer."""
         for step in plan.steps:
-            if step.action == "link" and (step.campaign, step.item.name) not in busy:
-                edition = snapshot.scan.manifests[step.campaign].manifest_version
+            if step.action == "link" and step.key not in busy:
+                version = snapshot.manifests[step.campaign].manifest_version
                 try:
-                    self._stores[step.store].link_duplicate(step.campaign, step.item, edition, staged=step.staged)
+                    self._stores[step.store].link_duplicate(step.campaign, step.item, version, staged=step.staged)
                 except WorldError as error:
                     self._listener.notice("link", f"{step.campaign}/{step.item.name}{TGZ}: {error}", code=error.code)
 
     def remove(
         self, removal: Removal, result: ManifestResult | None, on_removed: Callable[[str, set[str]], None]
     ) -> None:
-        """Purge it; `on_removed` gets the items, so that nothing is left of them on the ground."""
+        """Purge content. `on_removed` is called with the campaign and its items, to remove their reports."""
         campaign, content = removal.campaign, removal.content
         names = {name for store in self._stores for name in store.item_names(campaign)}
         if result and result.manifest:
-            names |= {item.name for item in result.manifest.content}  # told of, if not begun
+            names |= {item.name for item in result.manifest.content}  # reported even if not started
         freed = sum(store.purge(campaign, content) for store in self._stores)
-        what = campaign if content is None else f"{len(content)} items of {campaign}"
-        self._listener.notice("removed", f"{what}: removed, {removal.reason}; {format_size(freed)} are free again")
+        subject = campaign if content is None else f"{len(content)} items of {campaign}"
+        self._listener.notice("removed", f"Removed {subject}: {removal.reason}; {format_size(freed)} freed")
         on_removed(campaign, names if content is None else names.intersection(content))
 
 

@@ -1,557 +1,312 @@
 """Main loop: poll the media bucket, plan, run transfers, repeat until stopped.
 
 The loop runs once a second and never waits for the network. Polls, transfers, reports, the link check and commands
-have threads of their own, so any change (queue, clock, link, local request) takes effect at the next turn, in the
-middle of an item too.
+have threads of their own, so any change (queue, clock, link, local request) takes effect within a second, even while
+an item is being transferred.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from loader import VERSION
+from loader.agent.announcements import Announcements
+from loader.agent.exit_rules import RepublishCheck, RunState, exit_code, is_finished, should_give_up
+from loader.agent.heartbeat import HeartbeatSource
+from loader.agent.item_results import ItemResults
 from loader.agent.local_content import LocalContent
+from loader.agent.stale_reports import StaleReports
+from loader.clock import StoreClock
 from loader.config import Settings
-from loader.contract.heartbeat import Heartbeat
-from loader.contract.keys import heartbeat_key
-from loader.errors import Cause, Code, ExitCode, WorldError
+from loader.errors import Code, ExitCode, WorldError
 from loader.hooks.runner import HookRunner
-from loader.media.manifest_reader import ManifestReader
-from loader.media.manifest_verifier import ManifestVerifier, uses_tls
 from loader.media.poller import MediaPoller
 from loader.media.queue_reader import TransferQueueReader
-from loader.media.snapshot import ManifestScan, MediaSnapshot
-from loader.monitor.events import (
-    CampaignFailed,
-    EventListener,
-    LinkChanged,
-    LoaderState,
-    PlanChanged,
-    PlanStarted,
-    QueueState,
-)
+from loader.media.snapshot import MediaSnapshot
+from loader.monitor.events import EventListener, LinkChanged, LoaderState, QueueState
 from loader.network.link_monitor import LinkMonitor
-from loader.planning.failure_history import FailureHistory
 from loader.planning.limits import EffectiveLimits
 from loader.planning.model import Plan, PlanningContext
-from loader.reporting.context import ReportingContext
-from loader.reporting.lease import TailLease
 from loader.reporting.reporter import StatusReporter
-from loader.s3.auth.redaction import redact
-from loader.s3.interface import Bucket
-from loader.s3.retry import Backoff
 from loader.storage.content_store import ContentStore
-from loader.storage.inventory import ItemKey
-from loader.transfer.context import DownloadContext, never_waits
 from loader.transfer.manager import TransferManager
 from loader.transfer.rate_limit import RateLimiter
-from loader.transfer.task import TaskContext, TransferOutcome
 
-MAX_PASSES: Final = 3  # of `--once`, where campaigns change under it
 LOOP_INTERVAL: Final = 1.0  # seconds
-LEASE_WAIT: Final = 30.0  # seconds for the status bucket to say whose the tail is; then content is loaded anyhow
-FLUSH: Final = 2.0  # seconds that a byte may wait in memory at most, however seldom progress is told
+LEASE_WAIT: Final = 30.0  # seconds to wait for the tail's lease before content is loaded without an answer
 FLUSH_STOPPED: Final = 1.5  # seconds for the last reports after a signal
-TRANSFER_STOP: Final = 2.0  # seconds for transfers to come to an end
-HOOK_STOP: Final = 1.0  # seconds for the operator's command to
-MAX_REQUESTS: Final = 20  # that are kept of what somebody aboard wants first
+TRANSFER_STOP: Final = 2.0  # seconds for transfers to end
+HOOK_STOP: Final = 1.0  # seconds for the operator's command to end
+MAX_REQUESTS: Final = 20  # local requests that are remembered
 
 
+@dataclass(eq=False, kw_only=True)
 class Agent:
-    """Loads one tail. `stores` are open and locked. `stop`, once set, ends it within five seconds.
+    """Control loop of one loader; `loader.main` builds its parts, whose fields make this class long.
 
-    `rate`: bytes a second received lately, all transfers together. `on_turn` is called once a turn, so that a watchdog
-    hears of a loop that hangs.
+    `stores` are open and locked. `stop` ends the loop within five seconds, `wake` starts the next turn at once.
+    `lease_lost` is set, with `stop`, if another machine loads this tail. `rate`: bytes a second received lately, all
+    transfers together. `on_turn` is called once a turn, so that a watchdog notices a loop that hangs.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        media: Bucket,
-        status: Bucket,
-        stores: Sequence[ContentStore],
-        listener: EventListener,
-        link: LinkMonitor,
-        stop: threading.Event,
-        *,
-        rate: Callable[[], int | None] = lambda: None,
-        on_turn: Callable[[], None] = lambda: None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._settings, self._stores, self._listener = settings, stores, listener
-        self._link, self._stop, self._rate, self._on_turn, self._now = link, stop, rate, on_turn, now
-        self._started = now()
-        self._state = ("idle", "", "")
-        self._last_messages: dict[str, str] = {}
-        self._requested: tuple[tuple[str, str | None], ...] = ()
-        self._snapshot, self._plan = MediaSnapshot(ManifestScan({})), Plan()
-        self._stale_checked_for: object = None  # for what the reports of things gone were last looked for
-        self._disk_problem = ""  # with the disks, when there was last planned
-        self._doubt = ""  # about the time, likewise
-        self._awaiting_snapshot = True  # a look, before it can be said how it ends
-        self._results: dict[ItemKey, TransferOutcome] = {}
-        self._passes = 0
-        self._wake, self._replan_requested, self._lease_lost = threading.Event(), threading.Event(), threading.Event()
-        self._failures, self._limiter = FailureHistory(), RateLimiter(settings.bandwidth_limit)
-        self._local_content = LocalContent(stores, settings.campaigns, settings.reserve, listener)
-        self._queue_reader = TransferQueueReader(settings.airline, settings.tail, media, stores[0])
-        self._store_clock = media.store_clock
-        self._manifest_reader = ManifestReader(settings.airline, settings.campaigns, media, self._make_verifier(media))
-        self._poller = MediaPoller(
-            self._queue_reader,
-            self._manifest_reader,
-            self._failures,
-            self._local_content.differs_from_installed,
-            stop,
-            self._wake.set,
-        )
-        self.reporter = self._make_reporter(status)
-        self._hooks = HookRunner(
-            settings.on_loaded, settings.on_loaded_timeout, stores, self.reporter, listener, self._wake.set
-        )
-        self._transfers = TransferManager(self._make_task_context(media), settings.max_transfers, self._wake.set)
+    settings: Settings
+    stores: Sequence[ContentStore]
+    listener: EventListener
+    link: LinkMonitor
+    stop: threading.Event
+    wake: threading.Event
+    lease_lost: threading.Event
+    store_clock: StoreClock
+    limiter: RateLimiter
+    queue_reader: TransferQueueReader
+    poller: MediaPoller
+    republish_check: RepublishCheck
+    local_content: LocalContent
+    results: ItemResults
+    heartbeat: HeartbeatSource
+    reporter: StatusReporter
+    stale_reports: StaleReports
+    announcements: Announcements
+    hooks: HookRunner
+    transfers: TransferManager
+    rate: Callable[[], int | None]
+    on_turn: Callable[[], None]
 
-    def _make_verifier(self, media: Bucket) -> ManifestVerifier:
-        settings = self._settings
-        return ManifestVerifier(
-            settings.signatures,
-            settings.airline,
-            settings.tail,
-            keys=settings.trusted_keys,
-            stores=self._stores,
-            tls=uses_tls(media),
-            now=self._now,
-            say=lambda text: self._listener.notice("trust", text),
-        )
-
-    def _make_reporter(self, status: Bucket) -> StatusReporter:
-        settings, listener = self._settings, self._listener
-        lease = TailLease(
-            status,
-            heartbeat_key(settings.airline, settings.tail),
-            self._stores,
-            takeover_after=settings.takeover_after,
-            say=lambda text: listener.notice("lease", text),
-        )
-        context = ReportingContext(
-            status,
-            settings.airline,
-            settings.tail,
-            lease=lease,
-            interval=settings.progress_interval,
-            heartbeat=self.heartbeat,
-            heartbeat_interval=settings.heartbeat_interval,
-            on_unreachable=lambda text: listener.notice("status_away", text),
-            on_lease_lost=self._on_lease_lost,
-            link_up=lambda: self._link.state()[0],
-        )
-        return StatusReporter(context)
-
-    def _make_task_context(self, media: Bucket) -> TaskContext:
-        settings = self._settings
-        means = DownloadContext(
-            media,
-            self._limiter,
-            self._stop,
-            lambda: Backoff(settings.tries, settings.retry_delay, settings.retry_delay_max),
-            settings.min_rate,
-            settings.min_rate_time,
-            flush_after=min(settings.progress_interval, FLUSH),
-            # Whoever lets us run once waits for us, not for the link.
-            await_link=never_waits if settings.once else self._link.wait_until_up,
-        )
-        return TaskContext(
-            settings.airline,
-            self._stores,
-            means,
-            self._manifest_reader,
-            self.reporter,
-            self._listener,
-            settings.reserve,
-            self._hooks.item_installed,
-            self._hooks.has_failed,
-        )
+    _snapshot: MediaSnapshot = field(default=MediaSnapshot({}), init=False)
+    _plan: Plan = field(default=Plan(), init=False)
+    _requested: tuple[tuple[str, str | None], ...] = field(default=(), init=False)
+    _replan_requested: threading.Event = field(default_factory=threading.Event, init=False)
+    _awaiting_snapshot: bool = field(default=True, init=False)  # the run may not end before the next poll is planned
+    _disk_problem: str = field(default="", init=False)
+    _clock_problem: str = field(default="", init=False)
 
     def run(self) -> ExitCode:
-        """Until nothing is left to do (`once`) or `stop` is set."""
-        self.reporter.import_state(self._stores[0].load_report_cache(), self._now())
+        """Load until nothing is left to do (`--once`) or `stop` is set."""
+        self.reporter.import_state(self.stores[0].load_report_cache(), _now())
         self.reporter.start()
         self._await_lease()
         code = ExitCode.UNREACHABLE
         try:
-            self._transfers.start()
+            self.transfers.start()
             code = self._loop()
         finally:
-            told = self._shut_down()
-        if self._lease_lost.is_set():
+            all_reported = self._shut_down()
+        if self.lease_lost.is_set():
             return ExitCode.HELD
-        return ExitCode.UNREACHABLE if code is ExitCode.DONE and not told else code
+        return ExitCode.UNREACHABLE if code is ExitCode.DONE and not all_reported else code
 
     def _await_lease(self) -> None:
-        """Before a byte is fetched: whose is the tail? While the status bucket cannot tell, content has precedence."""
+        """Wait up to LEASE_WAIT for the tail's lease; if the status bucket is unreachable, load anyway."""
         deadline = time.monotonic() + LEASE_WAIT
-        while not self.reporter.lease_checked.wait(0.1) and not self._stop.is_set() and time.monotonic() < deadline:
-            self._on_turn()
-            if self._link.checked and not self._link.state()[0]:
-                return  # nobody can be asked, and nothing is loaded
-
-    def _on_lease_lost(self, text: str) -> None:
-        """The tail is another machine's. Called by the status thread."""
-        self._listener.notice("held", text)
-        self._lease_lost.set()
-        self._stop.set()
+        while not self.reporter.lease_checked.wait(0.1) and not self.stop.is_set() and time.monotonic() < deadline:
+            self.on_turn()
+            if self.link.checked and not self.link.state()[0]:
+                return  # while the link is down the lease cannot be asked for, and nothing is loaded
 
     def _loop(self) -> ExitCode:
         due, was_up = 0.0, True
-        while not self._stop.is_set():
-            self._on_turn()
-            up = self._link.state()[0]
+        while not self.stop.is_set():
+            self.on_turn()
+            up = self.link.state()[0]
             if up and not was_up:
                 self.reporter.link_restored()
                 self._await_lease()
                 due = 0.0
             was_up = up
-            if up and time.monotonic() >= due and not self._poller.polling:
-                self._poller.start_poll()
-                due = time.monotonic() + self._settings.poll_interval
-            sight = self._poller.take_snapshot()
-            if sight is not None:
-                self._awaiting_snapshot = False
-                self._apply_snapshot(sight)
-            if sight is not None or self._replan_requested.is_set() or self._is_change_due():
-                self._replan_requested.clear()
-                # Before a new plan: what the queue has stopped must not begin for a moment.
-                self._transfers.set_paused(bool(self._blocked_reason()[0]))
-                self._replan()
+            if up and time.monotonic() >= due and not self.poller.polling:
+                self.poller.start_poll()
+                due = time.monotonic() + self.settings.poll_interval
+            self._plan_if_changed(self.poller.take_snapshot())
             self._update_state()
-            code = self._exit_code() if self._settings.once else None
+            code = self._exit_code() if self.settings.once else None
             if code is not None:
                 return code
-            self._wake.wait(LOOP_INTERVAL)
-            self._wake.clear()
+            self.wake.wait(LOOP_INTERVAL)
+            self.wake.clear()
         return ExitCode.UNREACHABLE
 
-    def _is_change_due(self) -> bool:
-        """For something that was ordered for later."""
-        return self._plan.next_change is not None and self._now() >= self._plan.next_change
-
-    # What was seen.
+    def _plan_if_changed(self, snapshot: MediaSnapshot | None) -> None:
+        if snapshot is not None:
+            self._awaiting_snapshot = False
+            self._apply_snapshot(snapshot)
+        change_due = self._plan.next_change is not None and _now() >= self._plan.next_change
+        if snapshot is not None or self._replan_requested.is_set() or change_due:
+            self._replan_requested.clear()
+            # Pause before planning: an item that the queue no longer allows must not start for a moment.
+            self.transfers.set_paused(bool(self._blocked_reason()[0]))
+            self._replan()
 
     def _apply_snapshot(self, snapshot: MediaSnapshot) -> None:
-        """Say what is wrong in the bucket. While it is out of reach, what was seen last still counts."""
-        look = snapshot.scan
-        self._notice_once("queue", "queue", self._queue_reader.problem)
-        for note in snapshot.notes:
-            self._listener.notice("listing", note)
-        for text in look.ignored_prefixes:
-            self._notice_once("prefix", text, text)
-        if not look.reached:
-            self._notice_once(
-                "waiting", "look", f"The media bucket is out of reach: {look.reason}", code=look.code or ""
-            )
-        else:
-            self._notice_once("waiting", "look", f"{look.code}: {look.text}" if look.code else "", code=look.code or "")
-        self._report_problems(look)
-        before = self._snapshot.scan.manifests
-        # What cannot be read just now is as it was: nothing is given up for that.
-        kept = {
-            name: before[name] if reading.unreachable and name in before else reading
-            for name, reading in look.manifests.items()
-        }
-        if not look.reached or look.code:
-            kept = {**before, **kept}
-        self._snapshot = MediaSnapshot(replace(look, manifests=kept), snapshot.etags)
+        """Announce what is wrong in the bucket. While the bucket is unreachable, the last snapshot stays valid."""
+        hook_failed = {name for name in snapshot.manifests if self.hooks.has_failed(name)}
+        failed = self.transfers.incomplete_campaigns | hook_failed
+        self.announcements.snapshot(snapshot, self.queue_reader.problem, failed)
+        self._snapshot = self.heartbeat.snapshot = snapshot.merged_with(self._snapshot)
 
-    def _report_problems(self, scan: ManifestScan) -> None:
-        for name, reading in scan.manifests.items():
-            self._notice_once("doubt", f"doubt {name}", f"{name}: {reading.warning}" if reading.warning else "")
-            if not reading.code:
-                self._last_messages.pop(f"campaign {name}", None)
-                if not self._hooks.has_failed(name) and name not in self._transfers.incomplete_campaigns:
-                    self.reporter.clear_campaign_error(name)
-            elif reading.unreachable:
-                self._listener.notice("waiting", f"{name}: {reading.text}", campaign=name, code=reading.code)
-            elif self._last_messages.get(f"campaign {name}") != reading.text:
-                self._last_messages[f"campaign {name}"] = reading.text
-                self.reporter.campaign_error(name, reading.code, reading.text)
-                self._listener.handle(CampaignFailed(name, reading.code, reading.text))
-
-    def _notice_once(self, event: str, key: str, text: str, **fields: object) -> None:
-        """Nothing to say ("") lets it be said again when it comes back."""
-        if self._last_messages.get(key, "") != text:
-            self._last_messages[key] = text
-            if text:
-                self._listener.notice(event, text, **fields)
-
-    # What follows from it.
+    # Planning.
 
     @property
     def _limits(self) -> EffectiveLimits:
-        return EffectiveLimits(self._settings.bandwidth_limit, self._settings.window, self._queue_reader.queue)
+        return EffectiveLimits(self.settings.bandwidth_limit, self.settings.window, self.queue_reader.queue)
 
     def _replan(self) -> None:
-        """From what was seen last, what lies on disk, the queue and the time."""
+        """Plan from the last snapshot, the content on disk, the queue and the time, and start the plan."""
         try:
-            self._plan = plan = self._make_plan()
-            if plan.removals:
-                self._remove(plan)
+            self._plan = self._make_plan()
+            if self._plan.removals:
+                self._remove(self._plan)
                 self._plan = self._make_plan()
-            self._disk_problem = self._local_content.problem
+            self._disk_problem = self.local_content.problem
         except WorldError as error:
             self._disk_problem = f"{error.code}: {error}"
-            self._notice_once("disk", "disk", self._disk_problem)
             return
-        self._notice_once("disk", "disk", self._disk_problem)
-        wanted = {(step.campaign, step.item.name) for step in self._plan.steps}
-        self._results = {key: result for key, result in self._results.items() if key in wanted}
-        self._report_plan()
-        self._transfers.apply_plan(self._plan, self._snapshot.scan.manifests, self._snapshot.etags)
-        self._hooks.retry_due()
-
-    def _remove(self, plan: Plan) -> None:
-        busy = {(step.campaign, step.item.name) for step in self._transfers.running}
-        self._local_content.link_before_removal(plan, self._snapshot, busy)
-        for removal in plan.removals:
-            campaign = removal.campaign
-            try:
-                if self._transfers.cancel_campaign(campaign, TRANSFER_STOP):
-                    self._local_content.remove(
-                        removal, self._snapshot.scan.manifests.get(campaign), self.reporter.remove_items
-                    )
-                    self._hooks.campaign_removed(campaign)
-                    self._notice_once("kept", f"kept {campaign}", "")
-            except WorldError as error:
-                self._notice_once(
-                    "kept", f"kept {campaign}", f"{campaign} could not be removed: {error}", code=error.code
-                )
+        finally:
+            self.heartbeat.plan = self._plan
+            self.announcements.notice("disk", "disk", self._disk_problem)
+        self.results.drop_unplanned({step.key for step in self._plan.steps})
+        self._remove_stale_reports()
+        self.announcements.plan(self._plan, self._snapshot, transfers_done=self.transfers.is_done)
+        self.transfers.apply_plan(self._plan, self._snapshot.manifests, self._snapshot.etags)
+        self.hooks.retry_due()
 
     def _make_plan(self) -> Plan:
-        now, terms = self._now(), self._limits
-        moment = PlanningContext(now, terms.seconds_until_closed(now), self._rate(), self._store_clock.now())
-        self._note_doubt(moment)
-        return self._local_content.plan(self._snapshot, moment, terms.queue, self._requested, self._blocked_items())
+        now, limits = _now(), self._limits
+        context = PlanningContext(now, limits.seconds_until_closed(now), self.rate(), self.store_clock.now())
+        # Before the store's first answer there is no contradiction to report.
+        contradiction = context.store is not None and context.trusted is None
+        problem = f"{Code.CLOCK_SKEW}: nothing is removed by date: {context.why_untrusted}"
+        self._clock_problem = problem if contradiction else ""
+        self.announcements.notice("kept", "clock", self._clock_problem, code=Code.CLOCK_SKEW)
+        blocked = self.results.blocked_items(self._snapshot)
+        return self.local_content.plan(self._snapshot, context, limits.queue, self._requested, blocked)
 
-    def _note_doubt(self, moment: PlanningContext) -> None:
-        """Say that the clocks contradict each other; while the store has not answered, that is said anyway."""
-        self._doubt = ""
-        if moment.store is not None and moment.trusted is None:
-            self._doubt = f"{Code.CLOCK_SKEW}: nothing is removed by date: {moment.doubt}"
-        self._notice_once("kept", "clock", self._doubt, code=Code.CLOCK_SKEW)
-
-    def _blocked_items(self) -> dict[ItemKey, Code]:
-        etags = self._snapshot.etags
-        digests = {name: reading.manifest_version.digest for name, reading in self._snapshot.scan.manifests.items()}
-        barred = self._failures.blocked_items(digests, etags, time.monotonic())
-        if self._settings.once:
-            # Whoever lets us run once decides when it is tried again.
-            failed = {key: one for key, one in self._results.items() if one.step.action != "refuse"}
-            barred |= {
-                key: one.code
-                for key, one in failed.items()
-                if one.code and (digests.get(key[0]), etags.get(key, one.etag)) == (one.digest, one.etag)
-            }
-        return barred
-
-    def _report_plan(self) -> None:
-        readings, steps = self._snapshot.scan.manifests, self._plan.steps
-        for name in self._plan.ended:
-            self._notice_once("ended", f"ended {name}", f"{name}: its exhibition has ended, it is passed over")
-        for name, why in self._plan.refused_removals:
-            self._notice_once("kept", f"kept {name}", f"{name} is not removed: {why}")
-        self._remove_stale_reports()
-        refused = {name: (reading.code, reading.text) for name, reading in readings.items() if reading.code}
-        titles = {name: reading.manifest.title for name, reading in readings.items() if reading.manifest}
-        self._listener.handle(PlanChanged(steps, refused, titles))
-        todo = [step for step in steps if step.action in ("fetch", "verify", "link")]
-        listed = " ".join(f"{step.campaign}/{step.item.name}" for step in todo)
-        if todo and self._last_messages.get("plan") != listed and self._transfers.is_done:
-            size, bytes_done = sum(step.item.size for step in todo), sum(step.bytes_done for step in todo)
-            self._listener.handle(PlanStarted(len(todo), size, bytes_done))
-        self._last_messages["plan"] = listed
+    def _remove(self, plan: Plan) -> None:
+        self.local_content.link_before_removal(plan, self._snapshot, {step.key for step in self.transfers.running})
+        for removal in plan.removals:
+            name = removal.campaign
+            try:
+                if self.transfers.cancel_campaign(name, TRANSFER_STOP):
+                    self.local_content.remove(removal, self._snapshot.manifests.get(name), self.reporter.remove_items)
+                    self.hooks.campaign_removed(name)
+                    self.announcements.notice("kept", f"kept {name}", "")
+            except WorldError as error:
+                text = f"{name} could not be removed: {error}"
+                self.announcements.notice("kept", f"kept {name}", text, code=error.code)
 
     def _remove_stale_reports(self) -> None:
-        """Nothing is left on the ground of what is not aboard any more, also where another machine had told of it."""
-        with contextlib.suppress(WorldError):  # a disk that fails was told of when there was planned
-            self._find_stale_reports()
+        planned = {step.campaign for step in self._plan.steps}
+        self.stale_reports.remove(self._snapshot.manifests, self.queue_reader.queue, planned)
 
-    def _find_stale_reports(self) -> None:
-        orders, readings = self._queue_reader.queue, self._snapshot.scan.manifests
-        state = tuple(
-            (name, one.manifest_version.digest, self._local_content.differs_from_installed(name, one))
-            for name, one in readings.items()
-        )
-        if self._stale_checked_for == (orders, state, self.reporter.has_listing):
-            return
-        wanted = {step.campaign for step in self._plan.steps}
-        for name, gone in self._local_content.stale_reports(
-            self.reporter.reported_items(), readings, orders, wanted
-        ).items():
-            self.reporter.remove_items(name, gone)
-        self._stale_checked_for = (orders, state, self.reporter.has_listing)
+    def prioritise(self, campaign: str, content: str | None) -> str | None:
+        """Load a campaign, or one item of it, before everything else. May be called from any thread.
 
-    # Mind what changes by itself.
+        Returns the reason why that is not possible, or None.
+        """
+        if reason := self._snapshot.why_missing(campaign, content):
+            return reason
+        request = (campaign, content)
+        self._requested = (request, *(other for other in self._requested if other != request))[:MAX_REQUESTS]
+        self._replan_requested.set()
+        self.wake.set()
+        return None
+
+    # State.
 
     def _update_state(self) -> None:
-        """Hold the work or let it go on, take what has come of it, and say how things stand."""
-        self._collect_results()
-        terms, (up, why) = self._limits, self._link.state()
-        self._limiter.rate = terms.bandwidth_limit
-        hours = " and ".join(str(window) for window in terms.windows)
-        self._listener.handle(QueueState(terms.version, terms.paused, hours, terms.bandwidth_limit))
-        self._listener.handle(LinkChanged(up, why))
+        """Pause or resume transfers, collect their outcomes, and report the state."""
+        self.results.add(self.transfers.take_results())
+        limits, (up, why) = self._limits, self.link.state()
+        self.limiter.rate = limits.bandwidth_limit
+        hours = " and ".join(str(window) for window in limits.windows)
+        self.listener.handle(QueueState(limits.version, limits.paused, hours, limits.bandwidth_limit))
+        self.listener.handle(LinkChanged(up, why))
         state, reason = self._blocked_reason()
-        self._transfers.set_paused(bool(state))
+        self.transfers.set_paused(bool(state))
         self._set_state(*((state, reason, "") if state else self._activity()))
 
     def _blocked_reason(self) -> tuple[str, str]:
-        """The state and the reason for loading nothing now; both empty if it may be."""
-        forbidden = self._limits.blocked_reason(self._now())
-        up, why = self._link.state()
-        return forbidden if forbidden[0] or up else ("waiting", why)
+        """Return the state and the reason for loading nothing now; both are empty if loading is allowed."""
+        by_limits = self._limits.blocked_reason(_now())
+        up, why = self.link.state()
+        return by_limits if by_limits[0] or up else ("waiting", why)
 
     def _activity(self) -> tuple[str, str, str]:
-        running, look = self._transfers.running, self._snapshot.scan
+        """Return state, reason and campaign while loading is allowed."""
+        running, snapshot = self.transfers.running, self._snapshot
         if running:
             verifying = all(step.action == "verify" for step in running)
-            return "verifying" if verifying else "loading", self._queue_reader.problem, running[0].campaign
-        if not self._transfers.is_done:
-            return self._state
-        if not look.reached or look.code:
-            return "waiting", f"{look.code}: {look.reason}" if look.code else look.reason, ""
-        failed = sum(bool(result.code) for result in self._results.values())
-        reasons = (
-            self._disk_problem,
-            self._doubt,
-            f"{failed} items failed" if failed else "",
-            self._queue_reader.problem,
-        )
+            return "verifying" if verifying else "loading", self.queue_reader.problem, running[0].campaign
+        if not self.transfers.is_done:
+            return self.heartbeat.state
+        if not snapshot.reached or snapshot.code:
+            return "waiting", f"{snapshot.code}: {snapshot.reason}" if snapshot.code else snapshot.reason, ""
+        failed = len(self.results.failed)
+        failures = f"{failed} items failed" if failed else ""
+        reasons = (self._disk_problem, self._clock_problem, failures, self.queue_reader.problem)
         return "idle", "; ".join(filter(None, reasons)), ""
 
-    def _collect_results(self) -> None:
-        for result in self._transfers.take_results():
-            key = (result.step.campaign, result.step.item.name)
-            self._results[key] = result
-            if result.step.action not in ("blocked", "refuse"):
-                self._failures.record(key, result.code, result.digest, result.etag, time.monotonic())
-
-    def prioritise(self, campaign: str, content: str | None) -> str | None:
-        """Somebody aboard wants it first. Returns why that cannot be, None if it will be so. From any thread."""
-        reading = self._snapshot.scan.manifests.get(campaign)
-        if reading is None or reading.manifest is None:
-            return f"There is no campaign {campaign!r} to be loaded here"
-        if content is not None and not any(item.name == content for item in reading.manifest.content):
-            return f"The campaign {campaign!r} has no content {content!r}"
-        wish = (campaign, content)
-        self._requested = (wish, *(other for other in self._requested if other != wish))[:MAX_REQUESTS]
-        self._replan_requested.set()
-        self._wake.set()
-        return None
-
-    # How it ends.
-
-    def _exit_code(self) -> ExitCode | None:
-        """With `once`: how it ends, None while there is something to be done."""
-        look = self._snapshot.scan
-        held = self._blocked_reason()[0] and not self._transfers.running
-        if held and self._link.checked and not self._link.state()[0]:
-            return ExitCode.UNREACHABLE
-        if self._awaiting_snapshot or self._replan_requested.is_set():
-            return None
-        if held or (not look.reached and self._transfers.is_done):
-            return ExitCode.UNREACHABLE
-        if not (self._transfers.is_done and self._hooks.idle):
-            return None
-        self._collect_results()
-        if self._was_republished():
-            return None
-        self._remove_stale_reports()
-        self._report_totals()
-        if look.refused:
-            return ExitCode.REFUSED
-        codes = {reading.code for reading in look.manifests.values()} | {one.code for one in self._results.values()}
-        failed = (
-            look.code
-            or codes - {None}
-            or self._transfers.incomplete_campaigns
-            or self._hooks.any_failed
-            or self._disk_problem
-        )
-        return ExitCode.SOME_FAILED if failed else ExitCode.DONE
-
-    def _was_republished(self) -> bool:
-        """Something failed because of its object: a new version may have been published meanwhile."""
-        self._passes += 1
-        codes = {key: result.code for key, result in self._results.items() if result.code}
-        campaigns = {key[0] for key, code in codes.items() if code.cause is Cause.OBJECT}
-        for name in campaigns if self._passes < MAX_PASSES else ():
-            now = self._manifest_reader.read(name)
-            before = self._snapshot.scan.manifests.get(name)
-            if before and now.manifest is not None and now.manifest_version != before.manifest_version:
-                self._awaiting_snapshot = True
-                self._poller.start_poll()
-                return True
-        return False
-
-    def _report_totals(self) -> None:
-        failed = sum(bool(result.code) for result in self._results.values())
-        if self._results:
-            done = len(self._results) - failed
-            text = f"{done} items loaded, {failed} failed"
-            self._listener.notice("pass", text, items=len(self._results), done=done, failed=failed)
-
-    def _shut_down(self) -> bool:
-        self._transfers.close(TRANSFER_STOP)
-        self._hooks.close(HOOK_STOP)
-        self._set_state("idle", "stopped" if self._stop.is_set() else self._result(), "")
-        told = self.reporter.close(FLUSH_STOPPED if self._stop.is_set() else self._settings.report_timeout)
-        if self._lease_lost.is_set():
-            return False
-        if not told:
-            self._listener.notice("status_away", "Not everything could be told to the status bucket; run again later.")
-        try:
-            self._stores[0].save_report_cache(self.reporter.export_state(self._now()))
-        except WorldError as error:
-            self._listener.notice("record", f"The next run will tell the ground everything again: {error}")
-        return told
-
-    def _result(self) -> str:
-        """Reason of the last heartbeat: the status bucket may be in reach although the media bucket is not."""
-        look = self._snapshot.scan
-        return f"done; {look.code}: {look.reason}" if look.code else "done"
-
-    # What it says of itself.
-
     def _set_state(self, state: str, reason: str, campaign: str) -> None:
-        if (state, reason, campaign) != self._state:
-            self._state = (state, reason, campaign)
-            self._listener.handle(LoaderState(state, reason, campaign))
+        if (state, reason, campaign) != self.heartbeat.state:
+            self.heartbeat.state = (state, reason, campaign)
+            self.listener.handle(LoaderState(state, reason, campaign))
             self.reporter.request_heartbeat()
 
-    def heartbeat(self) -> Heartbeat:
-        """The loader's own state, now. Called by the status thread."""
-        state, reason, campaign = self._state
-        refused = (f"{name} is not removed: {why}" for name, why in self._plan.refused_removals)
-        extra: Mapping[str, object] = {
-            "queue_error": redact("; ".join(filter(None, (self._queue_reader.problem, *refused))))[:500],
-            "signatures": {name: redact(doubt) for name, doubt in self._snapshot.scan.signature_warnings.items()},
-            "signature_policy": "" if self._settings.signatures == "off" else self._settings.signatures,
-        }
-        return Heartbeat(
-            loader=VERSION,
-            at=self._now(),
-            started_at=self._started,
-            state=state,
-            reason=redact(reason)[:500],
-            campaign=campaign,
-            rate_bps=(self._rate() or 0) if state == "loading" else 0,
-            stores=self._local_content.usage(),
-            queue_version=self._limits.version,
-            held=self._local_content.held_campaigns(),
-            extra={name: value for name, value in extra.items() if value},
+    # End of the run.
+
+    def _exit_code(self) -> ExitCode | None:
+        """Return the exit code of a run with `--once`; None while there is something to do."""
+        state = self._run_state()
+        if should_give_up(state):
+            return ExitCode.UNREACHABLE
+        if not is_finished(state):
+            return None
+        self.results.add(self.transfers.take_results())
+        if self.republish_check.was_republished(self.results.failed, self._snapshot.manifests):
+            self._awaiting_snapshot = True
+            self.poller.start_poll()
+            return None
+        self._remove_stale_reports()
+        self.announcements.totals(self.results.outcomes)
+        other_failure = bool(self.transfers.incomplete_campaigns or self.hooks.any_failed or self._disk_problem)
+        return exit_code(self._snapshot, self.results.outcomes, other_failure=other_failure)
+
+    def _run_state(self) -> RunState:
+        blocked = bool(self._blocked_reason()[0]) and not self.transfers.running
+        # The order matters, because transfers end in other threads: the last one submits its hook before it ends.
+        return RunState(
+            blocked=blocked,
+            link_down=self.link.checked and not self.link.state()[0],
+            replanning=self._awaiting_snapshot or self._replan_requested.is_set(),
+            reached=self._snapshot.reached,
+            transfers_done=self.transfers.is_done,
+            hooks_done=self.hooks.idle,
         )
+
+    def _shut_down(self) -> bool:
+        """Stop everything and send the last reports. Returns whether all of them were sent."""
+        self.transfers.close(TRANSFER_STOP)
+        self.hooks.close(HOOK_STOP)
+        stopped, snapshot = self.stop.is_set(), self._snapshot
+        # The status bucket may be reachable although the media bucket is not.
+        result = f"done; {snapshot.code}: {snapshot.reason}" if snapshot.code else "done"
+        self._set_state("idle", "stopped" if stopped else result, "")
+        all_reported = self.reporter.close(FLUSH_STOPPED if self.stop.is_set() else self.settings.report_timeout)
+        if self.lease_lost.is_set():
+            return False
+        if not all_reported:
+            text = "Not all reports could be sent to the status bucket; run again later."
+            self.listener.notice("status_away", text)
+        try:
+            self.stores[0].save_report_cache(self.reporter.export_state(_now()))
+        except WorldError as error:
+            text = f"The sent reports could not be recorded on disk, so the next run sends all of them again: {error}"
+            self.listener.notice("record", text)
+        return all_reported
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

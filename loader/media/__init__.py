@@ -1,1 +1,1 @@
-"""Reads the media bucket: transfer queue, manifests, signatures. Writes only the state of trust and queue to disk."""
+"""Reads the media bucket: transfer queue, manifests, signatures. Writes only the trust state and the queue to disk."""

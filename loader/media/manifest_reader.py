@@ -1,7 +1,7 @@
 """Finds the campaigns for this aircraft in the media bucket and reads their manifests.
 
-Manifests are cached by ETag, so that a poll without news costs one small request a campaign (two with the signature
-policy `warn`). `loader.media.manifest_verifier` decides about signed ones. Touches no disk but through it.
+Manifests are cached by ETag, so that a poll without changes costs one small request a campaign (two with the signature
+policy `warn`). `loader.media.manifest_verifier` checks signed manifests; only it uses the disk.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manif
 from loader.contract.names import check_name, conflict_key
 from loader.errors import BadManifest, BadName, Code, ContractError, WorldError
 from loader.media.manifest_verifier import ManifestVerifier
-from loader.media.snapshot import ManifestResult, ManifestScan
+from loader.media.snapshot import ManifestResult, MediaSnapshot
 from loader.s3.interface import NOT_MODIFIED, Bucket, GetResult
 from loader.signatures.dsse import ENVELOPE_LIMIT, BadEnvelope
 from loader.signatures.signed_manifest import SignedManifest
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _Cached(Generic[T]):
-    """What was made of an object, for as long as its ETag (and the keys it was judged by) stay the same."""
+    """Result of parsing an object. Valid while its ETag and the version of the trusted keys stay the same."""
 
     etag: str
     keys_version: int
@@ -37,7 +37,7 @@ class _Cached(Generic[T]):
 
 
 class ManifestReader:
-    """The campaigns of one airline, or those of them that were named. May be used by several threads."""
+    """Reads the campaigns of one airline, or only the named ones. Thread-safe."""
 
     def __init__(self, airline: str, named: Sequence[str], media: Bucket, verifier: ManifestVerifier) -> None:
         self._airline, self._named, self._media, self._verifier = airline, tuple(named), media, verifier
@@ -45,30 +45,30 @@ class ManifestReader:
         self._signed: dict[str, _Cached[SignedManifest | ContractError]] = {}
         self._lock = threading.Lock()
 
-    def read_all(self, stop: threading.Event) -> ManifestScan:
+    def read_all(self, stop: threading.Event) -> MediaSnapshot:
         """Find the campaigns and read their manifests, until `stop` is set. Never raises."""
         self._verifier.refresh()
         try:
-            names, odd = self._list_campaigns()
+            names, ignored = self._list_campaigns()
         except WorldError as error:
-            return ManifestScan({}, code=error.code, text=str(error))
-        alike = Counter(conflict_key(name) for name in names)
-        readings: dict[str, ManifestResult] = {}
+            return MediaSnapshot({}, code=error.code, text=str(error))
+        spellings = Counter(conflict_key(name) for name in names)
+        results: dict[str, ManifestResult] = {}
         for name in names:
             if stop.is_set():
                 break
-            if alike[conflict_key(name)] > 1:
-                readings[name] = ManifestResult(
+            if spellings[conflict_key(name)] > 1:
+                results[name] = ManifestResult(
                     name, code=Code.BAD_NAME, text="another campaign differs from it only in case"
                 )
                 continue
-            reading = self.read(name)
-            if not reading.absent or not self._is_empty_prefix(name):
-                readings[name] = reading
-        return ManifestScan(readings, tuple(odd))
+            result = self.read(name)
+            if not result.absent or not self._is_empty_prefix(name):
+                results[name] = result
+        return MediaSnapshot(results, tuple(ignored))
 
     def read(self, campaign: str) -> ManifestResult:
-        """The manifest as it is now. Never raises: what is wrong is in the answer."""
+        """Read a manifest. Never raises: the result contains the error."""
         match self._verifier.policy:
             case "enforce":
                 return self._read_signed(campaign)
@@ -77,10 +77,10 @@ class ManifestReader:
             case _:
                 return self._if_for_this_tail(self._read_unsigned(campaign))
 
-    # The three policies.
+    # The three signature policies.
 
     def _read_signed(self, campaign: str) -> ManifestResult:
-        """What was signed; campaign.json itself is not even asked for."""
+        """Read the signed manifest from campaign.json.dsse. campaign.json is not requested."""
         signed: SignedManifest | None = None
         try:
             signed = self._read_envelope(campaign)
@@ -89,17 +89,15 @@ class ManifestReader:
             return _unsigned_result(campaign, error)
         except ContractError as error:
             if error.code == Code.EXPIRED and signed and self._is_over(signed.summary):
-                return ManifestResult(
-                    campaign
-                )  # there is nothing left to be loaded of it, so nobody need sign it again
+                return ManifestResult(campaign)  # its exhibition is over, so that there is no need to sign it again
             return ManifestResult(campaign, code=error.code, text=_refusal_text(error))
         return ManifestResult(campaign, manifest, ManifestVersion(signed.digest, manifest.version))
 
     def _read_with_warning(self, campaign: str) -> ManifestResult:
-        """campaign.json as it lies, with what is wrong about its signature; refused once signed ones were accepted."""
-        reading = self._read_unsigned(campaign)
-        if reading.manifest is None:
-            return reading
+        """Read campaign.json and check its signature. Errors are warnings until a signed manifest was accepted."""
+        result = self._read_unsigned(campaign)
+        if result.manifest is None:
+            return result
         try:
             signed = self._read_envelope(campaign)
             self._verifier.accept(campaign, signed)
@@ -108,12 +106,12 @@ class ManifestReader:
         except ContractError as error:
             refused = ManifestResult(campaign, code=error.code, text=_refusal_text(error))
         else:
-            same = signed.digest == reading.manifest_version.digest
-            text = f"{Code.BAD_SIGNATURE}: campaign.json and what campaign.json.dsse signs are not the same"
-            return self._if_for_this_tail(reading if same else replace(reading, warning=text))
-        ours = self._if_for_this_tail(reading)
-        if ours.manifest is None:
-            return ours
+            is_signed_version = signed.digest == result.manifest_version.digest
+            text = f"{Code.BAD_SIGNATURE}: campaign.json differs from the manifest that campaign.json.dsse signs"
+            return self._if_for_this_tail(result if is_signed_version else replace(result, warning=text))
+        result_here = self._if_for_this_tail(result)
+        if result_here.manifest is None:
+            return result_here
         if self._verifier.signatures_required and refused.code not in (
             Code.ROLLBACK,
             Code.EXPIRED,
@@ -121,35 +119,42 @@ class ManifestReader:
             Code.BAD_NAME,
         ):
             return refused
-        return replace(ours, warning=f"{refused.code}: {refused.text}")
+        return replace(result_here, warning=f"{refused.code}: {refused.text}")
 
-    def _if_for_this_tail(self, reading: ManifestResult) -> ManifestResult:
-        """Without its manifest if that is for other aircraft."""
-        if reading.manifest is None or self._verifier.is_for_this_tail(reading.manifest.tails):
-            return reading
-        return ManifestResult(reading.campaign)
+    def _if_for_this_tail(self, result: ManifestResult) -> ManifestResult:
+        """Return the result, without its manifest if that is for other aircraft."""
+        if result.manifest is None or self._verifier.is_for_this_tail(result.manifest.tails):
+            return result
+        return ManifestResult(result.campaign)
 
-    def _is_over(self, head: Manifest) -> bool:
-        return head.campaign not in self._named and self._verifier.has_ended(head)
+    def _is_over(self, summary: Manifest) -> bool:
+        return summary.campaign not in self._named and self._verifier.has_ended(summary)
 
-    # What lies in the bucket.
+    # Objects in the bucket.
 
     def _read_unsigned(self, campaign: str) -> ManifestResult:
-        """campaign.json, whoever wrote it."""
+        """Read campaign.json without checking a signature."""
 
-        def parsed(fetched: GetResult) -> ManifestResult:
+        def parse(fetched: GetResult) -> ManifestResult:
             return self._parse(campaign, fetched.body, fetched.truncated)
 
         try:
-            found = self._read(manifest_key(self._airline, campaign), MANIFEST_LIMIT, campaign, self._unsigned, parsed)
+            result = self._read(manifest_key(self._airline, campaign), MANIFEST_LIMIT, campaign, self._unsigned, parse)
         except WorldError as error:
             return ManifestResult(campaign, code=error.code, text=str(error))
-        return found or ManifestResult(campaign, code=Code.OBJECT_GONE, text="campaign.json is not there", absent=True)
+        return result or ManifestResult(
+            campaign, code=Code.OBJECT_GONE, text="campaign.json does not exist", absent=True
+        )
 
     def _read_envelope(self, campaign: str) -> SignedManifest:
-        """What campaign.json.dsse holds. Raises WorldError (UNSIGNED if absent), ContractError."""
+        """Read and verify campaign.json.dsse.
 
-        def verified(fetched: GetResult) -> SignedManifest | ContractError:
+        Raises:
+            WorldError: UNSIGNED if the object does not exist.
+            ContractError: it is refused.
+        """
+
+        def verify(fetched: GetResult) -> SignedManifest | ContractError:
             self._verifier.observe_store_time(fetched.server_time)
             try:
                 if fetched.truncated:
@@ -159,50 +164,50 @@ class ManifestReader:
                 return error
 
         key = signature_key(self._airline, campaign)
-        found = self._read(key, ENVELOPE_LIMIT, campaign, self._signed, verified)
-        if found is None:
-            raise WorldError(Code.UNSIGNED, "campaign.json.dsse is not there")
-        if isinstance(found, ContractError):
-            raise found
-        return found
+        result = self._read(key, ENVELOPE_LIMIT, campaign, self._signed, verify)
+        if result is None:
+            raise WorldError(Code.UNSIGNED, "campaign.json.dsse does not exist")
+        if isinstance(result, ContractError):
+            raise result
+        return result
 
     def _read(
-        self, key: str, limit: int, campaign: str, kept: dict[str, _Cached[T]], make: Callable[[GetResult], T]
+        self, key: str, limit: int, campaign: str, cache: dict[str, _Cached[T]], convert: Callable[[GetResult], T]
     ) -> T | None:
-        """What `make` makes of an object, made anew only where something changed; None if absent. Raises WorldError."""
-        generation = self._verifier.keys_version
+        """Return the converted object, from the cache if nothing changed; None if absent. Raises WorldError."""
+        keys_version = self._verifier.keys_version
         with self._lock:
-            before = kept.get(campaign)
-        if before and before.keys_version == generation:
-            fetched = self._media.get_if_changed(key, limit, before.etag)
+            cached = cache.get(campaign)
+        if cached and cached.keys_version == keys_version:
+            fetched = self._media.get_if_changed(key, limit, cached.etag)
             if fetched is NOT_MODIFIED:
-                return before.value
+                return cached.value
         else:
             fetched = self._media.get(key, limit)
         if fetched is None:
             return None
-        value = make(fetched)
+        value = convert(fetched)
         with self._lock:
-            kept[campaign] = _Cached(fetched.etag, generation, value)
+            cache[campaign] = _Cached(fetched.etag, keys_version, value)
         return value
 
     def _list_campaigns(self) -> tuple[list[str], list[str]]:
-        """The campaigns to look at, and a sentence for each prefix that is none."""
+        """Return the campaigns to read, and a sentence for each ignored prefix."""
         if self._named:
             return list(self._named), []
-        good: list[str] = []
-        odd: list[str] = []
+        campaigns: list[str] = []
+        ignored: list[str] = []
         for name in self._media.list_prefixes(f"{self._airline}/"):
             if name.startswith(".") and name.strip("."):
-                continue  # ours, but no campaign
+                continue  # objects of the system, not a campaign
             try:
-                good.append(check_name(name))
+                campaigns.append(check_name(name))
             except BadName as error:
-                odd.append(f"A prefix is left alone: {error}.")
-        return sorted(good), odd
+                ignored.append(f"A prefix was ignored: {error}.")
+        return sorted(campaigns), ignored
 
     def _is_empty_prefix(self, campaign: str) -> bool:
-        """A prefix without objects: some stores go on naming it. One that was asked for by name is none."""
+        """Return whether a prefix has no objects: some stores still list it. A named campaign is never empty."""
         if campaign in self._named:
             return False
         try:
@@ -219,17 +224,17 @@ class ManifestReader:
             return ManifestResult(campaign, code=error.code, text=f"campaign.json is refused: {error}")
         return ManifestResult(campaign, manifest, ManifestVersion(hashlib.sha256(body).hexdigest(), manifest.version))
 
-    # Of one campaign.
+    # One campaign.
 
     def still_lists(self, campaign: str, item: Item) -> bool:
-        """Whether the manifest, read again, lists this item with the same size and hash."""
+        """Read the manifest again and return whether it lists this item with the same size and hash."""
         manifest = self.read(campaign).manifest
         return manifest is not None and any(
             (other.name, other.size, other.sha256) == (item.name, item.size, item.sha256) for other in manifest.content
         )
 
     def object_etags(self, campaign: str, manifest: Manifest) -> dict[str, str]:
-        """The ETag of every item's object by the item's name, "" where there is none. Raises WorldError."""
+        """Return the ETag of every item's object by item name, "" if there is no object. Raises WorldError."""
         prefix = f"{self._airline}/{campaign}/"
         etags = {found.key: found.etag for found in self._media.list(prefix)}
         return {item.name: etags.get(content_key(self._airline, campaign, item.name), "") for item in manifest.content}

@@ -1,7 +1,7 @@
-"""Reads this tail's transfer queue from the media bucket; the last good one is kept on disk.
+"""Reads this tail's transfer queue from the media bucket and stores the last valid one on disk.
 
-A queue that is unreadable, broken or older than the current one changes nothing; `problem` says why. Only if the
-object no longer exists is there no queue.
+A queue that is unreadable, invalid or older than the current one changes nothing; `problem` says why. Only deleting the
+object removes the queue.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from loader.storage.content_store import ContentStore
 
 log = logging.getLogger("loader")
 QUEUE_STATE: Final = "queue"
-_STATE_LIMIT: Final = 2 * QUEUE_LIMIT + 1024  # bytes: as a string in JSON, a line break or a quote takes two
+_STATE_LIMIT: Final = 2 * QUEUE_LIMIT + 1024  # bytes: in a JSON string a line break or a quote takes two
 
 
 class TransferQueueReader:
-    """What the ground has ordered. Used by one thread."""
+    """Reads the queue that the portal wrote for this tail. For one thread."""
 
     def __init__(self, airline: str, tail: str, media: Bucket, store: ContentStore) -> None:
-        """Takes up what was in force when the loader last ran."""
+        """Load the queue that was current when the loader last ran."""
         self._key, self._media, self._store = queue_key(airline, tail), media, store
         self._etag = self._fault = ""
         self.problem = ""
@@ -34,11 +34,11 @@ class TransferQueueReader:
         try:
             body = self._store.read_state(QUEUE_STATE, _STATE_LIMIT).get("body")
             return parse_transfer_queue(body.encode()) if isinstance(body, str) else None
-        except (WorldError, BadTransferQueue):  # a disk that cannot be read is told by whoever loads onto it
+        except (WorldError, BadTransferQueue):  # planning reports a disk that cannot be read
             return None
 
     def read(self) -> None:
-        """Look into the bucket. Never raises."""
+        """Read the queue. Never raises."""
         try:
             self._read()
         except WorldError as error:
@@ -59,24 +59,24 @@ class TransferQueueReader:
                 return self._media.get_if_changed(self._key, QUEUE_LIMIT, self._etag)
             return self._media.get(self._key, QUEUE_LIMIT)
         except WorldError as error:
-            # On AWS, whose ListBucket is granted for a prefix only is told 403 of what is not there.
+            # If ListBucket is granted for a prefix only, AWS answers 403 for an object that does not exist.
             if error.code != Code.FORBIDDEN or self.queue is not None:
                 raise
             return None
 
     def _accept(self, body: bytes, truncated: bool) -> str:
-        """Put it in force, or say why not."""
+        """Make a valid queue the current one and return ""; otherwise return the reason."""
         last = self.queue.version if self.queue else None
-        stays = f"; version {last} stays in force" if last is not None else "; there is none in force"
+        consequence = f"; version {last} remains current" if last is not None else "; there is no current version"
         if truncated:
-            return f"The transfer queue is longer than {QUEUE_LIMIT} bytes{stays}"
+            return f"The transfer queue is longer than {QUEUE_LIMIT} bytes{consequence}"
         try:
-            orders = parse_transfer_queue(body)
+            queue = parse_transfer_queue(body)
         except BadTransferQueue as error:
-            return f"The transfer queue is refused: {error}{stays}"
-        if last is not None and orders.version < last:
-            return f"The transfer queue went back to version {orders.version}{stays}"
-        self._set_current(orders, body)
+            return f"The transfer queue is refused: {error}{consequence}"
+        if last is not None and queue.version < last:
+            return f"The transfer queue has an older version, {queue.version}{consequence}"
+        self._set_current(queue, body)
         return ""
 
     def _set_current(self, queue: TransferQueue | None, body: bytes) -> None:
@@ -85,7 +85,5 @@ class TransferQueueReader:
         self.queue = queue
         try:
             self._store.write_state(QUEUE_STATE, {} if queue is None else {"body": body.decode()})
-        except (
-            WorldError
-        ):  # a disk that cannot be written is told by whoever loads onto it; the next run will ask again
-            log.warning("The transfer queue could not be kept on disk", exc_info=True)
+        except WorldError:  # transfers report a disk that cannot be written; the next run reads the bucket again
+            log.warning("The transfer queue could not be stored on disk", exc_info=True)

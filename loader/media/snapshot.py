@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from loader.contract.manifest import Manifest
@@ -11,15 +11,15 @@ from loader.errors import UNREACHABLE, Cause, Code
 from loader.storage.inventory import ItemKey, ManifestVersion
 
 NO_VERSION: Final = ManifestVersion("")
-WARNINGS_LIMIT: Final = 20  # of a heartbeat
+WARNINGS_LIMIT: Final = 20  # signature warnings in a heartbeat
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestResult:
-    """A campaign's manifest and which edition it is, or the code and sentence why there is none to be used.
+    """A campaign's manifest and its version, or the code and the sentence why it cannot be used.
 
-    With neither, the campaign is not for this aircraft, or no more. `warning`: `CODE: sentence` about the signature of
-    one that is used all the same. `absent`: the object that would be read is not there.
+    With neither, the campaign is not, or no longer, for this aircraft. `warning`: `CODE: sentence` about the signature
+    of a manifest that is used nevertheless. `absent`: the object does not exist.
     """
 
     campaign: str
@@ -32,55 +32,71 @@ class ManifestResult:
 
     @property
     def unreachable(self) -> bool:
-        """Nothing is known against the campaign; the store could not be asked."""
+        """The store could not be reached; the manifest may be valid."""
         return self.code in UNREACHABLE
 
     @property
     def refused(self) -> bool:
-        """The policy on signatures does not let it in."""
+        """The signature policy refuses the manifest."""
         return self.code is not None and self.code.cause is Cause.POLICY
 
 
 @dataclass(frozen=True, slots=True)
-class ManifestScan:
-    """What the media bucket says: a reading for each campaign, by name. `code` and `text`: why it would not say.
+class MediaSnapshot:
+    """State of the media bucket at one poll: a result for each campaign, by name.
 
-    `ignored_prefixes`: a sentence for each prefix that is left alone.
+    `code` and `text`: why the campaigns could not be listed. `ignored_prefixes`: a sentence for each of them.
+    `etags`: of the objects that were listed. `problems`: sentences for the log.
     """
 
     manifests: Mapping[str, ManifestResult]
     ignored_prefixes: tuple[str, ...] = ()
     code: Code | None = None
     text: str = ""
+    etags: Mapping[ItemKey, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
     @property
     def reached(self) -> bool:
-        """Something answered."""
+        """The store answered at least one request."""
         if self.code:
             return self.code not in UNREACHABLE
-        return not self.manifests or any(not reading.unreachable for reading in self.manifests.values())
+        return not self.manifests or any(not result.unreachable for result in self.manifests.values())
 
     @property
     def reason(self) -> str:
-        """Why nothing answered."""
-        return self.text or next((reading.text for reading in self.manifests.values() if reading.unreachable), "")
+        """Why the store did not answer."""
+        return self.text or next((result.text for result in self.manifests.values() if result.unreachable), "")
 
     @property
     def refused(self) -> bool:
-        """The policy on signatures keeps some campaign out."""
-        return any(reading.refused for reading in self.manifests.values())
+        """The signature policy refuses at least one campaign."""
+        return any(result.refused for result in self.manifests.values())
 
     @property
     def signature_warnings(self) -> dict[str, str]:
-        """What a heartbeat says about signatures, by campaign: only so many of them."""
-        doubts = {name: reading.warning for name, reading in self.manifests.items() if reading.warning}
-        return dict(list(doubts.items())[:WARNINGS_LIMIT])
+        """Signature warnings for the heartbeat, by campaign; at most WARNINGS_LIMIT."""
+        warnings = {name: result.warning for name, result in self.manifests.items() if result.warning}
+        return dict(list(warnings.items())[:WARNINGS_LIMIT])
 
+    def merged_with(self, before: MediaSnapshot) -> MediaSnapshot:
+        """Return this snapshot with the earlier manifests where the bucket gave no answer.
 
-@dataclass(frozen=True, slots=True)
-class MediaSnapshot:
-    """What a look brought. `etags`: of objects, where they were listed. `notes`: sentences for the log."""
+        A manifest that cannot be read now counts as unchanged, so that nothing is cancelled because of the link.
+        """
+        manifests = {
+            name: before.manifests[name] if result.unreachable and name in before.manifests else result
+            for name, result in self.manifests.items()
+        }
+        if not self.reached or self.code:
+            manifests = {**before.manifests, **manifests}
+        return replace(self, manifests=manifests)
 
-    scan: ManifestScan
-    etags: Mapping[ItemKey, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    def why_missing(self, campaign: str, content: str | None) -> str | None:
+        """Return why a campaign (or one item of it) cannot be loaded from this snapshot; None if it can."""
+        result = self.manifests.get(campaign)
+        if result is None or result.manifest is None:
+            return f"There is no campaign {campaign!r} to load on this aircraft"
+        if content is not None and not any(item.name == content for item in result.manifest.content):
+            return f"The campaign {campaign!r} has no content {content!r}"
+        return None

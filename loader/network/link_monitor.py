@@ -1,8 +1,8 @@
 """Monitors whether the store can be reached, and why not: routes, name, connection, the airline's command.
 
-One thread checks routes every two seconds, which costs nothing, and probes the store only while there is doubt: at most
-four times a minute, at random times so that a fleet does not probe together. `assess_link` is pure. Sends nothing but
-an empty connection.
+One thread checks routes every two seconds, which sends nothing. It probes the store only if a check was requested or
+the link is down: at most four times a minute, at random times so that a fleet does not probe together. A probe is a
+name look-up and an empty connection. `assess_link` is pure.
 """
 
 from __future__ import annotations
@@ -19,26 +19,25 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from loader.command_runner import run_command
-from loader.errors import NO_ANSWER, WorldError
 from loader.network.probes import Address, Resolver, accepts_connection, external_routes, has_route
 from loader.s3.http.urls import endpoint_for
 
 log = logging.getLogger("loader")
-ROUTE_INTERVAL: Final = 2.0  # seconds between two looks at the routes
+ROUTE_INTERVAL: Final = 2.0  # seconds between two checks of the routes
 MAX_PROBES: Final = 4  # in any minute while the link is down
-_PROBE_WAIT: Final = 30.0  # seconds: the limit of the random wait between two of them
-_FRESH: Final = 5.0  # seconds for which an answer is as good as a new one
-_ANSWER_TIME: Final = 5.0
-_NAME_TIME: Final = 5.0
-_COMMAND_TIME: Final = 10.0
-_COMMAND_DOWN: Final = 15.0  # seconds between two runs of the command while it says no
-_COMMAND_UP: Final = 30.0  # and while it says yes
-_REASON_LIMIT: Final = 200
+_PROBE_WAIT: Final = 30.0  # seconds; limit of the random wait between two probes
+_FRESH: Final = 5.0  # seconds for which an answer of the store stays valid
+_ANSWER_TIME: Final = 5.0  # seconds for the store to accept a connection
+_NAME_TIME: Final = 5.0  # seconds for name resolution
+_COMMAND_TIME: Final = 10.0  # seconds for the link check command
+_COMMAND_DOWN: Final = 15.0  # seconds between two runs of the command while it forbids the link
+_COMMAND_UP: Final = 30.0  # seconds, while it permits the link
+_REASON_LIMIT: Final = 200  # characters of the command's output
 
 
 @dataclass(frozen=True, slots=True)
 class CommandAnswer:
-    """What the link check command said: may the link be used, and its words."""
+    """Answer of the link check command: whether the link may be used, and its output."""
 
     allowed: bool
     text: str = ""
@@ -46,10 +45,10 @@ class CommandAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResults:
-    """What is known; None where it was not asked, because something before it said no already.
+    """Results of the probes; None for a probe that did not run, because an earlier one failed.
 
-    `network`: this machine has a route to anywhere. `name`: what name resolution says to the store's name. `route`:
-    there is one to its address. `accepts_connection`: it took a connection.
+    `network`: this machine has an external route. `name`: result of resolving the store's name. `route`: there is a
+    route to the store's address. `accepts_connection`: the store accepted a connection.
     """
 
     network: bool = True
@@ -61,20 +60,20 @@ class ProbeResults:
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """`reason`: a sentence for whoever looks after the aircraft, empty while the link is up."""
+    """Whether the link is up. `reason`: a sentence for the aircraft's crew, empty while the link is up."""
 
     up: bool
     reason: str = ""
 
 
 def assess_link(results: ProbeResults, host: str) -> LinkState:
-    """May and can the store at `host` be asked for something?"""
+    """Return whether the store at `host` may and can be used."""
     if results.command is not None and not results.command.allowed:
         return LinkState(False, f"the link check command says: {results.command.text or 'no'}")
     if results.route is False or (results.name in ("unknown", "silent") and not results.network):
         return LinkState(False, f"no route to {host}: the network is down")
     if results.name == "unknown":
-        return LinkState(False, f"the name {host} is not known here: name resolution gives no address for it")
+        return LinkState(False, f"the name {host} is unknown: name resolution returns no address")
     if results.name == "silent":
         return LinkState(False, f"the name {host} cannot be looked up: name resolution does not answer")
     if results.accepts_connection is False:
@@ -83,7 +82,7 @@ def assess_link(results: ProbeResults, host: str) -> LinkState:
 
 
 def connect_target(bucket: str, endpoint: str | None, region: str) -> tuple[str, int]:
-    """Host and port that requests to a bucket go to: the store's, or those of a proxy in between."""
+    """Return the host and port to connect to for a bucket: the store's, or those of the proxy in between."""
     parts = urlsplit(endpoint_for(bucket, endpoint, region)[0])
     host = parts.hostname or ""
     proxy = getproxies().get("https") if parts.scheme == "https" and not proxy_bypass(host) else None
@@ -95,23 +94,22 @@ def connect_target(bucket: str, endpoint: str | None, region: str) -> tuple[str,
 
 @dataclass
 class ProbeSchedule:
-    """When the store may be knocked at again: full jitter, and never more than `MAX_PROBES` times in a minute. Pure."""
+    """Times at which the store may be probed: full jitter, and at most MAX_PROBES in any minute. Pure."""
 
     rng: random.Random = field(default_factory=random.Random)
-    _at: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_PROBES))
+    _times: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_PROBES))
 
     def record(self, now: float) -> None:
-        """Once more."""
-        self._at.append(now)
+        self._times.append(now)
 
     def next(self, now: float, *, within: float = _PROBE_WAIT) -> float:
-        """A random time in the next `within` seconds, or later if there were many."""
-        oldest = self._at[0] + 60.0 if len(self._at) == MAX_PROBES else now
+        """Return a random time in the next `within` seconds, or later if the limit is reached."""
+        oldest = self._times[0] + 60.0 if len(self._times) == MAX_PROBES else now
         return max(oldest, now + self.rng.uniform(0.0, within))
 
 
 class LinkMonitor:
-    """The link to one store. Methods may be called from any thread; the link's own thread is a daemon."""
+    """The link to one store, monitored by a daemon thread. Thread-safe."""
 
     def __init__(
         self,
@@ -122,54 +120,52 @@ class LinkMonitor:
         changed: Callable[[bool, str], None] = lambda up, reason: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`changed` hears, on the link's thread, each time the link goes up or down or is down for another reason.
+        """`changed(up, reason)` is called, in the monitor's thread, when the link state or the reason changes.
 
-        Without a command the link is up until something speaks against it, with one it is down until that says yes.
+        Without a command the link counts as up until a check fails; with one it is down until the command permits it.
         """
         self._host, self._command, self._changed, self._clock = host, tuple(command), changed, clock
         self._state = LinkState(False, "the link check command has not answered yet") if command else LinkState(True)
         self._resolver = Resolver(host, port)
         self._addresses: list[Address] = self._resolver.literal
-        self._schedule, self._answer = ProbeSchedule(), CommandAnswer(False)
-        self._requested = self._completed = 0  # how often there was doubt, and up to which doubt it was judged
-        self._must_probe = False  # whether the store has to answer before the link counts as up
+        self._schedule, self._command_answer = ProbeSchedule(), CommandAnswer(False)
+        self._requested = self._completed = 0  # number of the last requested, and of the last completed check
+        self._must_probe = False  # the store has to answer before the link counts as up
         self._answered_at = self._commanded_at = float("-inf")
         self._next_check = 0.0
         self._routes: tuple[object, ...] = ()
-        self.checked = False  # it has been judged at least once
+        self.checked = False  # at least one check is complete
         self._wake, self._end = threading.Condition(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
         self._thread.start()
 
     def close(self) -> None:
-        """Look no more, and end a command that is running. Does not wait."""
+        """Stop, and end a command that is running. Does not wait."""
         self._end.set()
         with self._wake:
             self._wake.notify_all()
 
     def state(self) -> tuple[bool, str]:
-        """Up or down, and why it is down."""
-        verdict = self._state
-        return verdict.up, verdict.reason
-
-    def note(self, error: WorldError) -> None:
-        """Something failed: if that may be the link's fault, look whether it is. Returns at once."""
-        if error.code in NO_ANSWER:
-            self._request_check()
+        """Return whether the link is up, and the reason if it is down."""
+        state = self._state
+        return state.up, state.reason
 
     def wait_until_up(self, stop: threading.Event) -> bool:
-        """Was it the link's fault? False: no, it is up. True: it was down, and is up again or `stop` was set."""
-        doubt, was_down = self._request_check(), False
+        """Check the link after a network error, and wait while it is down.
+
+        Returns False if the link is up, so that the error has another cause; True if it was down and is up again, or if
+        `stop` was set.
+        """
+        request, was_down = self._request_check(), False
         while not self._end.is_set():
-            judged, up = self._completed >= doubt, self._state.up
-            if judged and up:
+            completed, up = self._completed >= request, self._state.up
+            if completed and up:
                 break
             was_down |= not up
-            # A look takes seconds at most; once the link is down, a second more or less is nothing.
-            if stop.wait(1.0 if judged else 0.05):
+            # A check takes some seconds; while the link is down, a delay of a second does not matter.
+            if stop.wait(1.0 if completed else 0.05):
                 return True
         return was_down
 
@@ -183,74 +179,74 @@ class LinkMonitor:
 
     def _run(self) -> None:
         while not self._end.is_set():
-            doubted = self._requested
+            requested = self._requested
             try:
-                self._check_routes(doubted != self._completed)
+                self._check_routes(requested != self._completed)
             except Exception:
-                # The edge of a thread: whoever waits for a verdict must not wait for ever.
-                log.exception("While looking at the link")
-            self._completed, self.checked = doubted, True
+                # Thread boundary: callers that wait for the check must not wait for ever.
+                log.exception("Unexpected error while checking the link")
+            self._completed, self.checked = requested, True
             with self._wake:
-                if self._requested == doubted and not self._end.is_set():
+                if self._requested == requested and not self._end.is_set():
                     self._wake.wait(ROUTE_INTERVAL)
 
-    def _check_routes(self, doubt: bool) -> None:
-        """At the routes always, at everything else where there is a reason to."""
+    def _check_routes(self, requested: bool) -> None:
+        """Check the routes always, everything else only if there is a reason."""
         now, reachable = self._clock(), not self._addresses or has_route(self._addresses)
         before, self._routes = self._routes, (reachable, external_routes())
         if self._state.up:
-            self._check_while_up(now, doubt, reachable)
+            self._check_while_up(now, requested, reachable)
             return
         if not reachable and self._resolver.literal and before[:1] == (True,):
-            self._next_check = now  # to say so costs nothing
+            self._next_check = now  # sends nothing: the check ends at the missing route
         elif reachable and before not in ((), self._routes):
             self._next_check = min(self._next_check, self._schedule.next(now, within=ROUTE_INTERVAL))
         if now >= self._next_check:
             self._check(now)
 
-    def _check_while_up(self, now: float, doubt: bool, reachable: bool) -> None:
-        self._must_probe |= not reachable or (doubt and now - self._answered_at >= _FRESH)
+    def _check_while_up(self, now: float, requested: bool, reachable: bool) -> None:
+        self._must_probe |= not reachable or (requested and now - self._answered_at >= _FRESH)
         if self._must_probe or (self._command and now - self._commanded_at >= _COMMAND_UP):
             self._check(now)
 
     def _check(self, now: float) -> None:
-        """Ask until somebody says no: what is near first, so that nothing is sent over a link that may not be used."""
-        facts = self._gather(now)
-        verdict = assess_link(facts, self._host)
-        self._must_probe = not verdict.up and (self._must_probe or facts.route is False)
-        if facts.command is not None and not facts.command.allowed:
+        """Run the probes until one fails: local ones first, so that nothing is sent over a forbidden link."""
+        results = self._gather(now)
+        state = assess_link(results, self._host)
+        self._must_probe = not state.up and (self._must_probe or results.route is False)
+        if results.command is not None and not results.command.allowed:
             self._next_check = self._commanded_at + _COMMAND_DOWN
-        elif not verdict.up:
+        elif not state.up:
             self._next_check = self._schedule.next(self._clock())
-        if verdict != self._state:
-            self._state = verdict
-            self._changed(verdict.up, verdict.reason)
+        if state != self._state:
+            self._state = state
+            self._changed(state.up, state.reason)
 
     def _gather(self, now: float) -> ProbeResults:
-        facts = ProbeResults(network=bool(external_routes()))
+        results = ProbeResults(network=bool(external_routes()))
         if self._resolver.literal and not has_route(self._resolver.literal):
-            return replace(facts, route=False)
+            return replace(results, route=False)
         if self._command:
-            facts = replace(facts, command=self._run_command(now))
-        if not self._must_probe or (facts.command is not None and not facts.command.allowed):
-            return facts
+            results = replace(results, command=self._run_command(now))
+        if not self._must_probe or (results.command is not None and not results.command.allowed):
+            return results
         self._schedule.record(now)
-        found = self._resolver.resolve(_NAME_TIME)
-        if not found:
-            return replace(facts, name="silent" if found is None else "unknown")
-        self._addresses = found
-        if not has_route(found):
-            return replace(facts, name="known", route=False)
-        answered = accepts_connection(found, _ANSWER_TIME)
+        addresses = self._resolver.resolve(_NAME_TIME)
+        if not addresses:
+            return replace(results, name="silent" if addresses is None else "unknown")
+        self._addresses = addresses
+        if not has_route(addresses):
+            return replace(results, name="known", route=False)
+        answered = accepts_connection(addresses, _ANSWER_TIME)
         if answered:
             self._answered_at = self._clock()
-        return replace(facts, name="known", route=True, accepts_connection=answered)
+        return replace(results, name="known", route=True, accepts_connection=answered)
 
     def _run_command(self, now: float) -> CommandAnswer:
-        """What the command says now, or said a moment ago."""
+        """Run the command and return its answer, or the last one if that is recent."""
         if now - self._commanded_at >= _COMMAND_DOWN:
-            outcome = run_command(self._command, _COMMAND_TIME, self._end)
-            words = "".join(outcome.first_lines[:1])[:_REASON_LIMIT]
-            self._answer = CommandAnswer(outcome.succeeded, words if outcome.exit_status and words else str(outcome))
+            result = run_command(self._command, _COMMAND_TIME, self._end)
+            text = "".join(result.first_lines[:1])[:_REASON_LIMIT]
+            self._command_answer = CommandAnswer(result.succeeded, text if result.exit_status and text else str(result))
             self._commanded_at = self._clock()
-        return self._answer
+        return self._command_answer

@@ -1,4 +1,4 @@
-"""Budget of disk space while steps are planned one after the other. Pure; sizes in bytes."""
+"""Budget of disk space during planning. Pure; sizes in bytes."""
 
 from __future__ import annotations
 
@@ -9,67 +9,72 @@ from loader.storage.inventory import CampaignOnDisk
 
 
 class SpaceBudget:
-    """What may still be taken, while steps are planned one after the other."""
+    """Space that is left on each device, counted down as steps are planned. Directories on one device share it."""
 
     def __init__(self, spaces: Sequence[DiskSpace]) -> None:
-        self._devices = [room.device for room in spaces]
+        self._devices = [space.device for space in spaces]
         self._free: dict[int, int] = {}
-        for room in spaces:
-            self._free[room.device] = min(room.free, self._free.get(room.device, room.free))
+        for space in spaces:
+            self._free[space.device] = min(space.free, self._free.get(space.device, space.free))
         self._reserved_links = dict.fromkeys(self._free, 0)
 
     def __len__(self) -> int:
         return len(self._devices)
 
     def available(self, store: int) -> int:
-        """Bytes that this directory may still take."""
+        """Return the bytes that a directory can still take."""
         return max(0, self._free[self._devices[store]])
 
     def reserve(self, store: int, size: int) -> None:
-        """So much will be written there."""
+        """Reserve bytes that will be written to a directory."""
         self._free[self._devices[store]] -= size
 
     def reserve_link(self, store: int, size: int) -> None:
-        """So much may be linked to there; to purge where it is linked from would not free it."""
+        """Reserve bytes that will be hard-linked: deleting the source would not free them."""
         self._reserved_links[self._devices[store]] += size
 
-    def release(self, one: CampaignOnDisk) -> None:
-        """This campaign is removed."""
+    def release(self, campaign: CampaignOnDisk) -> None:
+        """Count the space that the removal of a campaign frees."""
         for device in self._free:
-            gained = self._freed_bytes([one], device)
-            owed = min(gained, self._reserved_links[device])
-            self._reserved_links[device] -= owed
-            self._free[device] += gained - owed
+            gained = self._freed_bytes([campaign], device)
+            still_linked = min(gained, self._reserved_links[device])
+            self._reserved_links[device] -= still_linked
+            self._free[device] += gained - still_linked
 
     def choose_evictions(
         self, needs: Mapping[int, int], ended: Sequence[CampaignOnDisk]
     ) -> tuple[int, list[CampaignOnDisk]] | None:
-        """The directory for which the fewest of `ended` (the first ones first) need go, and which; None if all of
-        them would not be enough. `needs`: bytes by directory, the best directory first.
+        """Return the directory that needs the fewest removals, and the campaigns to remove for it.
+
+        `needs`: missing bytes by directory, the best directory first. `ended`: removable campaigns, first choice first.
+        Returns None if removing all of them would not free enough.
         """
-        ways = [
+        choices = [
             (store, chosen) for store, size in needs.items() if (chosen := self._choose(size, store, ended)) is not None
         ]
-        return min(ways, key=lambda way: len(way[1])) if ways else None
+        return min(choices, key=lambda choice: len(choice[1])) if choices else None
 
     def _choose(self, size: int, store: int, ended: Sequence[CampaignOnDisk]) -> list[CampaignOnDisk] | None:
         device = self._devices[store]
         missing = size - self._free[device] + self._reserved_links[device]
         chosen: list[CampaignOnDisk] = []
-        for one in ended:
+        for campaign in ended:
             if self._freed_bytes(chosen, device) >= missing:
                 break
-            if self._freed_bytes([one], device):
-                chosen.append(one)
+            if self._freed_bytes([campaign], device):
+                chosen.append(campaign)
         if self._freed_bytes(chosen, device) < missing:
             return None
-        for one in reversed(list(chosen)):
-            rest = [other for other in chosen if other is not one]
+        for campaign in reversed(list(chosen)):
+            rest = [other for other in chosen if other is not campaign]
             if self._freed_bytes(rest, device) >= missing:
                 chosen = rest
         return chosen
 
     def _freed_bytes(self, campaigns: Iterable[CampaignOnDisk], device: int) -> int:
         return sum(
-            size for one in campaigns for at, size in zip(self._devices, one.bytes, strict=False) if at == device
+            size
+            for campaign in campaigns
+            for other, size in zip(self._devices, campaign.bytes, strict=False)
+            if other == device
         )

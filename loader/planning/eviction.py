@@ -1,4 +1,4 @@
-"""Campaigns that may be removed, by request of the queue or to make room. Pure; sizes in bytes."""
+"""Selects campaigns to remove, because the queue requests it or to free space. Pure; sizes in bytes."""
 
 from __future__ import annotations
 
@@ -12,96 +12,116 @@ from loader.planning.priorities import REQUESTED_REASON, RankedItems
 from loader.storage.inventory import CampaignOnDisk
 
 
-def with_manifest_dates(on_disk: Iterable[CampaignOnDisk], wanted: Iterable[TargetCampaign]) -> list[CampaignOnDisk]:
-    """The days of a manifest that can be read are newer than those that were kept."""
-    days = {one.campaign: one.manifest.exhibition for one in wanted}
+def with_manifest_dates(on_disk: Iterable[CampaignOnDisk], targets: Iterable[TargetCampaign]) -> list[CampaignOnDisk]:
+    """Replace the exhibition dates stored on disk with those of the manifest, if there is one."""
+    dates = {target.campaign: target.manifest.exhibition for target in targets}
     return [
-        replace(one, starts=days[one.campaign].starts, ends=days[one.campaign].ends) if one.campaign in days else one
-        for one in on_disk
+        replace(campaign, starts=shown.starts, ends=shown.ends) if (shown := dates.get(campaign.campaign)) else campaign
+        for campaign in on_disk
     ]
 
 
 def protected_campaigns(on_disk: Iterable[CampaignOnDisk], wanted: Collection[str], today: date) -> dict[str, str]:
-    """The campaigns that may not be removed, and why: somebody may be watching them."""
-    lying = list(on_disk)
-    dated = [one for one in lying if one.starts or one.ends]
-    shown = [one for one in dated if (one.starts or today) <= today <= (one.ends or today)]
-    used = {one.campaign: "it is in use: its exhibition is on" for one in shown}
-    begun = [one for one in dated if (one.starts or date.min) <= today]
-    if begun and not shown:
-        last = max(_start(one) for one in begun)
-        used = {one.campaign: "it is in use: no later exhibition is aboard" for one in begun if _start(one) == last}
-    for one in lying:
-        if one.is_complete and one.campaign in wanted and not (one.starts or one.ends):
-            used[one.campaign] = "it is in use: it may be shown on any day"
-    return used
+    """Return the campaigns that must not be removed because passengers may be watching them, and the reasons."""
+    campaigns = list(on_disk)
+    dated = [campaign for campaign in campaigns if campaign.starts or campaign.ends]
+    shown = [campaign for campaign in dated if (campaign.starts or today) <= today <= (campaign.ends or today)]
+    protected = {campaign.campaign: "it is in use: its exhibition is on" for campaign in shown}
+    started = [campaign for campaign in dated if (campaign.starts or date.min) <= today]
+    if started and not shown:
+        last = max(_start(campaign) for campaign in started)
+        protected = {
+            campaign.campaign: "it is in use: no later exhibition is on the aircraft"
+            for campaign in started
+            if _start(campaign) == last
+        }
+    for campaign in campaigns:
+        if campaign.is_complete and campaign.campaign in wanted and not (campaign.starts or campaign.ends):
+            protected[campaign.campaign] = "it is in use: it may be shown on any day"
+    return protected
 
 
-def _start(one: CampaignOnDisk) -> tuple[date, date]:
-    return one.starts or date.min, one.ends or date.min
+def _start(campaign: CampaignOnDisk) -> tuple[date, date]:
+    return campaign.starts or date.min, campaign.ends or date.min
 
 
-def evictable(on_disk: Iterable[CampaignOnDisk], kept: Collection[str], today: date) -> list[CampaignOnDisk]:
-    """Those whose exhibition has ended and that are not among `kept`, the longest ended first."""
-    ended = [(one.ends, one.campaign, one) for one in on_disk if one.ends and one.ends < today]
-    return [one for _, campaign, one in sorted(ended, key=lambda entry: entry[:2]) if campaign not in kept]
+def evictable(on_disk: Iterable[CampaignOnDisk], excluded: Collection[str], today: date) -> list[CampaignOnDisk]:
+    """Return the campaigns whose exhibition has ended, except those in `excluded`; the longest ended comes first."""
+    ended = [
+        (campaign.ends, campaign.campaign, campaign)
+        for campaign in on_disk
+        if campaign.ends and campaign.ends < today and campaign.campaign not in excluded
+    ]
+    return [campaign for *_, campaign in sorted(ended, key=lambda entry: entry[:2])]
 
 
 class EvictionPlanner:
-    """What is removed: what the queue asks for, and what the disk asks for while steps are placed.
+    """Collects removals: those that the queue requests, and those that free space for planned steps.
 
-    By date only while the time can be trusted. `withheld`: why nothing is removed for room that otherwise would be.
+    Campaigns are removed by date only while the time can be trusted. `withheld`: why ended campaigns are not removed.
     """
 
     def __init__(
-        self, ranking: RankedItems, aboard: Sequence[CampaignOnDisk], moment: PlanningContext, named: Collection[str]
+        self, ranking: RankedItems, on_disk: Sequence[CampaignOnDisk], context: PlanningContext, named: Collection[str]
     ) -> None:
         self.removals: list[Removal] = []
         self._removed: list[CampaignOnDisk] = []
-        wanted = {wish.target.campaign for wish in ranking.items}
-        used = dict.fromkeys(named, REQUESTED_REASON)
-        for today in moment.days:
-            used |= protected_campaigns(aboard, wanted, today)
-        unsure = {one.campaign for one in aboard if one.starts or one.ends} if moment.store is None else set()
-        lying = {one.campaign: one for one in aboard}
-        ranking.refused += [(name, moment.doubt) for name in sorted(ranking.doubted & lying.keys())]
-        for campaign, content in ranking.purge.items():
-            one = lying.get(campaign)
-            asked = content if content is None or one is None else _items_on_disk(one, content)
-            if one is None or asked == ():
-                continue
-            if campaign in used or campaign in unsure:
-                ranking.refused.append((campaign, used.get(campaign, moment.doubt)))
-            else:
-                self.removals.append(Removal(campaign, asked, "the queue asks for it"))
-                self._removed += [one] if asked is None else []
-        kept = (
+        wanted = {ranked.target.campaign for ranked in ranking.items}
+        protected = dict.fromkeys(named, REQUESTED_REASON)
+        for today in context.days:
+            protected |= protected_campaigns(on_disk, wanted, today)
+        self._remove_requested(ranking, on_disk, context, protected)
+        excluded = (
             wanted
-            | used.keys()
+            | protected.keys()
             | ranking.unread
             | ranking.purge.keys()
             | {campaign for campaign, _ in ranking.deferred}
         )
-        self._ended = evictable(aboard, kept, moment.trusted.date()) if moment.trusted else []
-        self.withheld = moment.doubt if evictable(aboard, kept, moment.days[0]) else ""
+        self._ended = evictable(on_disk, excluded, context.trusted.date()) if context.trusted else []
+        self.withheld = context.why_untrusted if evictable(on_disk, excluded, context.days[0]) else ""
 
-    def release_removed(self, rooms: SpaceBudget) -> None:
-        """Count what the queue's removals free."""
-        for one in self._removed:
-            rooms.release(one)
+    def _remove_requested(
+        self,
+        ranking: RankedItems,
+        on_disk: Sequence[CampaignOnDisk],
+        context: PlanningContext,
+        protected: Mapping[str, str],
+    ) -> None:
+        """Add the removals that the queue requests, or refuse them."""
+        by_name = {campaign.campaign: campaign for campaign in on_disk}
+        ranking.refused += [(name, context.why_untrusted) for name in sorted(ranking.unconfirmed & by_name.keys())]
+        for name, content in ranking.purge.items():
+            campaign = by_name.get(name)
+            items = content if content is None or campaign is None else _items_on_disk(campaign, content)
+            if campaign is None or items == ():
+                continue
+            # Without the store's time, a campaign with dates may be in use.
+            dated = bool(campaign.starts or campaign.ends)
+            if name in protected or (dated and context.store is None):
+                ranking.refused.append((name, protected.get(name, context.why_untrusted)))
+            else:
+                self.removals.append(Removal(name, items, "requested by the transfer queue"))
+                self._removed += [campaign] if items is None else []
 
-    def make_room(self, needs: Mapping[int, int], rooms: SpaceBudget) -> int | None:
-        """Remove what has ended, if that makes room in one directory for what it needs: in which."""
-        way = rooms.choose_evictions(needs, self._ended)
-        if way is None:
+    def release_removed(self, budget: SpaceBudget) -> None:
+        for campaign in self._removed:
+            budget.release(campaign)
+
+    def make_room(self, needs: Mapping[int, int], budget: SpaceBudget) -> int | None:
+        """Remove ended campaigns if that frees enough space in one directory; return that directory, or None."""
+        choice = budget.choose_evictions(needs, self._ended)
+        if choice is None:
             return None
-        store, chosen = way
-        for one in chosen:
-            self._ended.remove(one)
-            rooms.release(one)
-            self.removals.append(Removal(one.campaign, None, f"its exhibition ended on {one.ends}; room is needed"))
+        store, chosen = choice
+        for campaign in chosen:
+            self._ended.remove(campaign)
+            budget.release(campaign)
+            self.removals.append(
+                Removal(campaign.campaign, None, f"its exhibition ended on {campaign.ends}, and space is needed")
+            )
         return store
 
 
-def _items_on_disk(one: CampaignOnDisk, content: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name for name in content if one.content is None or name in one.content)
+def _items_on_disk(campaign: CampaignOnDisk, content: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in content if campaign.content is None or name in campaign.content)

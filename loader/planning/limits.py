@@ -1,4 +1,4 @@
-"""Limits on loading now, from the loader's settings and the queue: each may only narrow them. Pure."""
+"""Current limits on loading, from the loader's settings and the queue; the stricter one counts. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from loader.contract.transfer_queue import TransferQueue
 
 @dataclass(frozen=True, slots=True)
 class EffectiveLimits:
-    """`limit` and `hours` are the loader's own: bytes a second, None is no limit; `queue` None is no queue."""
+    """Combines the loader's own `limit` (bytes a second; None: no limit) and `hours` with those of the queue."""
 
     limit: int | None = None
     hours: TimeWindow = ALWAYS
@@ -19,34 +19,32 @@ class EffectiveLimits:
 
     @property
     def version(self) -> int | None:
-        """Of the queue."""
         return self.queue.version if self.queue else None
 
     @property
     def paused(self) -> bool:
-        """The ground wants nothing loaded."""
         return self.queue is not None and self.queue.paused
 
     @property
     def bandwidth_limit(self) -> int | None:
-        """Bytes a second for all transfers together, None is no limit."""
+        """Bytes a second for all transfers together; None: no limit."""
         limits = (self.limit, self.queue.bandwidth_limit if self.queue else None)
         return min((limit for limit in limits if limit), default=None)
 
     @property
     def windows(self) -> tuple[TimeWindow, ...]:
-        """All of them must be open."""
+        """Time windows, all of which must be open."""
         both = (self.hours, self.queue.window if self.queue else None)
         return tuple(window for window in both if window is not None and window.spans)
 
     def blocked_reason(self, now: datetime) -> tuple[str, str]:
-        """The state and the reason for loading nothing at `now` (aware); both empty if it is allowed."""
+        """Return state and reason for loading nothing at `now` (aware); both are empty if loading is allowed."""
         if self.paused:
-            return "paused", f"the ground has paused loading (queue version {self.version})"
+            return "paused", f"loading is paused by transfer queue version {self.version}"
         closed = next((window for window in self.windows if not window.is_open(now)), None)
         return ("waiting", f"outside the hours {closed}") if closed else ("", "")
 
     def seconds_until_closed(self, now: datetime) -> float | None:
-        """Seconds until loading is not allowed any more by the hours, None if it always is."""
+        """Return the seconds until a window changes; None if loading is allowed at any time."""
         changes = (window.seconds_until_change(now) for window in self.windows)
         return min((seconds for seconds in changes if seconds is not None), default=None)

@@ -10,14 +10,15 @@ from typing import Literal
 from loader.clock import trusted_time, why_untrusted
 from loader.contract.manifest import Item, Manifest
 from loader.errors import Code
+from loader.storage.inventory import ItemKey
 
 Action = Literal["keep", "link", "verify", "fetch", "refuse", "blocked"]
 
 
 @dataclass(frozen=True, slots=True)
 class TargetCampaign:
-    """A campaign as its manifest has it. `named`: with --campaign. `replacing`: an older version is whole on board and
-    stays until this is.
+    """A campaign and its manifest. `named`: with --campaign. `replacing`: an older version is complete on disk and
+    stays there until the new one is complete.
     """
 
     campaign: str
@@ -28,7 +29,7 @@ class TargetCampaign:
 
 @dataclass(frozen=True, slots=True)
 class DiskSpace:
-    """What one content directory may still take, the reserve taken off. Those of one device share one room."""
+    """Free bytes of one content directory, without the reserve. Directories on one device share them."""
 
     free: int
     device: int
@@ -36,8 +37,10 @@ class DiskSpace:
 
 @dataclass(frozen=True, slots=True)
 class PlanningContext:
-    """The local clock (aware), the seconds until the window closes, the bytes a second seen lately, and the store's
-    clock; None where not known. The local clock says what is loaded, but removes nothing by itself.
+    """Time and rate at planning.
+
+    `now`: local clock (aware); alone it decides what is loaded, but never what is removed. `seconds_left`: until the
+    window closes. `rate`: bytes a second received lately. `store`: the store's clock. None if unknown.
     """
 
     now: datetime
@@ -47,23 +50,23 @@ class PlanningContext:
 
     @property
     def trusted(self) -> datetime | None:
-        """The time to remove content by; None while nothing may be removed by date."""
+        """The time for decisions to remove content; None while nothing may be removed by date."""
         return trusted_time(self.now, self.store)
 
     @property
-    def doubt(self) -> str:
+    def why_untrusted(self) -> str:
         """Why there is no trusted time; empty if there is."""
         return why_untrusted(self.now, self.store)
 
     @property
     def days(self) -> tuple[date, ...]:
-        """Today by each clock, the latest first."""
+        """The current date by each clock, the latest first."""
         return tuple(sorted({clock.date() for clock in (self.now, self.store) if clock is not None}, reverse=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What is to be purged: items by name, or all of the campaign."""
+    """Content to purge: items by name, or the complete campaign (None)."""
 
     campaign: str
     content: tuple[str, ...] | None
@@ -72,10 +75,12 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    """One item and what is to be done: keep it, link it to the same content, read it to verify it, fetch it, refuse it
-    for want of space, or leave it as it failed. `store`: which content directory; `bytes_done`: bytes there; `staged`:
-    not under its final name yet. `request_rank`: its place among what somebody aboard wants first, after all of that if
-    nobody does. Steps are equal if they do the same thing, however far it has come.
+    """One item and its action.
+
+    Actions: keep it, link it to the same content, verify the file on disk, fetch it, refuse it for lack of space, or
+    leave it blocked after a failure. `store`: index of the content directory. `bytes_done`: bytes there. `staged`: not
+    under its final name yet. `request_rank`: position among the local requests; items without one come after all
+    requested items. Steps are equal if they do the same thing, regardless of progress.
     """
 
     campaign: str
@@ -91,24 +96,26 @@ class PlanStep:
     request_rank: int = field(default=0, compare=False)
 
     @property
+    def key(self) -> ItemKey:
+        return ItemKey(self.campaign, self.item.name)
+
+    @property
     def urgency(self) -> tuple[int, int, float]:
-        """Smaller goes first, even in the middle of what is larger."""
+        """Sort key: a step with a smaller urgency comes first, and preempts a running one."""
         return self.request_rank, -self.priority, self.deadline.timestamp() if self.deadline else math.inf
 
     @property
     def missing(self) -> int:
-        """Bytes still to be fetched."""
         return self.item.size - self.bytes_done if self.action == "fetch" else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done. Where there are removals, the steps that link go before them (what is purged may be their
-    source); all steps are in their order.
+    """Steps in their order, and removals. Link steps must run before the removals, which may purge their sources.
 
-    `ended`: passed over because their exhibition has ended. `partial_campaigns`: campaigns of which only some items are
-    steps; they are not whole when these are done. `deferred`: (campaign, when) of what the queue does not allow yet,
-    and `next_change` the first of these times that is still to come. `refused_removals`: (campaign, why).
+    `ended`: campaigns skipped because their exhibition has ended. `deferred`: (campaign, time) that the queue does not
+    allow yet; `next_change`: the first of these times that is in the future. `refused_removals`: (campaign, reason).
+    `partial_campaigns`: campaigns of which the plan has only some items, so that they do not become complete.
     """
 
     steps: tuple[PlanStep, ...] = ()

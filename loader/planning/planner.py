@@ -1,4 +1,4 @@
-"""Makes the plan: manifests, queue, disk and time in; ordered steps out. Pure: no disk, no network, no clock.
+"""Makes the plan: ordered steps from manifests, queue, disk state and time. Pure: no disk, no network, no clock.
 
 Sizes in bytes. Order comes from `loader.planning.priorities`, disk space from `loader.planning.disk_space`, types
 from `loader.planning.model`.
@@ -18,18 +18,18 @@ from loader.planning.disk_space import SpaceBudget
 from loader.planning.eviction import EvictionPlanner, with_manifest_dates
 from loader.planning.model import Action, DiskSpace, Plan, PlanningContext, PlanStep, TargetCampaign
 from loader.planning.priorities import RankedItem, RequestedItems, rank_items, request_ranks
-from loader.storage.inventory import CampaignOnDisk, FileState, LocalItemState
+from loader.storage.inventory import CampaignOnDisk, FileState, ItemKey, LocalItemState
 
 FindItem = Callable[[str, Item], Sequence[LocalItemState]]
-BlockedItems = Mapping[tuple[str, str], Code]
+BlockedItems = Mapping[ItemKey, Code]
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A wish and what every content directory has of it."""
+    """An item to load, and its state in every content directory."""
 
     ranked: RankedItem
-    found: Sequence[LocalItemState]
+    states: Sequence[LocalItemState]
     request_rank: int
 
     @property
@@ -37,13 +37,17 @@ class _Candidate:
         return self.ranked.item
 
     @property
+    def key(self) -> ItemKey:
+        return ItemKey(self.ranked.target.campaign, self.item.name)
+
+    @property
     def missing(self) -> int:
-        """Bytes that the link would have to carry."""
-        at_hand = any(
-            there.file in (FileState.COMPLETE, FileState.UNVERIFIED) or there.staged or there.linkable
-            for there in self.found
+        """Bytes that must be downloaded."""
+        on_disk = any(
+            state.file in (FileState.COMPLETE, FileState.UNVERIFIED) or state.staged or state.linkable
+            for state in self.states
         )
-        return 0 if at_hand else self.item.size - max(there.bytes_done for there in self.found)
+        return 0 if on_disk else self.item.size - max(state.bytes_done for state in self.states)
 
     def step(
         self,
@@ -55,9 +59,9 @@ class _Candidate:
         code: Code | None = None,
         reason: str = "",
     ) -> PlanStep:
-        wish = self.ranked
-        urgency = (wish.priority, wish.deadline, self.request_rank)
-        return PlanStep(wish.target.campaign, self.item, action, store, bytes_done, staged, code, reason, *urgency)
+        ranked = self.ranked
+        urgency = (ranked.priority, ranked.deadline, self.request_rank)
+        return PlanStep(ranked.target.campaign, self.item, action, store, bytes_done, staged, code, reason, *urgency)
 
 
 def make_plan(
@@ -72,108 +76,124 @@ def make_plan(
     named: Collection[str] = (),
     blocked: BlockedItems = MappingProxyType({}),
 ) -> Plan:
-    """Decide everything before a byte moves.
+    """Return the plan for all campaigns.
 
-    `find(campaign, item)`: what each content directory has of it, in the order of `spaces`. `on_disk`: what lies there
-    by campaign. `requested`: (campaign, content or None for all) that somebody aboard wants first, the newest first.
-    `named`: campaigns this loader was told to load, also where their manifest is not to be had: they are not removed.
-    `blocked`: the code by (campaign, content) of what failed and would only fail again.
+    `find(campaign, item)`: the item's state in each content directory, in the order of `spaces`. `on_disk`: the
+    campaigns on disk. `requested`: local requests (campaign, content or None for all), the newest first. `named`:
+    campaigns of --campaign; they are never removed, even without a manifest. `blocked`: codes of items that would only
+    fail again.
     """
     ranking = rank_items(targets, queue, context)
-    asked = _request_rank(requested)
-    candidates = [_Candidate(wish, find(wish.target.campaign, wish.item), asked(wish)) for wish in ranking.items]
+    rank_request = _request_rank(requested)
+    candidates = [
+        _Candidate(ranked, find(ranked.target.campaign, ranked.item), rank_request(ranked)) for ranked in ranking.items
+    ]
     candidates.sort(key=_order(context))
-    purge = EvictionPlanner(ranking, with_manifest_dates(on_disk, targets), context, named)
-    steps = _place_items(candidates, SpaceBudget(spaces), purge, blocked)
-    wishes = Counter(wish.target.campaign for wish in ranking.items)
+    eviction = EvictionPlanner(ranking, with_manifest_dates(on_disk, targets), context, named)
+    steps = _place_items(candidates, SpaceBudget(spaces), eviction, blocked)
+    planned_items = Counter(ranked.target.campaign for ranked in ranking.items)
     return Plan(
         steps=tuple(steps),
         ended=tuple(ranking.ended),
-        removals=tuple(purge.removals),
+        removals=tuple(eviction.removals),
         deferred=tuple(ranking.deferred),
         refused_removals=tuple(ranking.refused),
-        # What is due by the local clock waits for the next look: only the store can confirm the time.
+        # A removal that is due by the local clock waits for the next poll: only the store can confirm the time.
         next_change=min((when for _, when in ranking.deferred if when > context.now), default=None),
         partial_campaigns=frozenset(
-            one.campaign for one in targets if 0 < wishes[one.campaign] < len(one.manifest.content)
+            target.campaign for target in targets if 0 < planned_items[target.campaign] < len(target.manifest.content)
         ),
     )
 
 
-def _request_rank(first: RequestedItems) -> Callable[[RankedItem], int]:
-    """How early somebody aboard wants it."""
-    wishes = request_ranks(first)
+def _request_rank(requested: RequestedItems) -> Callable[[RankedItem], int]:
+    """Return a function that gives an item's position among the local requests."""
+    ranks = request_ranks(requested)
 
-    def asked(wish: RankedItem) -> int:
-        campaign = wish.target.campaign
-        return min(wishes.get((campaign, name), len(wishes)) for name in (wish.item.name, None))
+    def rank(ranked: RankedItem) -> int:
+        campaign = ranked.target.campaign
+        return min(ranks.get((campaign, name), len(ranks)) for name in (ranked.item.name, None))
 
-    return asked
+    return rank
 
 
-def _order(moment: PlanningContext) -> Callable[[_Candidate], tuple[object, ...]]:
-    room = None
-    if moment.seconds_left is not None and moment.rate is not None:
-        room = moment.seconds_left * moment.rate
+def _order(context: PlanningContext) -> Callable[[_Candidate], tuple[object, ...]]:
+    loadable = None
+    if context.seconds_left is not None and context.rate is not None:
+        loadable = context.seconds_left * context.rate
 
-    def key(one: _Candidate) -> tuple[object, ...]:
-        item = one.item
-        late = room is not None and one.missing > room
-        return (one.request_rank, one.ranked.rank, not item.required, late, -item.priority, one.ranked.position)
+    def key(candidate: _Candidate) -> tuple[object, ...]:
+        item = candidate.item
+        late = loadable is not None and candidate.missing > loadable
+        return (
+            candidate.request_rank,
+            candidate.ranked.rank,
+            not item.required,
+            late,
+            -item.priority,
+            candidate.ranked.position,
+        )
 
     return key
 
 
 def _place_items(
-    candidates: Sequence[_Candidate], rooms: SpaceBudget, purge: EvictionPlanner, barred: BlockedItems
+    candidates: Sequence[_Candidate], budget: SpaceBudget, eviction: EvictionPlanner, blocked: BlockedItems
 ) -> list[PlanStep]:
-    at_hand = [_step_without_download(one, barred) for one in candidates]
-    for step in at_hand:
+    local_steps = [_step_without_download(candidate, blocked) for candidate in candidates]
+    for step in local_steps:
         if step is not None and step.action == "link":
-            rooms.reserve_link(step.store, step.item.size)
-    purge.release_removed(rooms)
-    return [step or _download_step(one, rooms, purge) for one, step in zip(candidates, at_hand, strict=True)]
+            budget.reserve_link(step.store, step.item.size)
+    eviction.release_removed(budget)
+    return [
+        step or _download_step(candidate, budget, eviction)
+        for candidate, step in zip(candidates, local_steps, strict=True)
+    ]
 
 
-def _step_without_download(one: _Candidate, barred: BlockedItems) -> PlanStep | None:
-    """What needs no room: kept, linked, left as it failed, or read before anything else is decided."""
-    beside, stores = one.ranked.target.replacing, range(len(one.found))
+def _step_without_download(candidate: _Candidate, blocked: BlockedItems) -> PlanStep | None:
+    """Return the step of an item that needs no space: keep, link, blocked or verify; None if it must be fetched."""
+    staged, stores = candidate.ranked.target.replacing, range(len(candidate.states))
     for store in stores:
-        if one.found[store].file is FileState.COMPLETE:
-            return one.step("keep", store, one.item.size)
+        if candidate.states[store].file is FileState.COMPLETE:
+            return candidate.step("keep", store, candidate.item.size)
     for store in stores:
-        if one.found[store].staged:
-            return one.step("keep", store, one.item.size, staged=True)
+        if candidate.states[store].staged:
+            return candidate.step("keep", store, candidate.item.size, staged=True)
     for store in stores:
-        if one.found[store].linkable:
-            return one.step("link", store, staged=beside)
-    store = max(stores, key=lambda store: _nearness(one.found[store]))
-    if code := barred.get((one.ranked.target.campaign, one.item.name)):
-        return one.step("blocked", store, one.found[store].bytes_done, staged=beside, code=code)
-    if one.found[store].file is FileState.UNVERIFIED and not beside:
-        return one.step("verify", store)
+        if candidate.states[store].linkable:
+            return candidate.step("link", store, staged=staged)
+    store = max(stores, key=lambda store: _nearness(candidate.states[store]))
+    if code := blocked.get(candidate.key):
+        return candidate.step("blocked", store, candidate.states[store].bytes_done, staged=staged, code=code)
+    if candidate.states[store].file is FileState.UNVERIFIED and not staged:
+        return candidate.step("verify", store)
     return None
 
 
-def _nearness(there: LocalItemState) -> tuple[bool, bool, int]:
-    """What of an item already lies in a directory, most useful first."""
-    return there.file is FileState.UNVERIFIED, there.file is not FileState.ABSENT, there.bytes_done
+def _nearness(state: LocalItemState) -> tuple[bool, bool, int]:
+    """Sort key: how much of an item a directory already has; the largest is the most useful."""
+    return state.file is FileState.UNVERIFIED, state.file is not FileState.ABSENT, state.bytes_done
 
 
-def _download_step(one: _Candidate, rooms: SpaceBudget, purge: EvictionPlanner) -> PlanStep:
-    """Where something of it is already, else where most room is; refused where nothing can make it fit."""
-    beside = one.ranked.target.replacing
-    order = sorted(range(len(rooms)), key=lambda at: (*_nearness(one.found[at]), rooms.available(at)), reverse=True)
-    needs = {store: one.item.size - one.found[store].bytes_done for store in order}
-    store = next((store for store in order if needs[store] <= rooms.available(store)), None)
+def _download_step(candidate: _Candidate, budget: SpaceBudget, eviction: EvictionPlanner) -> PlanStep:
+    """Fetch to the directory with the most of the item, else the most space; refuse if no removal frees enough."""
+    staged = candidate.ranked.target.replacing
+    order = sorted(
+        range(len(budget)),
+        key=lambda index: (*_nearness(candidate.states[index]), budget.available(index)),
+        reverse=True,
+    )
+    needs = {store: candidate.item.size - candidate.states[store].bytes_done for store in order}
+    store = next((store for store in order if needs[store] <= budget.available(store)), None)
     if store is None:
-        store = purge.make_room(needs, rooms)
+        store = eviction.make_room(needs, budget)
     if store is None:
         store = order[0]
-        reason = f"{needs[store]} bytes are still to be fetched and {rooms.available(store)} bytes may be used"
-        if purge.withheld:
-            reason += f"; nothing is removed for room: {purge.withheld}"
-        begun = one.found[store].bytes_done
-        return one.step("refuse", store, begun, staged=beside, code=Code.NO_SPACE, reason=reason)
-    rooms.reserve(store, needs[store])
-    return one.step("fetch", store, one.found[store].bytes_done, staged=beside)
+        reason = f"{needs[store]} bytes are still to be fetched and {budget.available(store)} bytes may be used"
+        if eviction.withheld:
+            reason += f"; nothing is removed to free space: {eviction.withheld}"
+        bytes_done = candidate.states[store].bytes_done
+        return candidate.step("refuse", store, bytes_done, staged=staged, code=Code.NO_SPACE, reason=reason)
+    budget.reserve(store, needs[store])
+    return candidate.step("fetch", store, candidate.states[store].bytes_done, staged=staged)

@@ -1,4 +1,4 @@
-"""Ranks the wanted items: by the transfer queue, or without one by exhibition dates. Pure."""
+"""Ranks the items to load: by the transfer queue, or without one by exhibition dates. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from loader.contract.manifest import Item, Manifest
 from loader.contract.transfer_queue import QueueEntry, TransferQueue
 from loader.planning.model import PlanningContext, TargetCampaign
 
-REQUESTED_REASON: Final = "it is one of the campaigns this loader was told to load"
+REQUESTED_REASON: Final = "the --campaign option names it"
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 RequestedItems = Sequence[tuple[str, str | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class RankedItem:
-    """One item that is wanted now. `rank`: of the entry (or exhibition) that wants it; smaller comes first."""
+    """One item to load now. `rank`: of its queue entry (or exhibition); smaller comes first."""
 
     target: TargetCampaign
     item: Item
@@ -30,10 +30,10 @@ class RankedItem:
 
 @dataclass
 class RankedItems:
-    """What the queue makes of the campaigns. `purge`: the items it wants gone, by campaign; None is all of it.
+    """Result of applying the queue to the campaigns.
 
-    `unread`: campaigns it wants loaded, but whose manifest is not to be had now. `doubted`: campaigns whose removal is
-    due by the local clock alone.
+    `purge`: items to remove, by campaign; None: all of it. `unread`: campaigns to load whose manifest cannot be read
+    now. `unconfirmed`: campaigns whose removal is due by the local clock only.
     """
 
     items: list[RankedItem] = field(default_factory=list)
@@ -42,12 +42,12 @@ class RankedItems:
     deferred: list[tuple[str, datetime]] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     unread: set[str] = field(default_factory=set)
-    doubted: set[str] = field(default_factory=set)
+    unconfirmed: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
 class _RankedEntry:
-    """An entry, its place in the order of all, and its names ready to be looked up."""
+    """A queue entry, its sort key, and its item names as a set (None: all items)."""
 
     entry: QueueEntry
     rank: tuple[int, datetime, int]
@@ -58,143 +58,147 @@ class _RankedEntry:
 
 
 def has_ended(manifest: Manifest, today: date) -> bool:
-    """The last day of its exhibition is past."""
+    """Return whether the last day of the exhibition is over."""
     return manifest.exhibition.ends is not None and manifest.exhibition.ends < today
 
 
-def rank_items(targets: Sequence[TargetCampaign], queue: TransferQueue | None, moment: PlanningContext) -> RankedItems:
-    """Everything that is wanted now, not yet in order among itself but by `RankedItem.rank`."""
-    today = moment.now.date()
+def rank_items(targets: Sequence[TargetCampaign], queue: TransferQueue | None, context: PlanningContext) -> RankedItems:
+    """Return all items to load now, unsorted; `RankedItem.rank` is the sort key."""
+    today = context.now.date()
     if queue is None or queue.entries is None:
         return _without_queue(targets, today)
     ranking = RankedItems()
-    lines = _rank_entries(queue.entries)
-    ranking.deferred = _deferred(lines, moment)
-    ranking.doubted = {line.entry.campaign for line in lines if _is_doubted(line.entry, moment)}
+    ranked_entries = _rank_entries(queue.entries)
+    ranking.deferred = _deferred(ranked_entries, context)
+    ranking.unconfirmed = {ranked.entry.campaign for ranked in ranked_entries if _is_unconfirmed(ranked.entry, context)}
     by_campaign: dict[str, list[_RankedEntry]] = {}
-    for line in lines:
-        # What is not to be purged yet says nothing yet; what is not to be loaded yet holds its items back.
-        if line.entry.action == "load" or not _is_deferred(line.entry, moment):
-            by_campaign.setdefault(line.entry.campaign, []).append(line)
-    for one in targets:
-        _rank_campaign(one, by_campaign.pop(one.campaign, []), moment, ranking)
-    for campaign, rest in by_campaign.items():
-        _purge_without_manifest(campaign, rest, ranking)
-    ranking.unread = {campaign for campaign, rest in by_campaign.items() if any(_loads(line) for line in rest)}
+    for ranked in ranked_entries:
+        # A deferred purge has no effect yet; a deferred load keeps its items from being loaded by a later entry.
+        if ranked.entry.action == "load" or not _is_deferred(ranked.entry, context):
+            by_campaign.setdefault(ranked.entry.campaign, []).append(ranked)
+    for target in targets:
+        _rank_campaign(target, by_campaign.pop(target.campaign, []), context, ranking)
+    for campaign, remaining in by_campaign.items():
+        _purge_without_manifest(campaign, remaining, ranking)
+    ranking.unread = {
+        campaign for campaign, remaining in by_campaign.items() if any(_loads(ranked) for ranked in remaining)
+    }
     return ranking
 
 
-def _without_queue(wanted: Sequence[TargetCampaign], today: date) -> RankedItems:
+def _without_queue(targets: Sequence[TargetCampaign], today: date) -> RankedItems:
     ranking = RankedItems()
-    for one in wanted:
-        if has_ended(one.manifest, today) and not one.named:
-            ranking.ended.append(one.campaign)
+    for target in targets:
+        if has_ended(target.manifest, today) and not target.named:
+            ranking.ended.append(target.campaign)
         else:
-            rank = (0, NEVER, 0, *_nearest_start(one, today))
-            ranking.items += [RankedItem(one, item, place, rank) for place, item in enumerate(one.manifest.content)]
+            rank = (0, NEVER, 0, *_nearest_start(target, today))
+            ranking.items += [
+                RankedItem(target, item, position, rank) for position, item in enumerate(target.manifest.content)
+            ]
     return ranking
 
 
-def _nearest_start(one: TargetCampaign, today: date) -> tuple[date, str]:
-    """Nearest start first; what says no day may be shown today."""
-    return one.manifest.exhibition.starts or today, one.campaign
+def _nearest_start(target: TargetCampaign, today: date) -> tuple[date, str]:
+    """Sort key: nearest start first. A campaign without dates may be shown today."""
+    return target.manifest.exhibition.starts or today, target.campaign
 
 
 def _rank_entries(entries: Iterable[QueueEntry]) -> list[_RankedEntry]:
-    """Higher priority first, then the earlier deadline, then as they stand in the queue."""
-    lines = [
+    """Sort by higher priority, then earlier deadline, then order in the queue."""
+    ranked_entries = [
         _RankedEntry(
             entry,
-            (-entry.priority, entry.deadline or NEVER, place),
+            (-entry.priority, entry.deadline or NEVER, position),
             None if entry.content is None else frozenset(entry.content),
         )
-        for place, entry in enumerate(entries)
+        for position, entry in enumerate(entries)
         if entry.action in ("load", "purge")
     ]
-    return sorted(lines, key=lambda line: line.rank)
+    return sorted(ranked_entries, key=lambda ranked: ranked.rank)
 
 
-def _loads(line: _RankedEntry) -> bool:
-    return line.entry.action == "load"
+def _loads(ranked: _RankedEntry) -> bool:
+    return ranked.entry.action == "load"
 
 
-def _is_deferred(entry: QueueEntry, moment: PlanningContext) -> bool:
-    """Whether it has to wait: a load for the local clock, a removal for trusted time."""
+def _is_deferred(entry: QueueEntry, context: PlanningContext) -> bool:
+    """Return whether `not_before` is in the future: by the local clock for a load, by trusted time for a removal."""
     if entry.not_before is None:
         return False
-    now = moment.trusted if entry.action == "purge" else moment.now
+    now = context.trusted if entry.action == "purge" else context.now
     return now is None or entry.not_before > now
 
 
-def _is_doubted(entry: QueueEntry, moment: PlanningContext) -> bool:
-    """Whether it waits only because no time can be trusted."""
-    due = entry.not_before is not None and entry.not_before <= moment.now
-    return due and moment.trusted is None and entry.action == "purge"
+def _is_unconfirmed(entry: QueueEntry, context: PlanningContext) -> bool:
+    """Return whether a removal waits only because the time cannot be trusted."""
+    due = entry.not_before is not None and entry.not_before <= context.now
+    return due and context.trusted is None and entry.action == "purge"
 
 
-def _deferred(lines: Iterable[_RankedEntry], moment: PlanningContext) -> list[tuple[str, datetime]]:
-    held = {
+def _deferred(ranked_entries: Iterable[_RankedEntry], context: PlanningContext) -> list[tuple[str, datetime]]:
+    deferred = {
         (entry.campaign, entry.not_before)
-        for entry in (line.entry for line in lines)
-        if entry.not_before is not None and _is_deferred(entry, moment)
+        for entry in (ranked.entry for ranked in ranked_entries)
+        if entry.not_before is not None and _is_deferred(entry, context)
     }
-    return sorted(held, key=lambda one: (one[1], one[0]))
+    return sorted(deferred, key=lambda entry: (entry[1], entry[0]))
 
 
 def _rank_campaign(
-    one: TargetCampaign, lines: Sequence[_RankedEntry], moment: PlanningContext, ranking: RankedItems
+    target: TargetCampaign, ranked_entries: Sequence[_RankedEntry], context: PlanningContext, ranking: RankedItems
 ) -> None:
-    """For each item of a campaign the first entry that lists it decides."""
-    gone: list[str] = []
+    """Apply to each item of a campaign the first entry that lists it."""
+    purged: list[str] = []
     refused = False
-    for place, item in enumerate(one.manifest.content):
-        line = next((line for line in lines if line.lists(item.name)), None)
-        if line is None or (line.entry.action == "purge" and one.named):
-            refused = refused or line is not None
-            if one.named:
-                rank = (0, NEVER, len(lines), *_nearest_start(one, moment.now.date()))
-                ranking.items.append(RankedItem(one, item, place, rank))
-        elif line.entry.action == "purge":
-            gone.append(item.name)
-        elif not _is_deferred(line.entry, moment):
-            rank = (*line.rank, date.min, one.campaign)
-            ranking.items.append(RankedItem(one, item, place, rank, line.entry.priority, line.entry.deadline))
+    for position, item in enumerate(target.manifest.content):
+        ranked = next((ranked for ranked in ranked_entries if ranked.lists(item.name)), None)
+        if ranked is None or (ranked.entry.action == "purge" and target.named):
+            refused = refused or ranked is not None
+            if target.named:
+                rank = (0, NEVER, len(ranked_entries), *_nearest_start(target, context.now.date()))
+                ranking.items.append(RankedItem(target, item, position, rank))
+        elif ranked.entry.action == "purge":
+            purged.append(item.name)
+        elif not _is_deferred(ranked.entry, context):
+            rank = (*ranked.rank, date.min, target.campaign)
+            ranking.items.append(RankedItem(target, item, position, rank, ranked.entry.priority, ranked.entry.deadline))
     if refused:
-        ranking.refused.append((one.campaign, REQUESTED_REASON))
-    _record_purge(one, lines, gone, ranking)
+        ranking.refused.append((target.campaign, REQUESTED_REASON))
+    _record_purge(target, ranked_entries, purged, ranking)
 
 
 def _record_purge(
-    one: TargetCampaign, lines: Sequence[_RankedEntry], gone: Sequence[str], ranking: RankedItems
+    target: TargetCampaign, ranked_entries: Sequence[_RankedEntry], purged: Sequence[str], ranking: RankedItems
 ) -> None:
-    whole = any(line.entry.action == "purge" and line.names is None for line in lines)
-    if whole and len(gone) == len(one.manifest.content):
-        ranking.purge[one.campaign] = None
-    elif gone:
-        ranking.purge[one.campaign] = tuple(gone)
+    is_all = any(ranked.entry.action == "purge" and ranked.names is None for ranked in ranked_entries)
+    if is_all and len(purged) == len(target.manifest.content):
+        ranking.purge[target.campaign] = None
+    elif purged:
+        ranking.purge[target.campaign] = tuple(purged)
 
 
-def _purge_without_manifest(campaign: str, lines: Sequence[_RankedEntry], ranking: RankedItems) -> None:
-    """A campaign whose manifest is not to be had: what the queue names may be purged, unless it is to be loaded."""
-    kept: set[str] = set()
-    gone: list[str] = []
-    for line in lines:
-        if line.entry.action == "load" and line.names is None:
+def _purge_without_manifest(campaign: str, ranked_entries: Sequence[_RankedEntry], ranking: RankedItems) -> None:
+    """Purge what the queue names of a campaign without a readable manifest, unless it is to be loaded."""
+    loaded: set[str] = set()
+    purged: list[str] = []
+    for ranked in ranked_entries:
+        if ranked.entry.action == "load" and ranked.names is None:
             break
-        if line.entry.action == "load":
-            kept |= (line.names or frozenset()) - set(gone)
-        elif line.names is not None:
-            gone += sorted(line.names - kept - set(gone))
-        elif kept:
-            ranking.refused.append((campaign, "some of it is to be loaded, and its manifest cannot be read"))
+        if ranked.entry.action == "load":
+            loaded |= (ranked.names or frozenset()) - set(purged)
+        elif ranked.names is not None:
+            purged += sorted(ranked.names - loaded - set(purged))
+        elif loaded:
+            ranking.refused.append((campaign, "part of it is to be loaded, and its manifest cannot be read"))
             break
         else:
             ranking.purge[campaign] = None
             return
-    if gone:
-        ranking.purge[campaign] = tuple(gone)
+    if purged:
+        ranking.purge[campaign] = tuple(purged)
 
 
 def request_ranks(requested: RequestedItems) -> Mapping[tuple[str, str | None], int]:
-    """How early somebody aboard wants it, newest wish first."""
-    return {wish: place for place, wish in reversed(list(enumerate(requested)))}
+    """Return the position of each local request, the newest first."""
+    return {request: position for position, request in reversed(list(enumerate(requested)))}

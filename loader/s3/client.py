@@ -111,7 +111,7 @@ class S3Bucket:
             if error.code != Code.OBJECT_GONE or isinstance(error, NoSuchBucket):
                 raise
             return None
-        self.store_clock.hear(parse_http_date(response.headers.get("Date")))
+        self.store_clock.update(parse_http_date(response.headers.get("Date")))
         return response
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> Body:
@@ -183,7 +183,7 @@ class S3Bucket:
                 raise ValueError("it is for another prefix")
         except ValueError as error:
             raise WorldError(Code.NETWORK, f"{name}: the response is not a listing: {error}") from error
-        self.store_clock.hear(parse_http_date(response.headers.get("Date")))
+        self.store_clock.update(parse_http_date(response.headers.get("Date")))
         return page
 
 

@@ -165,7 +165,7 @@ class MemoryBucket:
         keys = self._keys(prefix)
         for page in range(0, max(len(keys), 1), 1000):
             self.requests.count("list")
-            self.store_clock.hear(self._time())
+            self.store_clock.update(self._time())
             for key in keys[page : page + 1000]:
                 stored = self._objects.get(key)
                 if stored:
@@ -174,7 +174,7 @@ class MemoryBucket:
 
     def list_prefixes(self, prefix: str = "") -> Names:
         self.requests.count("list")
-        self.store_clock.hear(self._time())
+        self.store_clock.update(self._time())
         below = (key[len(prefix) :].partition("/") for key in self._keys(prefix))
         names = list(dict.fromkeys(name for name, slash, _ in below if slash))
         self.requests.receive(sum(len(name.encode()) for name in names))
@@ -187,7 +187,7 @@ class MemoryBucket:
     def get_if_changed(self, key: str, limit: int, etag: str) -> GetResult | NotModified | None:
         stored = self._look_up(key)
         if stored and stored.etag == etag:
-            self.store_clock.hear(self._time())
+            self.store_clock.update(self._time())
             return NOT_MODIFIED
         return self._get_result(stored, limit) if stored else None
 
@@ -196,7 +196,7 @@ class MemoryBucket:
         return self._objects.get(key)
 
     def _get_result(self, stored: _Stored, limit: int) -> GetResult:
-        self.store_clock.hear(at := self._time())
+        self.store_clock.update(at := self._time())
         body = stored.body[:limit]
         size = len(stored.body)
         self.requests.receive(len(body))

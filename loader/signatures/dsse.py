@@ -1,8 +1,8 @@
 """DSSE envelopes: a payload, its type and the signatures over both; parsed within bounds, verified, signed. Pure.
 
-Ed25519 by `securesystemslib` (as TUF and in-toto use it) over `cryptography`. Inputs that the library accepts but that
-must be refused are refused first: base64 with the URL-safe alphabet or stray bits, a threshold below 1, one signer
-counted twice. Both packages take a quarter of a second to import, so they are imported by the first signature.
+Ed25519 comes from `securesystemslib` (which TUF and in-toto use) with `cryptography`. This module first refuses input
+that the library would accept: base64 with the URL-safe alphabet or stray bits, a threshold below 1, one signer counted
+twice. Importing both packages takes 0.25 s, so only the first signature imports them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CAMPAIGN_TYPE: Final = "application/vnd.ifeportal.campaign+json;v=1"
 SIGNATURES_LIMIT: Final = 16
-ENVELOPE_OVERHEAD: Final = 64 * 1024  # bytes of an envelope beside its payload
+ENVELOPE_OVERHEAD: Final = 64 * 1024  # bytes of an envelope without its payload
 KEY_ID: Final = re.compile(r"[0-9a-f]{64}")
 PUBLIC_KEY: Final = re.compile(r"[0-9a-f]{64}")
 _SIGNATURE_SIZE: Final = 64  # bytes, of Ed25519
@@ -33,14 +33,14 @@ _KEY_ID_LIMIT: Final = 256
 
 
 class BadEnvelope(ContractError):
-    """It is no envelope we take, or too few of those who may sign have signed it."""
+    """The envelope is invalid, or too few trusted keys have signed it."""
 
     code = Code.BAD_SIGNATURE
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Who claims to have signed, and the signature; proven only by `verified_signers`."""
+    """The claimed signer and the signature; `verified_signers` verifies it."""
 
     keyid: str
     value: bytes
@@ -48,7 +48,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """`payload` is what was signed, together with `kind`; nothing of it may be used before `require_signatures`."""
+    """A signed `payload` and its type `kind`. Call `require_signatures` before using any of it."""
 
     payload: bytes
     kind: str
@@ -56,13 +56,13 @@ class Envelope:
 
 
 def key_id(public: str) -> str:
-    """The id of an Ed25519 key (64 hexadecimal digits): derived from it as TUF does, so that no key can have two."""
+    """Return the id of an Ed25519 public key (64 hexadecimal digits), derived as in TUF: one id for each key."""
     key = {"keytype": "ed25519", "keyval": {"public": public}, "scheme": "ed25519"}
     return hashlib.sha256(json.dumps(key, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def envelope_limit(payload_limit: int) -> int:
-    """Bytes of the longest envelope around so many bytes."""
+    """Return the largest size of an envelope, in bytes, for a payload of `payload_limit` bytes."""
     return 4 * -(-payload_limit // 3) + ENVELOPE_OVERHEAD
 
 
@@ -70,27 +70,27 @@ ENVELOPE_LIMIT: Final = envelope_limit(MANIFEST_LIMIT)
 
 
 def parse_envelope(body: bytes, *, kind: str = CAMPAIGN_TYPE, limit: int = MANIFEST_LIMIT) -> Envelope:
-    """The envelope in `body`, which must say that it holds `kind`, at most `limit` bytes of it. Nothing is proven yet.
+    """Parse an envelope with a payload of type `kind` and at most `limit` bytes. Verifies no signature.
 
     Raises:
-        BadEnvelope: with a sentence that names the place.
+        BadEnvelope: with a sentence that names the position.
     """
     return envelope_from_json(loads(body, limit=envelope_limit(limit), error=BadEnvelope), kind=kind, limit=limit)
 
 
 def envelope_from_json(document: object, *, kind: str, limit: int) -> Envelope:
-    """The same from JSON that was read already. Raises BadEnvelope."""
+    """Do the same as `parse_envelope` for parsed JSON. Raises BadEnvelope."""
     fields = Fields(document, "", BadEnvelope)
-    said = fields.text("payloadType")
-    if said != kind:
-        fields.fail("payloadType", f"must be {kind}, not {said[:120]!a}")
+    payload_type = fields.text("payloadType")
+    if payload_type != kind:
+        fields.fail("payloadType", f"must be {kind}, not {payload_type[:120]!a}")
     signatures = fields.array("signatures")
     if not 1 <= len(signatures) <= SIGNATURES_LIMIT:
         fields.fail("signatures", f"has {len(signatures):,} entries; 1 to {SIGNATURES_LIMIT} are allowed")
     payload = _base64(fields, "payload")
     if len(payload) > limit:
         fields.fail("payload", f"has {len(payload):,} bytes; {limit:,} are allowed")
-    return Envelope(payload, kind, tuple(_signature(one, index) for index, one in enumerate(signatures)))
+    return Envelope(payload, kind, tuple(_signature(entry, index) for index, entry in enumerate(signatures)))
 
 
 def _signature(entry: object, index: int) -> Signature:
@@ -102,7 +102,7 @@ def _signature(entry: object, index: int) -> Signature:
 
 
 def _base64(fields: Fields, name: str) -> bytes:
-    """Standard alphabet, padded, nothing around it and no bits left over: one spelling for each value."""
+    """Decode base64: standard alphabet, padded, no other characters or stray bits. Each value has one spelling."""
     text = fields.pop(name)
     if not isinstance(text, str):
         fields.fail(name, "is missing" if text is None else f"must be a string, not {json_type_name(text)}")
@@ -116,12 +116,11 @@ def _base64(fields: Fields, name: str) -> bytes:
 
 
 def build_envelope(envelope: Envelope) -> bytes:
-    """The body of a `campaign.json.dsse`; parsing it gives the same envelope."""
+    """Return the body of a `campaign.json.dsse`; parsing it gives the same envelope."""
     return dumps(envelope_to_json(envelope))
 
 
 def envelope_to_json(envelope: Envelope) -> dict[str, object]:
-    """The envelope as JSON has it."""
     return {
         "payload": b64encode(envelope.payload).decode(),
         "payloadType": envelope.kind,
@@ -132,29 +131,29 @@ def envelope_to_json(envelope: Envelope) -> dict[str, object]:
 
 
 def verified_signers(envelope: Envelope, keys: Iterable[str]) -> frozenset[str]:
-    """Those of `keys` (public keys, 64 hexadecimal digits each) whose signature is there and right."""
-    known = {key_id(public): public for public in keys}
-    claims = [signature for signature in envelope.signatures if signature.keyid in known]
+    """Return the `keys` (public keys, 64 hexadecimal digits each) with a valid signature."""
+    public_keys = {key_id(public): public for public in keys}
+    claims = [signature for signature in envelope.signatures if signature.keyid in public_keys]
     if not claims:
         return frozenset()
     data = _signed_bytes(envelope)
-    return frozenset(known[claim.keyid] for claim in claims if _is_valid(claim, known[claim.keyid], data))
+    return frozenset(public_keys[claim.keyid] for claim in claims if _is_valid(claim, public_keys[claim.keyid], data))
 
 
 def require_signatures(envelope: Envelope, keys: Sequence[str], threshold: int) -> frozenset[str]:
-    """Raise BadEnvelope unless `threshold` different ones of `keys` have signed; returns those who have."""
+    """Return the `keys` that have signed. Raises BadEnvelope if they are fewer than `threshold`."""
     if threshold < 1:
-        raise BadEnvelope(f"a threshold of {threshold} would let unsigned data pass")
-    good = verified_signers(envelope, keys)
-    if len(good) < threshold:
+        raise BadEnvelope(f"a threshold of {threshold} would accept unsigned data")
+    signers = verified_signers(envelope, keys)
+    if len(signers) < threshold:
         names = ", ".join(sorted({signature.keyid[:12] for signature in envelope.signatures}))
-        asked = "one of the keys known for it" if threshold == 1 else f"{threshold} of the keys known for it"
-        raise BadEnvelope(f"it must be signed with {asked}; {len(good)} of these signatures count: {names!a}")
-    return good
+        required = "a valid signature" if threshold == 1 else f"{threshold} valid signatures"
+        raise BadEnvelope(f"it needs {required} from its trusted keys; {len(signers)} of these are valid: {names!a}")
+    return signers
 
 
 def _signed_bytes(envelope: Envelope) -> bytes:
-    # Late, as the module says; so are the other two.
+    # Imported late, as the module docstring says, like the other two.
     from securesystemslib.dsse import Envelope as Standard  # noqa: PLC0415
 
     return Standard(envelope.payload, envelope.kind, {}).pae()
@@ -170,15 +169,15 @@ def _is_valid(claim: Signature, public: str, data: bytes) -> bool:
     key = SSlibKey(claim.keyid, "ed25519", "ed25519", {"public": public})
     try:
         key.verify_signature(Standard(claim.keyid, claim.value.hex()), data)
-    except UnverifiedSignatureError:  # a signature that could not be checked (VerificationError) is one of these
+    except UnverifiedSignatureError:  # includes VerificationError: the signature could not be checked
         return False
     return True
 
 
 def sign_envelope(envelope: Envelope, key: Ed25519PrivateKey) -> Envelope:
-    """The envelope with the signature of `key`, in place of an earlier one of the same key."""
+    """Return the envelope with a signature of `key`, which replaces an earlier one of the same key."""
     from securesystemslib.signer import CryptoSigner  # noqa: PLC0415
 
-    made = CryptoSigner(key).sign(_signed_bytes(envelope))
-    others = tuple(signature for signature in envelope.signatures if signature.keyid != made.keyid)
-    return replace(envelope, signatures=(*others, Signature(made.keyid, bytes.fromhex(made.signature))))
+    signature = CryptoSigner(key).sign(_signed_bytes(envelope))
+    others = tuple(other for other in envelope.signatures if other.keyid != signature.keyid)
+    return replace(envelope, signatures=(*others, Signature(signature.keyid, bytes.fromhex(signature.signature))))

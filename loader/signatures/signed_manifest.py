@@ -1,6 +1,6 @@
-"""Decides whether a signed manifest may be used here and now. Pure: no clock, no disk.
+"""Decides whether a signed manifest may be used. Pure: no clock, no disk.
 
-In this order: envelope and signatures (`loader.signatures.dsse`), strict JSON, the scope it was signed for, its
+Checks, in this order: envelope and signatures (`loader.signatures.dsse`), strict JSON, the scope it was signed for, its
 version against the highest one accepted before, its expiry against trusted time, then names, sizes and hashes.
 """
 
@@ -18,7 +18,7 @@ from loader.signatures.dsse import BadEnvelope
 
 @dataclass(frozen=True, slots=True)
 class SigningScope:
-    """Where a manifest is read: it must have been signed for just this."""
+    """The airline, campaign and tail that a manifest must have been signed for."""
 
     airline: str
     campaign: str
@@ -27,10 +27,10 @@ class SigningScope:
 
 @dataclass(frozen=True, slots=True)
 class SignedManifest:
-    """A manifest whose signatures are right and that was made for this place.
+    """A manifest with valid signatures, signed for this scope.
 
-    `digest`: SHA-256 of the signed bytes. `summary`: all but its content. `body`: the whole of it, or why it is
-    refused.
+    `digest`: SHA-256 of the signed bytes. `summary`: the manifest without its content. `body`: the complete manifest,
+    or the reason why it is refused.
     """
 
     digest: str
@@ -39,25 +39,25 @@ class SignedManifest:
 
 
 def read_signed_manifest(payload: bytes, scope: SigningScope) -> SignedManifest:
-    """What a payload with enough signatures says.
+    """Parse a payload that has enough signatures.
 
     Raises:
         BadManifest: it breaks the contract.
-        BadEnvelope: it was signed for another place, or says too little to tell.
+        BadEnvelope: it was signed for another scope, or does not name its scope or version.
     """
     document = loads(payload, limit=MANIFEST_LIMIT, error=BadManifest)
     if not isinstance(document, dict):
         raise BadEnvelope("it does not say which airline and campaign it was signed for")
-    for name, here in (("airline", scope.airline), ("campaign", scope.campaign)):
-        if document.get(name) != here:
-            said = document.get(name)
-            raise BadEnvelope(f"it was not signed for this place: {name} is {str(said)[:80]!a}, not {here!a}")
-    head = manifest_from_json({**document, "content": []}, airline=scope.airline, campaign=scope.campaign)
-    if head.tails is not None and scope.tail not in head.tails:
+    for name, expected in (("airline", scope.airline), ("campaign", scope.campaign)):
+        if document.get(name) != expected:
+            actual = document.get(name)
+            raise BadEnvelope(f"it was signed for another {name}: {str(actual)[:80]!a}, not {expected!a}")
+    summary = manifest_from_json({**document, "content": []}, airline=scope.airline, campaign=scope.campaign)
+    if summary.tails is not None and scope.tail not in summary.tails:
         raise BadEnvelope(f"it was not signed for this aircraft: {scope.tail!a} is not among its tails")
-    if head.version is None:
-        raise BadEnvelope("it was signed without a version, so an older one could not be told from it")
-    return SignedManifest(hashlib.sha256(payload).hexdigest(), head, _read_body(document, scope))
+    if summary.version is None:
+        raise BadEnvelope("it was signed without a version, so an older manifest could not be detected")
+    return SignedManifest(hashlib.sha256(payload).hexdigest(), summary, _read_body(document, scope))
 
 
 def _read_body(document: object, scope: SigningScope) -> Manifest | ContractError:
@@ -69,25 +69,26 @@ def _read_body(document: object, scope: SigningScope) -> Manifest | ContractErro
 
 
 def missing_hash_error(manifest: Manifest) -> BadEnvelope | None:
-    """What is wrong if an item has no hash: the signature would cover nothing of it."""
+    """Return the error if an item has no hash: the signature would not cover its content."""
     bare = next((item.name for item in manifest.content if item.sha256 is None), None)
     return BadEnvelope(f"{bare!a} has no sha256, so no signature covers it") if bare is not None else None
 
 
 def check_acceptable(signed: SignedManifest, min_version: int | None, now: datetime) -> Manifest:
-    """The manifest, if it may be used. `min_version`: the highest version accepted before; `now`: trusted time.
+    """Return the manifest, if it may be used. `min_version`: highest version accepted before. `now`: trusted time.
 
     Raises:
-        ContractError: ROLLBACK, EXPIRED, or what is wrong with its content.
+        ContractError: ROLLBACK, EXPIRED, or the error of its content.
     """
-    head = signed.summary
-    if min_version is not None and (head.version or 0) < min_version:
+    summary = signed.summary
+    if min_version is not None and (summary.version or 0) < min_version:
         raise ContractError(
-            f"version {head.version} is below version {min_version}, accepted before", code=Code.ROLLBACK
+            f"version {summary.version} is lower than version {min_version}, which was accepted before",
+            code=Code.ROLLBACK,
         )
-    if head.expires is not None and head.expires <= now:
-        since, at = format_utc(head.expires), format_utc(now.replace(microsecond=0))
-        raise ContractError(f"it expired at {since}; it is {at} at least", code=Code.EXPIRED)
+    if summary.expires is not None and summary.expires <= now:
+        expired_at, now_text = format_utc(summary.expires), format_utc(now.replace(microsecond=0))
+        raise ContractError(f"it expired at {expired_at}; the time is at least {now_text}", code=Code.EXPIRED)
     if isinstance(signed.body, ContractError):
         raise signed.body
     return signed.body

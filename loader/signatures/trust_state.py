@@ -1,4 +1,4 @@
-"""State of trust that a loader keeps: keys, versions, trusted time. Pure; with a checksum."""
+"""Trust state that a loader stores: keys, versions, trusted time; with a checksum. Pure."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from loader.signatures.dsse import BadEnvelope, envelope_to_json
 from loader.signatures.signed_manifest import SignedManifest
 from loader.signatures.trusted_keys import TrustedKeys, TrustedKeysVersion, revokes_key, trusted_keys_from_json
 
-TRUST_STATE_LIMIT: Final = 16 * 1024 * 1024  # bytes: more than 10,000 campaigns with the longest names need
+TRUST_STATE_LIMIT: Final = 16 * 1024 * 1024  # bytes; enough for more than 10,000 campaigns with the longest names
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedVersions:
-    """What was accepted of one airline. `signed`: something was, so the unsigned is refused from now on.
+    """What was accepted for one airline.
 
-    `versions`: the highest one of each campaign. `reset_by_rotation`: versions from before a change of keys do not
-    count.
+    `signed`: a signed manifest was accepted, so unsigned ones are refused from then on. `versions`: the highest version
+    of each campaign. `reset_by_rotation`: versions from before a change of keys do not count.
     """
 
     signed: bool = False
@@ -32,7 +32,7 @@ class AcceptedVersions:
 
 @dataclass(frozen=True, slots=True)
 class TrustState:
-    """All that is remembered from run to run. `serial` grows with every change; `time`: the newest trusted one."""
+    """The complete state. `serial` grows with every change. `time`: the newest trusted time (aware, UTC)."""
 
     serial: int = 0
     time: datetime | None = None
@@ -40,20 +40,19 @@ class TrustState:
     airlines: Mapping[str, AcceptedVersions] = field(default_factory=dict)
 
     def accepted_of(self, airline: str) -> AcceptedVersions:
-        """What was accepted of an airline."""
         return self.airlines.get(airline, AcceptedVersions())
 
     def with_accepted(self, airline: str, signed: SignedManifest, campaign: str) -> TrustState:
-        """With this manifest; the same if that is nothing new."""
+        """Return the state with this manifest accepted; the same object if nothing changes."""
         before, version = self.accepted_of(airline), signed.summary.version or 0
         highest = max(version, before.versions.get(campaign, 0))
         after = replace(before, signed=True, versions={**before.versions, campaign: highest})
         return self if after == before else replace(self, airlines={**self.airlines, airline: after})
 
     def with_keys(self, keys: TrustedKeysVersion) -> TrustState:
-        """With newer keys. Where one was taken from an airline, versions it may have signed are forgotten.
+        """Return the state with newer keys. If an airline lost a key, the versions that it may have signed are reset.
 
-        That is TUF's way back from a stolen key that signed version 1,000,000,000.
+        This is TUF's recovery from a stolen key that signed a very high version (fast-forward attack).
         """
         old = self.keys.trusted_keys if self.keys else None
         airlines = {
@@ -70,30 +69,34 @@ def _reset_if_revoked(
 
 
 def dump_state(state: TrustState) -> dict[str, object]:
-    """What is written down, with a digest over it: half a note must not be taken for a whole one."""
-    note: dict[str, object] = {
+    """Return the state as JSON with a checksum, so that a partly written state is detected."""
+    document: dict[str, object] = {
         "serial": state.serial,
         "time": format_utc(state.time) if state.time else None,
         "keys": envelope_to_json(state.keys.envelope) if state.keys else None,
         "airlines": {
-            name: {"signed": one.signed, "rotated": one.reset_by_rotation, "versions": dict(one.versions)}
-            for name, one in state.airlines.items()
+            name: {
+                "signed": accepted.signed,
+                "rotated": accepted.reset_by_rotation,
+                "versions": dict(accepted.versions),
+            }
+            for name, accepted in state.airlines.items()
         },
     }
-    return {**note, "sum": _checksum(note)}
+    return {**document, "sum": _checksum(document)}
 
 
-def load_state(note: Mapping[str, object]) -> TrustState:
-    """What was written down; of an empty note, nothing. Raises BadEnvelope if it is not as it was written."""
-    if not note:
+def load_state(document: Mapping[str, object]) -> TrustState:
+    """Return the state from JSON; an empty document is an empty state. Raises BadEnvelope if it is damaged."""
+    if not document:
         return TrustState()
-    written = {name: value for name, value in note.items() if name not in ("sum", "schema")}
-    if note.get("sum") != _checksum(written):
-        raise BadEnvelope("it is torn")
+    written = {name: value for name, value in document.items() if name not in ("sum", "schema")}
+    if document.get("sum") != _checksum(written):
+        raise BadEnvelope("it is damaged")
     fields = Fields(written, "", BadEnvelope)
     serial, time, keys = fields.integer("serial") or 0, fields.datetime_with_offset("time"), fields.pop("keys")
     airlines = Fields(fields.pop("airlines"), "airlines", BadEnvelope).extra
-    accepted = {name: _accepted_versions(one, f"airlines.{name}") for name, one in airlines.items()}
+    accepted = {name: _accepted_versions(entry, f"airlines.{name}") for name, entry in airlines.items()}
     return TrustState(serial, time, None if keys is None else trusted_keys_from_json(keys), accepted)
 
 
@@ -104,5 +107,5 @@ def _accepted_versions(value: object, path: str) -> AcceptedVersions:
     return AcceptedVersions(fields.boolean("signed", False), numbers, fields.boolean("rotated", False))
 
 
-def _checksum(note: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(note, sort_keys=True).encode()).hexdigest()
+def _checksum(document: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

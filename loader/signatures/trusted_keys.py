@@ -1,9 +1,9 @@
-"""`trust.json`: whose signatures count for which airline, and how one version of it follows another. Pure.
+"""`trust.json`: the keys that may sign for each airline, and the rules by which a version replaces another. Pure.
 
-The file is itself an envelope. Its *root* keys sign the next version: version N+1 counts only if the threshold of N
-and the threshold of N+1 have signed it (TUF's rule for its root), so that a lost key can be replaced and a stolen one
-revoked without changing an aircraft's settings. A file holds one envelope, or a list of them, oldest first, so that
-an aircraft that missed some versions can follow.
+The file is an envelope. Its *root* keys sign the next version: version N+1 is valid only if the thresholds of N and of
+N+1 have signed it (the rule of TUF's root role). A lost key can be replaced, and a stolen one revoked, without changing
+an aircraft's settings. A file has one envelope, or a list of them, oldest first, so that an aircraft that missed some
+versions can catch up.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class BadTrustedKeys(BadEnvelope):
 
 @dataclass(frozen=True, slots=True)
 class SigningRole:
-    """Who may sign: ids of keys, and how many different ones of them must."""
+    """Ids of the keys that may sign, and the number of different ones that must."""
 
     keys: tuple[str, ...]
     threshold: int = 1
@@ -48,7 +48,7 @@ class SigningRole:
 
 @dataclass(frozen=True, slots=True)
 class TrustedKeys:
-    """One version. `keys`: public keys (64 hexadecimal digits) by id; `root` signs the next version of it."""
+    """One version. `keys`: public keys (64 hexadecimal digits) by id. `root`: signs the next version."""
 
     version: int
     keys: Mapping[str, str]
@@ -57,20 +57,19 @@ class TrustedKeys:
     extra: Mapping[str, object] = field(default_factory=dict)
 
     def public_keys(self, role: SigningRole) -> list[str]:
-        """The public keys of a role."""
         return [self.keys[keyid] for keyid in role.keys]
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedKeysVersion:
-    """A keyring together with the envelope that proves it."""
+    """Trusted keys together with their signed envelope."""
 
     trusted_keys: TrustedKeys
     envelope: Envelope
 
 
 def parse_trusted_keys(payload: bytes) -> TrustedKeys:
-    """The keyring in an envelope's payload. Raises BadTrustedKeys with a sentence that names the place."""
+    """Parse an envelope's payload. Raises BadTrustedKeys with a sentence that names the position."""
     fields = Fields(loads(payload, limit=TRUST_LIMIT, error=BadTrustedKeys), "", BadTrustedKeys)
     version = fields.integer("version", low=1)
     if version is None:
@@ -93,30 +92,30 @@ def _name(airline: str) -> str:
 
 
 def _keys(value: object) -> dict[str, str]:
-    listed = Fields(value, "keys", BadTrustedKeys).extra
-    if len(listed) > KEYS_LIMIT:
-        raise BadTrustedKeys(f"keys: has {len(listed):,} of them; {KEYS_LIMIT:,} are allowed")
-    return {keyid: _public_key(keyid, key) for keyid, key in listed.items()}
+    entries = Fields(value, "keys", BadTrustedKeys).extra
+    if len(entries) > KEYS_LIMIT:
+        raise BadTrustedKeys(f"keys: has {len(entries):,} of them; {KEYS_LIMIT:,} are allowed")
+    return {keyid: _public_key(keyid, key) for keyid, key in entries.items()}
 
 
 def _public_key(keyid: str, value: object) -> str:
-    place = f"keys.{keyid[:64]!a}"
-    key = Fields(value, place, BadTrustedKeys)
+    path = f"keys.{keyid[:64]!a}"
+    key = Fields(value, path, BadTrustedKeys)
     if (key.pop("keytype"), key.pop("scheme")) != ("ed25519", "ed25519"):
-        raise BadTrustedKeys(f"{place}: keytype and scheme must be ed25519")
-    public = Fields(key.pop("keyval"), f"{place}.keyval", BadTrustedKeys).text("public")
+        raise BadTrustedKeys(f"{path}: keytype and scheme must be ed25519")
+    public = Fields(key.pop("keyval"), f"{path}.keyval", BadTrustedKeys).text("public")
     if not PUBLIC_KEY.fullmatch(public):
-        raise BadTrustedKeys(f"{place}.keyval.public: must be 64 hexadecimal digits in lower case")
+        raise BadTrustedKeys(f"{path}.keyval.public: must be 64 hexadecimal digits in lower case")
     if keyid != key_id(public):
-        raise BadTrustedKeys(f"{place}: is not the id of its key, which is {key_id(public)}")
+        raise BadTrustedKeys(f"{path}: is not the id of its key, which is {key_id(public)}")
     return public
 
 
-def _role(value: object, place: str, keys: Mapping[str, str]) -> SigningRole:
-    fields = Fields(value, place, BadTrustedKeys)
-    listed = fields.array("keys")
-    ids = [keyid for keyid in listed if isinstance(keyid, str) and KEY_ID.fullmatch(keyid)]
-    if len(ids) != len(listed) or len(set(ids)) != len(ids):
+def _role(value: object, path: str, keys: Mapping[str, str]) -> SigningRole:
+    fields = Fields(value, path, BadTrustedKeys)
+    entries = fields.array("keys")
+    ids = [keyid for keyid in entries if isinstance(keyid, str) and KEY_ID.fullmatch(keyid)]
+    if len(ids) != len(entries) or len(set(ids)) != len(ids):
         fields.fail("keys", "must be ids of keys, each of them once")
     unknown = [keyid for keyid in ids if keyid not in keys]
     if unknown:
@@ -128,7 +127,7 @@ def _role(value: object, place: str, keys: Mapping[str, str]) -> SigningRole:
 
 
 def build_trusted_keys(trusted_keys: TrustedKeys) -> bytes:
-    """The payload; parsing it gives the same keyring. Raises BadTrustedKeys for what could not be read back."""
+    """Return the payload; parsing it gives the same keys. Raises BadTrustedKeys if it could not be parsed."""
     key = {"keytype": "ed25519", "scheme": "ed25519"}
     known: dict[str, object] = {
         "schema": 1,
@@ -147,34 +146,34 @@ def _role_to_json(role: SigningRole) -> dict[str, object]:
 
 
 def parse_chain(body: bytes) -> list[TrustedKeysVersion]:
-    """The versions in a file, oldest first. Nothing is proven yet. Raises BadEnvelope."""
+    """Parse the versions in a file, oldest first. Verifies no signature. Raises BadEnvelope."""
     document = loads(body, limit=FILE_LIMIT, error=BadTrustedKeys)
-    listed = document if isinstance(document, list) else [document]
-    if not 1 <= len(listed) <= CHAIN_LIMIT:
-        raise BadTrustedKeys(f"it holds {len(listed):,} versions; 1 to {CHAIN_LIMIT} are allowed")
-    return [trusted_keys_from_json(one) for one in listed]
+    documents = document if isinstance(document, list) else [document]
+    if not 1 <= len(documents) <= CHAIN_LIMIT:
+        raise BadTrustedKeys(f"it holds {len(documents):,} versions; 1 to {CHAIN_LIMIT} are allowed")
+    return [trusted_keys_from_json(each) for each in documents]
 
 
 def trusted_keys_from_json(document: object) -> TrustedKeysVersion:
-    """One version from JSON that was read already. Nothing is proven yet. Raises BadEnvelope."""
+    """Parse one version from parsed JSON. Verifies no signature. Raises BadEnvelope."""
     envelope = envelope_from_json(document, kind=TRUST_TYPE, limit=TRUST_LIMIT)
     return TrustedKeysVersion(parse_trusted_keys(envelope.payload), envelope)
 
 
 def build_chain(chain: Sequence[TrustedKeysVersion]) -> bytes:
-    """The body of the file: one envelope, or the list of them."""
-    documents = [envelope_to_json(one.envelope) for one in chain]
+    """Return the body of the file: one envelope, or a list of them."""
+    documents = [envelope_to_json(version.envelope) for version in chain]
     return dumps(documents[0] if len(documents) == 1 else documents)
 
 
 def require_self_signed(new: TrustedKeysVersion) -> None:
-    """Raise BadEnvelope unless a version is signed by the threshold of its own root keys."""
+    """Raise BadEnvelope unless the threshold of its own root keys has signed a version."""
     keyring = new.trusted_keys
     require_signatures(new.envelope, keyring.public_keys(keyring.root), keyring.root.threshold)
 
 
 def require_successor(current: TrustedKeys, new: TrustedKeysVersion) -> None:
-    """Raise BadEnvelope unless `new` may follow `current`."""
+    """Raise BadEnvelope unless `new` may replace `current`."""
     if new.trusted_keys.version != current.version + 1:
         raise BadTrustedKeys(f"version {new.trusted_keys.version} does not follow version {current.version}")
     require_signatures(new.envelope, current.public_keys(current.root), current.root.threshold)
@@ -184,7 +183,7 @@ def require_successor(current: TrustedKeys, new: TrustedKeysVersion) -> None:
 def newest_trusted(
     current: TrustedKeysVersion | None, chain: Sequence[TrustedKeysVersion]
 ) -> tuple[TrustedKeysVersion | None, str]:
-    """The newest version that may be trusted, given the one trusted so far, and a sentence on what may not be."""
+    """Return the newest valid version, given the current one, and a sentence about the first invalid version."""
     newest = current
     for new in chain:
         try:
@@ -194,7 +193,7 @@ def newest_trusted(
                 continue
             elif new.trusted_keys.version == newest.trusted_keys.version:
                 if new.envelope.payload != newest.envelope.payload:
-                    raise BadTrustedKeys("it is not the one known by that number")
+                    raise BadTrustedKeys("it differs from the known version of that number")
                 continue
             else:
                 require_successor(newest.trusted_keys, new)
@@ -202,11 +201,11 @@ def newest_trusted(
             return newest, f"version {new.trusted_keys.version} of the trusted keys is refused: {error}"
         newest = new
     if newest and chain and chain[-1].trusted_keys.version < newest.trusted_keys.version:
-        return newest, f"the file of trusted keys is out of date: version {newest.trusted_keys.version} is in force"
+        return newest, f"the file of trusted keys is out of date: version {newest.trusted_keys.version} is current"
     return newest, ""
 
 
 def revokes_key(old: TrustedKeys, new: TrustedKeys, airline: str) -> bool:
-    """Whether a key that could sign for the airline no longer can."""
+    """Return whether a key that could sign for the airline no longer can."""
     before, after = old.airlines.get(airline), new.airlines.get(airline)
     return before is not None and not set(before.keys) <= set(after.keys if after else ())

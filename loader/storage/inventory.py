@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum, auto
+from typing import NamedTuple
 
 
 class FileState(Enum):
@@ -78,4 +79,8 @@ class ManifestVersion:
     version: int | None = None
 
 
-ItemKey = tuple[str, str]  # campaign, content
+class ItemKey(NamedTuple):
+    """The names of a campaign and of one item of it."""
+
+    campaign: str
+    content: str

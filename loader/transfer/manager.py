@@ -62,14 +62,14 @@ class TransferManager:
             self._etags, self._campaigns = etags, group_by_campaign(plan, manifests)
             for step in plan.steps:
                 # Before a worker can start the step, so that its reports are the later ones.
-                if (step.campaign, step.item.name) not in self._running:
+                if step.key not in self._running:
                     self._report_step(step)
                 if step.staged:
                     self._completion.forget(step.campaign)
             for key, transfer in self._running.items():
                 if not self._is_wanted(key, transfer.step):
                     transfer.cancel()
-            steps = {(step.campaign, step.item.name): step for step in plan.steps if step.action in _WORK_ACTIONS}
+            steps = {step.key: step for step in plan.steps if step.action in _WORK_ACTIONS}
             self._order = {key: position for position, key in enumerate(steps)}
             self._done_before, self._done = self._done, set()
             self._open = {key: step for key, step in steps.items() if not self._is_active(key)}
@@ -102,7 +102,7 @@ class TransferManager:
 
     def _report_step(self, step: PlanStep) -> None:
         """Report the progress of an item, and whether it cannot be loaded. The caller has the lock."""
-        status, name, key = self._context.reporter, step.item.name, (step.campaign, step.item.name)
+        status, name, key = self._context.reporter, step.item.name, step.key
         status.progress(
             step.campaign, name, step.bytes_done, step.item.size, final=step.action == "keep" and not step.staged
         )
@@ -201,7 +201,7 @@ class TransferManager:
                 self._changed()
 
     def _run_task(self, transfer: TransferTask) -> None:
-        key = (transfer.step.campaign, transfer.step.item.name)
+        key = transfer.step.key
         try:
             result = transfer.run()
         except Exception:
@@ -238,8 +238,8 @@ class TransferManager:
         """Store a result. The caller has the lock."""
         self._results.append(result)
         campaign, name = self._campaigns.get(result.step.campaign), result.step.item.name
-        self._done |= set() if result.code else {(result.step.campaign, name)}
-        if campaign and not result.code and self._is_wanted((result.step.campaign, name), result.step):
+        self._done |= set() if result.code else {result.step.key}
+        if campaign and not result.code and self._is_wanted(result.step.key, result.step):
             campaign.missing.discard(name)
 
     def _find_idle(self, name: str) -> PlannedCampaign | None:

@@ -18,26 +18,26 @@ NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
 def test_before_an_answer_there_is_no_time() -> None:
     clock = StoreClock()
     assert clock.now() is None
-    clock.hear(None)
+    clock.update(None)
     assert clock.now() is None
 
 
 def test_the_date_of_the_last_answer_goes_on_with_the_clock_that_counts_from_boot() -> None:
     boot = [1000.0]
     clock = StoreClock(lambda: boot[0])
-    clock.hear(NOW)
+    clock.update(NOW)
     boot[0] += 86_400.5
     assert clock.now() == NOW + timedelta(days=1, seconds=0.5)
-    clock.hear(None)
+    clock.update(None)
     assert clock.now() == NOW + timedelta(days=1, seconds=0.5)
-    clock.hear(NOW - timedelta(days=3))
+    clock.update(NOW - timedelta(days=3))
     assert clock.now() == NOW - timedelta(days=3)
 
 
 def test_a_date_at_the_end_of_the_calendar_is_no_time() -> None:
     boot = [0.0]
     clock = StoreClock(lambda: boot[0])
-    clock.hear(datetime.max.replace(tzinfo=UTC))
+    clock.update(datetime.max.replace(tzinfo=UTC))
     boot[0] = 1.0
     assert clock.now() is None
 
@@ -58,5 +58,5 @@ def test_no_time_is_trusted_that_is_later_than_either_clock(apart: timedelta) ->
 @pytest.mark.parametrize("text", ["Fri, 31 Dec 9999 23:59:59 -0100", "soon", "", None])
 def test_a_date_that_is_none_is_not_heard(text: str | None) -> None:
     clock = StoreClock()
-    clock.hear(parse_http_date(text))
+    clock.update(parse_http_date(text))
     assert clock.now() is None

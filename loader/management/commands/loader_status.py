@@ -11,6 +11,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from loader.config import SettingsError, read_content_dirs
 from loader.errors import ExitCode, WorldError
 from loader.local_api import client
 from loader.monitor.status_table import render_disk, render_status
@@ -21,8 +22,8 @@ CLEAR = "\x1b[H\x1b[2J"
 
 class Command(BaseCommand):
     help = (
-        "Ask the loader of this aircraft what it is about and print it as a table. Exit: 0 it answered, 1 it may not "
-        "be asked by this user, 2 no content directory was named, 75 no loader runs; then what lies on disk is shown."
+        "Print the status of the loader on this aircraft as a table. Exit: 0 the loader answered, 1 this user has no "
+        "access to it, 2 no content directory was given, 75 no loader is running; the content on disk is shown instead."
     )
     requires_system_checks: list[str] = []
     suppressed_base_arguments = {"--verbosity", "--traceback", "--pythonpath", "--no-color", "--force-color"}
@@ -34,15 +35,19 @@ class Command(BaseCommand):
             help="the loader's first content directory (default: the first of LOADER_CONTENT_DIR)",
         )
         parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
-        parser.add_argument("--watch", action="store_true", help="go on until the loader ends, at each change")
+        parser.add_argument("--watch", action="store_true", help="print every change until the loader ends")
 
     def handle(self, *args: object, **options: Any) -> None:
-        directory = _directory(options["content_dir"])
+        given = options["content_dir"]
         try:
-            for told in client.watch_status(directory) if options["watch"] else [client.fetch_status(directory)]:
-                self._show(told, as_json=options["json"], again=options["watch"])
+            directory = read_content_dirs([given] if given else None, os.environ)[0]
+        except SettingsError as error:
+            raise CommandError(str(error), returncode=ExitCode.USAGE) from error
+        try:
+            for status in client.watch_status(directory) if options["watch"] else [client.fetch_status(directory)]:
+                self._show(status, as_json=options["json"], again=options["watch"])
         except PermissionError as error:
-            text = f"You may not ask the loader of {directory}: be its user, or of the socket's group."
+            text = f"Access to the loader of {directory} denied. Run this as its user or in the socket's group."
             raise CommandError(text, returncode=ExitCode.SOME_FAILED) from error
         except client.LoaderNotRunning as error:
             self._show_disk(directory, str(error), as_json=options["json"])
@@ -50,38 +55,33 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             pass
 
-    def _show(self, told: client.StatusData, *, as_json: bool, again: bool) -> None:
+    def _show(self, status: client.StatusData, *, as_json: bool, again: bool) -> None:
         if as_json:
-            self._print([json.dumps(told)])
+            self._print([json.dumps(status)])
         else:
-            self._print([CLEAR * (again and self.stdout.isatty()) + "\n".join(render_status(told))])
+            self._print([CLEAR * (again and self.stdout.isatty()) + "\n".join(render_status(status))])
 
-    def _show_disk(self, directory: Path, why: str, *, as_json: bool) -> None:
-        """What the directory itself tells; nothing is made or locked."""
-        held, space = [], None
+    def _show_disk(self, directory: Path, reason: str, *, as_json: bool) -> None:
+        """Print the content of the directory. Creates and locks nothing."""
+        campaigns, space = [], None
         if directory.is_dir():
             try:
                 store = ContentStore(directory)
-                held, space = store.held_campaigns(), store.space()
+                campaigns, space = store.held_campaigns(), store.space()
                 store.close()
             except WorldError as error:
-                why = f"{why}; {error}"
+                reason = f"{reason}; {error}"
         if as_json:
-            found = [{"campaign": one.campaign, "items": one.items, "bytes": one.bytes} for one in held]
-            self._print([json.dumps({"running": False, "reason": why, "held": found})])
+            found = [
+                {"campaign": campaign.campaign, "items": campaign.items, "bytes": campaign.bytes}
+                for campaign in campaigns
+            ]
+            self._print([json.dumps({"running": False, "reason": reason, "held": found})])
         else:
-            self._print([f"{why[:1].upper()}{why[1:]}.", *(render_disk(space, held) if space else [])])
+            self._print([f"{reason[:1].upper()}{reason[1:]}.", *(render_disk(space, campaigns) if space else [])])
 
-    def _print(self, shown: Iterable[str]) -> None:
+    def _print(self, lines: Iterable[str]) -> None:
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"
-        for line in shown:
+        for line in lines:
             self.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding))
         self.stdout.flush()
-
-
-def _directory(given: str | None) -> Path:
-    """The first content directory. Raises CommandError."""
-    texts = [given] if given else [text for text in os.environ.get("LOADER_CONTENT_DIR", "").split(":") if text]
-    if not texts:
-        raise CommandError("--content-dir (or LOADER_CONTENT_DIR) must be given.", returncode=ExitCode.USAGE)
-    return Path(texts[0]).expanduser().resolve()

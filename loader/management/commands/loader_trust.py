@@ -1,4 +1,4 @@
-"""`manage.py loader_trust`: show or reset what a loader remembers of signed manifests."""
+"""`manage.py loader_trust`: show or reset the trust state that a loader stores about signed manifests."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from loader.config import SettingsError, read_content_dirs
 from loader.contract.strict_json import format_utc
 from loader.errors import Code, ExitCode, WorldError
 from loader.media.manifest_verifier import load_trust_state, save_trust_state
@@ -19,17 +19,18 @@ from loader.signatures.dsse import BadEnvelope
 from loader.signatures.trust_state import AcceptedVersions, TrustState
 from loader.storage.content_store import ContentStore
 
-WHAT: Final = ("signed", "versions", "time", "keys")
+PARTS: Final = ("signed", "versions", "time", "keys")
 
 
 class Command(BaseCommand):
     help = (
-        "What the loader of these content directories remembers of signed manifests (show), and forgetting it (reset): "
-        "that signed campaigns were accepted, so that unsigned ones are refused (signed); the highest version of each "
-        "campaign (versions); the newest trusted time (time); which version of the trusted keys is in force (keys). "
-        "reset without --only forgets everything, also what is torn. Only an operator should: each of these is what "
-        "an attacker would like to be forgotten. The loader must not be running. "
-        "Exit: 0 done, 2 wrong options or a directory that cannot be used, 3 the memory is torn, 4 the loader runs."
+        "Show or reset the trust state of the loader with these content directories. The state has four parts: "
+        "signed (signed campaigns were accepted, so unsigned ones are refused), versions (the highest version of each "
+        "campaign), time (the newest trusted time) and keys (the current version of the trusted keys). "
+        "reset without --only resets everything, including a damaged state. Each part protects against an attack, so "
+        "only an operator should reset it. The loader must not be running. "
+        "Exit: 0 done, 2 invalid options or a directory that cannot be used, 3 the state is damaged, 4 the loader is "
+        "running."
     )
     requires_system_checks: list[str] = []
 
@@ -37,20 +38,21 @@ class Command(BaseCommand):
         parser.add_argument("action", choices=("show", "reset"))
         parser.add_argument(
             "--content-dir",
-            type=Path,
             action="append",
             metavar="DIR",
-            help="as the loader has it, all of them (default: LOADER_CONTENT_DIR)",
+            help="content directory; give all of the loader's (default: LOADER_CONTENT_DIR)",
         )
         parser.add_argument(
-            "--only", action="append", choices=WHAT, help="forget only this; may be given more than once"
+            "--only", action="append", choices=PARTS, help="reset only this part; may be given more than once"
         )
 
     def handle(self, *args: object, **options: Any) -> None:
-        named = os.environ.get("LOADER_CONTENT_DIR", "").split(":")
-        paths = options["content_dir"] or [Path(one) for one in named if one]
-        if not paths or not all(path.is_dir() for path in paths):
-            raise CommandError("--content-dir must name the loader's content directories.", returncode=ExitCode.USAGE)
+        try:
+            paths = read_content_dirs(options["content_dir"], os.environ)
+        except SettingsError as error:
+            raise CommandError(str(error), returncode=ExitCode.USAGE) from error
+        if missing := [str(path) for path in paths if not path.is_dir()]:
+            raise CommandError(f"--content-dir: {missing[0]} is not a directory.", returncode=ExitCode.USAGE)
         with contextlib.ExitStack() as stack:
             try:
                 stores = [ContentStore(path) for path in paths]
@@ -63,42 +65,40 @@ class Command(BaseCommand):
                 code = ExitCode.REFUSED if error.code == Code.IO_ERROR else ExitCode.USAGE
                 raise CommandError(f"{error.code}: {error}.", returncode=code) from error
             except BadEnvelope as error:
-                raise CommandError(
-                    f"what was remembered cannot be read: {error}.", returncode=ExitCode.REFUSED
-                ) from error
+                raise CommandError(f"The trust state cannot be read: {error}.", returncode=ExitCode.REFUSED) from error
 
     def _reset(self, stores: Sequence[ContentStore], only: Sequence[str]) -> None:
         if not all(store.lock() for store in stores):
-            raise CommandError("The loader is running: stop it first.", returncode=ExitCode.HELD)
-        known = load_trust_state(stores) if only else TrustState(serial=max(_serial(store) for store in stores))
-        save_trust_state(stores, _without(known, only))
+            raise CommandError("The loader is running. Stop it first.", returncode=ExitCode.HELD)
+        state = load_trust_state(stores) if only else TrustState(serial=max(_serial(store) for store in stores))
+        save_trust_state(stores, _without(state, only))
 
 
 def _serial(store: ContentStore) -> int:
-    """Of a note, 0 if that cannot be read."""
+    """Return the serial of the stored state; 0 if it cannot be read."""
     try:
         return load_trust_state([store]).serial
     except (WorldError, BadEnvelope):
         return 0
 
 
-def _without(known: TrustState, only: Sequence[str]) -> TrustState:
-    def forgetful(one: AcceptedVersions) -> AcceptedVersions:
-        one = replace(one, signed=one.signed and "signed" not in only)
-        # What was held before there were signatures must not count again either.
-        return replace(one, versions={}, reset_by_rotation=True) if "versions" in only else one
+def _without(state: TrustState, only: Sequence[str]) -> TrustState:
+    def reset(accepted: AcceptedVersions) -> AcceptedVersions:
+        accepted = replace(accepted, signed=accepted.signed and "signed" not in only)
+        # Versions installed before signatures were on must not count again either.
+        return replace(accepted, versions={}, reset_by_rotation=True) if "versions" in only else accepted
 
-    known = replace(known, airlines={name: forgetful(one) for name, one in known.airlines.items()})
-    known = replace(known, time=None) if "time" in only else known
-    return replace(known, keys=None) if "keys" in only else known
+    state = replace(state, airlines={name: reset(accepted) for name, accepted in state.airlines.items()})
+    state = replace(state, time=None) if "time" in only else state
+    return replace(state, keys=None) if "keys" in only else state
 
 
-def _shown(known: TrustState) -> dict[str, object]:
+def _shown(state: TrustState) -> dict[str, object]:
     return {
-        "time": format_utc(known.time) if known.time else None,
-        "keys": known.keys.trusted_keys.version if known.keys else None,
+        "time": format_utc(state.time) if state.time else None,
+        "keys": state.keys.trusted_keys.version if state.keys else None,
         "airlines": {
-            name: {"signed": one.signed, "versions": dict(sorted(one.versions.items()))}
-            for name, one in sorted(known.airlines.items())
+            name: {"signed": accepted.signed, "versions": dict(sorted(accepted.versions.items()))}
+            for name, accepted in sorted(state.airlines.items())
         },
     }

@@ -141,7 +141,7 @@ def test_a_purge_of_the_campaign_on_show_stays_refused_when_the_clock_jumps_ahea
 def test_a_run_whose_clock_is_wrong_from_the_start_removes_nothing(
     aircraft: Aircraft, link: FaultProxy, clock: Clock
 ) -> None:
-    why = "the store has not answered yet, so the clock here cannot be trusted"
+    why = "the store has not answered yet, so the local clock cannot be trusted"
     order(aircraft, {"campaign": "december", "action": "purge"})
     assert aircraft.load().of("removed") == []  # it is in use; the order is kept on disk
     clock.go(40)
@@ -181,7 +181,7 @@ def test_what_is_over_makes_room_while_clock_and_store_agree_and_not_while_they_
     run = aircraft.load()
     assert rule.hits > 0
     assert (run.code, run.of("removed")) == (1, [])
-    assert "the clock here is 40 days behind the store's" in aircraft.errors()["film"]
+    assert "the local clock is 40 days behind the store's" in aircraft.errors()["film"]
     assert aircraft.path("november", "film").read_bytes() == JANUARY
     link.rules.clear()
     run = aircraft.load()

@@ -276,7 +276,7 @@ def test_a_campaign_without_manifest_is_told_and_nothing_of_it_touched(aircraft:
     assert aircraft.load().code == 1
     assert aircraft.path("c", "bad").read_bytes() == BODY
     assert aircraft.path("other", "x").read_bytes() == b"y"
-    assert aircraft.errors() == {"c": "OBJECT_GONE: campaign.json is not there"}
+    assert aircraft.errors() == {"c": "OBJECT_GONE: campaign.json does not exist"}
     publish(aircraft.media, "c", {"bad": BODY, "good": GOOD})
     assert aircraft.load().code == 0
     assert aircraft.errors() == {}

@@ -22,8 +22,8 @@ import pytest
 
 from loader.errors import Code, WorldError
 from loader.local_api.unix_socket import connect_socket
-from loader.logs import SecretRedactor, configure_logging
-from loader.s3.auth.redaction import HIDDEN
+from loader.logs import configure_logging
+from loader.s3.auth.redaction import HIDDEN, Redactor, secrets_in
 from loader.s3.client import S3Bucket
 from tests.support.aircraft import ROOT, Aircraft, publish
 from tests.support.echo_store import MEDIA, STATUS, TALES, Tattler
@@ -206,7 +206,7 @@ def logged() -> Iterator[Callable[..., io.StringIO]]:
         stream = io.StringIO()
         configure_logging(
             stream,
-            SecretRedactor.from_environment({"AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}),
+            Redactor(secrets_in({"AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN})),
             as_json=as_json,
         )
         return stream
@@ -270,8 +270,8 @@ def test_the_plain_log_has_one_line_a_record_and_no_secret_either(logged: Callab
 
 def test_what_nobody_caught_ends_it_with_one_json_object() -> None:
     script = (
-        "import sys; from loader.logs import *; "
-        "configure_logging(sys.stderr, SecretRedactor(['open sesame']), as_json=True);"
+        "import sys; from loader.logs import *; from loader.s3.auth.redaction import Redactor; "
+        "configure_logging(sys.stderr, Redactor(['open sesame']), as_json=True);"
         "raise ValueError('open sesame')"
     )
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -281,4 +281,4 @@ def test_what_nobody_caught_ends_it_with_one_json_object() -> None:
 
 
 def test_short_settings_do_not_blot_out_words() -> None:
-    assert SecretRedactor(["", "a", "key"])("a key") == "a key"
+    assert Redactor(["", "a", "key"])("a key") == "a key"

@@ -199,7 +199,7 @@ def test_a_broken_queue_is_told_and_the_last_good_one_stays_in_force(aircraft: A
     assert not aircraft.path("c", "two").exists()
     beat = aircraft.heartbeat()
     assert beat.queue_version == 1
-    assert "version 1 stays in force" in str(beat.extra["queue_error"])
+    assert "version 1 remains current" in str(beat.extra["queue_error"])
 
 
 def test_outside_its_hours_nothing_is_loaded(aircraft: Aircraft, running: Callable[[], subprocess.Popen[str]]) -> None:

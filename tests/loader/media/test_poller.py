@@ -19,6 +19,7 @@ from loader.media.snapshot import ManifestResult
 from loader.planning.failure_history import FailureHistory
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import ContentStore
+from loader.storage.inventory import ItemKey
 
 AIRLINE, TAIL = "ACME", "D-ABCD"
 
@@ -45,8 +46,8 @@ def test_a_disk_that_cannot_say_what_it_holds_does_not_blind_the_loader(tmp_path
     assert asked.is_set()
     sight = eyes.take_snapshot()
     assert sight is not None
-    assert sight.scan.manifests["c"].manifest is not None
-    assert ["IO_ERROR" in note or "Input/output error" in note for note in sight.notes] == [True]
+    assert sight.manifests["c"].manifest is not None
+    assert ["IO_ERROR" in problem or "Input/output error" in problem for problem in sight.problems] == [True]
 
 
 def test_what_failed_may_be_asked_while_more_fails() -> None:
@@ -62,8 +63,8 @@ def test_what_failed_may_be_asked_while_more_fails() -> None:
     asking = threading.Thread(target=ask)
     asking.start()
     for number in range(20_000):
-        failures.record(("c", f"item-{number % 3_000}"), Code.OBJECT_GONE, "digest", "etag", 0.0)
-        failures.record(("c", f"item-{(number + 1_500) % 3_000}"), None, "digest", "", 0.0)
+        failures.record(ItemKey("c", f"item-{number % 3_000}"), Code.OBJECT_GONE, "digest", "etag", 0.0)
+        failures.record(ItemKey("c", f"item-{(number + 1_500) % 3_000}"), None, "digest", "", 0.0)
     done.set()
     asking.join()
     assert faults == []
@@ -85,11 +86,11 @@ def test_a_queue_written_closely_is_taken_and_remembered(tmp_path: Path) -> None
 def test_what_failed_may_be_asked_while_a_garbage_collection_lets_another_thread_run() -> None:
     failures, collected, threshold = FailureHistory(), list[str](), gc.get_threshold()
     for number in range(3_000):
-        failures.record(("c", f"item-{number}"), Code.OBJECT_GONE, "digest", "etag", 0.0)
+        failures.record(ItemKey("c", f"item-{number}"), Code.OBJECT_GONE, "digest", "etag", 0.0)
 
     def another(phase: str, info: dict[str, int]) -> None:
         collected.append(phase)
-        failures.record(("c", f"more-{len(collected)}"), Code.OBJECT_GONE, "digest", "etag", 0.0)
+        failures.record(ItemKey("c", f"more-{len(collected)}"), Code.OBJECT_GONE, "digest", "etag", 0.0)
 
     gc.callbacks.append(another)
     gc.set_threshold(10)

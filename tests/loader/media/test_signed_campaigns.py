@@ -81,7 +81,7 @@ class Loader:
             stores=[store],
             tls=uses_tls(self.media),
             now=lambda: self.now,
-            say=self.said.append,
+            notify=self.said.append,
         )
         return ManifestReader(AIRLINE, named, self.media, trust)
 
@@ -384,7 +384,7 @@ def test_a_rotation_is_followed_while_the_loader_runs_and_a_false_one_is_not(loa
     assert lookout.read_all(threading.Event()).manifests["c"].code is None
     loader.provision(ONE)
     assert loader.look().code is None
-    assert "out of date: version 2 is in force" in loader.said[-1]
+    assert "out of date: version 2 is current" in loader.said[-1]
 
 
 def test_a_stolen_key_that_signed_far_ahead_is_outlived_by_taking_it_away(loader: Loader) -> None:
@@ -408,14 +408,14 @@ def test_a_stolen_key_that_signed_far_ahead_is_outlived_by_taking_it_away(loader
 
 def test_what_is_wrong_is_said_and_used_while_only_warning(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS))
-    assert loader.look("warn").warning == "UNSIGNED: campaign.json.dsse is not there"
+    assert loader.look("warn").warning == "UNSIGNED: campaign.json.dsse does not exist"
     put(loader.media, manifest(ITEMS), "eve")
     assert loader.look("warn").warning.startswith("BAD_SIGNATURE: campaign.json.dsse is refused: ")
     put(loader.media, manifest(ITEMS), "sam")
     assert loader.look("warn").warning == ""
     loader.media.put(manifest_key(AIRLINE, "c"), manifest(ITEMS, 2))
     reading = loader.look("warn")
-    assert reading.warning == "BAD_SIGNATURE: campaign.json and what campaign.json.dsse signs are not the same"
+    assert reading.warning == "BAD_SIGNATURE: campaign.json differs from the manifest that campaign.json.dsse signs"
     assert (reading.code, reading.manifest_version.version) == (None, 2)
     put(loader.media, manifest(ITEMS, 1, expires=NOW), "sam")
     reading = loader.look("warn")
@@ -436,7 +436,7 @@ def test_once_something_signed_was_taken_the_unsigned_is_refused_even_while_only
     assert loader.look("warn", campaign="d").code == "UNSIGNED"
     loader.close()
     assert operator(loader.folder, "reset", "--only", "signed").returncode == 0
-    assert loader.look("warn", campaign="d").warning == "UNSIGNED: campaign.json.dsse is not there"
+    assert loader.look("warn", campaign="d").warning == "UNSIGNED: campaign.json.dsse does not exist"
 
 
 # The real command.

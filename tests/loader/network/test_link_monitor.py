@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pytest
 
-from loader.errors import Code, WorldError
 from loader.network.link_monitor import (
     MAX_PROBES,
     CommandAnswer,
@@ -53,7 +52,7 @@ HOST = "s3.example.com"
         (ProbeResults(command=CommandAnswer(False)), "the link check command says: no"),
         (
             ProbeResults(name="unknown"),
-            "the name s3.example.com is not known here: name resolution gives no address for it",
+            "the name s3.example.com is unknown: name resolution returns no address",
         ),
         (
             ProbeResults(name="silent"),
@@ -139,7 +138,6 @@ def knocks(server: socket.socket) -> int:
 def test_a_link_nobody_doubts_is_up_and_nothing_is_sent(made: Callable[..., LinkMonitor]) -> None:
     with listening() as server:
         link = made(server.getsockname()[1])
-        link.note(WorldError(Code.HASH_MISMATCH))
         assert link.state() == (True, "")
         assert knocks(server) == 0
 
@@ -152,8 +150,8 @@ def test_a_doubt_is_settled_by_one_knock_for_all(made: Callable[..., LinkMonitor
             hand.start()
         for hand in hands:
             hand.join(PATIENCE)
-        link.note(WorldError(Code.TIMEOUT))
         assert told == [False] * 8
+        assert not link.wait_until_up(stop)
         assert knocks(server) == 1
 
 
@@ -187,7 +185,9 @@ def test_the_airline_decides_and_without_its_yes_nothing_is_sent(
         link = made(server.getsockname()[1], words)
         assert link.state()[0] is False
         until(lambda: link.state() == (False, "the link check command says: on approach"))
-        link.note(WorldError(Code.NETWORK))
+        stop = threading.Event()
+        stop.set()
+        assert link.wait_until_up(stop)
         assert knocks(server) == 0
 
 
@@ -359,7 +359,7 @@ def test_name_resolution_that_fails_or_hangs_is_told_and_held_up_by_nothing(tmp_
                 assert reason == f"the name {HOST} cannot be looked up: name resolution does not answer"
                 assert (tmp_path / "asked").exists()
             else:
-                assert reason == f"the name {HOST} is not known here: name resolution gives no address for it"
+                assert reason == f"the name {HOST} is unknown: name resolution returns no address"
             # It hangs still, and yet the process ends as soon as it is told to.
             assert plane.process.stdin is not None
             plane.process.stdin.close()

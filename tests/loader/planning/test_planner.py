@@ -13,7 +13,7 @@ from loader.contract.transfer_queue import QueueEntry, TransferQueue
 from loader.errors import Code
 from loader.planning.model import DiskSpace, Plan, PlanningContext, Removal, TargetCampaign
 from loader.planning.planner import make_plan
-from loader.storage.inventory import CampaignOnDisk, FileState, LocalItemState, merge_stores
+from loader.storage.inventory import CampaignOnDisk, FileState, ItemKey, LocalItemState, merge_stores
 
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
 TODAY = NOW.date()
@@ -60,7 +60,7 @@ def plan(
         on_disk=aboard,
         requested=first,
         named=named,
-        blocked=barred or {},
+        blocked={ItemKey(*key): code for key, code in (barred or {}).items()},
     )
 
 
@@ -331,7 +331,7 @@ def test_of_those_that_would_go_none_goes_that_is_not_needed() -> None:
 def test_a_removal_says_why() -> None:
     made = plan(simple("c", "a", size=51), free=[50], aboard=[DECEMBER, OCTOBER])
     assert made.removals == (
-        Removal("october", None, "its exhibition ended on 2026-10-31; room is needed"),
+        Removal("october", None, "its exhibition ended on 2026-10-31, and space is needed"),
     )  # fmt: skip
 
 
@@ -395,7 +395,7 @@ def test_the_days_of_a_manifest_are_newer_than_those_that_were_kept() -> None:
 def test_the_queue_purges_what_is_aboard_and_frees_its_room() -> None:
     queue = [QueueEntry("october", action="purge"), QueueEntry("not aboard", action="purge"), QueueEntry("c")]
     made = plan(simple("c", "a", size=90), free=[50], aboard=[DECEMBER, OCTOBER], queue=queue)
-    assert made.removals == (Removal("october", None, "the queue asks for it"),)
+    assert made.removals == (Removal("october", None, "requested by the transfer queue"),)
     assert done(made) == [("c", "a", "fetch")]
 
 
@@ -404,7 +404,7 @@ def test_what_is_in_use_is_not_purged_even_if_the_queue_asks() -> None:
     made = plan(aboard=[DECEMBER], queue=queue)
     assert (made.removals, made.refused_removals) == ((), (("december", "it is in use: its exhibition is on"),))
     made = plan(aboard=[NOVEMBER, OCTOBER], queue=queue)
-    assert made.refused_removals == (("november", "it is in use: no later exhibition is aboard"),)
+    assert made.refused_removals == (("november", "it is in use: no later exhibition is on the aircraft"),)
 
 
 def test_what_says_no_days_is_in_use_while_it_is_whole_and_wanted() -> None:
@@ -419,7 +419,7 @@ def test_what_this_loader_was_told_to_load_is_not_purged() -> None:
         simple("october", "a", named=True), aboard=[DECEMBER, OCTOBER], queue=[QueueEntry("october", action="purge")]
     )
     assert made.removals == ()
-    assert made.refused_removals == (("october", "it is one of the campaigns this loader was told to load"),)
+    assert made.refused_removals == (("october", "the --campaign option names it"),)
     assert names(made) == ["a"]
 
 
@@ -432,7 +432,7 @@ def test_what_is_wanted_stays_though_its_manifest_cannot_be_read_now() -> None:
     purge = [QueueEntry("november", action="purge")]
     assert removed(plan(aboard=lying, queue=purge)) == ["november"]
     refused = plan(aboard=lying, queue=purge, named=["november"])
-    assert refused.refused_removals == (("november", "it is one of the campaigns this loader was told to load"),)
+    assert refused.refused_removals == (("november", "the --campaign option names it"),)
     assert refused.removals == ()
 
 
@@ -440,7 +440,7 @@ def test_items_that_do_not_lie_here_are_not_purged_again_and_again() -> None:
     queue = [QueueEntry("c", ("a", "b"), action="purge"), QueueEntry("december", ("a",), action="purge")]
     lying = [replace(DECEMBER, content=frozenset("x")), CampaignOnDisk("c", bytes=(1,), content=frozenset("bx"))]
     made = plan(simple("c", "a", "b", "x"), aboard=lying, queue=queue)
-    assert (made.removals, made.refused_removals) == ((Removal("c", ("b",), "the queue asks for it"),), ())
+    assert (made.removals, made.refused_removals) == ((Removal("c", ("b",), "requested by the transfer queue"),), ())
     assert plan(aboard=[DECEMBER, replace(lying[1], content=frozenset("x"))], queue=queue[:1]).removals == ()
 
 
@@ -452,14 +452,14 @@ def test_some_items_are_purged_and_others_loaded() -> None:
     ]
     made = plan(simple("c", "a", "b", "d", "e"), aboard=[DECEMBER, CampaignOnDisk("c", bytes=(1,))], queue=queue)
     assert names(made) == ["b", "d", "e"]
-    assert made.removals == (Removal("c", ("a",), "the queue asks for it"),)
+    assert made.removals == (Removal("c", ("a",), "requested by the transfer queue"),)
     assert made.partial_campaigns == {"c"}
 
 
 def test_of_what_is_purged_whole_the_items_asked_for_before_stay() -> None:
     queue = [QueueEntry("c", ("b",), priority=9), QueueEntry("c", action="purge")]
     made = plan(simple("c", "a", "b", "d"), aboard=[DECEMBER, CampaignOnDisk("c", bytes=(1,))], queue=queue)
-    assert (names(made), made.removals) == (["b"], (Removal("c", ("a", "d"), "the queue asks for it"),))
+    assert (names(made), made.removals) == (["b"], (Removal("c", ("a", "d"), "requested by the transfer queue"),))
 
 
 def test_a_campaign_without_a_manifest_may_be_purged() -> None:
@@ -489,12 +489,12 @@ AHEAD, BEHIND = NOW + timedelta(days=40), NOW - timedelta(days=40)
 @pytest.mark.parametrize(
     ("now", "store", "why"),
     [
-        (AHEAD, NOW, "the clock here is 40 days ahead of the store's"),
-        (NOW + timedelta(days=5000), NOW, "the clock here is 5,000 days ahead of the store's"),
-        (NOW, AHEAD, "the clock here is 40 days behind the store's"),
-        (NOW + timedelta(minutes=16), NOW, "the clock here is 16 minutes ahead of the store's"),
-        (NOW, NOW + timedelta(hours=3), "the clock here is 3 hours behind the store's"),
-        (NOW, None, "the store has not answered yet, so the clock here cannot be trusted"),
+        (AHEAD, NOW, "the local clock is 40 days ahead of the store's"),
+        (NOW + timedelta(days=5000), NOW, "the local clock is 5,000 days ahead of the store's"),
+        (NOW, AHEAD, "the local clock is 40 days behind the store's"),
+        (NOW + timedelta(minutes=16), NOW, "the local clock is 16 minutes ahead of the store's"),
+        (NOW, NOW + timedelta(hours=3), "the local clock is 3 hours behind the store's"),
+        (NOW, None, "the store has not answered yet, so the local clock cannot be trusted"),
     ],
 )
 def test_for_room_nothing_is_removed_while_the_store_does_not_confirm_the_clock(
@@ -503,7 +503,7 @@ def test_for_room_nothing_is_removed_while_the_store_does_not_confirm_the_clock(
     made = plan(LARGE, free=[50], aboard=[DECEMBER, OCTOBER], now=now, store=store)
     assert removed(made) == []
     assert made.steps[0].reason == (
-        f"51 bytes are still to be fetched and 50 bytes may be used; nothing is removed for room: {why}"
+        f"51 bytes are still to be fetched and 50 bytes may be used; nothing is removed to free space: {why}"
     )
 
 
@@ -543,7 +543,7 @@ def test_before_the_store_has_answered_only_what_says_no_days_is_purged() -> Non
     made = plan(aboard=[DECEMBER, OCTOBER, UNDATED], queue=queue, store=None)
     assert removed(made) == ["undated"]
     assert made.refused_removals == (
-        ("october", "the store has not answered yet, so the clock here cannot be trusted"),
+        ("october", "the store has not answered yet, so the local clock cannot be trusted"),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from loader.media.manifest_reader import ManifestReader
 from loader.media.manifest_verifier import ManifestVerifier
 from loader.media.poller import MediaPoller
 from loader.media.queue_reader import TransferQueueReader
-from loader.media.snapshot import ManifestScan
+from loader.media.snapshot import MediaSnapshot
 from loader.planning.failure_history import FailureHistory
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import ContentStore
@@ -66,7 +66,7 @@ def test_a_look_that_met_a_surprise_leaves_an_answer(
 ) -> None:
     fired: list[str] = []
 
-    def surprise(*_: object) -> ManifestScan:
+    def surprise(*_: object) -> MediaSnapshot:
         fired.append(where)
         raise kind("surprise")
 
@@ -89,8 +89,8 @@ def test_a_look_that_met_a_surprise_leaves_an_answer(
         seen.clear()
         sight = eyes.take_snapshot()
         assert sight is not None
-        assert (sight.scan.code, len(fired), eyes.polling) == ("INTERNAL", times, False)
-        assert kind.__name__ in sight.scan.text
+        assert (sight.code, len(fired), eyes.polling) == ("INTERNAL", times, False)
+        assert kind.__name__ in sight.text
 
 
 SURPRISED = """

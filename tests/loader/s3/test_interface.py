@@ -254,7 +254,7 @@ def test_the_clock_of_the_store_is_heard_with_every_good_answer(bucket: Bucket) 
         lambda: bucket.get_if_changed("a/k", 1, etag),
     ]
     for ask in asking:
-        bucket.store_clock.hear(datetime(2000, 1, 1, tzinfo=UTC))
+        bucket.store_clock.update(datetime(2000, 1, 1, tzinfo=UTC))
         ask()
         told = bucket.store_clock.now()
         assert told is not None

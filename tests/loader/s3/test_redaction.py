@@ -19,8 +19,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ifeportal.conf.logging import LogRedactor
-from loader.logs import SecretRedactor, configure_logging
-from loader.s3.auth.redaction import HIDDEN
+from loader.logs import configure_logging
+from loader.s3.auth.redaction import HIDDEN, Redactor, secrets_in
 from loader.s3.client import S3Bucket
 from tests.loader.end_to_end.test_secret_redaction import Seen, look_on
 from tests.support.aircraft import ROOT, Aircraft
@@ -80,7 +80,7 @@ def assert_hidden(secret: str, shown: str, *, at_least: int = 1) -> None:
 @given(secrets, st.sampled_from(["", "\r", "\r\n", " "]))
 def test_no_form_of_a_secret_gets_through(secret: str, end: str) -> None:
     assume(HIDDEN not in secret and secret not in HIDDEN)
-    given_untrimmed, given_trimmed = SecretRedactor([secret + end]), SecretRedactor([secret.strip()])
+    given_untrimmed, given_trimmed = Redactor([secret + end]), Redactor([secret.strip()])
     cleaner = LogRedactor([secret + end])
     for form in (*forms(secret), *forms(secret + end)):
         for text in everywhere(form):
@@ -104,7 +104,7 @@ def logged(secret: str, *, as_json: bool) -> str:
     before, stream = list(logging.root.handlers), io.StringIO()
     hooks, raising = (sys.excepthook, sys.unraisablehook, threading.excepthook), logging.raiseExceptions
     try:
-        configure_logging(stream, SecretRedactor([secret]), as_json=as_json)
+        configure_logging(stream, Redactor([secret]), as_json=as_json)
         try:
             try:
                 raise ValueError(secret)
@@ -123,12 +123,12 @@ def logged(secret: str, *, as_json: bool) -> str:
 @pytest.mark.parametrize("short", ["", "a", "key", "  key \r\n", "a" * 5])
 def test_short_values_hide_nothing(short: str) -> None:
     text = "a key aaaaa IGEga2V5 %20 key"
-    assert SecretRedactor([short])(text) == text
+    assert Redactor([short])(text) == text
 
 
 @pytest.mark.parametrize("password", ["p@ss:word", "pass"])
 def test_passwords_of_addresses_are_hidden_whole(password: str) -> None:
-    said = SecretRedactor.from_environment({"https_proxy": f"http://crew:{quote(password, safe='')}@proxy:1"})(
+    said = Redactor(secrets_in({"https_proxy": f"http://crew:{quote(password, safe='')}@proxy:1"}))(
         f"to http://crew:{password}@proxy:1/ with Proxy-Authorization: Basic Y3Jldzpw"
     )
     assert password.partition("@")[2] or password not in said
@@ -143,7 +143,7 @@ from loader import main
 from loader.errors import Code
 from loader.s3.client import S3Bucket
 from loader.media.manifest_reader import ManifestReader
-from loader.media.snapshot import ManifestResult, ManifestScan
+from loader.media.snapshot import ManifestResult, MediaSnapshot
 
 secret, log = TOLD, logging.getLogger("loader.test")
 forms = [secret, repr(secret), repr(secret.encode()), json.dumps(secret), quote(secret, safe=""),
@@ -164,7 +164,7 @@ def look(self, stop):
     print("the tale was told", file=sys.stderr)
     results = {f"c{at}": ManifestResult(f"c{at}", code=Code.BAD_MANIFEST, text=form) for at, form in enumerate(forms)}
     results["d"] = ManifestResult("d", warning=forms[1])
-    return ManifestScan(results, tuple(forms), code=Code.CREDENTIALS, text=" ".join(forms))
+    return MediaSnapshot(results, tuple(forms), code=Code.CREDENTIALS, text=" ".join(forms))
 
 ManifestReader.read_all = look
 sys.exit(main.main(sys.argv[1:]))

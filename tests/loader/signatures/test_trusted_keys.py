@@ -123,7 +123,7 @@ def test_the_first_one_must_be_signed_by_its_own_root() -> None:
     assert newest_trusted(None, [ONE]) == (ONE, "")
     newest, complaint = newest_trusted(None, [provision(keyring(1), "sam")])
     assert newest is None
-    assert "version 1 of the trusted keys is refused: it must be signed" in complaint
+    assert "version 1 of the trusted keys is refused: it needs a valid signature" in complaint
 
 
 def test_the_next_one_must_be_signed_by_both_roots() -> None:
@@ -158,14 +158,14 @@ def test_whoever_was_away_follows_the_whole_chain() -> None:
 def test_an_older_file_does_not_bring_older_keys_back() -> None:
     newest, complaint = newest_trusted(TWO, [ONE])
     assert newest is TWO
-    assert "out of date: version 2 is in force" in complaint
+    assert "out of date: version 2 is current" in complaint
 
 
 def test_another_file_by_the_same_number_is_refused() -> None:
     other = provision(keyring(2, people=("eve",), ACME=role("eve")), "rita")
     newest, complaint = newest_trusted(TWO, [other])
     assert newest is TWO
-    assert "it is not the one known by that number" in complaint
+    assert "it differs from the known version of that number" in complaint
 
 
 def test_a_chain_is_read_as_it_was_written() -> None:
@@ -219,7 +219,7 @@ def test_what_is_remembered_is_read_back() -> None:
 def test_a_note_with_anything_changed_is_torn() -> None:
     changes: list[dict[str, object]] = [{"serial": 3}, {"time": None}, {"airlines": {}}, {"sum": None}, {"more": 1}]
     for change in changes:
-        with pytest.raises(BadEnvelope, match="it is torn"):
+        with pytest.raises(BadEnvelope, match="it is damaged"):
             load_state({**dump_state(known()), **change})
 
 
