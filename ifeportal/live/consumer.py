@@ -26,8 +26,16 @@ from django.db import Error as DatabaseTrouble
 
 from ifeportal.live.authentication import user_of_session
 from ifeportal.live.connections import connected, disconnected, in_thread, open_sockets
-from ifeportal.live.protocol import SIGNED_OUT, BadMessage, Rejected, SubscribeRequest, parse_message
-from ifeportal.live.reader import changes_message, feed_reader, missed_since
+from ifeportal.live.feed_query import missed_since
+from ifeportal.live.protocol import (
+    SIGNED_OUT,
+    BadMessage,
+    Rejected,
+    SubscribeRequest,
+    changes_message,
+    parse_message,
+)
+from ifeportal.live.reader import feed_reader
 from ifeportal.live.revocation import AccessSnapshot, AuthorizedSocket, access_snapshot, revocation_watcher
 from ifeportal.live.scope import Scope, scope_for
 from ifeportal.live.subscription import PendingChange, Subscription

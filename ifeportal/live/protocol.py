@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,3 +89,8 @@ def _parse_revision(value: object, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
         raise BadMessage(f'"{key}" must be a whole number of at least 0.')
     return value
+
+
+def changes_message(rev: int, texts: Sequence[str] = ()) -> str:
+    """Return the server's message of changes as JSON; with it the browser has everything up to `rev`."""
+    return f'{{"rev":{rev},"changes":[{",".join(texts)}]}}'

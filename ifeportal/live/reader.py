@@ -7,27 +7,22 @@ than what it has, and offers that to every subscription. A database that is away
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from django.db import Error as DatabaseTrouble
 from django.db import connection
 
 from ifeportal.live.feed import current_rev
-from ifeportal.live.models import Change
-from ifeportal.live.pruning import oldest_complete_rev
-from ifeportal.live.scope import Scope
-from ifeportal.live.subscription import PENDING_LIMIT, PendingChange, Subscription
-from ifeportal.models import User
+from ifeportal.live.feed_query import changes_after
+from ifeportal.live.subscription import Subscription
 from loader.s3.retry import Backoff, no_jitter
 
 TICK = 0.25  # seconds
 MAX_RETRY_DELAY = 10.0  # seconds between two tries while the database is away
-READ_LIMIT = 2000  # rows
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -133,51 +128,3 @@ _readers: WeakKeyDictionary[asyncio.AbstractEventLoop, FeedReader] = WeakKeyDict
 def feed_reader() -> FeedReader:
     """The one reader of the running event loop."""
     return _readers.setdefault(asyncio.get_running_loop(), FeedReader())
-
-
-def changes_after(rev: int) -> list[PendingChange]:
-    """What is newer than `rev`, oldest first: whole revisions only, about READ_LIMIT rows. One query, as a rule.
-
-    A revision is never split: who goes on from the last row's revision misses nothing.
-    """
-    newer = Change.objects.filter(rev__gt=rev).order_by("rev")
-    rows = list(newer[: READ_LIMIT + 1])
-    if len(rows) > READ_LIMIT:
-        cut = rows[-1].rev
-        rows = [row for row in rows if row.rev < cut] or list(newer.filter(rev=cut))
-    return [_pending_change(row) for row in rows]
-
-
-def missed_since(rev: int, user: User, scope: Scope) -> list[PendingChange] | None:
-    """What the user's page missed since it was made at revision `rev`; None if only a new page can help.
-
-    That is: too much was missed, or deletions since then were forgotten, or there never was such a revision, because
-    the database was put back or made anew.
-    """
-    rows = scope.narrow(Change.objects.relevant_to(user)).filter(rev__gt=rev).order_by("rev")
-    found = list(rows[: PENDING_LIMIT + 1])
-    if len(found) > PENDING_LIMIT or rev < oldest_complete_rev() or (not found and rev > current_rev()):
-        return None
-    return changes_seen_in(scope, found)
-
-
-def changes_seen_in(scope: Scope, rows: Iterable[Change]) -> list[PendingChange]:
-    """The rows as a subscriber of this scope receives them, without those that are not for them."""
-    seen = (_pending_change(row).as_seen_in(scope) for row in rows)
-    return [item for item in seen if item is not None]
-
-
-def _pending_change(change: Change) -> PendingChange:
-    retraction = _change_json(change, "delete", {}) if change.retracted_from else ""
-    return PendingChange(change, _change_json(change, change.op, change.state), retraction)
-
-
-def _change_json(change: Change, op: str, state: Mapping[str, Any]) -> str:
-    """A change as JSON, as it stands in a message."""
-    shown = {"topic": change.topic, "object": change.object, "op": op, "state": state}
-    return json.dumps(shown, separators=(",", ":"))
-
-
-def changes_message(rev: int, texts: Sequence[str] = ()) -> str:
-    """A message of changes as JSON; the browser then has everything up to `rev`."""
-    return f'{{"rev":{rev},"changes":[{",".join(texts)}]}}'

@@ -6,8 +6,10 @@ the page anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ifeportal.live.models import Change
 from ifeportal.live.scope import Scope
@@ -29,6 +31,12 @@ class PendingChange:
     text: str
     retraction: str = ""
 
+    @classmethod
+    def of(cls, change: Change) -> PendingChange:
+        """Return the change of a row of the feed."""
+        retraction = _change_json(change, "delete", {}) if change.retracted_from else ""
+        return cls(change, _change_json(change, change.op, change.state), retraction)
+
     @property
     def key(self) -> Key:
         """The object it is the state of."""
@@ -41,6 +49,11 @@ class PendingChange:
         if self.retraction and scope.has_lost(self.change):
             return replace(self, text=self.retraction)
         return None
+
+
+def _change_json(change: Change, op: str, state: Mapping[str, Any]) -> str:
+    shown = {"topic": change.topic, "object": change.object, "op": op, "state": state}
+    return json.dumps(shown, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)

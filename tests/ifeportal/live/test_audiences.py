@@ -17,8 +17,9 @@ from ifeportal.api import changes_stream
 from ifeportal.live import consumer
 from ifeportal.live.connections import in_thread
 from ifeportal.live.feed import FeedChange, current_rev, publish
+from ifeportal.live.feed_query import changes_after
 from ifeportal.live.models import Change
-from ifeportal.live.reader import changes_after, feed_reader
+from ifeportal.live.reader import feed_reader
 from ifeportal.models import Airline, Membership, User
 from tests.conftest import Cast
 from tests.support.asgi_client import asking

@@ -9,10 +9,11 @@ import pytest
 from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
-from ifeportal.live import reader, subscription
+from ifeportal.live import feed_query, reader, subscription
 from ifeportal.live.connections import open_sockets
+from ifeportal.live.feed_query import changes_after
 from ifeportal.live.models import Change, Counter
-from ifeportal.live.reader import changes_after, feed_reader
+from ifeportal.live.reader import feed_reader
 from ifeportal.live.subscription import PendingChange
 from tests.conftest import Cast
 from tests.support.live_sockets import PATIENCE, apublish, open_socket, publish_now
@@ -88,7 +89,7 @@ async def test_a_socket_may_change_what_it_watches(cast: Cast) -> None:
 
 
 async def test_too_much_missed_means_load_anew(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "PENDING_LIMIT", 3)
+    monkeypatch.setattr(feed_query, "PENDING_LIMIT", 3)
     for number in range(4):
         await apublish(cast.acme, number)
     async with open_socket(cast.alice) as socket:
@@ -243,7 +244,7 @@ async def test_a_reader_that_breaks_closes_its_sockets_so_that_browsers_come_aga
 
 
 def test_a_revision_is_never_split_between_two_reads(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "READ_LIMIT", 3)
+    monkeypatch.setattr(feed_query, "READ_LIMIT", 3)
     first = publish_now(cast.acme, 1)
     for number in range(2, 6):
         publish_now(cast.acme, number)

@@ -10,8 +10,8 @@ from fleet.feed import prune_feed
 from fleet.models import Load, Tail
 from ifeportal.live import pruning
 from ifeportal.live.feed import FeedChange, current_rev, publish
+from ifeportal.live.feed_query import changes_after, missed_since
 from ifeportal.live.models import Change
-from ifeportal.live.reader import changes_after, missed_since
 from ifeportal.live.registry import topic_names
 from ifeportal.live.scope import Scope
 from ifeportal.models import User
