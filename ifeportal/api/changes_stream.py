@@ -22,7 +22,7 @@ from django.http import HttpResponse
 from ifeportal.api.changes import EVENT_STREAM, SCOPE_KEY, page_event, page_json, too_old_response
 from ifeportal.live.connections import connected, disconnected, in_thread, open_sockets
 from ifeportal.live.feed_query import ChangesPage, ChangesRequest, changes_since
-from ifeportal.live.reader import feed_reader
+from ifeportal.live.reader import FeedReader
 from ifeportal.live.subscription import Subscription
 from ifeportal.web.asgi_types import ASGIApplication, ASGIMessage, Receive, Send
 from ifeportal.web.errors import database_unavailable
@@ -61,7 +61,7 @@ class _Request:
 
     def __init__(self, application: ASGIApplication, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         self._application, self._scope, self._receive, self._send = application, scope, receive, send
-        self._reader = feed_reader()
+        self._reader = FeedReader.current()
         self._wake = asyncio.Event()
         self._sent = 0
         self._common_headers: Headers = []  # what every answer carries, as the application has it

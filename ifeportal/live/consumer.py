@@ -35,8 +35,8 @@ from ifeportal.live.protocol import (
     changes_message,
     parse_message,
 )
-from ifeportal.live.reader import feed_reader
-from ifeportal.live.revocation import AccessSnapshot, AuthorizedSocket, access_snapshot, revocation_watcher
+from ifeportal.live.reader import FeedReader
+from ifeportal.live.revocation import AccessSnapshot, AuthorizedSocket, RevocationWatcher, access_snapshot
 from ifeportal.live.scope import Scope, scope_for
 from ifeportal.live.subscription import PendingChange, Subscription
 from ifeportal.live.viewers import viewer_tracker
@@ -61,8 +61,8 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
 
     def __init__(self) -> None:
         super().__init__()
-        self.reader = feed_reader()
-        self.revocations = revocation_watcher()
+        self.reader = FeedReader.current()
+        self.revocations = RevocationWatcher.current()
         self.authorized: AuthorizedSocket | None = None
         self.recheck_due = False
         self.user: User | None = None

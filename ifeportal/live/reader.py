@@ -8,35 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
-from weakref import WeakKeyDictionary
 
 from django.db import Error as DatabaseTrouble
-from django.db import connection
 
 from ifeportal.live.feed import current_rev
 from ifeportal.live.feed_query import changes_after
+from ifeportal.live.loop_task import LoopTask
 from ifeportal.live.subscription import Subscription
 from loader.s3.retry import Backoff, no_jitter
 
 TICK = 0.25  # seconds
 MAX_RETRY_DELAY = 10.0  # seconds between two tries while the database is away
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-class FeedReader:
+class FeedReader(LoopTask):
     """Follows the feed for the sockets of one event loop."""
 
+    name = "live-reader"
+
     def __init__(self) -> None:
+        super().__init__()
         self.rev = 0
         self._subscriptions: set[Subscription] = set()
         self._starting = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
-        self._thread: ThreadPoolExecutor | None = None
         self._backoff = Backoff(None, 2 * TICK, MAX_RETRY_DELAY, jitter=no_jitter)
 
     def __len__(self) -> int:
@@ -46,20 +42,19 @@ class FeedReader:
         """From now on offer news to the subscription; the first one starts the task. Raises django.db.Error."""
         async with self._starting:
             if self._task is None:
-                self._thread = ThreadPoolExecutor(1, "live-reader")
+                self._open_thread()
                 try:
                     self.rev = await self._query(current_rev)
                 except BaseException:
-                    self._end_thread()
+                    self._end()
                     raise
-                self._task = asyncio.create_task(self._follow(), name="live-reader")
+                self._start_task(self._follow())
             self._subscriptions.add(subscription)
 
     def detach(self, subscription: Subscription) -> None:
         """Offer nothing any more; the last one ends the task."""
         self._subscriptions.discard(subscription)
         if not self._subscriptions and self._task is not None:
-            self._task.cancel()
             self._end()
 
     async def _follow(self) -> None:
@@ -84,7 +79,7 @@ class FeedReader:
             news = await self._query(lambda: changes_after(self.rev))
         except DatabaseTrouble as error:
             logger.warning("live feed: the database does not answer: %s", error)
-            await self._query(_close_connection)
+            await self._close_connection()
             return self._backoff.next_delay()
         self._backoff.reset()
         if news:
@@ -101,30 +96,3 @@ class FeedReader:
             self.rev = rev
             for subscription in self._subscriptions:
                 subscription.require_reload()
-
-    async def _query(self, question: Callable[[], T]) -> T:
-        assert self._thread is not None
-        return await asyncio.get_running_loop().run_in_executor(self._thread, question)
-
-    def _end(self) -> None:
-        self._task = None
-        self._end_thread()
-
-    def _end_thread(self) -> None:
-        if self._thread is not None:
-            self._thread.submit(_close_connection)
-            self._thread.shutdown(wait=False)
-            self._thread = None
-
-
-def _close_connection() -> None:
-    """Close the connection of the thread this runs in."""
-    connection.close()
-
-
-_readers: WeakKeyDictionary[asyncio.AbstractEventLoop, FeedReader] = WeakKeyDictionary()
-
-
-def feed_reader() -> FeedReader:
-    """The one reader of the running event loop."""
-    return _readers.setdefault(asyncio.get_running_loop(), FeedReader())

@@ -10,16 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 from django.contrib.sessions.models import Session
 from django.db import Error as DatabaseTrouble
-from django.db import connection
 from django.utils import timezone
 
+from ifeportal.live.loop_task import LoopTask
 from ifeportal.models import Membership, User
 
 CHECK_INTERVAL = 0.5  # seconds
@@ -45,45 +44,42 @@ class AuthorizedSocket:
     recheck: Callable[[], None]
 
 
-class RevocationWatcher:
+class RevocationWatcher(LoopTask):
     """Watches over the sockets of one event loop."""
 
+    name = "live-rights"
+
     def __init__(self) -> None:
+        super().__init__()
         self._sockets: set[AuthorizedSocket] = set()
-        self._task: asyncio.Task[None] | None = None
-        self._thread: ThreadPoolExecutor | None = None
 
     def add(self, hold: AuthorizedSocket) -> None:
         """From now on watch over this socket; the first one starts the task."""
         self._sockets.add(hold)
         if self._task is None:
-            self._thread = ThreadPoolExecutor(1, "live-rights")
-            self._task = asyncio.create_task(self._follow(self._thread), name="live-rights")
+            self._open_thread()
+            self._start_task(self._follow())
 
     def remove(self, hold: AuthorizedSocket) -> None:
         """Not any more; the last one ends the task."""
         self._sockets.discard(hold)
-        if not self._sockets and self._task is not None and self._thread is not None:
-            self._task.cancel()
-            self._thread.submit(_close_connection)
-            self._thread.shutdown(wait=False)
-            self._task = self._thread = None
+        if not self._sockets and self._task is not None:
+            self._end()
 
-    async def _follow(self, thread: ThreadPoolExecutor) -> None:
+    async def _follow(self) -> None:
         while True:
             await asyncio.sleep(CHECK_INTERVAL)
             try:
-                await self._check(thread)
+                await self._check()
             except DatabaseTrouble as error:
                 # Without the database there is no news to keep from anyone either.
                 logger.warning("live: looking who may still listen: the database does not answer: %s", error)
-                await asyncio.get_running_loop().run_in_executor(thread, _close_connection)
+                await self._close_connection()
 
-    async def _check(self, thread: ThreadPoolExecutor) -> None:
+    async def _check(self) -> None:
         holds = list(self._sockets)
         sessions, users = {hold.session for hold in holds}, {hold.user for hold in holds}
-        asked = asyncio.get_running_loop().run_in_executor(thread, _read_snapshots, sessions, users)
-        alive, standings = await asked
+        alive, standings = await self._query(partial(_read_snapshots, sessions, users))
         for hold in holds:
             if hold.session not in alive or standings.get(hold.user) != hold.access:
                 hold.recheck()
@@ -107,16 +103,3 @@ def _read_snapshots(sessions: Iterable[str], users: Iterable[int]) -> tuple[set[
         pk: AccessSnapshot(password, active, staff, frozenset(roles.get(pk, ())))
         for pk, password, active, staff in rows
     }
-
-
-def _close_connection() -> None:
-    """Close the connection of the thread this runs in."""
-    connection.close()
-
-
-_watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, RevocationWatcher] = WeakKeyDictionary()
-
-
-def revocation_watcher() -> RevocationWatcher:
-    """The one watch of the running event loop."""
-    return _watchers.setdefault(asyncio.get_running_loop(), RevocationWatcher())

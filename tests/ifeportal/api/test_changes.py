@@ -17,7 +17,7 @@ from ifeportal.live.connections import in_thread, open_sockets
 from ifeportal.live.feed import FeedChange, publish
 from ifeportal.live.models import Counter
 from ifeportal.live.pruning import FORGOTTEN_COUNTER_ID
-from ifeportal.live.reader import feed_reader
+from ifeportal.live.reader import FeedReader
 from ifeportal.models import Membership, Token
 from tests.conftest import Cast
 from tests.support.api_fleet import ClientOf
@@ -143,7 +143,7 @@ def assert_guarded(wire: Any) -> None:
 async def test_who_waits_is_answered_as_soon_as_something_changes(cast: Cast) -> None:
     rev = await apublish(cast.acme, 1)
     async with asking(PATH, cast.alice, since=rev, wait=30) as wire:
-        while not len(feed_reader()):
+        while not len(FeedReader.current()):
             await apublish(cast.beta, 2)  # of no concern
         last = await apublish(cast.acme, 3)
         assert await wire.begins() == 200
@@ -154,7 +154,7 @@ async def test_who_waits_is_answered_as_soon_as_something_changes(cast: Cast) ->
     assert wire.headers["cache-control"] == "no-store"
     assert "content-security-policy" in wire.headers
     assert not open_sockets
-    assert not len(feed_reader())
+    assert not len(FeedReader.current())
 
 
 async def test_what_is_there_already_is_not_waited_for(cast: Cast) -> None:
@@ -184,7 +184,7 @@ async def test_while_waiting_no_thread_and_no_request_is_held(cast: Cast, monkey
 
     monkeypatch.setattr(changes_stream._Request, "_authorise", noting)
     async with asking(PATH, cast.alice, since=rev, wait=30) as wire:
-        while not len(feed_reader()):
+        while not len(FeedReader.current()):
             await in_thread(int)
         assert answered == [200]
         assert wire.came.empty()
@@ -196,12 +196,12 @@ async def test_while_waiting_no_thread_and_no_request_is_held(cast: Cast, monkey
 async def test_who_leaves_while_waiting_leaves_nothing_behind(cast: Cast) -> None:
     rev = await apublish(cast.acme, 1)
     async with asking(PATH, cast.alice, since=rev, wait=30) as wire:
-        while not len(feed_reader()):
+        while not len(FeedReader.current()):
             await in_thread(int)
         await wire.leave()
     assert wire.came.empty()
     assert not open_sockets
-    assert not len(feed_reader())
+    assert not len(FeedReader.current())
 
 
 async def test_nobody_and_what_is_foreign_are_refused_as_everywhere(cast: Cast) -> None:

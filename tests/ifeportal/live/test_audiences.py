@@ -19,7 +19,7 @@ from ifeportal.live.connections import in_thread
 from ifeportal.live.feed import FeedChange, current_rev, publish
 from ifeportal.live.feed_query import changes_after
 from ifeportal.live.models import Change
-from ifeportal.live.reader import feed_reader
+from ifeportal.live.reader import FeedReader
 from ifeportal.models import Airline, Membership, User
 from tests.conftest import Cast
 from tests.support.asgi_client import asking
@@ -61,7 +61,7 @@ async def _long_poll(user: User, since: int, publish_all: Publish, watch: Any) -
     changes: list[Any] = []
     while not any(change["object"] == LAST for change in changes):
         async with asking(PATH, user, since=since, wait=30, **watch) as wire:
-            while not changes and since and not len(feed_reader()):
+            while not changes and since and not len(FeedReader.current()):
                 await in_thread(int)
             if not changes:
                 await in_thread(publish_all)

@@ -13,7 +13,7 @@ from ifeportal.live import feed_query, reader, subscription
 from ifeportal.live.connections import open_sockets
 from ifeportal.live.feed_query import changes_after
 from ifeportal.live.models import Change, Counter
-from ifeportal.live.reader import feed_reader
+from ifeportal.live.reader import FeedReader
 from ifeportal.live.subscription import PendingChange
 from tests.conftest import Cast
 from tests.support.live_sockets import PATIENCE, apublish, open_socket, publish_now
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 async def read_by_the_reader(rev: int) -> None:
     """Wait until all up to this revision was offered to the sockets."""
     began = time.monotonic()
-    while feed_reader().rev < rev:
+    while FeedReader.current().rev < rev:
         assert time.monotonic() - began < PATIENCE
         await asyncio.sleep(0.02)
 
@@ -180,10 +180,10 @@ async def test_many_sockets_cost_one_query_a_tick_and_the_last_one_ends_the_task
         await asyncio.sleep(reader.TICK)
         assert time.monotonic() - began < PATIENCE
     assert len(reads) - before <= (time.monotonic() - began) / reader.TICK + 1
-    assert len(feed_reader()) == 12
+    assert len(FeedReader.current()) == 12
     for context in sockets:
         await context.__aexit__(None, None, None)
-    assert len(feed_reader()) == 0
+    assert len(FeedReader.current()) == 0
     assert not open_sockets
     ended = len(reads)
     await asyncio.sleep(3 * reader.TICK)

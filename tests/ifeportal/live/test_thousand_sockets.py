@@ -10,7 +10,7 @@ from django.conf import LazySettings
 
 from ifeportal.live.connections import in_thread, open_sockets
 from ifeportal.live.consumer import ACK_LIMIT
-from ifeportal.live.reader import feed_reader
+from ifeportal.live.reader import FeedReader
 from tests.conftest import Cast
 from tests.support.live_sockets import Socket, apublish, open_socket, sign_in
 
@@ -34,7 +34,7 @@ async def test_a_thousand_sockets_that_do_not_read_all_get_the_newest_value(
             opened = [await stack.enter_async_context(each) for each in some]
             await asyncio.gather(*(socket.watch(airline="ACME", rev=0, acks=True) for socket in opened))
             sockets += opened
-        assert len(feed_reader()) == sum(open_sockets.values()) == SOCKETS
+        assert len(FeedReader.current()) == sum(open_sockets.values()) == SOCKETS
         for percent in range(VALUES):
             await apublish(cast.acme, 1, percent=percent)
         for socket in sockets:
