@@ -21,7 +21,6 @@ request's body needs a Content-Length, which all of `loader.s3.client` sends.
 from __future__ import annotations
 
 import asyncio
-import math
 import socket
 import struct
 import threading
@@ -29,15 +28,14 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from http import HTTPStatus
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import unquote, urlsplit
-from weakref import WeakKeyDictionary
 
 from fleet.simulation.faults import Chunks, Fault, HangUp, Head, Rule, pieces
+from fleet.simulation.http1 import Headers, format_head, phrase_of, read_head, read_response
+from fleet.simulation.link import BLOCK_SIZE, Link
 
 LOOPBACK: Final = "127.0.0.1"
-_BLOCK: Final = 65_536
 _KEPT: Final = 4_096  # bytes of a request's body that stay in the log
 _BROKEN: Final = (OSError, EOFError, ValueError, asyncio.LimitOverrunError)  # EOFError: IncompleteReadError is one
 T = TypeVar("T")
@@ -67,26 +65,22 @@ class RecordedRequest:
 @dataclass
 class _ProxiedRequest:
     line: bytes
-    headers: list[tuple[str, str]]
+    headers: Headers
     body: bytes
     record: RecordedRequest
 
 
-class FaultProxy:
+class FaultProxy(Link):
     """See the module. `target` is the store's address, e.g. http://127.0.0.1:8333."""
 
     def __init__(self, target: str, *, bandwidth: float | None = None, latency: float = 0.0, port: int = 0) -> None:
+        super().__init__(bandwidth, latency)
         parts = urlsplit(target)
         self.target = (parts.hostname or LOOPBACK, parts.port or 80)
-        self.bandwidth = bandwidth
-        self.latency = latency
-        self.per_connection: float | None = None
         self.log: list[RecordedRequest] = []
         self.rules: list[Rule] = []
         self._port = port
-        self._away: str = ""
-        self._free_at = 0.0
-        self._own_free_at: WeakKeyDictionary[asyncio.StreamWriter, float] = WeakKeyDictionary()
+        self._is_refusing = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="link", daemon=True)
         self._server: asyncio.Server | None = None
@@ -108,18 +102,18 @@ class FaultProxy:
 
     def offline(self, *, silent: bool = False) -> None:
         """Reset all connections and every new one; `silent`: leave them open but let nothing pass any more."""
-        self._away = "silent" if silent else "reset"
+        self.is_silent, self._is_refusing = silent, not silent
         if not silent:
             self._run(self._hang_up())
 
     def online(self) -> None:
         """Let everything pass again."""
-        self._away = ""
+        self.is_silent = self._is_refusing = False
 
     def start(self) -> None:
         """Begin to listen."""
         self._thread.start()
-        self._server = self._run(asyncio.start_server(self._accept, LOOPBACK, self._port, limit=_BLOCK * 4))
+        self._server = self._run(asyncio.start_server(self._accept, LOOPBACK, self._port, limit=BLOCK_SIZE * 4))
         self._port = self._server.sockets[0].getsockname()[1]
 
     def stop(self) -> None:
@@ -156,9 +150,9 @@ class FaultProxy:
         """One connection of the client: request after request, until either side has enough."""
         reset = True
         try:
-            while self._away != "reset" and await self._one(reader, writer):
+            while not self._is_refusing and await self._one(reader, writer):
                 pass
-            reset = self._away == "reset"
+            reset = self._is_refusing
         except HangUp as wish:
             reset = wish.reset
         except _BROKEN:
@@ -170,13 +164,13 @@ class FaultProxy:
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request. False at the end of the connection."""
-        request = await self._read_request(reader, writer)
+        request = await _read_request(reader, writer)
         if request is None:
             return False
         exchange = request.record
         self.log.append(exchange)
-        await self._pause()
-        await self._pass(exchange.received)
+        await self.delay()
+        await self.carry(exchange.received)
         rules = [rule for rule in list(self.rules) if rule.matches(exchange.method, exchange.path)]
         exchange.faults = [type(rule.fault).__name__ for rule in rules]
         for rule in rules:
@@ -187,38 +181,13 @@ class FaultProxy:
         await self._forward(request, writer, [rule.fault for rule in rules])
         return True
 
-    async def _read_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _ProxiedRequest | None:
-        try:
-            line, headers = await _read_head(reader)
-        except asyncio.IncompleteReadError as error:
-            if error.partial:
-                raise
-            return None
-        known = {name.lower(): value for name, value in headers}
-        method, target = line.decode("latin-1").split(" ")[:2]
-        if "expect" in known:
-            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = await reader.readexactly(int(known.get("content-length", "0")))
-        path, _, query = target.partition("?")
-        exchange = RecordedRequest(
-            "LIST" if method == "GET" and "list-type=" in query else method,
-            unquote(path).strip("/"),
-            query,
-            known.get("range", ""),
-            known.get("if-match", ""),
-            known.get("if-none-match", ""),
-            body[:_KEPT],
-            len(body),
-        )
-        return _ProxiedRequest(line, headers, body, exchange)
-
     async def _forward(self, request: _ProxiedRequest, writer: asyncio.StreamWriter, faults: list[Fault]) -> None:
-        reader, store = await asyncio.open_connection(*self.target, limit=_BLOCK * 4)
+        reader, store = await asyncio.open_connection(*self.target, limit=BLOCK_SIZE * 4)
         try:
             kept = [(n, v) for n, v in request.headers if n.lower() not in ("connection", "expect")]
-            store.write(_head(request.line, [*kept, ("Connection", "close")]) + request.body)
+            store.write(format_head(request.line, [*kept, ("Connection", "close")]) + request.body)
             await store.drain()
-            head, chunks = await _read_answer(reader, request.record.method)
+            head, chunks = await read_response(reader, request.record.method)
             for fault in faults:
                 fault.head(head)
                 chunks = fault.body(chunks, head)
@@ -227,18 +196,18 @@ class FaultProxy:
             await _closed(store)
 
     async def _reply(self, writer: asyncio.StreamWriter, exchange: RecordedRequest, head: Head, chunks: Chunks) -> None:
-        await self._pause()
+        await self.delay()
         exchange.status = head.status
         headers = list(head.headers.items())
         if head.length is None:
             headers.append(("Transfer-Encoding", "chunked"))
         elif head.status not in (204, 304):
             headers.append(("Content-Length", str(head.length)))
-        line = f"HTTP/1.1 {head.status} {_phrase(head.status)}".encode()
-        writer.write(_head(line, headers))
+        line = f"HTTP/1.1 {head.status} {phrase_of(head.status)}".encode()
+        writer.write(format_head(line, headers))
         async for chunk in chunks:
             while chunk:
-                part = chunk[: self._step()]
+                part = chunk[: self.block_size()]
                 await self._send(writer, exchange, part, framed=head.length is None)
                 chunk = chunk[len(part) :]
         if head.length is None:
@@ -248,94 +217,38 @@ class FaultProxy:
     async def _send(
         self, writer: asyncio.StreamWriter, exchange: RecordedRequest, part: bytes, *, framed: bool
     ) -> None:
-        await self._pass(len(part))
-        await self._pass_alone(writer, len(part))
-        while self._away == "silent":
-            await asyncio.sleep(0.05)
+        await self.carry(len(part))
+        await self.carry_alone(writer, len(part))
+        await self.wait_while_silent()
         writer.write(b"%x\r\n%s\r\n" % (len(part), part) if framed else part)
         exchange.sent += len(part)
         await writer.drain()
 
-    def _step(self) -> int:
-        """So many bytes at a time that a narrow link moves ten times a second."""
-        narrowest = min(self.bandwidth or math.inf, self.per_connection or math.inf)
-        return max(int(min(narrowest / 10, _BLOCK)), 1)
 
-    async def _pass(self, count: int) -> None:
-        """Wait until the link, which all connections share, has carried so many bytes."""
-        if self.bandwidth is None or not count:
-            return
-        now = self._loop.time()
-        self._free_at = max(self._free_at, now) + count / self.bandwidth
-        await asyncio.sleep(self._free_at - now)
-
-    async def _pass_alone(self, writer: asyncio.StreamWriter, count: int) -> None:
-        """Wait until this connection has carried so many bytes."""
-        if self.per_connection is not None:
-            now = self._loop.time()
-            free_at = max(self._own_free_at.get(writer, now), now) + count / self.per_connection
-            self._own_free_at[writer] = free_at
-            await asyncio.sleep(free_at - now)
-
-    async def _pause(self) -> None:
-        if self.latency:
-            await asyncio.sleep(self.latency / 2)
-        while self._away == "silent":
-            await asyncio.sleep(0.05)
-
-
-async def _read_head(reader: asyncio.StreamReader) -> tuple[bytes, list[tuple[str, str]]]:
-    """The first line and the headers, as they came."""
-    raw = await reader.readuntil(b"\r\n\r\n")
-    line, *lines = raw[:-4].split(b"\r\n")
-    pairs = (header.decode("latin-1").partition(":") for header in lines)
-    return line, [(name, value.strip()) for name, _, value in pairs]
-
-
-async def _read_answer(reader: asyncio.StreamReader, method: str) -> tuple[Head, Chunks]:
-    line, pairs = await _read_head(reader)
-    headers = dict(pairs)
-    head = Head(int(line.split(b" ")[1]), headers)
-    length, encoding = head.find("Content-Length"), head.find("Transfer-Encoding")
-    for name in ("Content-Length", "Transfer-Encoding", "Connection"):
-        head.drop(name)
-    if method == "HEAD" or head.status in (204, 304):
-        head.length = int(length or 0)
-        return head, pieces(b"")
-    if encoding:
-        head.length = None
-        return head, _chunked(reader)
-    head.length = int(length) if length else None
-    return head, _plain(reader, head.length)
-
-
-async def _plain(reader: asyncio.StreamReader, length: int | None) -> Chunks:
-    left = length
-    while left is None or left:
-        block = await reader.read(_BLOCK if left is None else min(_BLOCK, left))
-        if not block:
-            if left:
-                raise HangUp  # the store broke off: so does the link
-            return
-        left = None if left is None else left - len(block)
-        yield block
-
-
-async def _chunked(reader: asyncio.StreamReader) -> Chunks:
-    while size := int((await reader.readline()).split(b";")[0], 16):
-        yield await reader.readexactly(size)
-        await reader.readexactly(2)
-
-
-def _head(line: bytes, headers: list[tuple[str, str]]) -> bytes:
-    return line + b"".join(f"\r\n{name}: {value}".encode("latin-1") for name, value in headers) + b"\r\n\r\n"
-
-
-def _phrase(status: int) -> str:
+async def _read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _ProxiedRequest | None:
     try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
+        line, headers = await read_head(reader)
+    except asyncio.IncompleteReadError as error:
+        if error.partial:
+            raise
+        return None
+    known = {name.lower(): value for name, value in headers}
+    method, target = line.decode("latin-1").split(" ")[:2]
+    if "expect" in known:
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    body = await reader.readexactly(int(known.get("content-length", "0")))
+    path, _, query = target.partition("?")
+    exchange = RecordedRequest(
+        "LIST" if method == "GET" and "list-type=" in query else method,
+        unquote(path).strip("/"),
+        query,
+        known.get("range", ""),
+        known.get("if-match", ""),
+        known.get("if-none-match", ""),
+        body[:_KEPT],
+        len(body),
+    )
+    return _ProxiedRequest(line, headers, body, exchange)
 
 
 async def _closed(writer: asyncio.StreamWriter) -> None:
