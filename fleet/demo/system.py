@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,27 @@ RESTART_WINDOW: Final = 300.0
 STORE_PORT: Final = 8333
 
 
+class Restarter:
+    """Starts processes again that ended, unless one of them ends too often."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._restarts: dict[str, list[float]] = {}  # by process, when it was started again
+
+    def restart(self, process: Process, start: Callable[[], None]) -> None:
+        """Report why the process ended, and start it again. Raises DemoError if it ended too often."""
+        now = time.monotonic()
+        recent = [at for at in self._restarts.get(process.name, []) if now - at < RESTART_WINDOW]
+        why = f"{process.name} ended by itself (exit {process.ended}). Its last words, from {process.log}:"
+        told = f"{why}\n{process.log_tail() or '(none)'}"
+        if len(recent) >= RESTARTS:
+            raise DemoError(f"{told}\nThat happened {RESTARTS + 1} times in {RESTART_WINDOW:.0f} s: stopping.")
+        self._restarts[process.name] = [*recent, now]
+        self._say(f"{told}\nStarting it again.")
+        with suppress(OSError):
+            start()
+
+
 class DemoSystem:
     """The running system. Use as a context manager: whatever happens, everything it started is stopped."""
 
@@ -50,7 +71,7 @@ class DemoSystem:
         )
         self._supervisor = Supervisor()
         self._simulation: Simulation | None = None
-        self._restarts: dict[str, list[float]] = {}
+        self._restarter = Restarter(say)
         self._elapsed = state.elapsed
         self._silent = False
         self._clock = time.monotonic()
@@ -58,7 +79,7 @@ class DemoSystem:
     @property
     def address(self) -> str:
         """Of the portal, for a browser."""
-        return f"http://{LOOPBACK}:{self.port}/"
+        return address_of(self.port)
 
     def prepare(self) -> None:
         """Start the store, bring the database up to date, start the portal. Raises DemoError."""
@@ -70,7 +91,8 @@ class DemoSystem:
             call_command("migrate", verbosity=0, interactive=False)
             create_users(self._state.logins)
             connection.close()
-            for process in self._portal():
+            environment = self._state.environment() | self._store.environment(PORTAL.name)
+            for process in portal_processes(self._state.folder / "log", environment, self.port):
                 self._supervisor.start(process)
         except OSError as error:
             raise DemoError(str(error)) from error
@@ -101,9 +123,9 @@ class DemoSystem:
         self._state.elapsed = self._elapsed
         self._silent = self._silent or scripted_tails.mark_silent(datetime.now(UTC))
         if self._store.process.ended is not None:
-            self._restart_process(self._store.process, self._restart_store)
+            self._restarter.restart(self._store.process, self._restart_store)
         for process in self._supervisor.ended():
-            self._restart_process(process, process.start)
+            self._restarter.restart(process, process.start)
 
     def close(self) -> None:
         """Stop everything: the loaders, which still report over their links, then the links, the store last."""
@@ -124,27 +146,6 @@ class DemoSystem:
         if Path(str(connection.settings_dict["NAME"])) != wanted:
             raise DemoError(f"Django uses {connection.settings_dict['NAME']}, not {wanted}.")
 
-    def _portal(self) -> list[Process]:
-        environment = self._state.environment() | self._store.environment(PORTAL.name)
-        environment["PORTAL_URL"] = self.address.rstrip("/")
-        daphne = ["daphne", "-b", LOOPBACK, "-p", str(self.port), "ifeportal.asgi:application"]
-        commands: dict[str, list[str | Path]] = {
-            "portal": [sys.executable, "-m", *daphne],
-            "jobs": [sys.executable, MANAGE, "qcluster"],
-            "pacemaker": [sys.executable, MANAGE, "pacemaker"],
-        }
-        return [
-            Process(
-                name,
-                command,
-                log=self._state.folder / "log" / f"{name}.log",
-                environment=environment,
-                folder=MANAGE.parent,
-                stage=2 if name == "pacemaker" else 1,
-            )
-            for name, command in commands.items()
-        ]
-
     def _wait_for_portal(self) -> None:
         portal = next(process for process in self._supervisor.processes if process.name == "portal")
         try:
@@ -154,25 +155,39 @@ class DemoSystem:
         except OSError as error:
             raise DemoError(f"The portal does not answer: {error}\n{portal.log_tail()}") from error
 
-    def _restart_process(self, process: Process, start: Callable[[], None]) -> None:
-        """Say who ended and why, and start it again, unless it did so too often."""
-        now = time.monotonic()
-        recent = [at for at in self._restarts.get(process.name, []) if now - at < RESTART_WINDOW]
-        why = f"{process.name} ended by itself (exit {process.ended}). Its last words, from {process.log}:"
-        told = f"{why}\n{process.log_tail() or '(none)'}"
-        if len(recent) >= RESTARTS:
-            raise DemoError(f"{told}\nThat happened {RESTARTS + 1} times in {RESTART_WINDOW:.0f} s: stopping.")
-        self._restarts[process.name] = [*recent, now]
-        self._say(f"{told}\nStarting it again.")
-        with suppress(OSError):
-            start()
-
     def _restart_store(self) -> None:
         endpoint = self._store.endpoint
         self._store.stop()
         self._store.start()
         if self._store.endpoint != endpoint:
             raise DemoError(f"The store came back at another port: {self._store.endpoint}. Start the demo again.")
+
+
+def address_of(port: int) -> str:
+    """Return the portal's address, for a browser."""
+    return f"http://{LOOPBACK}:{port}/"
+
+
+def portal_processes(logs: Path, environment: Mapping[str, str], port: int) -> list[Process]:
+    """Return the portal's processes, not yet started. The pacemaker is stopped before the others."""
+    environment = {**environment, "PORTAL_URL": address_of(port).rstrip("/")}
+    daphne = ["daphne", "-b", LOOPBACK, "-p", str(port), "ifeportal.asgi:application"]
+    commands: dict[str, list[str | Path]] = {
+        "portal": [sys.executable, "-m", *daphne],
+        "jobs": [sys.executable, MANAGE, "qcluster"],
+        "pacemaker": [sys.executable, MANAGE, "pacemaker"],
+    }
+    return [
+        Process(
+            name,
+            command,
+            log=logs / f"{name}.log",
+            environment=environment,
+            folder=MANAGE.parent,
+            stage=2 if name == "pacemaker" else 1,
+        )
+        for name, command in commands.items()
+    ]
 
 
 def create_users(logins: list[Login]) -> None:
