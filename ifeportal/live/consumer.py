@@ -1,9 +1,10 @@
-"""WebSocket consumer of /ws/live/: authorises its user, sends changes, and checks the authorisation again.
+"""WebSocket consumer of /ws/live/: authorises its user, sends changes, and rechecks the authorisation.
 
-It looks when `revocations` has seen a change, and every REAUTHORISE anyway. Touches sessions and users through
-`authentication` and `scope`, the feed through `reader`, and says through `viewer_tracker` which airline its page shows,
-so that it is polled more often. No channel layer: the feed in the database reaches every process. Nothing waits in the
-server for a slow browser but the newest state of each object.
+It rechecks when `RevocationWatcher` has seen a change, and every REAUTHORISE seconds in any case. Touches sessions and
+users through `authentication` and `scope`, the feed through `reader`, and reports through `viewer_tracker` which
+airline its page shows, so that the airline is polled more often. There is no channel layer: the feed in the database
+reaches every process. A slow browser costs only the newest state of each object: `Outbox` sends no faster than the
+browser acknowledges.
 
 The browser sends {"watch": {"airline", "tail", "campaign", "topics"}, "rev": N, "acks": true} and, for every message
 with "changes", {"ack": N}. The server sends {"rev", "changes"}, {"rev"} as a sign of life, {"reload": true} and
@@ -13,10 +14,8 @@ with "changes", {"ack": N}. The server sends {"rev", "changes"}, {"rev"} as a si
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,31 +26,21 @@ from django.db import Error as DatabaseTrouble
 from ifeportal.live.authentication import user_of_session
 from ifeportal.live.connections import connected, disconnected, in_thread, open_sockets
 from ifeportal.live.feed_query import missed_since
-from ifeportal.live.protocol import (
-    SIGNED_OUT,
-    BadMessage,
-    Rejected,
-    SubscribeRequest,
-    changes_message,
-    parse_message,
-)
+from ifeportal.live.outbox import TRY_LATER, Outbox
+from ifeportal.live.protocol import SIGNED_OUT, BadMessage, Rejected, SubscribeRequest, parse_message
 from ifeportal.live.reader import FeedReader
 from ifeportal.live.revocation import AccessSnapshot, AuthorizedSocket, RevocationWatcher, access_snapshot
 from ifeportal.live.scope import Scope, scope_for
-from ifeportal.live.subscription import PendingChange, Subscription
+from ifeportal.live.subscription import PendingChange
 from ifeportal.live.viewers import viewer_tracker
 from ifeportal.models import User
 
 REAUTHORISE = 30.0  # seconds
 PING = 20.0  # seconds
-ACK_LIMIT = 4  # messages on their way to a browser that acknowledges
-ACK_TIMEOUT = 30.0  # seconds
 SUBSCRIBE_LIMIT = 60  # times one socket may say what it watches
 
 BAD_MESSAGE = 4400
-TOO_SLOW = 4408
 TOO_MANY = 4429
-TRY_LATER = 1013
 
 logger = logging.getLogger(__name__)
 
@@ -61,17 +50,13 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
 
     def __init__(self) -> None:
         super().__init__()
-        self.reader = FeedReader.current()
         self.revocations = RevocationWatcher.current()
         self.authorized: AuthorizedSocket | None = None
         self.recheck_due = False
         self.user: User | None = None
         self.subscribe_request: SubscribeRequest | None = None
         self.subscribe_count = 0
-        self.subscription: Subscription | None = None
-        self.unacknowledged: deque[tuple[int, float]] = deque()  # revision, when it was sent
-        self.welcome_due = False
-        self.wake = asyncio.Event()
+        self.outbox = Outbox(FeedReader.current(), self.send)
         self.writer: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -82,49 +67,49 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
             self._release()
 
     async def connect(self) -> None:
-        """Let a signed-in user in; anyone else is told why not and closed."""
+        """Admit a signed-in user; send anyone else the reason and close."""
         await self.accept()
         try:
-            user, standing, _ = await in_thread(_authorise, self._session_key(), None)
+            user, access, _ = await in_thread(_authorise, self._session_key(), None)
         except Rejected as refused:
             await self._reject(refused.code, str(refused))
         except DatabaseTrouble as error:
             await self._database_unavailable("letting a socket in", error)
         else:
-            await self._admit(user, standing)
+            await self._admit(user, access)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Take a message of the browser: what it watches, or what it has taken."""
+        """Handle a message of the browser: what it watches, or an acknowledgement."""
         if self.user is None:
             return
         try:
-            said = parse_message(text_data or "")
+            message = parse_message(text_data or "")
         except BadMessage as bad:
             await self._reject(BAD_MESSAGE, str(bad))
             return
-        if isinstance(said, int):
-            self._acknowledge(said)
+        if isinstance(message, int):
+            self.outbox.acknowledge(message)
         elif self.subscribe_count == SUBSCRIBE_LIMIT:
             await self._reject(TOO_MANY, "Too many requests on one socket.")
         else:
             self.subscribe_count += 1
-            await self._subscribe(said)
+            await self._subscribe(message)
 
-    async def _admit(self, user: User, standing: AccessSnapshot) -> None:
+    async def _admit(self, user: User, access: AccessSnapshot) -> None:
         if open_sockets[user.pk] >= settings.LIVE_SOCKETS_PER_USER:
             await self._reject(TOO_MANY, "Too many pages of yours are open.")
             return
         self.user = user
         connected(user.pk)
-        self.authorized = AuthorizedSocket(self._session_key(), user.pk, standing, self._request_recheck)
+        self.authorized = AuthorizedSocket(self._session_key(), user.pk, access, self._request_recheck)
         self.revocations.add(self.authorized)
         self.writer = asyncio.create_task(self._write(), name="live-writer")
 
     def _release(self) -> None:
-        """Give back everything this socket holds; may be called twice."""
+        """Release everything this socket uses; may be called twice."""
         if self.writer is not None and self.writer is not asyncio.current_task():
             self.writer.cancel()
-        self._unsubscribe()
+        self.outbox.unsubscribe()
         if self.authorized is not None:
             self.revocations.remove(self.authorized)
             self.authorized = None
@@ -133,34 +118,24 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
             self.user = None
 
     async def _subscribe(self, watch: SubscribeRequest) -> None:
-        """Subscribe first, then look up what was missed: nothing can slip through between the two."""
-        self._unsubscribe()
-        self.unacknowledged.clear()
+        """Subscribe before reading what was missed, so that no change falls between the two."""
+        self.outbox.unsubscribe()
         try:
-            user, standing, scope = await in_thread(_authorise, self._session_key(), watch)
+            user, access, scope = await in_thread(_authorise, self._session_key(), watch)
             assert scope is not None
-            self._update_access(standing)
-            subscription = Subscription(scope, self.wake.set)
-            await self.reader.attach(subscription)
-            self.subscription, self.subscribe_request = subscription, watch
+            self._update_access(access)
+            await self.outbox.subscribe(scope, acks=watch.acks)
+            self.subscribe_request = watch
             missed = await in_thread(_read_missed, watch, user, scope)
         except Rejected as refused:
             await self._reject(refused.code, str(refused))
         except DatabaseTrouble as error:
             await self._database_unavailable("starting live updates", error)
         else:
-            self.welcome_due = True
-            subscription.begin(watch.rev or 0, missed or ())
-            if missed is None:
-                subscription.require_reload()
-
-    def _unsubscribe(self) -> None:
-        if self.subscription is not None:
-            self.reader.detach(self.subscription)
-            self.subscription = None
+            self.outbox.begin(watch.rev or 0, missed)
 
     async def _write(self) -> None:
-        """All that is sent while the socket is open, in one task so that messages keep their order."""
+        """Send everything that is sent while the socket is open, in one task so that messages keep their order."""
         try:
             await self._write_until_rejected()
         except Rejected as refused:
@@ -173,61 +148,27 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         clock = asyncio.get_running_loop().time
         ping_at, check_at = clock() + PING, clock() + REAUTHORISE
         while True:
-            await self._send_pending(clock())
-            await self._wait(min(ping_at, check_at) - clock())
+            await self.outbox.send_pending(clock())
+            await self.outbox.wait(min(ping_at, check_at) - clock())
             if self.recheck_due or clock() >= check_at:
                 await self._reauthorise()
                 check_at = clock() + REAUTHORISE
             if clock() >= ping_at:
-                await self.send(json.dumps({"rev": self._rev()}))
+                await self.outbox.send_ping()
                 ping_at = clock() + PING
 
-    async def _wait(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(seconds, 0)):
-                await self.wake.wait()
-        self.wake.clear()
-
-    async def _send_pending(self, now: float) -> None:
-        """Send what waits, as far as the browser keeps up. Raises Rejected if it does not, or if no news can come."""
-        if self.unacknowledged and now - self.unacknowledged[0][1] > ACK_TIMEOUT:
-            raise Rejected(TOO_SLOW, "The connection is too slow for live updates.")
-        while self.subscription is not None and len(self.unacknowledged) < ACK_LIMIT:
-            if self.subscription.closed:
-                raise Rejected(TRY_LATER, "Live updates were interrupted.")
-            batch = self.subscription.take(self.reader.rev)
-            if batch is None:
-                break
-            if batch.reload:
-                await self.send('{"reload":true}')
-            else:
-                await self._send_changes(batch.rev, batch.texts, now)
-        if self.welcome_due and self.subscription is not None:
-            await self._send_changes(self._rev(), (), now)
-
-    async def _send_changes(self, rev: int, texts: Sequence[str], now: float) -> None:
-        self.welcome_due = False
-        if self.subscribe_request is not None and self.subscribe_request.acks:
-            self.unacknowledged.append((rev, now))
-        await self.send(changes_message(rev, texts))
-
-    def _acknowledge(self, rev: int) -> None:
-        while self.unacknowledged and self.unacknowledged[0][0] <= rev:
-            self.unacknowledged.popleft()
-        self.wake.set()
-
     async def _reauthorise(self) -> None:
-        """Read user and rights afresh. Raises Rejected if anything of what the socket hears was taken away."""
-        subscription, self.recheck_due = self.subscription, False
+        """Read user and rights again. Raises Rejected if the user lost an airline that the socket receives."""
+        subscription, self.recheck_due = self.outbox.subscription, False
         try:
-            _, standing, scope = await in_thread(
+            _, access, scope = await in_thread(
                 _authorise_again, self._session_key(), self.subscribe_request if subscription else None
             )
         except DatabaseTrouble as error:
-            # Without the database there is no news to keep from anyone either.
+            # Without the database there are no changes to withhold either.
             logger.warning("live: looking again whether a user may listen: %s", error)
             return
-        self._update_access(standing)
+        self._update_access(access)
         if scope is None or subscription is None:
             return
         if scope.is_narrower_than(subscription.scope):
@@ -235,18 +176,15 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         has_lower_role = scope.has_lower_role_than(subscription.scope)
         subscription.scope = scope
         if has_lower_role:
-            subscription.require_reload()  # drops what waits, and has the page show what is left to see
+            subscription.require_reload()  # drops pending changes; the reloaded page shows what is still visible
 
     def _request_recheck(self) -> None:
         self.recheck_due = True
-        self.wake.set()
+        self.outbox.wake.set()
 
-    def _update_access(self, standing: AccessSnapshot) -> None:
+    def _update_access(self, access: AccessSnapshot) -> None:
         if self.authorized is not None:
-            self.authorized.access = standing
-
-    def _rev(self) -> int:
-        return self.subscription.rev(self.reader.rev) if self.subscription else self.reader.rev
+            self.authorized.access = access
 
     def _session_key(self) -> str:
         key: str = self.scope["cookies"].get(settings.SESSION_COOKIE_NAME, "")
