@@ -13,7 +13,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from django.conf import settings
 from django.db import Error as DatabaseTrouble
@@ -23,7 +23,8 @@ from ifeportal.api.changes import EVENT_STREAM, SCOPE_KEY, page_event, page_json
 from ifeportal.live.connections import connected, disconnected, in_thread, open_sockets
 from ifeportal.live.feed_query import ChangesPage, ChangesRequest, changes_since
 from ifeportal.live.reader import FeedReader
-from ifeportal.live.subscription import Subscription
+from ifeportal.live.scope import Scope
+from ifeportal.live.subscription import Batch, Subscription
 from ifeportal.web.asgi_types import ASGIApplication, ASGIMessage, Receive, Send
 from ifeportal.web.errors import database_unavailable
 from ifeportal.web.problems import problem
@@ -35,21 +36,28 @@ MAX_STREAM_SECONDS = 900.0  # seconds; then its reader comes again
 STREAM_LIMIT = 2 * 2**20  # bytes, likewise
 RETRY_AFTER: Final = 5  # seconds
 Headers = list[tuple[bytes, bytes]]
+
+
+class Authorise(Protocol):
+    """Authorises the request; `again`: only to see whether it still may, which does not count as a request."""
+
+    async def __call__(self, *, again: bool = False) -> tuple[ChangesRequest, list[ASGIMessage]]: ...
+
+
 logger = logging.getLogger(__name__)
 
 
 class StreamEnded(Exception):
-    """The stream is not to go on."""
+    """The stream must end; the client reconnects."""
 
 
 class ChangesStream:
-    """The application, but for questions that wait."""
+    """Wraps the application and serves the requests that wait for changes; all others pass through."""
 
     def __init__(self, application: ASGIApplication) -> None:
         self._application = application
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Serve one request."""
         if scope["path"] == PATH and scope["method"] == "GET":
             await _Request(self._application, scope, receive, send).serve()
         else:
@@ -57,158 +65,212 @@ class ChangesStream:
 
 
 class _Request:
-    """One request, from its question to the end of its answer."""
+    """One request as the client sent it: authorised, counted, and passed to a follower if it waits."""
 
     def __init__(self, application: ASGIApplication, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         self._application, self._scope, self._receive, self._send = application, scope, receive, send
-        self._reader = FeedReader.current()
-        self._wake = asyncio.Event()
-        self._sent = 0
-        self._common_headers: Headers = []  # what every answer carries, as the application has it
 
     async def serve(self) -> None:
-        """Have the question authorised; answer it, wait or stream."""
-        hearing, answer = await self._authorise()
-        if hearing.scope is None or hearing.user is None:
-            for said in answer:
-                await self._send(said)
+        """Pass on the application's response, unless the view left the request to wait."""
+        request, messages = await self._authorise()
+        if request.scope is None or request.user is None:
+            for message in messages:
+                await self._send(message)
             return
-        self._common_headers = answer[0]["headers"]
-        if open_sockets[hearing.user.pk] >= settings.LIVE_SOCKETS_PER_USER:
-            await self._send_response(_too_many_connections())
+        response = _Response(self._send, messages[0]["headers"])
+        if open_sockets[request.user.pk] >= settings.LIVE_SOCKETS_PER_USER:
+            await response.send(_too_many_connections())
             return
-        connected(hearing.user.pk)
-        subscription = Subscription(hearing.scope, self._wake.set)
+        connected(request.user.pk)
+        follower = _Follower(request, request.scope, response, self._authorise)
         try:
-            await self._respond(hearing, subscription, answer[0]["headers"])
+            await follower.respond(self._receive)
         except DatabaseTrouble as error:
             logger.warning("changes: the database does not answer: %s", error)
-            await self._send_response(database_unavailable(PATH))
+            await response.send(database_unavailable(PATH))
         finally:
-            self._reader.detach(subscription)
-            disconnected(hearing.user.pk)
+            follower.close()
+            disconnected(request.user.pk)
 
     async def _authorise(self, *, again: bool = False) -> tuple[ChangesRequest, list[ASGIMessage]]:
-        """Have the application look at the question; what it understood, and what it would answer."""
+        """Have the application serve the request; return the request as the view parsed it, and the response."""
         connection = {**self._scope, SCOPE_KEY: ChangesRequest(is_recheck=again)}
-        answer: list[ASGIMessage] = []
-        asked = False
+        messages: list[ASGIMessage] = []
+        was_read = False
 
         async def receive() -> ASGIMessage:
-            nonlocal asked
-            if asked:
-                await asyncio.Future()  # who is there and who has left is seen here
-            asked = True
+            nonlocal was_read
+            if was_read:
+                await asyncio.Future()  # only the follower watches for the disconnection
+            was_read = True
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        async def send(said: ASGIMessage) -> None:
-            answer.append(said)
+        async def send(message: ASGIMessage) -> None:
+            messages.append(message)
 
         await self._application(connection, receive, send)
-        return connection[SCOPE_KEY], answer
+        return connection[SCOPE_KEY], messages
 
-    async def _respond(self, hearing: ChangesRequest, subscription: Subscription, headers: Headers) -> None:
-        """Subscribe first, then look up what was missed: nothing can slip through between the two."""
-        await self._reader.attach(subscription)
-        told = await in_thread(changes_since, hearing)
-        if told is None:
-            await self._send_response(too_old_response(PATH))
-        elif hearing.stream:
-            with _disconnection(self._receive) as left:
-                await self._stream(hearing, subscription, told, headers, left)
-        elif told.texts:
-            await self._send_page(told, headers)
+
+class _Response:
+    """What is sent to one client. `headers` are those of the application, which every response has."""
+
+    def __init__(self, send: Send, headers: Headers) -> None:
+        self._send = send
+        self._headers = headers
+        self._bytes_streamed = 0
+
+    async def send(self, response: HttpResponse) -> None:
+        """Send a complete response in place of the application's."""
+        own = {name.lower().encode(): value.encode() for name, value in response.items()}
+        own[b"content-length"] = str(len(response.content)).encode()
+        headers = {name.lower(): value for name, value in self._headers} | own
+        await self._start(response.status_code, list(headers.items()))
+        await self._send({"type": "http.response.body", "body": response.content})
+
+    async def send_page(self, page: ChangesPage) -> None:
+        """Send one page of changes as JSON."""
+        content = page_json(page).encode()
+        headers = [(name, value) for name, value in self._headers if name.lower() != b"content-length"]
+        await self._start(200, [*headers, (b"content-length", str(len(content)).encode())])
+        await self._send({"type": "http.response.body", "body": content})
+
+    async def start_stream(self) -> None:
+        """Send the head of a stream of events."""
+        replaced = (b"content-length", b"content-type")
+        headers = [(name, value) for name, value in self._headers if name.lower() not in replaced]
+        headers += [(b"content-type", EVENT_STREAM.encode()), (b"x-accel-buffering", b"no")]
+        await self._start(200, headers)
+
+    async def send_text(self, text: str) -> None:
+        """Send a part of the stream. Raises StreamEnded once STREAM_LIMIT is reached."""
+        part = text.encode()
+        self._bytes_streamed += len(part)
+        await self._send({"type": "http.response.body", "body": part, "more_body": True})
+        if self._bytes_streamed > STREAM_LIMIT:
+            raise StreamEnded
+
+    async def send_reload(self) -> None:
+        """Tell the client to read the lists again. Raises StreamEnded."""
+        await self.send_text("event: reload\ndata: {}\n\n")
+        raise StreamEnded
+
+    async def end_stream(self) -> None:
+        """Complete the stream."""
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _start(self, status: int, headers: Headers) -> None:
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+class _Follower:
+    """Follows the feed for one request that waits, and answers it: with one page, or with a stream."""
+
+    def __init__(self, request: ChangesRequest, scope: Scope, response: _Response, authorise: Authorise) -> None:
+        self._request = request
+        self._response = response
+        self._authorise = authorise
+        self._reader = FeedReader.current()
+        self._wake = asyncio.Event()
+        self._subscription = Subscription(scope, self._wake.set)
+
+    def close(self) -> None:
+        """Receive nothing more."""
+        self._reader.detach(self._subscription)
+
+    async def respond(self, receive: Receive) -> None:
+        """Subscribe before reading what was missed, so that no change falls between the two."""
+        await self._reader.attach(self._subscription)
+        page = await in_thread(changes_since, self._request)
+        if page is None:
+            await self._response.send(too_old_response(PATH))
+        elif self._request.stream:
+            with _disconnection(receive) as left:
+                await self._stream(page, left)
+        elif page.texts:
+            await self._response.send_page(page)
         else:
-            subscription.begin(told.rev)
-            with _disconnection(self._receive) as left:
-                await self._long_poll(hearing, subscription, headers, left)
+            self._subscription.begin(page.rev)
+            with _disconnection(receive) as left:
+                await self._long_poll(left)
 
-    async def _long_poll(
-        self, hearing: ChangesRequest, subscription: Subscription, headers: Headers, left: asyncio.Future[None]
-    ) -> None:
-        """Answer with the first news, or after the time asked for without any."""
+    async def _long_poll(self, left: asyncio.Future[None]) -> None:
+        """Answer with the first changes, or after the requested time without any."""
+        subscription = self._subscription
         batch = subscription.take(self._reader.rev)
         if batch is None:
             self._wake.clear()
-            await self._wait(float(hearing.wait), left)
+            await self._wait(float(self._request.wait), left)
             batch = subscription.take(self._reader.rev)
         if left.done():
             return
         if subscription.closed:
-            await self._send_response(database_unavailable(PATH))
+            await self._response.send(database_unavailable(PATH))
         elif batch is None:
-            await self._send_page(ChangesPage(subscription.rev(self._reader.rev)), headers)
+            await self._response.send_page(ChangesPage(subscription.rev(self._reader.rev)))
         elif batch.reload:
-            await self._send_response(too_old_response(PATH))
+            await self._response.send(too_old_response(PATH))
         else:
-            await self._send_page(ChangesPage(batch.rev, batch.texts, batch.rev < self._reader.rev), headers)
+            await self._response.send_page(self._page(batch))
 
-    async def _stream(
-        self,
-        hearing: ChangesRequest,
-        subscription: Subscription,
-        told: ChangesPage,
-        headers: Headers,
-        left: asyncio.Future[None],
-    ) -> None:
-        kept = [(name, value) for name, value in headers if name.lower() not in (b"content-length", b"content-type")]
-        kept += [(b"content-type", EVENT_STREAM.encode()), (b"x-accel-buffering", b"no")]
-        await self._send({"type": "http.response.start", "status": 200, "headers": kept})
+    async def _stream(self, page: ChangesPage, left: asyncio.Future[None]) -> None:
+        await self._response.start_stream()
         with contextlib.suppress(StreamEnded, DatabaseTrouble):
-            await self._send_text("retry: 3000\n\n")
-            told = await self._catch_up(hearing, told)
-            subscription.begin(told.rev)
-            await self._send_until_end(subscription, left)
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._response.send_text("retry: 3000\n\n")
+            self._subscription.begin(await self._catch_up(page))
+            await self._send_until_end(left)
+        await self._response.end_stream()
 
-    async def _catch_up(self, hearing: ChangesRequest, told: ChangesPage) -> ChangesPage:
-        """Send what was missed, page by page. Raises Ended."""
-        await self._send_text(page_event(told))
-        while told.more:
-            further = await in_thread(changes_since, replace(hearing, since=told.rev))
+    async def _catch_up(self, page: ChangesPage) -> int:
+        """Send what was missed, page by page, and return the last revision. Raises StreamEnded."""
+        await self._response.send_text(page_event(page))
+        while page.more:
+            further = await in_thread(changes_since, replace(self._request, since=page.rev))
             if further is None:
-                await self._send_reload()
+                await self._response.send_reload()
             else:
-                told = further
-                await self._send_text(page_event(told))
-        return told
+                page = further
+                await self._response.send_text(page_event(page))
+        return page.rev
 
-    async def _send_until_end(self, subscription: Subscription, left: asyncio.Future[None]) -> None:
-        """Send news and signs of life until the stream has to end. Raises Ended."""
+    async def _send_until_end(self, left: asyncio.Future[None]) -> None:
+        """Send changes and signs of life until the stream has to end. Raises StreamEnded."""
         clock = asyncio.get_running_loop().time
         end = clock() + MAX_STREAM_SECONDS
         ping_at, check_at = clock() + PING, clock() + REAUTHORISE
-        while clock() < end and not left.done() and not subscription.closed:
-            await self._send_pending(subscription)
+        while clock() < end and not left.done() and not self._subscription.closed:
+            await self._send_pending()
             await self._wait(min(ping_at, check_at, end) - clock(), left)
             if clock() >= check_at:
-                await self._reauthorise(subscription)
+                await self._reauthorise()
                 check_at = clock() + REAUTHORISE
             if clock() >= ping_at:
-                await self._send_text(f": still here\nid: {subscription.rev(self._reader.rev)}\n\n")
+                await self._response.send_text(f": still here\nid: {self._subscription.rev(self._reader.rev)}\n\n")
                 ping_at = clock() + PING
 
-    async def _send_pending(self, subscription: Subscription) -> None:
-        while (batch := subscription.take(self._reader.rev)) is not None:
+    async def _send_pending(self) -> None:
+        while (batch := self._subscription.take(self._reader.rev)) is not None:
             if batch.reload:
-                await self._send_reload()
-            await self._send_text(page_event(ChangesPage(batch.rev, batch.texts, batch.rev < self._reader.rev)))
+                await self._response.send_reload()
+            await self._response.send_text(page_event(self._page(batch)))
 
-    async def _reauthorise(self, subscription: Subscription) -> None:
-        """Have the question authorised afresh. Raises Ended if anything of what is heard was taken away."""
-        hearing, answer = await self._authorise(again=True)
-        if hearing.scope is None:
-            if answer[0]["status"] != 503:  # without the database there is no news to keep from anyone either
+    def _page(self, batch: Batch) -> ChangesPage:
+        return ChangesPage(batch.rev, batch.texts, batch.rev < self._reader.rev)
+
+    async def _reauthorise(self) -> None:
+        """Authorise the request again. Raises StreamEnded if the user lost an airline or a role."""
+        request, messages = await self._authorise(again=True)
+        scope, current = request.scope, self._subscription.scope
+        if scope is None:
+            if messages[0]["status"] != 503:  # without the database there are no changes to withhold either
                 raise StreamEnded
-        elif hearing.scope.is_narrower_than(subscription.scope) or hearing.scope.has_lower_role_than(
-            subscription.scope
-        ):
+        elif scope.is_narrower_than(current) or scope.has_lower_role_than(current):
             raise StreamEnded
         else:
-            subscription.scope = hearing.scope
+            self._subscription.scope = scope
 
     async def _wait(self, seconds: float, left: asyncio.Future[None]) -> None:
-        """Until there is news, the time is over or the other side has left."""
+        """Wait for changes or the disconnection, at most so many seconds."""
         woken: asyncio.Future[Any] = asyncio.ensure_future(self._wake.wait())
         either: set[asyncio.Future[Any]] = {woken, left}
         try:
@@ -216,34 +278,6 @@ class _Request:
         finally:
             woken.cancel()
         self._wake.clear()
-
-    async def _send_text(self, text: str) -> None:
-        """Send a part of the stream. Raises Ended once it was enough for one."""
-        part = text.encode()
-        self._sent += len(part)
-        await self._send({"type": "http.response.body", "body": part, "more_body": True})
-        if self._sent > STREAM_LIMIT:
-            raise StreamEnded
-
-    async def _send_reload(self) -> None:
-        """Say that only a new beginning helps. Raises Ended."""
-        await self._send_text("event: reload\ndata: {}\n\n")
-        raise StreamEnded
-
-    async def _send_page(self, told: ChangesPage, headers: Headers) -> None:
-        content = page_json(told).encode()
-        kept = [(name, value) for name, value in headers if name.lower() != b"content-length"]
-        kept.append((b"content-length", str(len(content)).encode()))
-        await self._send({"type": "http.response.start", "status": 200, "headers": kept})
-        await self._send({"type": "http.response.body", "body": content})
-
-    async def _send_response(self, response: HttpResponse) -> None:
-        own = {name.lower().encode(): value.encode() for name, value in response.items()}
-        own[b"content-length"] = str(len(response.content)).encode()
-        headers = {name.lower(): value for name, value in self._common_headers} | own
-        start = {"type": "http.response.start", "status": response.status_code, "headers": list(headers.items())}
-        await self._send(start)
-        await self._send({"type": "http.response.body", "body": response.content})
 
 
 def _too_many_connections() -> HttpResponse:

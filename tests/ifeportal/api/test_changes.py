@@ -313,14 +313,14 @@ async def test_looking_again_does_not_count_as_requests_and_goes_on(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[int] = []
-    check = changes_stream._Request._reauthorise
+    check = changes_stream._Follower._reauthorise
 
-    async def noting(self: Any, subscription: Any) -> None:
-        await check(self, subscription)
+    async def noting(self: Any) -> None:
+        await check(self)
         looked.append(1)
 
     monkeypatch.setattr(changes_stream, "REAUTHORISE", 0.0)
-    monkeypatch.setattr(changes_stream._Request, "_reauthorise", noting)
+    monkeypatch.setattr(changes_stream._Follower, "_reauthorise", noting)
     monkeypatch.setattr(changes.ChangesView, "throttle_classes", [OnlyOnce])
     OnlyOnce.asked = 0
     async with asking(PATH, cast.alice, headers=STREAM) as wire:
