@@ -12,6 +12,7 @@ from csp.constants import NONE, SELF
 from ifeportal.conf.authentication import signin_settings
 from ifeportal.conf.environment import read_config
 from ifeportal.conf.logging import logging_settings
+from ifeportal.jobs.kinds import AirlineJob
 from loader.s3.auth.environment import clean_variables
 from loader.s3.auth.redaction import secrets_in
 
@@ -233,7 +234,7 @@ JOBS = {name: f"fleet.jobs.{name}" for name in ("discover", "thin_samples", "arc
 JOBS |= {name: f"campaigns.jobs.{name}" for name in ("run_errands", "hash_items")}
 if STATUS_EVENTS_QUEUE_URL:
     JOBS["take_events"] = "fleet.jobs.take_events"
-JOBS_PER_AIRLINE = {"poll": "fleet.jobs.poll"}
+JOBS_PER_AIRLINE = {"poll": AirlineJob("fleet.jobs.poll", urgent_when_viewed=True)}
 
 KNOX_TOKEN_MODEL = "ifeportal.Token"  # noqa: S105  # the name of a model
 REST_KNOX = {"TOKEN_PREFIX": "ife_"}

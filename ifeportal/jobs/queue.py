@@ -41,7 +41,8 @@ def resolve(name: str) -> tuple[str, ...]:
     if not rest:
         return (settings.JOBS[name],)
     airline, _, part = rest.partition("/")
-    return (settings.JOBS_PER_AIRLINE[kind], airline, part) if part else (settings.JOBS_PER_AIRLINE[kind], airline)
+    function = settings.JOBS_PER_AIRLINE[kind].function
+    return (function, airline, part) if part else (function, airline)
 
 
 def set_partitions(name: str, partitions: Collection[str]) -> None:
@@ -66,13 +67,16 @@ def partitions_of(name: str) -> list[str]:
 
 
 def mark_viewed(airlines: Collection[str]) -> None:
-    """Somebody looks at these airlines now: their jobs come first, and those that were to rest are due as soon as the
-    interval since their last start has passed. To be said again every 30 s; after 45 s it is over."""
+    """Make the jobs of these airlines urgent whose kind is `urgent_when_viewed`, because a page shows them.
+
+    For `VIEWED_FOR` they come before other jobs, and they are due as soon as the interval since their last start has
+    passed.
+    """
     now = timezone.now()
+    kinds = [name for name, kind in settings.JOBS_PER_AIRLINE.items() if kind.urgent_when_viewed]
     named = Q(pk=None)
-    for airline in airlines:
-        for kind in settings.JOBS_PER_AIRLINE:
-            named |= Q(name=f"{kind}:{airline}") | Q(name__startswith=f"{kind}:{airline}/")
+    for job in (f"{kind}:{airline}" for kind in kinds for airline in airlines):
+        named |= Q(name=job) | Q(name__startswith=f"{job}/")
     interval = timedelta(seconds=settings.POLL_INTERVAL)
     after_start = ExpressionWrapper(F("started_at") + interval, output_field=DateTimeField())
     soonest = Case(When(started_at__gt=now - interval, then=after_start), default=Value(now))

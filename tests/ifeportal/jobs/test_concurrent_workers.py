@@ -14,6 +14,7 @@ from django.conf import LazySettings
 from django.db import connection, transaction
 from django.utils import timezone
 
+from ifeportal.jobs.kinds import AirlineJob
 from ifeportal.jobs.leases import lease
 from ifeportal.jobs.queue import mark_viewed, most_urgent, partitions_of, set_partitions
 from ifeportal.jobs.runner import run, run_due_jobs
@@ -58,7 +59,7 @@ def alone(work: Callable[[], T]) -> T:
 def test_each_job_is_done_once_however_many_workers_are_woken_together(
     settings: LazySettings, workers: ThreadPoolExecutor
 ) -> None:
-    settings.JOBS, settings.JOBS_PER_AIRLINE = {}, {"poll": f"{__name__}.do"}
+    settings.JOBS, settings.JOBS_PER_AIRLINE = {}, {"poll": AirlineJob(f"{__name__}.do", urgent_when_viewed=True)}
     names = {f"poll:A{n}" for n in range(20)}
     Job.objects.bulk_create([Job(name=name, due_at=timezone.now()) for name in names])
     begun.clear()

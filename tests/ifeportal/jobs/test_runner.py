@@ -16,6 +16,7 @@ from django_q.models import OrmQ, Task
 from fleet.models import Transfer
 from ifeportal.jobs import leases, runner
 from ifeportal.jobs.broker import WAKEUP_LIMIT, ResilientBroker, seconds_to_next, wake_workers
+from ifeportal.jobs.kinds import AirlineJob
 from ifeportal.jobs.leases import lease
 from ifeportal.jobs.queue import mark_viewed, resolve, set_partitions, sync_job_rows
 from ifeportal.jobs.runner import run, run_due_jobs, uninterrupted_since
@@ -56,7 +57,7 @@ def fail(airline: str, part: str = "") -> None:
 def work(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(runner, "TIME_SLICE", 600.0)  # however busy the machine is
     settings.JOBS = {}
-    settings.JOBS_PER_AIRLINE = {"poll": f"{__name__}.do"}
+    settings.JOBS_PER_AIRLINE = {"poll": AirlineJob(f"{__name__}.do", urgent_when_viewed=True)}
     done.clear()
     yield
     done.clear()
@@ -127,7 +128,7 @@ def test_a_worker_ends_its_turn_though_more_is_due(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_job_that_fails_stops_no_other(settings: LazySettings, caplog: pytest.LogCaptureFixture) -> None:
-    settings.JOBS_PER_AIRLINE = {"poll": f"{__name__}.fail"}
+    settings.JOBS_PER_AIRLINE = {"poll": AirlineJob(f"{__name__}.fail")}
     due("poll:A", 2)
     due("poll:B", 1)
     run_due_jobs()
@@ -144,7 +145,7 @@ def test_a_job_that_fails_stops_no_other(settings: LazySettings, caplog: pytest.
 def test_a_job_that_nobody_claims_is_put_off_and_does_not_spin(
     settings: LazySettings, function: str, sentence: str
 ) -> None:
-    settings.JOBS_PER_AIRLINE = {"poll": f"{__name__}.{function}"}
+    settings.JOBS_PER_AIRLINE = {"poll": AirlineJob(f"{__name__}.{function}")}
     due("poll:A", 2)
     due("poll:B", 1)
     run_due_jobs()
@@ -383,6 +384,14 @@ def test_an_open_page_has_its_airline_and_all_parts_of_it_polled_now_and_first(i
     assert {row.name for row in Job.objects.filter(watched_until__gt=now)} == {"poll:ACME", "poll:ACME/N1"}
 
 
+def test_an_open_page_hurries_only_work_whose_results_it_shows(interval: float, settings: LazySettings) -> None:
+    settings.JOBS_PER_AIRLINE = {**settings.JOBS_PER_AIRLINE, "report": AirlineJob(f"{__name__}.do")}
+    for name in ("poll:ACME", "report:ACME", "report:ACME/N1"):
+        resting(name, 20, 40)
+    mark_viewed(["ACME"])
+    assert {row.name for row in Job.objects.filter(watched_until__gt=timezone.now())} == {"poll:ACME"}
+
+
 def test_watching_makes_nothing_faster_than_the_interval_nor_later_than_it_was(interval: float) -> None:
     resting("poll:ACME", 0.5, 40)
     resting("poll:SOON", 1, 0.2)
@@ -424,7 +433,7 @@ def fleet(
     monkeypatch: pytest.MonkeyPatch, settings: LazySettings, memory_media: MemoryBucket, memory_status: MemoryBucket
 ) -> MemoryBucket:
     settings.JOBS = {"discover": "fleet.jobs.discover"}
-    settings.JOBS_PER_AIRLINE = {"poll": "fleet.jobs.poll"}
+    settings.JOBS_PER_AIRLINE = {"poll": AirlineJob("fleet.jobs.poll")}
     settings.POLL_INTERVAL, settings.POLL_CEILING = 2.0, 60.0
     monkeypatch.setattr("fleet.jobs._buckets", lambda: (memory_media, memory_status))
     return memory_status
