@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import RawDescriptionHelpFormatter
 from typing import Any, Final
 
 from django.conf import settings
@@ -18,8 +18,8 @@ from fleet.polling.discovery import discover, find_airline
 from fleet.polling.poller import PollOptions, poll_airline
 from fleet.polling.result import PollResult
 from fleet.usage import RequestMeter
-from ifeportal.conf import environment
 from ifeportal.jobs import leases, runner
+from ifeportal.management.argument_types import duration
 from ifeportal.management.shutdown import stop_on_signal
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import media_bucket, status_bucket
@@ -190,14 +190,6 @@ def attempt(poll: Polling) -> PollResult:
         return PollResult(failures=("the poll could not be finished",))
     finally:
         close_old_connections()
-
-
-def duration(text: str) -> float:
-    """Seconds, from a duration as people write it."""
-    try:
-        return environment.parse_seconds(text)
-    except ValueError as error:
-        raise ArgumentTypeError(f"{text!r} {error}") from error
 
 
 def format_result(result: PollResult) -> str:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from fleet.simulation.plan import FleetPlan
 from fleet.simulation.run import NameTaken, Report, Tell, remove_fleet, write_fleet
-from ifeportal.conf import environment
+from ifeportal.management.argument_types import duration
 from ifeportal.management.shutdown import stop_on_signal
 from ifeportal.storage.buckets import media_bucket, status_bucket
 from loader.contract.units import parse_size
@@ -106,14 +106,6 @@ class Command(BaseCommand):
             stream.flush()
 
         return tell
-
-
-def duration(text: str) -> float:
-    """Seconds, from a duration as people write it."""
-    try:
-        return environment.parse_seconds(text)
-    except ValueError as error:
-        raise ArgumentTypeError(f"{text!r} {error}") from error
 
 
 def size(text: str) -> int:
