@@ -10,7 +10,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ifeportal.settings")
 pages = get_asgi_application()  # before the sockets: it loads the apps whose models they need
 
 from ifeportal.api.changes_stream import ChangesStream  # noqa: E402
-from ifeportal.live.routing import sockets  # noqa: E402
+from ifeportal.live.sockets.routing import sockets  # noqa: E402
 from ifeportal.web.asgi_middleware import BodyLimit, IgnoreRootPath  # noqa: E402
 from ifeportal.web.daphne_request import install_request_class  # noqa: E402
 from ifeportal.web.database_timeout import DatabaseTimeout  # noqa: E402

@@ -18,9 +18,7 @@ DJANGO_FOLDERS = {"migrations", "management", "templatetags", "static", "__pycac
 DJANGO_MODULES = {"__init__", "apps", "admin", "models", "urls", "settings", "asgi", "checks"}
 MODULES_PER_FOLDER = 14
 # Folders that hold more, how many, and why they are not cut.
-EXCEPTIONS = {
-    "ifeportal/live": 15,  # one feed: the socket, the long poll and the reader share its protocol and scope
-}
+EXCEPTIONS: dict[str, int] = {}
 
 
 def document() -> str:

@@ -14,12 +14,12 @@ from rest_framework.test import APIClient
 from ifeportal.access import Role
 from ifeportal.accounts.tokens import create_token
 from ifeportal.api import changes_stream
-from ifeportal.live import consumer
 from ifeportal.live.connections import in_thread
 from ifeportal.live.feed import FeedChange, current_rev, publish
 from ifeportal.live.feed_query import changes_after
 from ifeportal.live.models import Change
 from ifeportal.live.reader import FeedReader
+from ifeportal.live.sockets import consumer
 from ifeportal.models import Airline, Membership, User
 from tests.conftest import Cast
 from tests.support.asgi_client import asking

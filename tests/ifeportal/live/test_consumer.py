@@ -145,7 +145,7 @@ async def test_a_slow_browser_makes_nothing_grow_but_is_told_to_load_anew(
 
 
 async def test_a_browser_that_never_acknowledges_is_dropped(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifeportal.live.outbox.ACK_TIMEOUT", 0.0)
+    monkeypatch.setattr("ifeportal.live.sockets.outbox.ACK_TIMEOUT", 0.0)
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME", rev=0, acks=True)
         await apublish(cast.acme, 1)
@@ -154,7 +154,7 @@ async def test_a_browser_that_never_acknowledges_is_dropped(cast: Cast, monkeypa
 
 
 async def test_a_quiet_socket_gets_a_sign_of_life(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifeportal.live.consumer.PING", 0.1)
+    monkeypatch.setattr("ifeportal.live.sockets.consumer.PING", 0.1)
     rev = await apublish(cast.acme, 1)
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME", rev=rev)

@@ -9,10 +9,10 @@ from django.db import OperationalError
 from django.test import override_settings
 
 from ifeportal.asgi import application
-from ifeportal.live import consumer, revocation
-from ifeportal.live.authentication import user_of_session
 from ifeportal.live.connections import in_thread, open_sockets
-from ifeportal.live.origin import is_allowed
+from ifeportal.live.sockets import consumer, revocation
+from ifeportal.live.sockets.authentication import user_of_session
+from ifeportal.live.sockets.origin import is_allowed
 from ifeportal.models import Airline, Membership, User
 from tests.conftest import Cast
 from tests.support.live_sockets import HOST, PATIENCE, Socket, apublish, open_socket, sign_in

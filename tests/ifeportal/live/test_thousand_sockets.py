@@ -9,8 +9,8 @@ import pytest
 from django.conf import LazySettings
 
 from ifeportal.live.connections import in_thread, open_sockets
-from ifeportal.live.outbox import ACK_LIMIT
 from ifeportal.live.reader import FeedReader
+from ifeportal.live.sockets.outbox import ACK_LIMIT
 from tests.conftest import Cast
 from tests.support.live_sockets import Socket, apublish, open_socket, sign_in
 
@@ -23,12 +23,8 @@ SOCKETS, AT_ONCE, VALUES = 1_000, 50, 20
 async def test_a_thousand_sockets_that_do_not_read_all_get_the_newest_value(
     cast: Cast, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in (
-        "outbox.ACK_TIMEOUT",
-        "consumer.PING",
-        "consumer.REAUTHORISE",
-    ):  # however slow the machine
-        monkeypatch.setattr(f"ifeportal.live.{name}", 3_600.0)
+    for name in ("outbox.ACK_TIMEOUT", "consumer.PING", "consumer.REAUTHORISE"):  # however slow the machine
+        monkeypatch.setattr(f"ifeportal.live.sockets.{name}", 3_600.0)
     settings.LIVE_SOCKETS_PER_USER = SOCKETS
     cookie = await in_thread(sign_in, cast.alice)
     async with AsyncExitStack() as stack:

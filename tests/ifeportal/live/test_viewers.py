@@ -9,9 +9,9 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from ifeportal.live import consumer
 from ifeportal.live.connections import in_thread
-from ifeportal.live.viewers import REPORT_INTERVAL, ViewerTracker
+from ifeportal.live.sockets import consumer
+from ifeportal.live.sockets.viewers import REPORT_INTERVAL, ViewerTracker
 from ifeportal.models import Job
 from tests.conftest import Cast
 from tests.support.live_sockets import open_socket
@@ -91,7 +91,7 @@ async def test_a_database_that_fails_at_it_costs_the_page_nothing(
     def away(airlines: list[str]) -> None:
         raise OperationalError("connection refused")
 
-    monkeypatch.setattr("ifeportal.live.viewers.mark_viewed", away)
+    monkeypatch.setattr("ifeportal.live.sockets.viewers.mark_viewed", away)
     async with open_socket(cast.alice) as socket:
         assert (await socket.watch(airline="ACME", rev=0))["changes"] == []
         await socket.say(watch={"airline": "ACME"}, rev=0)

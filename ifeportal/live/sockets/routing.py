@@ -5,8 +5,8 @@ from channels.security.websocket import WebsocketDenier
 from channels.sessions import CookieMiddleware
 from django.urls import path, re_path
 
-from ifeportal.live.consumer import LiveConsumer
-from ifeportal.live.origin import OriginCheck
+from ifeportal.live.sockets.consumer import LiveConsumer
+from ifeportal.live.sockets.origin import OriginCheck
 
 addresses = [
     path("ws/live/", LiveConsumer.as_asgi()),

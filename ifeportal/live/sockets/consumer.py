@@ -23,16 +23,16 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import Error as DatabaseTrouble
 
-from ifeportal.live.authentication import user_of_session
 from ifeportal.live.connections import connected, disconnected, in_thread, open_sockets
 from ifeportal.live.feed_query import missed_since
-from ifeportal.live.outbox import TRY_LATER, Outbox
 from ifeportal.live.protocol import SIGNED_OUT, BadMessage, Rejected, SubscribeRequest, parse_message
 from ifeportal.live.reader import FeedReader
-from ifeportal.live.revocation import AccessSnapshot, AuthorizedSocket, RevocationWatcher, access_snapshot
 from ifeportal.live.scope import Scope, scope_for
+from ifeportal.live.sockets.authentication import user_of_session
+from ifeportal.live.sockets.outbox import TRY_LATER, Outbox
+from ifeportal.live.sockets.revocation import AccessSnapshot, AuthorizedSocket, RevocationWatcher, access_snapshot
+from ifeportal.live.sockets.viewers import viewer_tracker
 from ifeportal.live.subscription import PendingChange
-from ifeportal.live.viewers import viewer_tracker
 from ifeportal.models import User
 
 REAUTHORISE = 30.0  # seconds
