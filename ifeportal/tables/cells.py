@@ -22,13 +22,13 @@ def figure_text(text: str, field: str, how: str) -> str:
     return f'<span data-field="{field}" data-as="{how}">{text}</span>'
 
 
-def age(value: datetime | None, now: datetime, field: str) -> str:
+def age(value: datetime | None, now: datetime, field: str = "") -> str:
     """A time as its age, with the UTC instant as its title."""
+    mark = f' data-field="{field}"' if field else ""
     if value is None:
-        return f'<time data-as="age" data-field="{field}">never</time>'
+        return f'<time data-as="age"{mark}>never</time>'
     return (
-        f'<time data-as="age" data-field="{field}" datetime="{formatting.iso(value)}"'
-        f' title="{formatting.instant(value)}">'
+        f'<time data-as="age"{mark} datetime="{formatting.iso(value)}" title="{formatting.instant(value)}">'
         f"{formatting.age(value, now)}</time>"
     )
 

@@ -15,6 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ifeportal import formatting
+from ifeportal.tables import cells
 from loader.errors import ErrorKind, find_error_kind
 
 register = template.Library()
@@ -31,23 +32,13 @@ register.filter("iso", formatting.iso)
 @register.simple_tag
 def figure(value: int | None, field: str, how: str) -> SafeString:
     """A number of the row's state, written as `how` says (a key of `figures.FORMATS`)."""
-    return format_html('<span data-field="{}" data-as="{}">{}</span>', field, how, formatting.FORMATS[how](value))
+    return SafeString(cells.figure(value, field, how))
 
 
 @register.simple_tag(takes_context=True)
 def age(context: Context, value: datetime | None, field: str = "") -> SafeString:
     """A time as its age, with the UTC instant as its title; it grows older on the screen."""
-    now: datetime = context["now"]
-    mark = format_html(' data-field="{}"', field) if field else ""
-    if value is None:
-        return format_html('<time data-as="age"{}>never</time>', mark)
-    return format_html(
-        '<time data-as="age"{} datetime="{}" title="{}">{}</time>',
-        mark,
-        formatting.iso(value),
-        formatting.instant(value),
-        formatting.age(value, now),
-    )
+    return SafeString(cells.age(value, context["now"], field))
 
 
 @register.simple_tag(takes_context=True)
@@ -61,25 +52,19 @@ def time_until(context: Context, value: datetime | None, field: str) -> SafeStri
 @register.simple_tag
 def figure_instant(value: datetime, field: str) -> SafeString:
     """A time as `2026-12-01 14:03:22 UTC`."""
-    return format_html('<span data-field="{}" data-as="instant">{}</span>', field, formatting.instant(value))
+    return SafeString(cells.instant(value, field))
 
 
 @register.simple_tag
 def state(word: str) -> SafeString:
     """The row's word, of `fleet.choices.State`, with its shape (drawn by the style sheet from `data-state`)."""
-    return format_html('<span class="state" data-field="state" data-as="state" data-state="{0}">{0}</span>', word)
+    return SafeString(cells.state(word))
 
 
 @register.simple_tag
 def bar(value: int | None, label: str, field: str = "percent") -> SafeString:
     """A bar of whole percent; hatched and without a value while the total is unknown."""
-    if value is None:
-        return format_html(
-            '<progress max="100" data-field="{}" data-as="bar" aria-label="{}"></progress>', field, label
-        )
-    return format_html(
-        '<progress max="100" value="{}" data-field="{}" data-as="bar" aria-label="{}"></progress>', value, field, label
-    )
+    return SafeString(cells.bar(value, label, field))
 
 
 @dataclass(frozen=True)
