@@ -1,1 +1,1 @@
-"""The change feed: changes in the database reach every open page."""
+"""The change feed: changes are published in the database and reach every open page and every program."""

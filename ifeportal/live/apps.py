@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class LiveConfig(AppConfig):
-    """Its tables are live_counter and live_change."""
+    """Django app with the tables `live_counter` and `live_change`."""
 
     name = "ifeportal.live"
     label = "live"

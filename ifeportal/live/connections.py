@@ -25,13 +25,13 @@ _unfinished: set[Future[Any]] = set()
 
 
 def connected(user: int) -> None:
-    """One more connection of this user."""
+    """Count one more connection of this user."""
     open_sockets[user] += 1
     open_sockets_gauge.inc()
 
 
 def disconnected(user: int) -> None:
-    """One connection less."""
+    """Count one connection fewer."""
     open_sockets[user] -= 1
     if not open_sockets[user]:
         del open_sockets[user]
@@ -39,7 +39,7 @@ def disconnected(user: int) -> None:
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call something that asks the database, in a thread of ours."""
+    """Call a function that queries the database, in a thread of this pool, and return its result."""
     call = threads.submit(functools.partial(_call, function, *args, **kwargs))
     _unfinished.add(call)
     call.add_done_callback(_unfinished.discard)
@@ -47,9 +47,9 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
 
 def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """While more calls wait than there are threads, a thread keeps its connection: to connect costs most of it."""
     try:
         return function(*args, **kwargs)
     finally:
+        # While more calls wait than there are threads, a thread keeps its connection: connecting is most of the cost.
         if len(_unfinished) <= THREADS or connection.errors_occurred:
             close_old_connections()

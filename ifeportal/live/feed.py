@@ -1,9 +1,8 @@
 """Writer of the change feed: a change is published in the transaction that makes it.
 
-May touch only the feed's own tables. Revisions come from one counter row. `publish` takes its lock as the last
-act of the writer's transaction and holds it until the commit, so revisions become visible in the order of their
-numbers: who has read up to revision N will never see an N or less appear afterwards. A plain sequence cannot promise
-that.
+Touches only the feed's own tables. Revisions come from one counter row. `publish` locks it as the last step of the
+writer's transaction, until the commit, so revisions become visible in the order of their numbers: after a reader has
+read up to revision N, no revision of N or less appears. A database sequence does not guarantee that.
 """
 
 from __future__ import annotations
@@ -49,13 +48,15 @@ def publish(changes: Sequence[FeedChange]) -> int | None:
     """Record the changes under one new revision, and return it; None if there are none.
 
     Call it last inside `transaction.atomic()`: every other publisher waits from here to the commit. Of several changes
-    of one object the last counts. An object's audience may become narrower (a role, a higher role, one user): those who
-    lose it receive its deletion. An object of one user can't become another user's or a role's.
+    of one object the last wins. An object's audience may become narrower (a role, a higher role, one user): subscribers
+    that lose it receive its deletion. An object of one user cannot become another user's or a role's.
 
-    Raises TransactionManagementError outside a transaction, ValueError for a change that its topic doesn't allow.
+    Raises:
+        TransactionManagementError: outside a transaction.
+        ValueError: for a change that its topic does not allow.
     """
     if not transaction.get_connection().in_atomic_block:
-        raise TransactionManagementError("publish() belongs inside transaction.atomic(), as its last act")
+        raise TransactionManagementError("publish() must be the last call inside transaction.atomic()")
     if not changes:
         return None
     for change in changes:
@@ -69,15 +70,15 @@ def publish(changes: Sequence[FeedChange]) -> int | None:
 
 
 def current_rev() -> int:
-    """The newest committed revision. Read it before the rows of a page, so that the page misses nothing."""
+    """Return the newest committed revision. Read it before the rows of a page, so that the page misses nothing."""
     return Counter.objects.filter(pk=COUNTER_ID).values_list("rev", flat=True).first() or 0
 
 
 def _next_rev() -> int:
-    """Lock the counter row until the transaction ends, raise it and return it."""
+    """Lock the counter row until the transaction ends, increment it and return the new revision."""
     counter = Counter.objects.filter(pk=COUNTER_ID)
     if not counter.update(rev=F("rev") + 1):
-        # The first publication ever. Whoever else inserts the row at the same moment makes this insert wait, then skip.
+        # The first publication ever. A concurrent insert of the row makes this one wait, then skip.
         Counter.objects.bulk_create([Counter(pk=COUNTER_ID, rev=0)], ignore_conflicts=True)
         counter.update(rev=F("rev") + 1)
     return counter.values_list("rev", flat=True).get()
@@ -94,7 +95,7 @@ def _validate(change: FeedChange) -> None:
     if not topic.has_airline and change.user_id is None:
         raise ValueError(f"A change of {topic.name} must have a user.")
     if change.min_role and change.user_id is not None:
-        raise ValueError("A change is for a role or for a user, not for both.")
+        raise ValueError("A change must be for a role or for a user, not for both.")
 
 
 def _names_of(change: FeedChange) -> set[str]:
@@ -103,9 +104,9 @@ def _names_of(change: FeedChange) -> set[str]:
 
 
 def _retractions(scoped: Mapping[Key, FeedChange]) -> Mapping[Key, str]:
-    """What `Change.retracted_from` becomes for these objects. Asks the database only if there are any.
+    """Return `Change.retracted_from` for these objects. Queries the database only if there are any.
 
-    Called under the lock of the counter: no other publisher can change the rows meanwhile.
+    Call it under the lock of the counter, so that no other publisher can change the rows.
     """
     if not scoped:
         return {}
@@ -114,9 +115,9 @@ def _retractions(scoped: Mapping[Key, FeedChange]) -> Mapping[Key, str]:
 
 
 def _audiences_lost(before: Change, change: FeedChange) -> Collection[str]:
-    """The roles from which the object was visible, and is not any more. Raises ValueError for an object of another."""
+    """Return the roles that could see the object and no longer can. Raises ValueError for another user's object."""
     if before.user_id not in (None, change.user_id):
-        raise ValueError(f"{before.topic} {before.object} is another user's.")
+        raise ValueError(f"{before.topic} {before.object} belongs to another user.")
     is_narrower = before.user_id != change.user_id or _rank(change.min_role) > _rank(before.min_role)
     return {before.retracted_from, before.min_role or Role.VIEWER.value if is_narrower else ""} - {""}
 

@@ -20,9 +20,9 @@ READ_LIMIT = 2000  # rows that the reader takes at a time
 
 @dataclass(frozen=True, slots=True)
 class ChangesRequest:
-    """A question that may wait, as the view understood it; without a scope there is nothing to wait for.
+    """A request for changes, as the view parsed it. Without a scope it has no right to wait.
 
-    `is_recheck`: only to see whether the user may still hear it, so that it does not count as a request.
+    `is_recheck`: made only to check that an open stream is still authorised, so it does not count as a request.
     """
 
     is_recheck: bool = False
@@ -36,7 +36,7 @@ class ChangesRequest:
 
 @dataclass(frozen=True, slots=True)
 class ChangesPage:
-    """Changes as JSON; whoever has them has everything up to `rev`. `more`: there are further ones to ask for."""
+    """Changes as JSON; with them the client has everything up to `rev`. `more`: further changes can be requested."""
 
     rev: int
     texts: Sequence[str] = ()

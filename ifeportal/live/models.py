@@ -14,7 +14,7 @@ from ifeportal.models import Airline
 
 
 class Counter(models.Model):
-    """The row whose update, last in a transaction, makes revision order equal commit order; and those of `pruning`."""
+    """The current revision, updated last in a transaction so that revisions commit in order; and rows of `pruning`."""
 
     rev = models.BigIntegerField(default=0)
 
@@ -26,14 +26,14 @@ class Counter(models.Model):
 
 class ChangeQuerySet(ScopedQuerySet["Change"]):
     def visible_to(self, user: AbstractUser | AnonymousUser) -> Self:
-        """Those of the user's airlines, as far as their role there allows, and their own personal ones.
+        """Return the changes of the user's airlines that their role there may see, and their personal ones.
 
-        Staff see every role's, and nobody sees another user's.
+        Staff see those of every role; personal changes of other users stay hidden from them too.
         """
         return self._of_airlines_of(user, _addressed_to)
 
     def relevant_to(self, user: AbstractUser | AnonymousUser) -> Self:
-        """Those that are visible, and those of which the user may have to hear that they are not any more."""
+        """Return the visible changes, and those the user may have to be told are no longer visible."""
         return self._of_airlines_of(user, lambda user: _addressed_to(user) | ~Q(retracted_from=""))
 
     def _of_airlines_of(self, user: AbstractUser | AnonymousUser, condition: Callable[[AbstractUser], Q]) -> Self:
@@ -49,24 +49,24 @@ class ChangeQuerySet(ScopedQuerySet["Change"]):
 
 
 def _addressed_to(user: AbstractUser) -> Q:
-    """What is for everyone, for this user, or for a role that they have; with a token that only reads, too."""
+    """Return the condition: for everyone, for this user, or for a role they have. Read-only tokens count in full."""
     for_user = Q(user=None) | Q(user=user)
     if user.is_staff:
         return for_user
     for_role = Q(min_role__in=["", Role.VIEWER])
     for rank, role in enumerate(Role.values[1:], start=1):
-        held = Airline.objects.filter(memberships__user=user.pk, memberships__role__in=Role.values[rank:])
-        for_role |= Q(min_role=role, airline__in=held.values("pk"))
+        airlines = Airline.objects.filter(memberships__user=user.pk, memberships__role__in=Role.values[rank:])
+        for_role |= Q(min_role=role, airline__in=airlines.values("pk"))
     return for_user & for_role
 
 
 class Change(models.Model):
-    """The newest state of one object of one topic. A thousand changes of it are still one row.
+    """The newest state of one object of one topic. However often it changes, it is one row.
 
-    `airline`, `tail` and `campaign` say which pages it concerns; `state` is what the API would say of it.
+    `airline`, `tail` and `campaign` decide which pages it concerns; `state` is the object as the API would show it.
 
-    `min_role` and `user` say who may see it. Once its audience was narrowed, `retracted_from` is the lowest role that
-    saw the object before: members with that role who may not see it any more receive its deletion, without its state.
+    `min_role` and `user` decide who may see it. After its audience was narrowed, `retracted_from` is the lowest role
+    that saw the object before: members with that role who can no longer see it receive its deletion, without its state.
     """
 
     topic = models.CharField(max_length=20)

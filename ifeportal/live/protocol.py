@@ -17,11 +17,11 @@ UNKNOWN_AIRLINE = 4404
 
 
 class BadMessage(ValueError):
-    """What the browser sent is not of the protocol."""
+    """The browser sent a message that does not follow the protocol."""
 
 
 class Rejected(Exception):
-    """The user may not have what the socket asks for; `code` is what the socket is closed with."""
+    """The user has no access to what the socket asks for; the socket is closed with `code`."""
 
     def __init__(self, code: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -32,8 +32,8 @@ class Rejected(Exception):
 class SubscribeRequest:
     """What a page shows: an airline (or all the user may see), a tail, a campaign (or any), some topics.
 
-    `rev` is the revision the page was made at; None: only what comes from now on. `acks`: the browser will
-    acknowledge what it has taken, and gets no more before it has.
+    `rev` is the revision the page was rendered at; None: only changes from now on. `acks`: the browser acknowledges
+    what it has applied, and receives no more before it has.
     """
 
     airline: str | None
@@ -45,7 +45,7 @@ class SubscribeRequest:
 
 
 def parse_message(text: str) -> SubscribeRequest | int:
-    """Read a browser's message: a Watch, or the revision it acknowledges. Raises BadMessage."""
+    """Parse a browser's message: a request to subscribe, or the revision it acknowledges. Raises BadMessage."""
     if len(text) > MESSAGE_LIMIT:
         raise BadMessage(f"A message may have at most {MESSAGE_LIMIT} characters.")
     try:
@@ -80,8 +80,8 @@ def _parse_name(watch: Mapping[str, Any], key: str) -> str:
     name = watch.get(key) or ""
     if not isinstance(name, str) or len(name) > NAME_LIMIT:
         raise BadMessage(f'"{key}" must be a name of at most {NAME_LIMIT} characters, or null.')
-    if any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in name):  # no database can be asked for these
-        raise BadMessage(f'"{key}" holds what no name can hold.')
+    if any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in name):  # PostgreSQL text cannot contain these
+        raise BadMessage(f'"{key}" has a character that no name can have.')
     return name
 
 

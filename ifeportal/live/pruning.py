@@ -1,9 +1,9 @@
 """Pruning of the change feed: objects that vanished are published as deleted, old deletions are removed.
 
-Rows that were deleted by hand, and those that went with them, publish nothing; here their changes are found and told. A
-browser that was away must still hear of a deletion, so a telling stays for at least one round of `prune`; who comes
-back with a revision from before what was forgotten loads its page anew (`oldest_complete_rev`). Touches the feed's
-tables; of the objects it asks only whether they are there.
+Rows deleted by hand, and those deleted by cascade, publish nothing; `prune` finds their changes and publishes the
+deletion. A browser that was disconnected must still receive a deletion, so each stays for at least one round of
+`prune`; a browser that returns with a revision older than what was removed reloads its page (`oldest_complete_rev`).
+Touches the feed's tables; of the objects it reads only whether they exist.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ifeportal.live.models import Change, Counter
 from ifeportal.live.registry import registered_topics
 from ifeportal.work_lease import NO_LEASE, WorkLease
 
-FORGOTTEN_COUNTER_ID: Final = 2  # the counter's row with the newest revision of which tellings may be missing
-LAST_PRUNE_COUNTER_ID: Final = 3  # the one with the revision at the last round
+FORGOTTEN_COUNTER_ID: Final = 2  # counter row: the newest revision whose deletions may have been removed
+LAST_PRUNE_COUNTER_ID: Final = 3  # counter row: the revision at the last round
 SLICE_SIZE: Final = 2_000
 
 
 @dataclass(slots=True)
 class PruneResult:
-    """Objects told as deleted, tellings forgotten, and the airlines (ids) whose objects vanished."""
+    """Deletions published, old deletions removed, and the airlines (ids) whose objects vanished."""
 
     deletions_published: int = 0
     rows_deleted: int = 0
@@ -34,7 +34,7 @@ class PruneResult:
 
 
 def prune(*, lease: WorkLease = NO_LEASE) -> PruneResult:
-    """One round over the registered topics that name the table of their objects; others are left alone."""
+    """Run one round over the topics whose objects have a table. Raises what the lease raises."""
     done = PruneResult()
     for rows in _slices():
         lease.heartbeat()
@@ -44,7 +44,7 @@ def prune(*, lease: WorkLease = NO_LEASE) -> PruneResult:
 
 
 def oldest_complete_rev() -> int:
-    """Deletions up to this revision may have been forgotten. Read it after the changes that were missed."""
+    """Return the revision up to which deletions may have been removed. Read it after the changes that were missed."""
     return Counter.objects.filter(pk=FORGOTTEN_COUNTER_ID).values_list("rev", flat=True).first() or 0
 
 
@@ -56,7 +56,7 @@ def _slices() -> Iterator[list[Change]]:
 
 
 def _publish_deletions(rows: list[Change], lease: WorkLease, done: PruneResult) -> None:
-    """Publish the deletion of those whose object is not there. Ids are never given twice, so it stays true."""
+    """Publish the deletion of changes whose object is gone. Ids are never reused, so the deletion stays true."""
     gone: list[FeedChange] = []
     for topic in registered_topics().values():
         if topic.model is None:
@@ -74,13 +74,16 @@ def _publish_deletions(rows: list[Change], lease: WorkLease, done: PruneResult) 
 
 
 def _deletion(row: Change) -> FeedChange:
-    """For those who know of the object, and no others."""
+    # The same audience as the object had.
     place = row.airline_id, row.tail, row.campaign
     return FeedChange(row.topic, row.object, *place, op="delete", min_role=row.min_role, user_id=row.user_id)
 
 
 def _delete_old(lease: WorkLease, done: PruneResult) -> None:
-    """Delete what was told before the last round; it is said first from when on something may be missing."""
+    """Delete the deletions that were published before the last round.
+
+    The counter is raised first: a reader that misses a row must also see that rows may be missing.
+    """
     upto = Counter.objects.filter(pk=LAST_PRUNE_COUNTER_ID).values_list("rev", flat=True).first() or 0
     old = Change.objects.filter(op="delete", rev__lte=upto)
     if old.exists():

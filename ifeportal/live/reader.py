@@ -1,7 +1,8 @@
 """Reader of the change feed: one task and one thread per process, however many sockets are open.
 
-Touches the feed's tables, read only. It runs while anybody listens: it asks the database every TICK for what is newer
-than what it has, and offers that to every subscription. A database that is away is asked again, less and less often.
+Touches the feed's tables, read only. It runs while there are subscriptions: every TICK it queries the changes that are
+newer than its revision, and offers them to every subscription. While the database is unavailable it retries with
+growing delays.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ifeportal.live.subscription import Subscription
 from loader.s3.retry import Backoff, no_jitter
 
 TICK = 0.25  # seconds
-MAX_RETRY_DELAY = 10.0  # seconds between two tries while the database is away
+MAX_RETRY_DELAY = 10.0  # seconds between two attempts while the database is unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class FeedReader(LoopTask):
         return len(self._subscriptions)
 
     async def attach(self, subscription: Subscription) -> None:
-        """From now on offer news to the subscription; the first one starts the task. Raises django.db.Error."""
+        """Offer changes to the subscription from now on; the first one starts the task. Raises django.db.Error."""
         async with self._starting:
             if self._task is None:
                 self._open_thread()
@@ -52,7 +53,7 @@ class FeedReader(LoopTask):
             self._subscriptions.add(subscription)
 
     def detach(self, subscription: Subscription) -> None:
-        """Offer nothing any more; the last one ends the task."""
+        """Stop offering changes to the subscription; the last one ends the task."""
         self._subscriptions.discard(subscription)
         if not self._subscriptions and self._task is not None:
             self._end()
@@ -66,30 +67,30 @@ class FeedReader(LoopTask):
                 pause = await self._tick()
         except Exception:
             logger.exception("live feed: reading it failed")
-            # The sockets must know, so that the browsers come again and a new task begins.
+            # Closed sockets make the browsers reconnect, which starts a new task.
             for subscription in self._subscriptions:
                 subscription.close()
             self._end()
 
     async def _tick(self) -> float:
-        """Read and offer once; answers how long to wait until the next time, in seconds."""
+        """Read and offer once. Return the seconds to wait before the next time."""
         try:
             if self._backoff.failures:
                 await self._recover()
-            news = await self._query(lambda: changes_after(self.rev))
+            changes = await self._query(lambda: changes_after(self.rev))
         except DatabaseTrouble as error:
             logger.warning("live feed: the database does not answer: %s", error)
             await self._close_connection()
             return self._backoff.next_delay()
         self._backoff.reset()
-        if news:
-            self.rev = news[-1].change.rev
+        if changes:
+            self.rev = changes[-1].change.rev
             for subscription in self._subscriptions:
-                subscription.offer(news)
+                subscription.offer(changes)
         return TICK
 
     async def _recover(self) -> None:
-        """After an outage: a database that was put back to an earlier state would be waited for in vain."""
+        """Continue after an outage. A database restored to an earlier state never reaches the reader's revision."""
         rev = await self._query(current_rev)
         logger.info("live feed: the database answers again")
         if rev < self.rev:

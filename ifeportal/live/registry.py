@@ -1,7 +1,7 @@
 """The topics of the feed. The app that publishes a topic registers it in its `AppConfig.ready`.
 
-Everything else in this package works for any topic: what may be asked for, which tables pruning looks into, and by
-what a change is scoped follow from here.
+Everything else in this package works for any topic: the registry decides which topics can be requested, which tables
+pruning reads, and by what a change is scoped.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Place = Literal["airline", "tail", "campaign"]
 class Topic:
     """One kind of object. `model` is the table of the objects: pruning publishes the deletion of rows that vanished.
 
-    A change names the airline and may name the tail and the campaign, as far as `scoped_by` holds them. Changes of a
-    topic that isn't scoped by airline are personal: each has a user, and reaches that user on every page.
+    A change names the airline and may name the tail and the campaign, if they are in `scoped_by`. Changes of a topic
+    that is not scoped by airline are personal: each has a user, and reaches that user on every page.
     """
 
     name: str
@@ -33,7 +33,6 @@ class Topic:
 
     @property
     def has_airline(self) -> bool:
-        """Whether its changes belong to airlines."""
         return "airline" in self.scoped_by
 
 
@@ -41,24 +40,22 @@ _topics: dict[str, Topic] = {}
 
 
 def register(*topics: Topic) -> None:
-    """Add topics. Raises ImproperlyConfigured for a bad name, and for one that is taken by another definition."""
+    """Add topics. Raises ImproperlyConfigured for an invalid name, and for one that has another definition."""
     for topic in topics:
         if not NAME.fullmatch(topic.name):
-            raise ImproperlyConfigured(f"A topic can't be named {topic.name!r}: at most 20 of a to z and _.")
+            raise ImproperlyConfigured(f"The topic name {topic.name!r} must have 1 to 20 characters of a to z and _.")
         if _topics.setdefault(topic.name, topic) != topic:
             raise ImproperlyConfigured(f"The topic {topic.name!r} is registered twice, with different definitions.")
 
 
 def registered_topics() -> Mapping[str, Topic]:
-    """All topics by name."""
     return MappingProxyType(_topics)
 
 
 def topic_names() -> frozenset[str]:
-    """The names of all topics."""
     return frozenset(_topics)
 
 
 def personal_topics() -> frozenset[str]:
-    """The names of those whose changes belong to a user and to no airline."""
+    """Return the names of the topics whose changes belong to a user and to no airline."""
     return frozenset(name for name, topic in _topics.items() if not topic.has_airline)

@@ -15,10 +15,10 @@ from ifeportal.models import Airline, User
 
 @dataclass(frozen=True)
 class Scope:
-    """What one socket hears. `airlines` are ids; None: every airline there is or will be.
+    """The changes one subscriber receives. `airlines` are ids; None: every airline, present and future.
 
-    `roles` holds each airline with each role that the user has there (a manager is also operator and viewer); None:
-    every role everywhere.
+    `roles` pairs each airline with each role the user has there (a manager is also operator and viewer); None: every
+    role everywhere.
     """
 
     airlines: frozenset[int] | None
@@ -29,7 +29,7 @@ class Scope:
     roles: frozenset[tuple[int, str]] | None
 
     def covers(self, change: Change) -> bool:
-        """Whether the change concerns this socket, and is for its user."""
+        """Whether the change concerns this subscriber and is visible to its user."""
         return (
             self._concerns(change)
             and (not change.min_role or self._has_role(change.airline_id, change.min_role))
@@ -37,7 +37,7 @@ class Scope:
         )
 
     def has_lost(self, change: Change) -> bool:
-        """Whether a change that isn't covered is of an object that was, before its audience was narrowed."""
+        """Whether the object of a change that is not covered was covered before its audience was narrowed."""
         return (
             bool(change.retracted_from)
             and self._concerns(change)
@@ -45,7 +45,7 @@ class Scope:
         )
 
     def narrow(self, rows: QuerySet[Change]) -> QuerySet[Change]:
-        """Of these rows those that concern this socket. Who may see them is for the caller to say."""
+        """Return the rows that concern this subscriber. The caller must restrict them to what the user may see."""
         place = Q()
         if self.airlines is not None:
             place &= Q(airline__in=self.airlines)
@@ -58,7 +58,7 @@ class Scope:
         return rows.filter(place, topic__in=self.topics)
 
     def _concerns(self, change: Change) -> bool:
-        """What belongs to no airline is personal, and concerns its user on every page."""
+        """A change without an airline is personal and concerns its user on every page."""
         return change.topic in self.topics and (
             change.airline_id is None
             or (
@@ -72,42 +72,42 @@ class Scope:
         return self.roles is None or (airline, role) in self.roles
 
     def is_narrower_than(self, earlier: Scope) -> bool:
-        """Whether an airline of an earlier scope is no longer in this one."""
+        """Whether this scope has lost an airline of the earlier one."""
         if self.airlines is None:
             return False
         return earlier.airlines is None or bool(earlier.airlines - self.airlines)
 
     def has_lower_role_than(self, earlier: Scope) -> bool:
-        """Whether a role of an earlier scope is no longer in this one."""
+        """Whether this scope has lost a role of the earlier one."""
         if self.roles is None:
             return False
         return earlier.roles is None or bool(earlier.roles - self.roles)
 
 
 def scope_for(user: User, watch: SubscribeRequest) -> Scope:
-    """What this user gets of what was asked for. Raises Rejected for an airline that is foreign or not there."""
+    """Return the part of the request this user may receive. Raises Rejected for an airline they cannot see."""
     topics = watch.topics
     if user.limited_to is not None:
         topics -= personal_topics()
     airlines: frozenset[int] | None = None
     roles: frozenset[tuple[int, str]] | None = None
     if watch.airline is not None or not sees_every_airline(user):
-        held = _roles(user, watch.airline)
-        airlines = frozenset(held)
-        roles = frozenset((airline, role) for airline, highest in held.items() for role in _up_to(highest))
+        highest_roles = _roles(user, watch.airline)
+        airlines = frozenset(highest_roles)
+        roles = frozenset((airline, role) for airline, highest in highest_roles.items() for role in _up_to(highest))
         if watch.airline is not None and not airlines:
             raise Rejected(UNKNOWN_AIRLINE, "There is no such airline.")
     return Scope(airlines, watch.tail, watch.campaign, topics, user.pk, roles)
 
 
 def _roles(user: User, name: str | None) -> dict[int, str]:
-    """The airlines (or the one of that name) the user may see, and the role they have at each."""
+    """Return the airlines (or the one of that name) the user may see, with their role at each."""
     airlines = Airline.objects.visible_to(user)
     if name is not None:
         airlines = airlines.filter(name=name)
     if user.is_staff:
         return dict.fromkeys(airlines.values_list("pk", flat=True), Role.MANAGER.value)
-    return dict(airlines.values_list("pk", "memberships__role"))  # the one membership that makes them visible
+    return dict(airlines.values_list("pk", "memberships__role"))  # the membership that makes the airline visible
 
 
 def _up_to(highest: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Pending changes of one socket: the newest state of each object, never a queue of old ones.
 
-Pure: no I/O, no clock. However slow the browser, at most PENDING_LIMIT objects wait; beyond that it is told to load
-the page anew.
+Pure: no I/O, no clock. However slow the browser, at most PENDING_LIMIT objects wait; beyond that it must reload the
+page.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class PendingChange:
-    """One change as it goes out: `text` is its JSON, made once and shared by all sockets.
+    """One change as it is sent: `text` is its JSON, built once and shared by all sockets.
 
-    `retraction` is the JSON for those who may not see the object any more; empty if it was never retracted.
+    `retraction` is the JSON for users who can no longer see the object; empty if it was never retracted.
     """
 
     change: Change
@@ -39,11 +39,10 @@ class PendingChange:
 
     @property
     def key(self) -> Key:
-        """The object it is the state of."""
         return self.change.topic, self.change.object
 
     def as_seen_in(self, scope: Scope) -> PendingChange | None:
-        """The change as a socket of this scope receives it; None if it doesn't."""
+        """Return the change as a socket of this scope receives it; None if it does not."""
         if scope.covers(self.change):
             return self
         if self.retraction and scope.has_lost(self.change):
@@ -58,7 +57,7 @@ def _change_json(change: Change, op: str, state: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The next message: changes and the revision up to which the browser then has everything, or "load anew"."""
+    """The next message: changes and the revision up to which the browser then has everything, or a reload."""
 
     rev: int
     texts: tuple[str, ...] = ()
@@ -66,57 +65,57 @@ class Batch:
 
 
 class Subscription:
-    """The waiting news of one socket; `wake` is called when there is something to take."""
+    """The pending changes of one socket; `wake` is called when there is something to take."""
 
     def __init__(self, scope: Scope, wake: Callable[[], None]) -> None:
         self.scope = scope
         self.closed = False
         self._wake = wake
         self._pending: dict[Key, PendingChange] = {}  # in the order of revisions
-        self._seen = 0  # everything up to this revision has been merged or is of no concern
+        self._seen = 0  # everything up to this revision was merged or does not concern the socket
         self._open = False
         self._reload = False
 
-    def offer(self, news: Sequence[PendingChange]) -> None:
-        """Take what of the news concerns this socket. The news must come in the order of revisions."""
-        newer = (item.as_seen_in(self.scope) for item in news if item.change.rev > self._seen)
-        fresh = [item for item in newer if item is not None]
-        for item in fresh:
+    def offer(self, changes: Sequence[PendingChange]) -> None:
+        """Add the changes that concern this socket. They must come in the order of revisions."""
+        newer = (item.as_seen_in(self.scope) for item in changes if item.change.rev > self._seen)
+        relevant = [item for item in newer if item is not None]
+        for item in relevant:
             self._put(item)
-        if fresh and self._open:
+        if relevant and self._open:
             self._wake()
 
     def begin(self, since: int = 0, missed: Sequence[PendingChange] = ()) -> None:
-        """From now on there is something to take, first what the browser missed since its revision `since`.
+        """Open the subscription: first comes what the browser missed since its revision `since`.
 
-        What was offered meanwhile comes after it, unless what was missed is newer.
+        Changes offered before this call follow, unless a missed one is newer.
         """
         self._seen = max([since, *(item.change.rev for item in missed)])
         later, self._pending = self._pending, {}
         for item in (*missed, *(item for item in later.values() if item.change.rev > self._seen)):
-            if seen := item.as_seen_in(self.scope):  # which may have become another while it was read
+            if seen := item.as_seen_in(self.scope):  # the scope may have changed while the missed changes were read
                 self._put(seen)
         self._open = True
         self._wake()
 
     def require_reload(self) -> None:
-        """Forget what waits: the browser shall load the page anew."""
+        """Discard pending changes: the browser must reload the page."""
         self._pending.clear()
         self._reload = self._open = True
         self._wake()
 
     def close(self) -> None:
-        """The reader has ended: nothing will come any more."""
+        """Mark the subscription as ended, because the reader has."""
         self.closed = True
         self._wake()
 
     def rev(self, through: int) -> int:
-        """The revision up to which nothing waits; `through` is how far the reader has read."""
+        """Return the revision up to which nothing is pending; `through` is how far the reader has read."""
         first = next(iter(self._pending.values()), None)
         return max(through, self._seen) if first is None else first.change.rev - 1
 
     def take(self, through: int) -> Batch | None:
-        """The next message, or None while nothing waits."""
+        """Return the next message, or None while nothing is pending."""
         if self._reload:
             self._reload = False
             return Batch(rev=through, reload=True)
@@ -127,7 +126,7 @@ class Subscription:
         return Batch(rev=self.rev(through), texts=texts)
 
     def _put(self, item: PendingChange) -> None:
-        self._pending.pop(item.key, None)  # to the end: the order is that of revisions
+        self._pending.pop(item.key, None)  # moved to the end: the order is that of revisions
         self._pending[item.key] = item
         if len(self._pending) > PENDING_LIMIT:
             self.require_reload()

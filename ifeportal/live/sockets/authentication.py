@@ -1,6 +1,6 @@
 """The user of a session, for sockets. Reads sessions and users, and never writes.
 
-The user is read again each time, so a sign-out, a new password or a disabled account takes effect at once.
+The user is read on every call, so a sign-out, a new password or a disabled account takes effect immediately.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ifeportal.models import User
 
 
 def user_of_session(session_key: str) -> User:
-    """The user signed in with this session. Raises Rejected when there is none, or not any more.
+    """Return the user signed in with this session. Raises Rejected without one.
 
-    Unlike django.contrib.auth.get_user it never writes: a rotated session key could not be told to the browser here.
+    Unlike django.contrib.auth.get_user this never writes: a socket cannot send the browser a rotated session key.
     """
     session = _load_session(session_key)
     number = session.get(SESSION_KEY) if session_key else None
     user = User.objects.filter(pk=number, is_active=True).first() if number is not None else None
     if user is None:
         raise Rejected(SIGNED_OUT, "Sign in to see live updates.")
-    proof = session.get(HASH_SESSION_KEY, "")
+    session_hash = session.get(HASH_SESSION_KEY, "")
     if not any(
-        constant_time_compare(proof, valid)
+        constant_time_compare(session_hash, valid)
         for valid in (user.get_session_auth_hash(), *user.get_session_auth_fallback_hash())
     ):
         raise Rejected(SIGNED_OUT, "Sign in again to see live updates.")

@@ -37,7 +37,7 @@ from ifeportal.models import User
 
 REAUTHORISE = 30.0  # seconds
 PING = 20.0  # seconds
-SUBSCRIBE_LIMIT = 60  # times one socket may say what it watches
+SUBSCRIBE_LIMIT = 60  # subscriptions, one after the other, of one socket
 
 BAD_MESSAGE = 4400
 TOO_MANY = 4429
@@ -74,7 +74,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         except Rejected as refused:
             await self._reject(refused.code, str(refused))
         except DatabaseTrouble as error:
-            await self._database_unavailable("letting a socket in", error)
+            await self._database_unavailable("admitting a socket", error)
         else:
             await self._admit(user, access)
 
@@ -97,7 +97,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
 
     async def _admit(self, user: User, access: AccessSnapshot) -> None:
         if open_sockets[user.pk] >= settings.LIVE_SOCKETS_PER_USER:
-            await self._reject(TOO_MANY, "Too many pages of yours are open.")
+            await self._reject(TOO_MANY, "You have too many pages open.")
             return
         self.user = user
         connected(user.pk)
@@ -141,7 +141,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         except Rejected as refused:
             await self._reject(refused.code, str(refused))
         except Exception:
-            logger.exception("live: sending news to user %s failed", self.user)
+            logger.exception("live: sending changes to user %s failed", self.user)
             await self._reject(TRY_LATER, "Live updates were interrupted.")
 
     async def _write_until_rejected(self) -> None:
@@ -166,13 +166,13 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
             )
         except DatabaseTrouble as error:
             # Without the database there are no changes to withhold either.
-            logger.warning("live: looking again whether a user may listen: %s", error)
+            logger.warning("live: rechecking access failed: %s", error)
             return
         self._update_access(access)
         if scope is None or subscription is None:
             return
         if scope.is_narrower_than(subscription.scope):
-            raise Rejected(SIGNED_OUT, "You may not see all of this any more.")
+            raise Rejected(SIGNED_OUT, "You no longer have access to an airline on this page.")
         has_lower_role = scope.has_lower_role_than(subscription.scope)
         subscription.scope = scope
         if has_lower_role:
@@ -202,15 +202,15 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
 
 def _authorise(session_key: str, watch: SubscribeRequest | None) -> tuple[User, AccessSnapshot, Scope | None]:
     user = user_of_session(session_key)
-    standing = access_snapshot(user)  # before the scope: what changes between the two is seen as a change
-    return user, standing, scope_for(user, watch) if watch else None
+    access = access_snapshot(user)  # before the scope, so that a change between the two is noticed
+    return user, access, scope_for(user, watch) if watch else None
 
 
 def _authorise_again(session_key: str, watch: SubscribeRequest | None) -> tuple[User, AccessSnapshot, Scope | None]:
-    found = _authorise(session_key, watch)
+    result = _authorise(session_key, watch)
     if watch:
         _report_viewed(watch)
-    return found
+    return result
 
 
 def _read_missed(watch: SubscribeRequest, user: User, scope: Scope) -> Sequence[PendingChange] | None:
@@ -219,6 +219,6 @@ def _read_missed(watch: SubscribeRequest, user: User, scope: Scope) -> Sequence[
 
 
 def _report_viewed(watch: SubscribeRequest) -> None:
-    """Have what the page names polled more often. A page of all airlines names none."""
+    """Have the page's airline polled more often. A page of all airlines names none."""
     if watch.airline is not None:
         viewer_tracker.viewed(watch.airline)

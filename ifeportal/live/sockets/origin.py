@@ -1,6 +1,6 @@
 """Origin check of sockets: only pages of the portal itself, by scheme, host and port. Touches nothing.
 
-A browser sends cookies with a socket from any site without preflight; only the Origin header tells.
+A browser sends cookies with a socket from any site, without a CORS preflight. Only the Origin header shows the site.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 class OriginCheck:
-    """Refuses a socket whose page is not of this portal before anything else is looked at."""
+    """Refuses a socket from another site, before anything else is checked."""
 
     def __init__(self, application: Any) -> None:
         self.application = application
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
-        """Hand the socket on, or deny it."""
         inner = (
             self.application
             if is_allowed(_decode_headers(scope["headers"]), scope.get("scheme", "ws"))
@@ -32,7 +31,7 @@ class OriginCheck:
 
 
 def is_allowed(headers: Mapping[bytes, str], scheme: str) -> bool:
-    """Whether the Origin is the address the portal was asked at, or one that CSRF_TRUSTED_ORIGINS names."""
+    """Whether the Origin is the portal's own address, by the Host header, or is in CSRF_TRUSTED_ORIGINS."""
     origin, host = normalise_origin(headers.get(b"origin", "")), headers.get(b"host", "")
     if not validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS):
         return False
@@ -41,13 +40,13 @@ def is_allowed(headers: Mapping[bytes, str], scheme: str) -> bool:
 
 
 def normalise_origin(origin: str) -> str:
-    """An origin as browsers write it: small letters, without the port that its scheme has anyway."""
+    """Return the origin as browsers write it: lower case, without the scheme's default port."""
     origin = origin.strip().lower()
     return origin.removesuffix(DEFAULT_PORTS.get(origin.partition("://")[0], ""))
 
 
 def _page_scheme(headers: Mapping[bytes, str], scheme: str) -> str:
-    """How the page was reached: behind a proxy that ends TLS the socket itself does not tell."""
+    """Return the scheme of the page. Behind a proxy that terminates TLS the socket's own scheme does not show it."""
     forwarded = settings.BEHIND_PROXY and headers.get(b"x-forwarded-proto", "").strip().lower() == "https"
     return "https" if settings.HTTPS or forwarded or scheme in ("wss", "https") else "http"
 

@@ -1,8 +1,8 @@
 """Detects within a second that a subscriber signed out, was disabled or lost an airline.
 
 Reads sessions, users and memberships: one task and one thread per process, three queries every CHECK_INTERVAL while
-anybody is connected. It compares them with the snapshot each socket was authorised by, and asks a socket to check again
-if its session is gone or its user differs.
+sockets are open. It compares them with the snapshot each socket was authorised by, and asks a socket to recheck its
+access if its session is gone or its user differs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class AccessSnapshot(NamedTuple):
-    """What decides who a user is and what they may see."""
+    """Everything that decides whether a user is signed in and what they may see."""
 
     password: str
     active: bool
@@ -36,7 +36,7 @@ class AccessSnapshot(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class AuthorizedSocket:
-    """One socket: by what its rights were found, and how to tell it to look again."""
+    """One socket: the snapshot it was authorised by, and the callback that makes it recheck its access."""
 
     session: str
     user: int
@@ -45,7 +45,7 @@ class AuthorizedSocket:
 
 
 class RevocationWatcher(LoopTask):
-    """Watches over the sockets of one event loop."""
+    """Watches the access of the sockets of one event loop."""
 
     name = "live-rights"
 
@@ -53,16 +53,16 @@ class RevocationWatcher(LoopTask):
         super().__init__()
         self._sockets: set[AuthorizedSocket] = set()
 
-    def add(self, hold: AuthorizedSocket) -> None:
-        """From now on watch over this socket; the first one starts the task."""
-        self._sockets.add(hold)
+    def add(self, socket: AuthorizedSocket) -> None:
+        """Watch this socket from now on; the first one starts the task."""
+        self._sockets.add(socket)
         if self._task is None:
             self._open_thread()
             self._start_task(self._follow())
 
-    def remove(self, hold: AuthorizedSocket) -> None:
-        """Not any more; the last one ends the task."""
-        self._sockets.discard(hold)
+    def remove(self, socket: AuthorizedSocket) -> None:
+        """Stop watching this socket; the last one ends the task."""
+        self._sockets.discard(socket)
         if not self._sockets and self._task is not None:
             self._end()
 
@@ -72,29 +72,29 @@ class RevocationWatcher(LoopTask):
             try:
                 await self._check()
             except DatabaseTrouble as error:
-                # Without the database there is no news to keep from anyone either.
-                logger.warning("live: looking who may still listen: the database does not answer: %s", error)
+                # Without the database there are no changes to withhold either.
+                logger.warning("live: checking for revoked access: the database does not answer: %s", error)
                 await self._close_connection()
 
     async def _check(self) -> None:
-        holds = list(self._sockets)
-        sessions, users = {hold.session for hold in holds}, {hold.user for hold in holds}
-        alive, standings = await self._query(partial(_read_snapshots, sessions, users))
-        for hold in holds:
-            if hold.session not in alive or standings.get(hold.user) != hold.access:
-                hold.recheck()
+        sockets = list(self._sockets)
+        sessions, users = {socket.session for socket in sockets}, {socket.user for socket in sockets}
+        alive, snapshots = await self._query(partial(_read_snapshots, sessions, users))
+        for socket in sockets:
+            if socket.session not in alive or snapshots.get(socket.user) != socket.access:
+                socket.recheck()
 
 
 def access_snapshot(user: User) -> AccessSnapshot:
-    """How the user stands, as read with the row in hand; read it before what is decided by it."""
+    """Return the snapshot of a user row. Take it before reading what it decides, so that later changes are noticed."""
     roles = frozenset(Membership.objects.filter(user=user).values_list("airline_id", "role"))
     return AccessSnapshot(user.password, user.is_active, user.is_staff, roles)
 
 
 def _read_snapshots(sessions: Iterable[str], users: Iterable[int]) -> tuple[set[str], dict[int, AccessSnapshot]]:
-    """The sessions that are there, and how each user stands who is."""
-    there = Session.objects.filter(session_key__in=sessions, expire_date__gt=timezone.now())
-    alive = set(there.values_list("session_key", flat=True))
+    """Return the sessions that are valid, and the snapshots of the users that exist."""
+    valid = Session.objects.filter(session_key__in=sessions, expire_date__gt=timezone.now())
+    alive = set(valid.values_list("session_key", flat=True))
     roles: dict[int, set[tuple[int, str]]] = {}
     for user, airline, role in Membership.objects.filter(user__in=users).values_list("user_id", "airline_id", "role"):
         roles.setdefault(user, set()).add((airline, role))

@@ -10,6 +10,6 @@ from ifeportal.live.sockets.origin import OriginCheck
 
 addresses = [
     path("ws/live/", LiveConsumer.as_asgi()),
-    re_path("", WebsocketDenier.as_asgi()),  # an unknown address is refused; without this it would be an error
+    re_path("", WebsocketDenier.as_asgi()),  # refuses an unknown address, which would otherwise raise
 ]
 sockets = OriginCheck(CookieMiddleware(URLRouter(addresses)))

@@ -1,6 +1,6 @@
-"""Airlines with open pages: their jobs run more often.
+"""Airlines with open pages, whose jobs run more often.
 
-Each open page reports its airline repeatedly; this process forwards one report in REPORT_INTERVAL seconds to the
+Each open page reports its airline repeatedly; this process writes at most one report per REPORT_INTERVAL seconds to the
 database. Touches rows of `Job` only.
 """
 
@@ -16,12 +16,12 @@ from django.db import Error as DatabaseTrouble
 
 from ifeportal.jobs.queue import mark_viewed
 
-REPORT_INTERVAL: Final = 12.0  # seconds; with the 30 s between two words of a page still below what one word counts for
+REPORT_INTERVAL: Final = 12.0  # seconds; with the 30 s between two reports of a page still less than `VIEWED_FOR`
 logger = logging.getLogger(__name__)
 
 
 class ViewerTracker:
-    """What this process said of which airline when. For any number of threads."""
+    """Remembers when this process last reported each airline. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -29,13 +29,13 @@ class ViewerTracker:
         self._reported_at: dict[str, float] = {}
 
     def viewed(self, airline: str) -> None:
-        """Somebody looks at this airline now. A database that does not answer is logged; the page lives without."""
+        """Report that a page shows this airline. A database error is only logged: the page works without the report."""
         if not self._should_report(airline):
             return
         try:
             mark_viewed([airline])
         except DatabaseTrouble as error:
-            logger.warning("live: raising the pace of an airline: the database does not answer: %s", error)
+            logger.warning("live: reporting a viewed airline: the database does not answer: %s", error)
 
     def _should_report(self, airline: str) -> bool:
         now = self._clock()

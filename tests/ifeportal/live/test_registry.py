@@ -66,7 +66,7 @@ def test_the_portal_does_not_start_with_two_definitions_of_one_topic() -> None:
 
 @pytest.mark.parametrize("name", ["", "Load", "two words", "a:b", "a" * 21])
 def test_a_name_that_no_page_could_write_is_refused(name: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match="can't be named"):
+    with pytest.raises(ImproperlyConfigured, match="must have 1 to 20"):
         register(Topic(name))
 
 
