@@ -1,1 +1,1 @@
-"""The shared part of the REST API: view sets, filters, pagination, authentication, schema, feed of changes."""
+"""The shared part of the REST API: view sets, filters, pagination, authentication, schema, the feed of changes."""

@@ -1,4 +1,4 @@
-"""The audit log in the API, read-only: managers read entries of their airlines, staff all."""
+"""The audit log in the API, read-only: managers read the entries of their airlines, staff read all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ifeportal.models import VIA_CHOICES, AuditEntry, User
 
 
 def serialize_audit_entry(row: AuditEntry) -> dict[str, Any]:
-    """One entry. The names are as they were."""
+    """Return one entry as JSON-ready values. Names are those at the time of the change."""
     return {
         "id": row.pk,
         "at": row.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -32,23 +32,23 @@ def serialize_audit_entry(row: AuditEntry) -> dict[str, Any]:
 
 @extend_schema_serializer(component_name="AuditRow")
 class AuditSerializer(RowSerializer[AuditEntry]):
-    """Somebody changed something."""
+    """One change that a user, a token or the system made."""
 
     values_of = serialize_audit_entry
 
     id = serializers.IntegerField()
     at = serializers.DateTimeField()
-    who = serializers.CharField(allow_blank=True, help_text="The user's name; empty for the system.")
+    who = serializers.CharField(allow_blank=True, help_text="The user name; empty for the system.")
     airline = serializers.CharField(allow_null=True)
-    action = serializers.CharField(help_text="A word for it, e.g. tail.duty.")
-    target = serializers.CharField(allow_blank=True, help_text="What was changed, as people name it.")
-    changes = serializers.DictField(child=serializers.ListField(), help_text="Field to before and after.")
+    action = serializers.CharField(help_text="What was done, e.g. tail.duty.")
+    target = serializers.CharField(allow_blank=True, help_text="The name of what was changed.")
+    changes = serializers.DictField(child=serializers.ListField(), help_text="By field: the value before and after.")
     via = serializers.ChoiceField(choices=VIA_CHOICES)
-    address = serializers.CharField(allow_null=True, help_text="Where the request came from.")
+    address = serializers.CharField(allow_null=True, help_text="The IP address of the request.")
 
 
 class AuditFilter(django_filters.FilterSet):
-    """By airline, who, what and time."""
+    """Filters by airline, user, action and time."""
 
     airline = django_filters.CharFilter(field_name="whose")
     who = django_filters.CharFilter(field_name="who")
@@ -59,10 +59,10 @@ class AuditFilter(django_filters.FilterSet):
 
 @extend_schema_view(
     list=extend_schema(summary="List the audit log", tags=["audit"]),
-    retrieve=extend_schema(summary="One entry", tags=["audit"]),
+    retrieve=extend_schema(summary="Get an audit entry", tags=["audit"]),
 )
 class AuditViewSet(ReadOnlyViewSet[AuditEntry]):
-    """Who changed what, when, from where. For managers of the airline and staff; others see none."""
+    """Changes and who made them. Visible to managers of the airline and to staff; the list is empty for others."""
 
     queryset = AuditEntry.objects.all()
     serializer_class = AuditSerializer
@@ -73,7 +73,7 @@ class AuditViewSet(ReadOnlyViewSet[AuditEntry]):
     orderings = {"at": "at", "who": "who", "action": "action", "airline": "whose"}
 
     def get_queryset(self) -> QuerySet[AuditEntry]:
-        """Those of airlines the user manages; with a token that only reads, too."""
+        """Return the entries of airlines the user manages. A read-only token of a manager sees them too."""
         rows, user = super().get_queryset(), self.request.user
         assert isinstance(user, User)
         if user.is_staff:

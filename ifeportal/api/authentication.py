@@ -1,7 +1,4 @@
-"""Authentication by API token: the user of a request, with the token's limits.
-
-Touches rows of `Token` only.
-"""
+"""Authentication by API token: the user of a request, limited as the token is. Touches rows of `Token` only."""
 
 from __future__ import annotations
 
@@ -21,18 +18,18 @@ from ifeportal.models import Token, User
 
 SCHEMES: Final = (b"bearer", b"token")
 
-KEY_LIMIT: Final = 200  # bytes of a key that are looked at
+KEY_LIMIT: Final = 200  # bytes; a longer key is refused without a query
 
-USED_AT_PRECISION: Final = timedelta(minutes=1)  # a token in use is marked so once in this time
+USED_AT_PRECISION: Final = timedelta(minutes=1)  # `used_at` of a token in use is written at most this often
 
 
 class TokenAuthentication(BaseAuthentication):
-    """`Authorization: Bearer …` (or `Token …`): the user of the token, with its limits upon them for this request."""
+    """`Authorization: Bearer …` (or `Token …`): the user of the token, limited for this request as the token is."""
 
     def authenticate(self, request: Request) -> tuple[User, Token] | None:
-        """User and token, or None without a header of ours.
+        """Return user and token, or None for a request without such a header.
 
-        Raises AuthenticationFailed, and PermissionDenied for a write with a token that reads only.
+        Raises AuthenticationFailed, and PermissionDenied for a write with a read-only token.
         """
         scheme, _, key = get_authorization_header(request).partition(b" ")
         if scheme.lower() not in SCHEMES:
@@ -41,21 +38,21 @@ class TokenAuthentication(BaseAuthentication):
         user = token.user
         user.limited_to, user.reads_only = token.airline_id, not token.may_write
         if user.reads_only and request.method not in SAFE_METHODS:
-            raise PermissionDenied("This token reads only.")
+            raise PermissionDenied("This token is read-only.")
         return user, token
 
     def authenticate_header(self, request: Request) -> str:
-        """What a 401 says about how to sign in."""
+        """Return the `WWW-Authenticate` header of a 401."""
         return 'Bearer realm="ifeportal"'
 
     @staticmethod
     def _find_token(key: bytes, now: datetime) -> Token:
         if not key.isascii() or not 0 < len(key) <= KEY_LIMIT:
-            raise AuthenticationFailed("This is no token.")
-        found = Token.objects.valid(now).select_related("user").filter(digest=hash_token(key.decode("ascii")))
-        token: Token | None = found.first()
+            raise AuthenticationFailed("This is not a valid token.")
+        rows = Token.objects.valid(now).select_related("user").filter(digest=hash_token(key.decode("ascii")))
+        token: Token | None = rows.first()
         if token is None:
-            raise AuthenticationFailed("The token is not known, has ended or was revoked.")
+            raise AuthenticationFailed("The token is unknown, expired or revoked.")
         if token.used_at is None or token.used_at < now - USED_AT_PRECISION:
             stale = Q(used_at=None) | Q(used_at__lt=now - USED_AT_PRECISION)
             Token.objects.filter(stale, pk=token.pk).update(used_at=now)
@@ -63,11 +60,14 @@ class TokenAuthentication(BaseAuthentication):
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """What the schema says of it."""
+    """Token authentication in the OpenAPI schema."""
 
     target_class = TokenAuthentication
     name = "token"
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
-        """A bearer token."""
-        return {"type": "http", "scheme": "bearer", "description": "Made at `/account/tokens/`; shown there once."}
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "Create a token at `/account/tokens/`. It is shown only once.",
+        }

@@ -1,6 +1,6 @@
 """/api/v1/changes/: changes since a revision, for programs.
 
-The view authorises, parses the request and returns the changes that exist. A request that waits for more is handed to
+The view authorises and parses the request and returns the changes that exist. A request that waits for more is left to
 `changes_stream`, which wraps the application: a view would occupy a thread and a connection while it waits.
 """
 
@@ -27,70 +27,77 @@ from ifeportal.models import User
 from ifeportal.web.problems import problem
 
 MAX_WAIT: Final = 30  # seconds
-SCOPE_KEY: Final = "ifeportal.hearing"  # where in the connection's scope a question may be left to wait
+SCOPE_KEY: Final = "ifeportal.changes"  # key of the ASGI scope at which the view leaves a request that waits
 EVENT_STREAM: Final = "text/event-stream"
-TOO_OLD: Final = "What changed since then is no longer known. Read the lists anew and go on from their X-Revision."
+TOO_OLD: Final = (
+    "Changes since that revision are no longer available. Read the lists again and continue from their X-Revision."
+)
 
 
 class EventStreamRenderer(BaseRenderer):
-    """Server-sent events; the view writes them itself."""
+    """Media type of server-sent events, for content negotiation; the view formats the events."""
 
     media_type = EVENT_STREAM
     format = "events"
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
-        """Nothing comes here but what is text already."""
         return str(data).encode()
 
 
 class TopicField(serializers.ChoiceField):
-    """One of the topics; which there are is looked up when a serializer is made, not when this module is imported."""
+    """One of the topics, which are read when a serializer is created: not all are registered at import."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(choices=sorted(topic_names()), **options)
 
 
 class TopicsField(serializers.MultipleChoiceField):
-    """Any of the topics."""
+    """Any number of the topics."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(choices=sorted(topic_names()), **options)
 
 
 class ChangesQuerySerializer(serializers.Serializer[Any]):
-    """What may be asked."""
+    """Query parameters of the changes."""
 
     since = serializers.IntegerField(
-        required=False, min_value=0, max_value=2**63 - 1, help_text="A revision; without it the present one is told."
+        required=False,
+        min_value=0,
+        max_value=2**63 - 1,
+        help_text="Return changes after this revision; if missing, none.",
     )
     wait = serializers.IntegerField(
-        required=False, min_value=0, max_value=MAX_WAIT, help_text="Seconds to wait for a change if there is none."
+        required=False, min_value=0, max_value=MAX_WAIT, help_text="Seconds to wait for a change if there is none yet."
     )
     limit = serializers.IntegerField(
-        required=False, min_value=1, max_value=MAX_LIMIT, help_text="Changes at most; a revision is never cut in two."
+        required=False,
+        min_value=1,
+        max_value=MAX_LIMIT,
+        help_text="Changes per page. A revision is never split.",
     )
     airline = serializers.CharField(required=False, max_length=NAME_LIMIT)
     tail = serializers.CharField(required=False, max_length=NAME_LIMIT)
     campaign = serializers.CharField(required=False, max_length=NAME_LIMIT)
-    topic = TopicsField(required=False, help_text="May be given several times; all if missing.")
+    topic = TopicsField(required=False, help_text="Can be repeated; all topics if missing.")
 
 
 @extend_schema_serializer(component_name="ChangeRow")
 class ChangeSerializer(serializers.Serializer[Any]):
-    """The newest state of one object; a thousand changes of it in between are this one."""
+    """The newest state of one object, however often it changed."""
 
     topic = TopicField()
-    object = serializers.IntegerField(help_text="The id of the row in the list of that topic.")
+    object = serializers.IntegerField(help_text="The ID of the row in the list of that topic.")
     op = serializers.ChoiceField(choices=["put", "delete"])
-    state = serializers.DictField(help_text="The row, as its list shows it; empty for one that was deleted.")
+    state = serializers.DictField(help_text="The row as its list shows it; empty if it was deleted.")
 
 
 @extend_schema_serializer(component_name="ChangesAnswer")
 class ChangesPageSerializer(serializers.Serializer[Any]):
-    """What changed."""
+    """Changes, and the revision to continue from."""
 
-    rev = serializers.IntegerField(help_text="For `since` of the next question.")
-    more = serializers.BooleanField(help_text="There are further changes: ask again at once.")
+    rev = serializers.IntegerField(help_text="Use this as `since` in the next request.")
+    more = serializers.BooleanField(help_text="More changes are available: send the next request immediately.")
     changes = ChangeSerializer(many=True)
 
 
@@ -100,21 +107,23 @@ class ChangesView(APIView):
     renderer_classes = [JSONRenderer, EventStreamRenderer]
 
     def get_throttles(self) -> list[BaseThrottle]:
-        """To see whether an open stream may go on is no request of its own."""
-        hearing = changes_request_of(self.request)
-        return [] if hearing is not None and hearing.is_recheck else super().get_throttles()
+        """Return no throttles for the recheck of an open stream, which is not a request of its own."""
+        waiting = changes_request_of(self.request)
+        return [] if waiting is not None and waiting.is_recheck else super().get_throttles()
 
     @extend_schema(
         operation_id="changes",
-        summary="Follow what changes",
-        description="Answers at once if anything has changed since `since`, else waits up to `wait` seconds. With "
-        "`Accept: text/event-stream` the connection stays open: each event is an answer like the JSON one, its id the "
-        "revision to go on from, which `Last-Event-ID` says after a break; an event `reload` asks to read the lists "
-        "anew.",
+        summary="Follow changes",
+        description="Responds immediately if anything has changed after `since`; otherwise waits up to `wait` seconds. "
+        "With `Accept: text/event-stream` the connection stays open. Each event has the same JSON as a response, and "
+        "its id is the revision. To resume, send that id as `Last-Event-ID`. After an event `reload`, read the lists "
+        "again.",
         tags=["changes"],
         parameters=[
             ChangesQuerySerializer,
-            OpenApiParameter("Last-Event-ID", int, OpenApiParameter.HEADER, description="Counts before `since`."),
+            OpenApiParameter(
+                "Last-Event-ID", int, OpenApiParameter.HEADER, description="Takes precedence over `since`."
+            ),
         ],
         responses={
             (200, "application/json"): ChangesPageSerializer,
@@ -123,26 +132,26 @@ class ChangesView(APIView):
         extensions=with_errors(
             {
                 "400": LIST_ERRORS["400"],
-                "404": "There is no such airline, or it is not for you to see.",
-                "410": "What changed since then is no longer known: read the lists anew.",
+                "404": "The airline does not exist, or you cannot see it.",
+                "410": "Changes since then are no longer available: read the lists again.",
             }
         ),
     )
     def get(self, request: Request) -> HttpResponse:
-        """What is there; or nothing, and the question left for who waits."""
-        hearing = self._parse(request)
+        """Return the changes; for a request that waits, return nothing and leave it to `changes_stream`."""
+        query = self._parse(request)
         waiting = changes_request_of(request)
-        if waiting is not None and (hearing.stream or (hearing.wait and hearing.since is not None)):
-            request._request.scope[SCOPE_KEY] = hearing  # type: ignore[attr-defined]  # it is an ASGIRequest
-            return _page_response(ChangesPage(0), stream=hearing.stream)
-        told = changes_since(hearing)
-        return too_old_response(request.path) if told is None else _page_response(told, stream=hearing.stream)
+        if waiting is not None and (query.stream or (query.wait and query.since is not None)):
+            request._request.scope[SCOPE_KEY] = query  # type: ignore[attr-defined]  # it is an ASGIRequest
+            return _page_response(ChangesPage(0), stream=query.stream)
+        page = changes_since(query)
+        return too_old_response(request.path) if page is None else _page_response(page, stream=query.stream)
 
     def _parse(self, request: Request) -> ChangesRequest:
-        """Raises ValidationError, and Http404 for an airline that is foreign or not there."""
-        question = ChangesQuerySerializer(data=request.query_params)
-        question.is_valid(raise_exception=True)
-        asked = question.validated_data
+        """Raises ValidationError, and Http404 for an airline the user cannot see."""
+        parameters = ChangesQuerySerializer(data=request.query_params)
+        parameters.is_valid(raise_exception=True)
+        asked = parameters.validated_data
         stream = isinstance(request.accepted_renderer, EventStreamRenderer)
         topics = frozenset(asked.get("topic") or topic_names())
         watch = SubscribeRequest(
@@ -159,37 +168,36 @@ class ChangesView(APIView):
 
 
 def changes_request_of(request: Request | HttpRequest) -> ChangesRequest | None:
-    """Where the question of this request may be left to wait, if anybody waits."""
+    """Return what `changes_stream` left in the scope of this request; None if it does not wrap the application."""
     connection: dict[str, Any] = getattr(getattr(request, "_request", request), "scope", {})
     return connection.get(SCOPE_KEY)
 
 
 def _last_event_id(request: Request) -> int:
-    said = request.headers["Last-Event-ID"].strip()
-    if not (said.isascii() and said.isdigit() and len(said) < 19):
-        raise ValidationError({"Last-Event-ID": ["It must be the id of an event that was sent."]})
-    return int(said)
+    value = request.headers["Last-Event-ID"].strip()
+    if not (value.isascii() and value.isdigit() and len(value) < 19):
+        raise ValidationError({"Last-Event-ID": ["Use the id of an event that was sent."]})
+    return int(value)
 
 
-def page_json(told: ChangesPage) -> str:
-    """The answer as JSON."""
-    more = "true" if told.more else "false"
-    return f'{{"rev":{told.rev},"more":{more},"changes":[{",".join(told.texts)}]}}'
+def page_json(page: ChangesPage) -> str:
+    more = "true" if page.more else "false"
+    return f'{{"rev":{page.rev},"more":{more},"changes":[{",".join(page.texts)}]}}'
 
 
-def page_event(told: ChangesPage) -> str:
-    """The answer as one server-sent event. JSON as we write it has no line breaks."""
-    return f"id: {told.rev}\ndata: {page_json(told)}\n\n"
+def page_event(page: ChangesPage) -> str:
+    """Return the page as one server-sent event; `page_json` has no line breaks, which would end the data."""
+    return f"id: {page.rev}\ndata: {page_json(page)}\n\n"
 
 
 def too_old_response(path: str) -> HttpResponse:
-    """410: who asks has to begin anew."""
+    """Return a 410: the client must read the lists again."""
     return problem(410, TOO_OLD, path, kind="start-anew")
 
 
-def _page_response(told: ChangesPage, *, stream: bool) -> HttpResponse:
+def _page_response(page: ChangesPage, *, stream: bool) -> HttpResponse:
     response = HttpResponse(
-        page_event(told) if stream else page_json(told), content_type=EVENT_STREAM if stream else "application/json"
+        page_event(page) if stream else page_json(page), content_type=EVENT_STREAM if stream else "application/json"
     )
     response["Cache-Control"] = "no-store"
     patch_vary_headers(response, ["Accept", "Authorization", "Cookie"])

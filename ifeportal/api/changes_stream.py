@@ -32,7 +32,7 @@ from ifeportal.web.problems import problem
 PATH: Final = "/api/v1/changes/"
 REAUTHORISE = 30.0  # seconds
 PING = 15.0  # seconds
-MAX_STREAM_SECONDS = 900.0  # seconds; then its reader comes again
+MAX_STREAM_SECONDS = 900.0  # then the stream ends and the client reconnects
 STREAM_LIMIT = 2 * 2**20  # bytes, likewise
 RETRY_AFTER: Final = 5  # seconds
 Headers = list[tuple[bytes, bytes]]
@@ -282,12 +282,12 @@ class _Follower:
 
 def _too_many_connections() -> HttpResponse:
     headers = {"Retry-After": str(RETRY_AFTER)}
-    return problem(429, "Too many connections of yours wait already.", PATH, kind="too-many-listeners", headers=headers)
+    return problem(429, "You already have too many open connections.", PATH, kind="too-many-listeners", headers=headers)
 
 
 @contextlib.contextmanager
 def _disconnection(receive: Receive) -> Iterator[asyncio.Future[None]]:
-    """A future that is done once the other side has left."""
+    """Yield a future that is done once the client has disconnected."""
     left = asyncio.ensure_future(_wait_for_disconnect(receive))
     try:
         yield left

@@ -15,7 +15,7 @@ from django.db.models import Model
 
 
 def etag_of(rows: Iterable[Model], *about: object) -> str:
-    """The weak entity tag of rows and what else the answer is made of."""
+    """Return the weak entity tag of rows and of everything else the response is built from."""
     digest = blake2b(repr(about).encode(errors="surrogatepass"), digest_size=16)
     for row in rows:
         digest.update(repr(_values(row)).encode(errors="surrogatepass"))

@@ -17,11 +17,11 @@ from rest_framework.request import Request
 class OrderingFilter(filters.BaseFilterBackend):
     """`ordering=-bytes_done,tail`: by the view's `orderings` (name in the API to path in the model).
 
-    Rows without a value come last either way, and the id decides between equals, so that pages never overlap.
+    Rows without a value come last in both directions. The id breaks ties, so that pages never overlap.
     """
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
-        """The rows in the order asked for. Raises ValidationError for a name that is not offered."""
+        """Return the rows in the requested order. Raises ValidationError for an unknown name."""
         asked = [term.strip() for term in request.query_params.get("ordering", "").split(",") if term.strip()]
         terms = [self._term(term, view.orderings) for term in asked[:10]] or view.default_ordering
         return queryset.order_by(*terms, "pk")
@@ -30,19 +30,19 @@ class OrderingFilter(filters.BaseFilterBackend):
     def _term(term: str, orderings: Mapping[str, str]) -> OrderBy:
         name = term.removeprefix("-")
         if name not in orderings:
-            raise ValidationError({"ordering": [f"“{name[:100]}” is not offered; choose from {', '.join(orderings)}."]})
+            choices = ", ".join(orderings)
+            raise ValidationError({"ordering": [f"“{name[:100]}” is not a valid value. Choose from {choices}."]})
         path = F(orderings[name])
         return path.desc(nulls_last=True) if term.startswith("-") else path.asc(nulls_last=True)
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        """What the schema says of `ordering`."""
         names = list(view.orderings)
         return [
             {
                 "name": "ordering",
                 "required": False,
                 "in": "query",
-                "description": "One or more of these, separated by commas; a minus before a name turns it round.",
+                "description": "One or more names, separated by commas. A minus before a name reverses its order.",
                 "explode": False,
                 "schema": {
                     "type": "array",
@@ -54,37 +54,37 @@ class OrderingFilter(filters.BaseFilterBackend):
 
 @extend_schema_field({"type": "boolean"})
 class BooleanFilter(django_filters.TypedChoiceFilter):
-    """`true` or `false`; anything else is refused, where the library's own boolean filter would ignore it."""
+    """`true` or `false`; anything else is an error. The library's own boolean filter would ignore it."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
             choices=[("true", "true"), ("false", "false")],
             coerce="true".__eq__,
-            error_messages={"invalid_choice": "“%(value)s” is neither true nor false."},
+            error_messages={"invalid_choice": "“%(value)s” is not a boolean. Use true or false."},
             **kwargs,
         )
 
 
 class ChoicesFilter(django_filters.MultipleChoiceFilter):
-    """One of a few words; may be given several times."""
+    """One of the choices; can be repeated."""
 
     def __init__(self, *, choices: Sequence[tuple[str, Any]], **kwargs: Any) -> None:
         words = ", ".join(word for word, _ in choices)
         super().__init__(
             choices=choices,
-            error_messages={"invalid_choice": f"“%(value)s” is not known; choose from {words}."},
+            error_messages={"invalid_choice": f"“%(value)s” is not a valid value. Choose from {words}."},
             **kwargs,
         )
 
 
 def datetime_range(path: str) -> tuple[django_filters.IsoDateTimeFilter, django_filters.IsoDateTimeFilter]:
-    """The two ends of a range of moments: from one on, and until before the other."""
-    says = {"invalid": "Write a moment as 2026-12-01T12:00:00Z."}
+    """Return the filters of a time range: at or after a time, and before a time."""
+    messages = {"invalid": "Write the time as 2026-12-01T12:00:00Z."}
     return (
         django_filters.IsoDateTimeFilter(
-            field_name=path, lookup_expr="gte", error_messages=says, label="From that moment on."
+            field_name=path, lookup_expr="gte", error_messages=messages, label="At or after this time."
         ),
         django_filters.IsoDateTimeFilter(
-            field_name=path, lookup_expr="lt", error_messages=says, label="Before that moment."
+            field_name=path, lookup_expr="lt", error_messages=messages, label="Before this time."
         ),
     )

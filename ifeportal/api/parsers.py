@@ -12,23 +12,23 @@ from rest_framework.parsers import JSONParser
 
 
 class BodyTooLarge(APIException):
-    """The body is larger than any that makes sense."""
+    """The body is larger than DATA_UPLOAD_MAX_MEMORY_SIZE."""
 
     status_code = 413
     default_detail = "The body is too large."
 
 
 class BoundedJSONParser(JSONParser):
-    """JSON; brackets in brackets without end are as malformed as any other text."""
+    """JSON; nesting too deep for the parser is a malformed body, not a server error."""
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        """The value of the body. Raises ParseError, BodyTooLarge."""
+        """Return the value of the body. Raises ParseError, BodyTooLarge."""
         body = stream.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
         if len(body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             raise BodyTooLarge
         try:
             return super().parse(BytesIO(body), media_type, parser_context)
         except (RecursionError, UnicodeDecodeError) as error:
-            raise ParseError("The JSON cannot be read.") from error
+            raise ParseError("The body is not valid JSON.") from error

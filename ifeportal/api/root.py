@@ -20,23 +20,23 @@ from rest_framework.views import APIView
 
 
 class ApiRootView(APIView):
-    """Where everything is. `url_names`, which the URLconf gives, is {endpoint: name of its URL}."""
+    """Addresses of all endpoints. `url_names`, which the URLconf passes, is {endpoint: name of its URL}."""
 
     url_names: Mapping[str, str] = MappingProxyType({})
 
     @extend_schema(
-        summary="List the parts of the API",
+        summary="List the endpoints",
         tags=["api"],
         responses={200: {"type": "object", "additionalProperties": {"type": "string", "format": "uri"}}},
     )
     def get(self, request: Request) -> Response:
-        """Name and address of every part."""
+        """Return the address of each endpoint by its name."""
         return Response({part: request.build_absolute_uri(reverse(name)) for part, name in self.url_names.items()})
 
 
 @extend_schema(exclude=True)
 class NotFoundView(APIView):
-    """Whatever else is asked for below /api/: 404, and 401 to nobody."""
+    """Any other address below /api/: 404, or 401 without credentials."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Raises NotAuthenticated, Throttled, Http404."""
@@ -44,15 +44,15 @@ class NotFoundView(APIView):
         raise Http404
 
 
-# Its stylesheet draws arrows and icons from data: addresses; nothing else of the policy has to give way.
+# Its style sheet has icons at data: addresses; the rest of the policy stays as it is.
 @method_decorator(csp_update({"img-src": ["'self'", "data:"]}), name="dispatch")
 class DocsView(SpectacularSwaggerSplitView):
-    """The schema to read and try out; nothing on the page comes from elsewhere and no script is inline."""
+    """Interactive documentation of the API. Everything on the page comes from the portal, no script is inline."""
 
     template_name = "api/docs.html"
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """A person who has not signed in is asked to, rather than shown a 401 as a program would be."""
+        """Redirect a visitor to the sign-in page; a program would get a 401."""
         if not request.user.is_authenticated:
             return redirect_to_login(request.get_full_path())
         return super().dispatch(request, *args, **kwargs)

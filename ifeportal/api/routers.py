@@ -1,4 +1,4 @@
-"""The router of the API: each app registers its endpoints on one of its own, and the root lists those of all."""
+"""The router of the API: each app registers its endpoints on its own router, and the root lists all of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rest_framework.viewsets import GenericViewSet
 
 
 class EndpointRouter(SimpleRouter):
-    """DRF's router of lists, and views that are no list of rows. An endpoint's name is its place in the address."""
+    """DRF's router for lists of rows, extended by other views. An endpoint's name is its path below `/api/v1/`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,16 +32,14 @@ class EndpointRouter(SimpleRouter):
         return [*views, *super().get_urls()]
 
     def list_names(self) -> list[str]:
-        """Return the names of the lists."""
         return [name for name, _, _ in self.registry]
 
     def view_names(self) -> list[str]:
-        """Return the names of the other views."""
         return list(self._views)
 
 
 def url_names(routers: Sequence[EndpointRouter]) -> dict[str, str]:
-    """Return {endpoint: name of its URL}: the lists of all routers, then what is none, each in alphabetical order."""
+    """Return {endpoint: name of its URL}: the lists of all routers, then the other views, each sorted by name."""
     lists = sorted(name for router in routers for name in router.list_names())
     views = sorted(name for router in routers for name in router.view_names())
     return {**{name: f"api-{name}-list" for name in lists}, **{name: f"api-{name}" for name in views}}

@@ -13,62 +13,65 @@ PROBLEM_SCHEMA: Final = {
     "properties": {
         "type": {
             "type": "string",
-            "description": "about:blank where the status says it all, else one of: "
+            "description": "about:blank if the status is explanation enough, otherwise one of: "
             + ", ".join(TYPE_PREFIX + word for word in PROBLEM_TYPES),
         },
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "A sentence."},
-        "instance": {"type": "string", "description": "What was asked for."},
+        "detail": {"type": "string", "description": "What went wrong, for people."},
+        "instance": {"type": "string", "description": "The path of the request."},
         "errors": {
             "type": "object",
-            "description": "For each parameter that was wrong, the sentences that say why.",
+            "description": "By invalid parameter or field: what is wrong with it.",
             "additionalProperties": {"type": "array", "items": {"type": "string"}},
         },
     },
     "required": ["type", "title", "status", "detail", "instance"],
 }
 COMMON_ERRORS: Final = {
-    "401": "No credentials, or ones that are not valid.",
-    "406": "Another form than those offered was asked for.",
-    "429": "Too many requests; `Retry-After` says when to come back.",
-    "503": "The database does not answer; `Retry-After` says when to come back.",
+    "401": "Credentials are missing or invalid.",
+    "406": "No available media type matches `Accept`.",
+    "429": "Too many requests. Retry after the seconds in `Retry-After`.",
+    "503": "The database does not answer. Retry after the seconds in `Retry-After`.",
 }
 WRITE_ERRORS: Final = {
-    "400": "The body cannot be read, or a value is not offered: `errors` says which.",
-    "403": "Seen, but not for you to change; or a cookie without its CSRF token.",
+    "400": "The body cannot be parsed, or a value is invalid: see `errors`.",
+    "403": "You may see this but not change it, or the CSRF token is missing.",
     "413": "The body is too large.",
     "415": "The body is not JSON.",
 }
 LIST_ERRORS: Final = {
-    "400": "A parameter has a value that is not offered: `errors` says which.",
-    "404": "There is no such page.",
+    "400": "A parameter is invalid: see `errors`.",
+    "404": "The page does not exist.",
 }
-ERRORS_KEY: Final = "x-errors"  # {status: sentence} of one operation, until `document_errors` takes it out
-DETAIL_ERRORS: Final = {"404": "Not there, or not for you to see."}
+ERRORS_KEY: Final = "x-errors"  # {status: sentence} of one operation; `document_errors` removes it
+DETAIL_ERRORS: Final = {"404": "It does not exist, or you cannot see it."}
 IF_NONE_MATCH: Final = {
     "name": "If-None-Match",
     "in": "header",
     "required": False,
-    "description": "The `ETag` of what you have: 304 if that is still what there is.",
+    "description": "The `ETag` of your copy. The response is 304 if it is still current.",
     "schema": {"type": "string"},
 }
 ETAG_HEADERS: Final = {
-    "ETag": {"description": "Of these very rows; for `If-None-Match`.", "schema": {"type": "string"}},
+    "ETag": {
+        "description": "Changes when any of these rows does. Send it as `If-None-Match`.",
+        "schema": {"type": "string"},
+    },
     "X-Revision": {
-        "description": "The revision of the feed before the rows were read: for `since` of /api/v1/changes/.",
+        "description": "The revision of the feed before the rows were read. Send it as `since` to /api/v1/changes/.",
         "schema": {"type": "integer"},
     },
 }
 
 
 def with_errors(errors: Mapping[str, str]) -> dict[str, Any]:
-    """Return the extension by which `extend_schema` is given what one operation answers besides: {status: sentence}."""
+    """Return the `extensions` of `extend_schema` for errors of one operation: {status: sentence}."""
     return {ERRORS_KEY: dict(errors)}
 
 
 def document_errors(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """Add to the schema what every operation can answer (a hook of drf-spectacular)."""
+    """Add the errors that operations have in common to the schema. A postprocessing hook of drf-spectacular."""
     result.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM_SCHEMA
     for path, operations in result["paths"].items():
         for method, operation in operations.items():
@@ -83,14 +86,14 @@ def _document(path: str, method: str, operation: dict[str, Any]) -> None:
     if method == "get" and (paged or "{id}" in path):
         parameters.append(IF_NONE_MATCH)
         responses["200"]["headers"] = ETAG_HEADERS
-        responses["304"] = {"description": "You have it already.", "headers": ETAG_HEADERS}
-    told = (
+        responses["304"] = {"description": "Your copy is still current.", "headers": ETAG_HEADERS}
+    errors = (
         COMMON_ERRORS | (DETAIL_ERRORS if "{id}" in path else {}) | (LIST_ERRORS if paged and method == "get" else {})
     )
-    told |= operation.pop(ERRORS_KEY, {})
+    errors |= operation.pop(ERRORS_KEY, {})
     if method != "get":
-        told |= WRITE_ERRORS
-    for status, text in sorted(told.items()):
+        errors |= WRITE_ERRORS
+    for status, text in sorted(errors.items()):
         responses.setdefault(status, _problem_response(text))
 
 

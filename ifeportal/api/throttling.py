@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class CallerRateThrottle(UserRateThrottle):
-    """So many requests a minute for each token, and for each user's sessions."""
+    """Limits the requests a minute of each token, and of each user's sessions together."""
 
     def get_cache_key(self, request: Request, view: APIView) -> str | None:
-        """One counter a token or user; the token itself never gets into the cache."""
+        """Return the key of the counter. The token itself never gets into the cache."""
         if request.auth is None:
             return super().get_cache_key(request, view)
         ident = sha256(str(request.auth.pk).encode()).hexdigest()

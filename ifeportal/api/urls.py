@@ -1,4 +1,4 @@
-"""Addresses below `/api/`: root, schema, documentation; the apps above add their lists by name."""
+"""Addresses below `/api/`: root, schema and documentation, and the routers of all apps."""
 
 from typing import Final
 
@@ -11,7 +11,10 @@ from ifeportal.api.changes import ChangesView
 from ifeportal.api.root import ApiRootView, DocsView, NotFoundView
 from ifeportal.api.routers import EndpointRouter, url_names
 
-APP_ROUTERS: Final = ("campaigns.api_urls.router", "fleet.api.urls.router")  # of the apps above, hence by name
+APP_ROUTERS: Final = (
+    "campaigns.api_urls.router",
+    "fleet.api.urls.router",
+)  # apps above this layer
 
 router = EndpointRouter()
 router.register_view("changes", ChangesView)

@@ -1,6 +1,6 @@
 """Base classes of the REST API: read-only view sets scoped to the user, and serializers of rows.
 
-Touches the database only through query sets scoped by `visible_to`. The apps above serve the rows, in their own `api`.
+Touches the database only through query sets scoped by `visible_to`. The apps serve their rows in their own `api`.
 """
 
 from __future__ import annotations
@@ -26,24 +26,23 @@ M = TypeVar("M", bound=Model)
 
 
 class RowSerializer(serializers.Serializer[M]):
-    """A row whose values come from one function; the declared fields say what they mean (a test holds them equal)."""
+    """A row whose values come from one function; the declared fields document them. A test compares the two."""
 
     values_of: ClassVar[Callable[[Any], dict[str, object]]]
 
     def to_representation(self, instance: M) -> dict[str, object]:
-        """The row as JSON-ready values."""
         return type(self).values_of(instance)
 
 
 def column_names(model: type[Model]) -> list[str]:
-    """All columns of the rows themselves, for a query that takes only some of those that are joined."""
+    """Return all columns of the model, for a query that takes only some columns of the joined rows."""
     return [field.name for field in model._meta.concrete_fields]
 
 
 class ReadOnlyViewSet(viewsets.ReadOnlyModelViewSet[M]):
-    """A list and its rows, read-only: those the user may see, and 404 for all others.
+    """A list and its rows, read-only. A row the user cannot see is a 404, like one that does not exist.
 
-    `newest_first`: with a cursor the newest row comes first; for logs.
+    `newest_first`: with a cursor the newest row comes first, for logs.
     """
 
     queryset: ScopedQuerySet[M]
@@ -55,22 +54,22 @@ class ReadOnlyViewSet(viewsets.ReadOnlyModelViewSet[M]):
     lookup_value_regex = "[0-9]{1,18}"
 
     def get_queryset(self) -> QuerySet[M]:
-        """The rows of the airlines the user belongs to."""
+        """Return the rows the user may see."""
         return self.with_totals(self.queryset.all().visible_to(self.request.user))
 
     def with_totals(self, rows: QuerySet[M]) -> QuerySet[M]:
-        """For views whose rows carry sums: the query set that adds them."""
+        """Return the query set with sums, for views whose rows have them."""
         return rows
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """A page, unless the program has it already."""
-        revision = current_rev()  # before the rows: they hold everything up to it
+        """Return a page of rows, or 304 if the client's copy is current."""
+        revision = current_rev()  # before the rows, so that they include everything up to it
         rows = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         frame = self.paginator.frame()  # type: ignore[union-attr]  # every list has pages
         return self._with_etag(revision, rows or [], frame, lambda: self.get_paginated_response(self._serialized(rows)))
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """One row, unless the program has it already."""
+        """Return one row, or 304 if the client's copy is current."""
         revision = current_rev()
         row = self.get_object()
         return self._with_etag(revision, [row], None, lambda: Response(self.get_serializer(row).data))
@@ -83,7 +82,7 @@ class ReadOnlyViewSet(viewsets.ReadOnlyModelViewSet[M]):
         tag = etag_of(rows, tuple(row.fields), frame)
         request: HttpRequest = self.request._request
         unchanged = get_conditional_response(request, etag=tag)
-        # A GET that is not answered "unchanged" is answered whole, whatever it says in If-Match.
+        # Only a 304 counts: a GET with a failing If-Match still gets its rows.
         response = Response(status=304) if unchanged is not None and unchanged.status_code == 304 else build()
         response["ETag"] = tag
         response["X-Revision"] = str(revision)

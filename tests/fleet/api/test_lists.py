@@ -260,14 +260,14 @@ def test_loads_are_found_by_what_lies_on_top_of_loading(fleet: Cast, olga: APICl
 @pytest.mark.parametrize(
     ("query", "parameter", "says"),
     [
-        ("transfers/?status=lost", "status", "“lost” is not known; choose from pending, loading"),
-        ("transfers/?stalled=perhaps", "stalled", "“perhaps” is neither true nor false."),
-        ("transfers/?ordering=colour", "ordering", "“colour” is not offered; choose from airline, tail"),
+        ("transfers/?status=lost", "status", "“lost” is not a valid value. Choose from pending, loading"),
+        ("transfers/?stalled=perhaps", "stalled", "“perhaps” is not a boolean. Use true or false."),
+        ("transfers/?ordering=colour", "ordering", "“colour” is not a valid value. Choose from airline, tail"),
         ("loads/?page_size=many", "page_size", "Write a whole number from 1 to 1,000."),
         ("loads/?page_size=0", "page_size", "Write a whole number from 1 to 1,000."),
         ("loads/?airline=%00", "airline", "Null characters are not allowed."),
-        ("tails/?status=deleted", "status", "“deleted” is not known"),
-        ("anomalies/?bucket=pail", "bucket", "“pail” is not known; choose from media, status."),
+        ("tails/?status=deleted", "status", "“deleted” is not a valid value"),
+        ("anomalies/?bucket=pail", "bucket", "“pail” is not a valid value. Choose from media, status."),
     ],
 )
 def test_a_wrong_value_is_refused_with_a_sentence(olga: APIClient, query: str, parameter: str, says: str) -> None:
