@@ -1,4 +1,1 @@
-"""SeaweedFS and child processes on the loopback interface, for the demo, the tests and development.
-
-Touches no database.
-"""
+"""SeaweedFS and child processes on the loopback interface, for demo, tests and development. Touches no database."""

@@ -1,10 +1,10 @@
-"""Child processes with logs, stages of shutdown, and no orphans.
+"""Child processes with log files and ordered shutdown, which never outlive their parent.
 
-For the demo and the tests; production uses systemd or containers. Touches processes it started, their log files, and
-free ports of the loopback interface.
+For the demo and the tests; production uses systemd or containers. Touches the processes it started, their log files,
+and free ports of the loopback interface.
 
-A stop sends SIGTERM to the leader alone (django-q2 hangs if its workers get it too), waits, then kills the rest of the
-leader's process group. Children lead their own sessions, so a Ctrl-C in the terminal reaches only the supervisor. If
+Stopping sends SIGTERM only to the process itself (django-q2 hangs if its workers get it too), waits, then kills the
+rest of its process group. Children lead their own sessions, so a Ctrl-C in the terminal reaches only the supervisor. If
 the supervisor is killed, the kernel sends SIGTERM to each child: `setpriv` requests this between fork and exec, which
 Python cannot do safely in a program with threads. The kernel watches the *thread* that started the child, so start
 children from a thread that lives as long as the program.
@@ -25,14 +25,14 @@ from pathlib import Path
 from typing import Final, Self
 
 LOOPBACK: Final = "127.0.0.1"
-# Below Linux's ephemeral ports (32768 and up), so that no outgoing connection takes one meanwhile; and so that these
-# and the same plus 10,000, which SeaweedFS takes too, do not meet.
+# Below Linux's ephemeral ports (32768 and up), so that no outgoing connection takes one of them. SeaweedFS also uses
+# each port plus 10,000, which this range must not contain.
 PORTS: Final = range(11_000, 21_000)
 _SETPRIV: Final = shutil.which("setpriv")
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen at this port of the loopback interface now."""
+    """Whether a server could listen on this port of the loopback interface now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -43,7 +43,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port(preferred: int | None = None) -> int:
-    """`preferred` if it is free, else any free port. Somebody may take it before it is used: be ready to ask again."""
+    """Return `preferred` if it is free, otherwise any free port. Another process may still take it. Raises OSError."""
     if preferred is not None and is_free(preferred):
         return preferred
     for port in random.sample(PORTS, 200):
@@ -53,9 +53,9 @@ def free_port(preferred: int | None = None) -> int:
 
 
 class Process:
-    """A child process. `log` is written anew at each start; the one before is kept as `<log>.1`.
+    """A child process. Each start begins a new `log`; the previous one becomes `<log>.1`.
 
-    `stage`: those of the highest stage are stopped first, and at once. `stop_timeout`: seconds between SIGTERM and
+    `stage`: processes of the highest stage are stopped first, all at once. `stop_timeout`: seconds between SIGTERM and
     SIGKILL.
     """
 
@@ -83,24 +83,24 @@ class Process:
 
     @property
     def pid(self) -> int | None:
-        """Its process id while it runs."""
+        """The process id while it runs, otherwise None."""
         return self._child.pid if self._child and self._child.poll() is None else None
 
     @property
     def ended(self) -> int | None:
-        """The exit code (negative: the signal) once it has ended by itself; None while it runs or was never started."""
+        """The exit code (negative: the signal) if it exited without being stopped, otherwise None."""
         return None if self._child is None or self._stopping else self._child.poll()
 
     def start(self) -> None:
-        """Start it, again if it has ended. Raises OSError if that cannot be done."""
+        """Start it, or start it again. Raises OSError."""
         self._stopping = self._reaped = False
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists():
             self.log.replace(self.log.with_name(f"{self.log.name}.1"))
-        leash = [_SETPRIV, "--pdeathsig", "TERM", "--"] if _SETPRIV else []
+        wrapper = [_SETPRIV, "--pdeathsig", "TERM", "--"] if _SETPRIV else []
         with self.log.open("wb") as log:
             self._child = subprocess.Popen(
-                [*leash, *self.command],
+                [*wrapper, *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -110,16 +110,16 @@ class Process:
             )
 
     def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Send a signal to the leader; it is then expected to end."""
+        """Send a signal to the process, which is expected to exit."""
         self._stopping = True
         if self._child and self._child.poll() is None:
             self._child.send_signal(number)
 
     def wait(self) -> int | None:
-        """Wait for the end after `signal`, `stop_timeout` seconds at most, then kill its whole group. Its exit code."""
+        """Wait at most `stop_timeout` seconds for the exit, kill its process group, and return the exit code."""
         if self._child is None:
             return None
-        if self._reaped:  # its id may be somebody else's by now
+        if self._reaped:  # its id may belong to another process by now
             return self._child.returncode
         try:
             code = self._child.wait(self.stop_timeout)
@@ -132,12 +132,12 @@ class Process:
         return code
 
     def stop(self) -> int | None:
-        """Ask it to end and see that it does."""
+        """Stop it with SIGTERM, then SIGKILL, and return its exit code."""
         self.signal()
         return self.wait()
 
     def log_tail(self, lines: int = 15) -> str:
-        """The end of its log."""
+        """Return the last lines of its log; empty if there is none."""
         try:
             text = self.log.read_bytes()[-16_384:].decode(errors="replace")
         except OSError:
@@ -146,27 +146,27 @@ class Process:
 
 
 class Supervisor:
-    """Some processes that belong together. Leaving its `with` block stops them, however it is left."""
+    """Processes that belong together. Leaving the `with` block stops them, also after an exception."""
 
     def __init__(self) -> None:
         self.processes: list[Process] = []
 
     def start(self, process: Process) -> Process:
-        """Start a process and keep it."""
+        """Start a process and supervise it. Raises OSError."""
         process.start()
         if process not in self.processes:
             self.processes.append(process)
         return process
 
     def ended(self) -> list[Process]:
-        """Those that ended by themselves."""
+        """Return the processes that exited without being stopped."""
         return [process for process in self.processes if process.ended is not None]
 
     def stop(self) -> None:
-        """Stop all, the highest stage first, those of a stage together."""
+        """Stop all processes, the highest stage first, those of one stage together."""
         for stage in sorted({process.stage for process in self.processes}, reverse=True):
             together = [process for process in self.processes if process.stage == stage]
-            with ExitStack() as waits:  # each is waited for even if an interrupt hits one of the waits
+            with ExitStack() as waits:  # every process is waited for, even if an interrupt ends one of the waits
                 for process in together:
                     waits.callback(process.wait)
                     process.signal()
@@ -179,12 +179,12 @@ class Supervisor:
 
 
 def wait_until_listening(port: int, process: Process, seconds: float = 30.0) -> None:
-    """Wait for a server on the loopback interface. Raises TimeoutError, or OSError if the process ends first."""
+    """Wait for a server on the loopback interface. Raises TimeoutError, or OSError if the process exits first."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
             return
         if process.ended is not None:
-            raise OSError(f"{process.name} ended at once (exit {process.ended}):\n{process.log_tail()}")
+            raise OSError(f"{process.name} exited at startup (code {process.ended}):\n{process.log_tail()}")
         time.sleep(0.05)
-    raise TimeoutError(f"{process.name} does not listen at port {port} after {seconds:.0f} s:\n{process.log_tail()}")
+    raise TimeoutError(f"{process.name} is not listening on port {port} after {seconds:.0f} s:\n{process.log_tail()}")

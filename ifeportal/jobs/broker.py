@@ -1,7 +1,7 @@
 """Wake-up messages for workers: django-q2 carries calls of the job runner through the database.
 
-With the command `qcluster` the only code that knows django-q2. All messages are alike, so losing one does no harm: the
-pacemaker compares several times a second the number of queued messages with the number of due jobs.
+Apart from the command `qcluster` this is the only code that knows django-q2. All messages are alike, so losing one does
+no harm: several times a second the pacemaker compares the number of queued messages with the number of due jobs.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from django_q.tasks import async_task
 
 from ifeportal.jobs.queue import callable_jobs
 
-WAKEUP_LIMIT: Final = 64  # calls; a worker that takes one does all that is due, so that more would find nothing to do
-RETRY_DELAY: Final = 1.0  # seconds until the queue is asked again after the database was away
+WAKEUP_LIMIT: Final = 64  # messages; a worker that takes one does every due job, so more would find nothing to do
+RETRY_DELAY: Final = 1.0  # seconds between two reads of the queue while the database is unavailable
 logger = logging.getLogger(__name__)
 
 
 def wake_workers(now: datetime) -> int:
-    """See that a call waits for each job that is due and free, up to a bound; how many were added."""
+    """Queue a message for each job that is due and free, up to WAKEUP_LIMIT. Return how many were added."""
     due = callable_jobs().due(now)[:WAKEUP_LIMIT].count()
     missing = due - queued_wakeups() if due else 0
     if missing > 0:
@@ -36,32 +36,31 @@ def wake_workers(now: datetime) -> int:
 
 
 def queued_wakeups() -> int:
-    """How many calls wait for a worker."""
+    """Return how many messages wait for a worker."""
     size: int = get_broker().queue_size()
     return size
 
 
 def seconds_to_next(now: datetime) -> float | None:
-    """Until the next job falls due; None if none will."""
+    """Return the seconds until the next job is due; None if no job has a time in the future."""
     soonest = callable_jobs().filter(due_at__gt=now).aggregate(at=Min("due_at"))["at"]
     return None if soonest is None else (soonest - now).total_seconds()
 
 
 class ResilientBroker(ORM):  # type: ignore[misc]  # django-q2 has no annotations
-    """django-q2's own, but for a database that is away: its processes would end with a traceback, again and again."""
+    """django-q2's broker, made to outlast an unavailable database, which would end its processes again and again."""
 
     def dequeue(self) -> Any:
-        """What waits, or nothing."""
         try:
             return super().dequeue()
         except (OperationalError, InterfaceError) as error:
-            logger.warning("the database is away, workers wait: %s", error)
+            logger.warning("the database does not answer, workers wait: %s", error)
             time.sleep(RETRY_DELAY)
             return None
 
     def delete(self, task_id: object) -> None:
-        """Forget a call that was answered; one that cannot be forgotten now comes again, which does no harm."""
+        """Delete a message that was handled. One that cannot be deleted is delivered again, which does no harm."""
         try:
             super().delete(task_id)
         except (OperationalError, InterfaceError) as error:
-            logger.warning("the database is away, a call to wake up stays: %s", error)
+            logger.warning("the database does not answer, a handled message stays queued: %s", error)

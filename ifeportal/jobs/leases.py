@@ -1,7 +1,7 @@
-"""Leases of jobs: one worker at a time does a piece of work, for as long as it renews.
+"""Leases of jobs: one worker at a time does a piece of work, for as long as it renews the lease.
 
 A lease is a row of `Job`, claimed by a conditional update, so any number of processes may try. `fence` grows with each
-claim: a holder whose lease expired and was claimed again notices it before it commits.
+claim: a worker whose lease expired and was claimed by another notices before it commits.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from django.utils import timezone
 from ifeportal.models import Job, JobQuerySet
 from ifeportal.work_lease import LeaseLost
 
-LEASE_SECONDS: Final = 12.0  # after which another may take over from a holder that has died
+LEASE_SECONDS: Final = 12.0  # after which another worker may take over from one that died
 
 
 @dataclass(slots=True)
 class Lease:
-    """The right to do a piece of work, for `seconds` from the last renewal. `fence` grows with each holder.
+    """The right to do a piece of work, for `seconds` from the last renewal. `fence` grows with each claim.
 
-    Work that needs no more than the lease itself takes it as a `WorkLease`.
+    Work that needs only the lease itself takes it as a `WorkLease`.
 
-    As it was when claimed: `failures` in a row; `succeeded_at`; `steady_since`, from when on the work has succeeded
-    again and again (None: never yet, or not for long); `found_at`, when it last found something new; `is_viewed`,
-    whether a page shows what it finds. For the work to set: `found_changes`, and `next_run_in`, the seconds from the
-    start of this run to the next.
+    Read when the lease was claimed: `failures` in a row; `succeeded_at`; `steady_since`, since when the work has
+    succeeded without a gap (None: it has not); `found_at`, when it last found something new; `is_viewed`, whether a
+    page shows its results. Set by the work: `found_changes`, and `next_run_in`, the seconds from the start of this run
+    to the next.
     """
 
     name: str
@@ -53,25 +53,27 @@ class Lease:
     _is_held: bool = True
 
     def renew(self) -> None:
-        """Hold it for `seconds` from now. Raises LeaseLost."""
+        """Extend the lease to `seconds` from now. Raises LeaseLost."""
         now = time.monotonic()
         self.check_fence()
         self._renewed_at = now
 
     def heartbeat(self) -> None:
-        """To be called often: renews it whenever a third of its time has passed. Raises LeaseLost."""
+        """Renew the lease once a third of its time has passed. Call it often. Raises LeaseLost."""
         if time.monotonic() - self._renewed_at > self.seconds / 3:
             self.renew()
 
     def check_fence(self) -> None:
-        """To be called in the transaction that writes: it commits only if the lease is ours, and until then nobody else
-        can claim it, as its row is locked. Raises LeaseLost."""
+        """Make the open transaction depend on the lease. Call it in every transaction that writes. Raises LeaseLost.
+
+        The update locks the row, so that no other worker can claim it before the commit.
+        """
         if not self._own_row().update(lease_until=timezone.now() + timedelta(seconds=self.seconds)):
             self._is_held = False
-            raise LeaseLost(f"{self.name} is held by another worker")
+            raise LeaseLost(f"another worker has taken over {self.name}")
 
     def release(self, **outcome: Any) -> None:
-        """Give it back, and write `outcome` into the row, if it still is ours."""
+        """Release the lease and write `outcome` into the row, unless another worker has claimed it."""
         if self._is_held:
             self._is_held = False
             self._own_row().update(holder="", lease_until=None, **outcome)
@@ -82,13 +84,13 @@ class Lease:
 
 @contextmanager
 def lease(name: str, seconds: float = LEASE_SECONDS, *, due_by: datetime | None = None) -> Iterator[Lease | None]:
-    """Hold the job `name`, or None if somebody else does (or it is not due by `due_by`)."""
-    held = _claim(name, seconds, due_by)
+    """Claim the job `name` and yield its lease; None if another worker has it, or it is not due by `due_by`."""
+    claimed = _claim(name, seconds, due_by)
     try:
-        yield held
+        yield claimed
     finally:
-        if held is not None:
-            held.release()
+        if claimed is not None:
+            claimed.release()
 
 
 def _claim(name: str, seconds: float, due_by: datetime | None) -> Lease | None:
@@ -99,11 +101,11 @@ def _claim(name: str, seconds: float, due_by: datetime | None) -> Lease | None:
         free = free.filter(due_at__lte=due_by)
     claim = {"holder": holder, "lease_until": now + timedelta(seconds=seconds), "started_at": now}
     if not free.update(fence=F("fence") + 1, **claim):
-        _, made = Job.objects.get_or_create(name=name, defaults={"due_at": now})
-        if not made or not free.update(fence=F("fence") + 1, **claim):
+        _, created = Job.objects.get_or_create(name=name, defaults={"due_at": now})
+        if not created or not free.update(fence=F("fence") + 1, **claim):
             return None
     row = Job.objects.filter(name=name, holder=holder).first()
-    if row is None:  # deleted, or its lease so short that it was taken again
+    if row is None:  # deleted, or its lease so short that another worker has claimed it
         return None
     return Lease(
         name,

@@ -17,18 +17,18 @@ from django.utils import timezone
 
 from ifeportal.models import Airline, Job, JobQuerySet
 
-VIEWED_FOR: Final = timedelta(seconds=45)  # after a page that is open said so; it says so every 30 s
+VIEWED_FOR: Final = timedelta(seconds=45)  # after a report of an open page, which reports every 30 s
 
 
 def most_urgent() -> Job | None:
-    """Of the jobs that are due: what somebody looks at before the rest, then what has waited longest."""
+    """Return the due job to do next: jobs a page shows come first, then the one that has waited longest."""
     now = timezone.now()
-    unwatched = Case(When(watched_until__gt=now, then=0), default=1)
-    return callable_jobs().due(now).order_by(unwatched, "due_at", "pk").first()
+    not_viewed = Case(When(watched_until__gt=now, then=0), default=1)
+    return callable_jobs().due(now).order_by(not_viewed, "due_at", "pk").first()
 
 
 def callable_jobs() -> JobQuerySet:
-    """The rows of the kinds of work that this version knows."""
+    """Return the jobs of the kinds that this version knows. A newer version may have created others."""
     known = Q(name__in=settings.JOBS)
     for kind in settings.JOBS_PER_AIRLINE:
         known |= Q(name__startswith=f"{kind}:")
@@ -36,7 +36,7 @@ def callable_jobs() -> JobQuerySet:
 
 
 def resolve(name: str) -> tuple[str, ...]:
-    """The path of the function that does a job, and its arguments. Raises KeyError for work nobody knows."""
+    """Return the dotted path of the job's function, and its arguments. Raises KeyError for an unknown kind."""
     kind, _, rest = name.partition(":")
     if not rest:
         return (settings.JOBS[name],)
@@ -46,22 +46,22 @@ def resolve(name: str) -> tuple[str, ...]:
 
 
 def set_partitions(name: str, partitions: Collection[str]) -> None:
-    """Let the work of the job `name` be done in these parts besides, each a job of its own: `name/part`.
+    """Split the work of the job `name` into these parts, each a job of its own: `name/part`.
 
-    No parts, or only "", which is the job itself: it is done whole.
+    The part "" is the job itself. Without other parts the job does all of the work.
     """
     wanted = {f"{name}/{part}" for part in partitions if part}
     rows = Job.objects.filter(name__startswith=f"{name}/")
-    there = set(rows.values_list("name", flat=True))
+    existing = set(rows.values_list("name", flat=True))
     now = timezone.now()
-    if wanted - there:
-        Job.objects.bulk_create([Job(name=each, due_at=now) for each in sorted(wanted - there)], ignore_conflicts=True)
-    if there - wanted:
-        _delete_locked(rows.filter(name__in=there - wanted))
+    if missing := sorted(wanted - existing):
+        Job.objects.bulk_create([Job(name=each, due_at=now) for each in missing], ignore_conflicts=True)
+    if existing - wanted:
+        _delete_locked(rows.filter(name__in=existing - wanted))
 
 
 def partitions_of(name: str) -> list[str]:
-    """The parts the work of the job is done in; none while it is done whole."""
+    """Return the parts of the job; none if it is not split."""
     names = Job.objects.filter(name__startswith=f"{name}/").order_by("name").values_list("name", flat=True)
     return [each.removeprefix(f"{name}/") for each in names]
 
@@ -80,17 +80,17 @@ def mark_viewed(airlines: Collection[str]) -> None:
     interval = timedelta(seconds=settings.POLL_INTERVAL)
     after_start = ExpressionWrapper(F("started_at") + interval, output_field=DateTimeField())
     soonest = Case(When(started_at__gt=now - interval, then=after_start), default=Value(now))
-    # Who has watched already needs no hurry, and what fails is tried again at its own pace.
-    begins = (Q(watched_until=None) | Q(watched_until__lte=now)) & Q(failures=0)
+    # Jobs already viewed are on time, and failing jobs are retried with their own pauses.
+    newly_viewed = (Q(watched_until=None) | Q(watched_until__lte=now)) & Q(failures=0)
     with transaction.atomic():
         Job.objects.filter(named).locked().update(
             watched_until=now + VIEWED_FOR,
-            due_at=Case(When(begins, then=Least(F("due_at"), soonest)), default=F("due_at")),
+            due_at=Case(When(newly_viewed, then=Least(F("due_at"), soonest)), default=F("due_at")),
         )
 
 
 def make_due(name: str) -> None:
-    """There is work for the job `name`: it is due now. One that runs already looks again when it is due next."""
+    """Make the job `name` due now. A job that runs already sees the new work when it is due next."""
     now = timezone.now()
     with transaction.atomic():
         Job.objects.free(now).filter(name=name, failures=0).locked().update(due_at=now)
@@ -102,7 +102,7 @@ def _delete_locked(rows: JobQuerySet) -> None:
 
 
 def sync_job_rows() -> None:
-    """See that there is a row for every job of every airline, and none of an airline that is no more."""
+    """Create the missing jobs of every airline, and delete those of airlines that no longer exist."""
     airlines = Airline.objects.order_by().values_list("name", flat=True)
     rows = set(Job.objects.order_by().values_list("name", flat=True))
     heads = {f"{kind}:{airline}" for kind in settings.JOBS_PER_AIRLINE for airline in airlines}

@@ -1,8 +1,8 @@
-"""Retries of work that a row asks for: the columns that count its attempts, and when the next one is.
+"""Retries of one-off work that a row requests: its attempts, its last error, and the time of the next attempt.
 
-A model that inherits `RetriedWork` gets the columns; its `retry_policy` decides from values alone whether and when work
-that failed is tried again. All is written by conditional updates: an attempt whose request was withdrawn or repeated
-meanwhile changes nothing.
+A model that inherits `RetriedWork` gets the columns; its `retry_policy` decides from values alone whether and when
+failed work is retried. Everything is written by conditional updates: an attempt whose request was withdrawn or repeated
+in the meantime changes nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NO_ATTEMPTS: Final = {"attempts": 0, "next_try_at": None, "error_code": "", "err
 class WorkFailure:
     """Why an attempt failed: its code, a sentence, and what to do about it ("" if nothing is known).
 
-    `permanent`: another attempt is pointless. `retry_after`: seconds the other side asked to wait.
+    `permanent`: another attempt cannot succeed. `retry_after`: seconds the server asked to wait.
     """
 
     code: Code
@@ -37,13 +37,12 @@ class WorkFailure:
 
     @classmethod
     def of(cls, error: WorldError, advice: str = "") -> WorkFailure:
-        """Return what the error says."""
         return cls(error.code, str(error), advice, error.permanent, error.retry_after)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often failed work is tried, and the pauses between, which grow exponentially. In seconds. Pure."""
+    """How often failed work is tried, with exponentially growing pauses in seconds. Pure."""
 
     max_attempts: int = 8
     first_pause: float = 2.0
@@ -51,9 +50,9 @@ class RetryPolicy:
     factor: float = 2.0
 
     def next_pause(self, attempts: int, failure: WorkFailure) -> float | None:
-        """Return the pause after so many attempts, the last of which failed so; None if there is no other attempt.
+        """Return the seconds to wait after this many attempts; None if there is no other attempt.
 
-        Never shorter than `retry_after`, however long that is.
+        Never shorter than `retry_after`, even beyond `longest_pause`.
         """
         if failure.permanent or attempts >= self.max_attempts:
             return None
@@ -65,16 +64,15 @@ class RetriedQuerySet(ScopedQuerySet[M]):
     """Rows of a model that inherits `RetriedWork`."""
 
     def due(self, now: datetime) -> Self:
-        """Return those whose next attempt is not later than `now`."""
         return self.filter(Q(next_try_at=None) | Q(next_try_at__lte=now))
 
     def start_over(self, **columns: Any) -> int:
-        """Forget attempts and errors, set other columns too, and return how many rows were changed."""
+        """Reset attempts and errors, set the other columns too, and return the number of rows changed."""
         return self.update(**{**NO_ATTEMPTS, **columns})
 
 
 class RetriedWork(models.Model):
-    """Work that is tried again when it fails. `attempts`: of the request that the row holds now."""
+    """Work that is retried when it fails. `attempts` counts those of the row's current request."""
 
     attempts = models.PositiveSmallIntegerField(default=0, help_text="Attempts at the current request.")
     next_try_at = models.DateTimeField(null=True, blank=True)
@@ -88,13 +86,13 @@ class RetriedWork(models.Model):
         abstract = True
 
     def current_request(self) -> RetriedQuerySet[Any]:
-        """Return this row while it holds the request that was read with it, else no row. Each model defines it."""
+        """Return this row if its request is still the one that was read, otherwise no row. Each model defines it."""
         raise NotImplementedError
 
     def begin_attempt(self, now: datetime, **columns: Any) -> bool:
-        """Count an attempt before it is made, so that one which ends with its worker counts. False: none is wanted.
+        """Count an attempt before it is made, so that one counts whose worker dies. False if the request is gone.
 
-        Until the attempt has ended the row is not due for the longest pause.
+        While the attempt runs, the row is not due for the longest pause.
         """
         later = now + timedelta(seconds=self.retry_policy.longest_pause)
         if not self.current_request().update(attempts=F("attempts") + 1, next_try_at=later, **columns):
@@ -103,23 +101,23 @@ class RetriedWork(models.Model):
         return True
 
     def can_retry(self, failure: WorkFailure) -> bool:
-        """Whether the policy allows another attempt after this failure of attempt number `attempts`."""
+        """Whether the policy allows another attempt after this failure of the current one."""
         return self.retry_policy.next_pause(self.attempts, failure) is not None
 
     def postpone(self, failure: WorkFailure, now: datetime, **columns: Any) -> bool:
-        """Write down the failure and when the next attempt is. False if the request is no longer current."""
+        """Record the failure and the time of the next attempt. False if the request is no longer current."""
         pause = self.retry_policy.next_pause(self.attempts, failure) or 0.0
         return self._record(failure, next_try_at=now + timedelta(seconds=pause), **columns)
 
     def give_up(self, failure: WorkFailure, **columns: Any) -> bool:
-        """Write down the failure; no attempt follows. False if the request is no longer current."""
+        """Record the failure; no attempt follows. False if the request is no longer current."""
         return self._record(failure, next_try_at=None, **columns)
 
     def clear_attempts(self) -> None:
-        """Forget attempts and errors in memory, for a row that is written as a whole."""
+        """Reset attempts and errors in memory, for a row that is saved with all its columns."""
         for name, value in NO_ATTEMPTS.items():
             setattr(self, name, value)
 
     def _record(self, failure: WorkFailure, **columns: Any) -> bool:
-        said = {"error_code": failure.code.value, "error": failure.error, "advice": failure.advice}
-        return bool(self.current_request().update(attempts=self.attempts, **said, **columns))
+        columns |= {"error_code": failure.code.value, "error": failure.error, "advice": failure.advice}
+        return bool(self.current_request().update(attempts=self.attempts, **columns))

@@ -1,7 +1,7 @@
-"""Run jobs: take the most urgent one that is due, do its work under a lease, record the outcome and the next due time.
+"""Run jobs: take the most urgent due job, do its work under a lease, record the outcome and the next due time.
 
-A woken worker (`ifeportal.jobs.broker`) takes one due job after another, so a wake-up that is lost, repeated or late
-costs nothing. Every job may run twice.
+A woken worker (`ifeportal.jobs.broker`) does one due job after another, so a message that is lost, repeated or late
+does no harm. Every job may run twice.
 """
 
 from __future__ import annotations
@@ -24,45 +24,41 @@ from ifeportal.models import Job
 from ifeportal.work_lease import LeaseLost
 from loader.s3 import retry
 
-CLOCK_TOLERANCE: Final = timedelta(
-    milliseconds=50
-)  # clocks of two machines may differ by that without a job being put off
-MAX_RETRY_DELAY: Final = 60.0  # seconds between two attempts of a job that keeps failing, unless its interval is longer
+CLOCK_TOLERANCE: Final = timedelta(milliseconds=50)  # by which the clocks of two machines may differ
+MAX_RETRY_DELAY: Final = 60.0  # seconds between two attempts of a failing job, unless its interval is longer
 ERROR_LIMIT: Final = 2_000  # characters
-TIME_SLICE: Final = (
-    3.0  # seconds after which a worker begins no further job: other work gets its turn, and a stop is soon
-)
-MAX_GAP: Final = 180.0  # seconds without a success after which a job is not steady any more
+TIME_SLICE: Final = 3.0  # seconds after which a worker starts no further job, so that it can stop or do other work
+MAX_GAP: Final = 180.0  # seconds without a success after which a job is no longer steady
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
 class JobFailed(Exception):
-    """Work that did what it could; `str()` says what it could not. Logged in a line, without a traceback."""
+    """The work is partly done; `str()` says what failed. Logged in one line, without a traceback."""
 
 
 def run(name: str, interval: float, work: Callable[[Lease], T], *, when_due: bool = True) -> T | None:
-    """Do `work` under the lease of the job, and write into its row how it went and when it is due again.
+    """Do `work` under the lease of the job; record the outcome and when the job is due again.
 
-    None if another holds it, took it over meanwhile, or it is not due (unless `when_due` is false). `interval` is in
-    seconds, from start to start, and holds unless the work sets `next_run_in`, or a page was opened meanwhile. Raises
-    what `work` raises, after writing it down.
+    Return None if another worker has the lease or took it over, or the job is not due (unless `when_due` is false).
+    `interval` is in seconds, from start to start; the work may set another with `next_run_in`, which a page opened in
+    the meantime shortens again. Raises what `work` raises, after recording it.
     """
     due_by = timezone.now() + CLOCK_TOLERANCE if when_due else None
-    with lease(name, due_by=due_by) as held:
-        if held is None:
+    with lease(name, due_by=due_by) as claimed:
+        if claimed is None:
             return None
-        if _is_after_gap(held.succeeded_at, held.started_at):
-            held.steady_since = None
+        if _is_after_gap(claimed.succeeded_at, claimed.started_at):
+            claimed.steady_since = None
         try:
-            result = work(held)
+            result = work(claimed)
         except LeaseLost as lost:
             logger.warning("stopped: %s", lost)
             return None
         except Exception as error:
-            _record_failure(held, interval, error)
+            _record_failure(claimed, interval, error)
             raise
-        _record_success(held, interval)
+        _record_success(claimed, interval)
         return result
 
 
@@ -72,32 +68,33 @@ def _is_after_gap(succeeded_at: datetime | None, now: datetime) -> bool:
     return (now - succeeded_at).total_seconds() > max(MAX_GAP, 3 * settings.POLL_CEILING)
 
 
-def _record_success(held: Lease, interval: float) -> None:
+def _record_success(claimed: Lease, interval: float) -> None:
     now = timezone.now()
-    soon = max(held.started_at + timedelta(seconds=interval), now)
+    soon = max(claimed.started_at + timedelta(seconds=interval), now)
     due: Any = soon
-    if held.next_run_in is not None:
-        due = max(held.started_at + timedelta(seconds=held.next_run_in), now)
-        if not held.is_viewed:  # as far as this run knew
+    if claimed.next_run_in is not None:
+        due = max(claimed.started_at + timedelta(seconds=claimed.next_run_in), now)
+        if not claimed.is_viewed:  # when the lease was claimed; a page may have been opened since
             due = Case(When(watched_until__gt=now, then=Value(min(soon, due))), default=Value(due))
-    outcome: dict[str, Any] = {"found_at": now} if held.found_changes else {}
-    held.release(
+    outcome: dict[str, Any] = {"found_at": now} if claimed.found_changes else {}
+    claimed.release(
         finished_at=now,
         succeeded_at=now,
         failures=0,
         error="",
         due_at=due,
-        steady_since=held.steady_since or now,
+        steady_since=claimed.steady_since or now,
         **outcome,
     )
 
 
-def _record_failure(held: Lease, interval: float, error: Exception) -> None:
-    """Put the job off, twice as long with each failure in a row."""
-    failures = held.failures + 1
+def _record_failure(claimed: Lease, interval: float, error: Exception) -> None:
+    """Postpone the job, twice as long with each failure in a row."""
+    failures = claimed.failures + 1
     pause = retry.delay(failures, 2 * interval, max(MAX_RETRY_DELAY, interval))
     now = timezone.now()
-    held.release(finished_at=now, failures=failures, error=_error_text(error), due_at=now + timedelta(seconds=pause))
+    due = now + timedelta(seconds=pause)
+    claimed.release(finished_at=now, failures=failures, error=_error_text(error), due_at=due)
 
 
 def _error_text(error: Exception) -> str:
@@ -106,10 +103,9 @@ def _error_text(error: Exception) -> str:
 
 
 def run_due_jobs() -> None:
-    """What a worker does when it is woken: the most urgent job that is due, then the next, until none is due or its
-    turn is over. Nothing comes out but the end of the worker itself.
+    """Do the most urgent due job, then the next, until none is due or TIME_SLICE is over. Raises nothing.
 
-    A connection to the database that breaks ends the turn; django-q2 closes it before the next.
+    A broken connection to the database ends the run; django-q2 closes the connection before the next.
     """
     end = time.monotonic() + TIME_SLICE
     try:
@@ -118,11 +114,11 @@ def run_due_jobs() -> None:
             if time.monotonic() >= end:
                 break
     except (OperationalError, InterfaceError) as error:
-        logger.warning("the database is away, jobs wait: %s", error)
+        logger.warning("the database does not answer, jobs wait: %s", error)
 
 
 def _perform(job: Job) -> None:
-    """Do the job, unless another was faster. What fails is logged, and stops no other job."""
+    """Do the job, unless another worker has it. A failure is logged and does not stop other jobs."""
     failure: Exception | None = None
     try:
         path, *arguments = resolve(job.name)
@@ -137,19 +133,19 @@ def _perform(job: Job) -> None:
 
 
 def _defer(job: Job, failure: Exception | None) -> None:
-    """A job that nobody claimed (its airline is gone, or it failed before) is not to be met again at once."""
+    """Postpone a job that was not claimed (its airline is gone, or it failed before that), so that it does not spin."""
     now = timezone.now()
-    reason = _error_text(failure) if failure else "Nothing was done: there is nothing of that name."
-    untouched = Job.objects.due(now).filter(pk=job.pk, fence=job.fence, due_at=job.due_at)
-    untouched.update(
+    reason = _error_text(failure) if failure else "Nothing was done: the airline does not exist."
+    unclaimed = Job.objects.due(now).filter(pk=job.pk, fence=job.fence, due_at=job.due_at)
+    unclaimed.update(
         due_at=now + timedelta(seconds=MAX_RETRY_DELAY), failures=F("failures") + 1, error=reason, finished_at=now
     )
 
 
-def uninterrupted_since(held: Lease) -> datetime | None:
-    """Since when this job and all its parts have succeeded again and again; None: one of them has not."""
-    since = [held.steady_since]
-    for row in Job.objects.filter(name__startswith=f"{held.name}/").only("steady_since", "succeeded_at"):
-        since.append(None if _is_after_gap(row.succeeded_at, held.started_at) else row.steady_since)
-    found = [each for each in since if each is not None]
-    return max(found) if len(found) == len(since) else None
+def uninterrupted_since(claimed: Lease) -> datetime | None:
+    """Return since when this job and all its parts have been steady; None if one of them is not."""
+    since = [claimed.steady_since]
+    for row in Job.objects.filter(name__startswith=f"{claimed.name}/").only("steady_since", "succeeded_at"):
+        since.append(None if _is_after_gap(row.succeeded_at, claimed.started_at) else row.steady_since)
+    steady = [each for each in since if each is not None]
+    return max(steady) if len(steady) == len(since) else None

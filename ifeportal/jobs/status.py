@@ -1,4 +1,4 @@
-"""Figures about jobs for alerts, without names of airlines. Reads rows of `Job` and the length of django-q2's queue."""
+"""Figures about jobs for alerts, without airline names. Reads rows of `Job` and the length of django-q2's queue."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from ifeportal.models import PACEMAKER, Job
 
 @dataclass(frozen=True)
 class Alerts:
-    """Jobs that nobody does though they are due, jobs whose last attempt failed, calls that wait for a worker, and
-    whether a pacemaker wakes the workers."""
+    """Overdue jobs, jobs whose last attempt failed, queued wake-up messages, and whether a pacemaker runs."""
 
     jobs_late: int
     jobs_failing: int
@@ -21,7 +20,7 @@ class Alerts:
 
 
 def current_alerts(now: datetime) -> Alerts:
-    """How things are. Raises the errors of django.db."""
+    """Read the figures. Raises django.db.Error."""
     return Alerts(
         jobs_late=Job.objects.late(now).count(),
         jobs_failing=Job.objects.without_pacemaker().failing().count(),

@@ -7,16 +7,16 @@ import threading
 
 
 def stop_on_signal(stop: threading.Event) -> None:
-    """Set `stop` at the first SIGTERM or SIGINT, and take no notice of more.
+    """Set `stop` at the first SIGTERM or SIGINT, and ignore later ones. Call it in the main thread.
 
-    To be called in the main thread. One that came while the interpreter ends would kill the process, whose exit code
-    then says that it failed: at its end Python gives every handler up, but leaves alone what is ignored.
+    Python removes its signal handlers when it exits, but not the setting to ignore a signal. Without that, a second
+    signal would kill the exiting process, and its exit code would report a failure.
     """
 
-    def told(*_: object) -> None:
+    def handle(*_: object) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, told)
+        signal.signal(number, handle)

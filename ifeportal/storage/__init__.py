@@ -1,4 +1,1 @@
-"""The buckets and the SQS queue of the portal, and calls to them in threads that keep a lease alive.
-
-Touches no database.
-"""
+"""The buckets of the portal, and calls to them in threads while the caller renews its lease. Touches no database."""

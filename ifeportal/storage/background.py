@@ -1,7 +1,7 @@
-"""Calls to an object store in threads, while the calling thread sends heartbeats: a slow answer outlasts a lease.
+"""Calls to an object store in threads, while the calling thread renews its lease: a slow response may outlast it.
 
-The threads never use the database; the lease's heartbeat runs in the calling thread about once a second, and what it
-raises ends the wait.
+The threads never use the database. The lease's heartbeat runs in the calling thread about once a second; an exception
+from it ends the wait.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Final, TypeVar
 from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.s3.interface import Bucket, ObjectInfo
 
-HEARTBEAT_INTERVAL: Final = 1.0  # seconds between two signs of life
+HEARTBEAT_INTERVAL: Final = 1.0  # seconds between two heartbeats of the lease
 PAGE_SIZE: Final = 1_000  # objects
-PAGES_AHEAD: Final = 8  # bounds what waits in memory to a few megabytes
+PAGES_AHEAD: Final = 8  # limits the memory of pending pages to a few megabytes
 END: Final = None
 A = TypeVar("A")
 T = TypeVar("T")
 
 
 def wait_for(future: Future[T], lease: WorkLease) -> T:
-    """The result. Raises what the call raised."""
+    """Return the result of the call. Raises what the call or the lease raises."""
     while True:
         lease.heartbeat()
         try:
@@ -36,36 +36,36 @@ def wait_for(future: Future[T], lease: WorkLease) -> T:
 
 
 def map_in_threads(threads: Executor, call: Callable[[A], T], arguments: Iterable[A], lease: WorkLease) -> Iterator[T]:
-    """The results of a call to each, several at once, in their order."""
+    """Yield the result of the call for each argument, in their order; several calls run at once."""
     for future in [threads.submit(call, each) for each in arguments]:
         yield wait_for(future, lease)
 
 
 def list_prefixes(bucket: Bucket, prefix: str, lease: WorkLease) -> list[str]:
-    """The names directly below `prefix`. Raises WorldError."""
+    """Return the names directly below `prefix`. Raises WorldError."""
     with ThreadPoolExecutor(1, thread_name_prefix="prefixes") as thread:
         return wait_for(thread.submit(bucket.list_prefixes, prefix), lease)
 
 
 class PrefetchedListing:
-    """A listing that a thread reads while the caller is busy, at most `PAGES_AHEAD` ahead. To be closed."""
+    """A listing that a thread reads ahead of the caller, at most `PAGES_AHEAD` pages. Close it after use."""
 
     def __init__(self, bucket: Bucket, prefix: str, lease: WorkLease = NO_LEASE) -> None:
         self._lease = lease
         self._pages: queue.Queue[list[ObjectInfo] | Exception | None] = queue.Queue(PAGES_AHEAD)
         self._closed = threading.Event()
-        # A daemon: one that waits for a store must not keep the process from ending.
+        # A daemon thread, so that one waiting for the store does not keep the process from exiting.
         threading.Thread(target=self._read_pages, args=(bucket, prefix), name="listing", daemon=True).start()
 
     def __iter__(self) -> Iterator[ObjectInfo]:
-        """The objects, as they come. Raises what the listing raised."""
+        """Yield the objects in the order of the listing. Raises what the listing or the lease raises."""
         while (page := self._next_page()) is not END:
             if isinstance(page, Exception):
                 raise page
             yield from page
 
     def close(self) -> None:
-        """Read no further."""
+        """Stop reading ahead."""
         self._closed.set()
 
     def _next_page(self) -> list[ObjectInfo] | Exception | None:

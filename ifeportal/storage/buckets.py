@@ -1,7 +1,4 @@
-"""The media bucket and the status bucket of the settings.
-
-Credentials and endpoint come from AWS's own variables.
-"""
+"""The media bucket and the status bucket of the settings. Credentials and endpoint come from the AWS variables."""
 
 from __future__ import annotations
 
@@ -11,10 +8,10 @@ from loader.s3.client import S3Bucket
 
 
 def media_bucket() -> S3Bucket:
-    """The bucket that says what should fly."""
+    """Return the bucket with manifests and content, which aircraft load from."""
     return S3Bucket(settings.MEDIA_BUCKET)
 
 
 def status_bucket() -> S3Bucket:
-    """The bucket that says what has arrived."""
+    """Return the bucket with the progress and errors that aircraft report."""
     return S3Bucket(settings.STATUS_BUCKET)

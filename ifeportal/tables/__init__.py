@@ -1,1 +1,1 @@
-"""Lists of rows for people: queries from the address, and exports as CSV and JSON. Knows no model."""
+"""Tables of rows on pages: query string, columns, and export as CSV and JSON. Knows no model."""

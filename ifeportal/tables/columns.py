@@ -1,6 +1,6 @@
-"""Tables: one list of columns gives a page's header, cells, order and search, and its CSV and JSON.
+"""Tables: one list of columns defines a page's header, cells, order and search, and its CSV and JSON.
 
-A new list is a table, three lines of a view and one include:
+A new list needs a table, a few lines of a view and one include:
 
     TICKETS = Table(
         "tickets",
@@ -20,9 +20,8 @@ A new list is a table, three lines of a view and one include:
 
     {% include "components/table.html" with things="tickets" %}
 
-A column with a `value` is in the files; a column with `render` is on the page; a column with `sort` can be ordered by.
-Lists that keep a row's markup in their own template use the tags `table_head` and `table_cells`. Pure: no database, no
-request.
+A column with a `value` is in the files, one with `render` is on the page, one with `sort` can be ordered by. Lists with
+their own row template use the tags `table_head` and `table_cells`. Pure: no database, no request.
 """
 
 from __future__ import annotations
@@ -43,15 +42,15 @@ Cell = Callable[[Any, Any], str]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: `key` names it in files as in the API, `title` is what people read there.
+    """A column. `key` is its name in files and in the API, `title` its title in files.
 
-    `value` takes a row as the file has it; without one the column is in no file. `render` takes a row and the context
-    of the page and returns escaped HTML; without one the column is not on the page. `sort` is an expression for
-    `order_by`, or whatever else the page orders by. `search` is a lookup that `q` of the address is compared by.
+    `value` takes an exported row and returns the value; without it the column is in no file. `render` takes a row and
+    the template context and returns escaped HTML; without it the column is not on the page. `sort` is an expression for
+    `order_by`, or what else the page orders by. `search` is the lookup for the search text `q`.
 
-    `label` is the header on the page and `word` the column's name in addresses, where they differ from `title` and
-    `key`. `css` is the class of cells and header, `header_css` that of the header if it differs; `attributes` stand in
-    the tag of each cell. A column without `default` is shown only when it is chosen; `help` explains the header.
+    `label` is the header on the page and `word` the column's name in the query string, if they differ from `title` and
+    `key`. `css` is the class of cells and header, `header_css` that of the header if it differs; `attributes` are added
+    to the tag of each cell. A column without `default` is shown only if chosen; `help` explains the header.
     """
 
     key: str
@@ -71,18 +70,17 @@ class Column:
 
     @property
     def address(self) -> str:
-        """The name of the column in `sort` and `cols` of an address."""
+        """The name of the column in `sort` and `cols` of the query string."""
         return self.word or self.key
 
     @property
     def heading(self) -> str:
-        """The text of the header on the page."""
         return self.label or self.title
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header on the page. `aria_sort` is empty if it orders nothing; `sort` is the order of the next click."""
+    """A header on the page. `aria_sort` is empty if it cannot be ordered by; `sort` is the order of the next click."""
 
     title: str
     css: str
@@ -93,11 +91,11 @@ class Header:
 
 @dataclass(frozen=True)
 class Table:
-    """A list: `name` becomes that of the file, `rows` are the file's, `order` is the order that no address asks for.
+    """A list of rows. `name` and `rows` are those of the file; `order` is the default order.
 
-    Without `order` the headers are no links. `page` names the page's columns in their order, where that is not the
-    order of `columns`. `serialize` makes what `value` of the columns takes out of a row. `row_attributes` are those of
-    a row's tag on the page. The first column on the page names the row: it is always shown, as the row's header.
+    Without `order` the headers are not links. `page` lists the columns on the page if they are not in the order of
+    `columns`. `serialize` converts a row to what `value` of the columns takes. `row_attributes` returns the attributes
+    of a row's tag. The first column on the page names the row: it is always shown, as the row's header.
     """
 
     name: str
@@ -110,28 +108,27 @@ class Table:
     row_attributes: Callable[[Any], Mapping[str, object]] | None = None
 
     def with_rows(self, rows: Iterable[Any], name: str = "") -> Table:
-        """Return the table with these rows for its file, which is called `name`."""
+        """Return the table with these rows, and with this name if one is given."""
         return replace(self, rows=rows, name=name or self.name)
 
     @cached_property
     def exported(self) -> tuple[Column, ...]:
-        """The columns of the files."""
         return tuple(column for column in self.columns if column.value is not None)
 
     @cached_property
     def shown(self) -> Mapping[str, Column]:
-        """The columns that the page can show by their names in addresses, in the order of the page."""
+        """The columns the page can show, by their names in the query string, in the order of the page."""
         found = {column.address: column for column in self.columns if column.render is not None}
         return {word: found[word] for word in self.page} if self.page else found
 
     @cached_property
     def default_columns(self) -> tuple[str, ...]:
-        """The columns that are shown where nobody has chosen any."""
+        """The columns shown if the query string names none."""
         return tuple(word for word, column in self.shown.items() if column.default)
 
     @cached_property
     def orders(self) -> Mapping[str, Column]:
-        """The columns that the list can be ordered by, by their names in addresses."""
+        """The columns the list can be ordered by, by their names in the query string."""
         return {column.address: column for column in self.columns if column.sort is not None} if self.order else {}
 
     @property
@@ -141,15 +138,15 @@ class Table:
 
     @property
     def choices(self) -> list[tuple[str, str]]:
-        """The columns that can be shown or hidden: name in addresses and title."""
+        """The columns that can be shown or hidden: name in the query string, and heading."""
         return [(word, column.heading) for word, column in self.shown.items() if word != self.required_column]
 
     def sort_of(self, word: str) -> Any:
-        """The `sort` of the column of that name; of the usual order's if nothing is ordered by that name."""
+        """Return the `sort` of the column of that name; of the default order if there is none."""
         return self.orders.get(word, self.orders[self.order.removeprefix("-")]).sort
 
     def headers(self, order: str, *, descending: bool, shown: Collection[str] = ()) -> list[Header]:
-        """The headers of the `shown` columns (the usual ones if none are named) while the rows are in this order."""
+        """Return the headers of the `shown` columns (by default the usual ones) for rows in this order."""
         return [self._header(word, order, descending=descending) for word in shown or self.default_columns]
 
     def _header(self, word: str, order: str, *, descending: bool) -> Header:
@@ -162,7 +159,7 @@ class Table:
         return Header(column.heading, css, column.help, aria_sort, f"-{word}" if chosen and not descending else word)
 
     def row_renderer(self, shown: Sequence[str] = ()) -> Cell:
-        """Return a function that writes the cells of a row; made once for a page, which may have a thousand rows."""
+        """Return a function that renders the cells of a row; built once for a page of up to a thousand rows."""
         columns = [self.shown[word] for word in shown or self.default_columns]
         parts = [(_start(column, is_first=not index), column.render) for index, column in enumerate(columns)]
         (first_start, first), *others = [(start, render) for start, render in parts if render is not None]
@@ -175,13 +172,13 @@ class Table:
 
     @cached_property
     def render_cells(self) -> Cell:
-        """Write the cells of a row in the usual columns; `render` of the columns has escaped them."""
+        """Render the cells of a row in the default columns; `render` of the columns escapes them."""
         return self.row_renderer()
 
     def render_attributes(self, row: Any) -> SafeString:
-        """The attributes of the row's tag; those that are None are left out."""
-        found = self.row_attributes(row) if self.row_attributes else {}
-        return format_html_join("", ' {}="{}"', [item for item in found.items() if item[1] is not None])
+        """Return the attributes of the row's tag, without those that are None."""
+        attributes = self.row_attributes(row) if self.row_attributes else {}
+        return format_html_join("", ' {}="{}"', [item for item in attributes.items() if item[1] is not None])
 
 
 def _start(column: Column, *, is_first: bool) -> str:
@@ -191,20 +188,22 @@ def _start(column: Column, *, is_first: bool) -> str:
 
 
 def field_title(key: str) -> str:
-    """The words of a field: `Eta seconds`."""
+    """Return the title of a field, such as `Eta seconds`."""
     return key.replace("_", " ").capitalize()
 
 
 def fields(*keys: str, get: Callable[[str], Callable[[Any], object]] = itemgetter) -> list[Column]:
-    """Columns for files alone, titled by the words of their keys; `get` makes a `value` of a key."""
+    """Return columns that are only in files, titled by their keys; `get` makes the `value` function of a key."""
     return [Column(key, field_title(key), get(key)) for key in keys]
 
 
 def template_cell(name: str) -> Cell:
-    """A cell that is a template, with the row as `row` in the context of the page; slow beside a function."""
+    """Return a cell rendered by a template, with the row as `row` in the page's context. Slower than a function."""
 
     def render(row: Any, context: Context) -> str:
-        page: dict[Cell, Any] = cast(Any, context.render_context.dicts[0])  # as an include does: looked up once a page
+        page: dict[Cell, Any] = cast(
+            Any, context.render_context.dicts[0]
+        )  # as {% include %} does: looked up once per page
         if render not in page:
             page[render] = cast(Any, get_template(name)).template
         with context.push(row=row):

@@ -1,7 +1,7 @@
-"""Table rows as a CSV or JSON download; CSV cells never begin a spreadsheet formula.
+"""Table rows as a CSV or JSON download; a CSV cell never begins a spreadsheet formula.
 
-Touches only the rows it is given, in chunks. Columns have the API's field names: bytes, bytes per second, seconds;
-timestamps in ISO 8601 with Z.
+Touches only the rows it is given, in chunks. Columns have the API's field names and units: bytes, bytes per second,
+seconds; times in ISO 8601 with Z.
 """
 
 from __future__ import annotations
@@ -27,14 +27,11 @@ ROW_LIMIT: Final = 100_000  # rows of one file
 CHUNK_SIZE: Final = 500
 CONTENT_TYPES: Final = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 FORMULA_SIGNS: Final = tuple("=+-@|%")
-INVISIBLE_CATEGORIES: Final = (
-    "Cc",
-    "Cf",
-)  # categories of Unicode: controls, and marks of format such as a byte order mark
+INVISIBLE_CATEGORIES: Final = ("Cc", "Cf")  # of Unicode: control characters, and format characters such as the BOM
 
 
 def export(request: HttpRequest, table: Table) -> StreamingHttpResponse | None:
-    """The file that `?export=csv` or `?export=json` asks for; None where the address asks for none."""
+    """Return the file that `?export=csv` or `?export=json` requests; None if the query string requests none."""
     kind = request.GET.get("export", "")
     if kind not in CONTENT_TYPES:
         return None
@@ -42,9 +39,9 @@ def export(request: HttpRequest, table: Table) -> StreamingHttpResponse | None:
 
 
 def export_as(request: HttpRequest, table: Table, kind: str, filename: str) -> StreamingHttpResponse:
-    """The table as a file of that kind (csv or json) and name."""
+    """Return the table as a download; `kind` is csv or json."""
     texts = _csv(table) if kind == "csv" else _json(table, timezone.now())
-    # Under ASGI Django would gather a plain iterator whole before it sends the first byte.
+    # Under ASGI Django reads a synchronous iterator to its end before it sends the first byte.
     content = _as_async(texts) if isinstance(request, ASGIRequest) else texts
     response = StreamingHttpResponse(content, content_type=CONTENT_TYPES[kind])
     response["Content-Disposition"] = content_disposition_header(True, filename)
@@ -53,27 +50,27 @@ def export_as(request: HttpRequest, table: Table, kind: str, filename: str) -> S
 
 
 def to_json_value(value: object) -> object:
-    """The value as JSON has it: a moment in UTC with Z, a day as 2026-12-01; anything else as it is."""
+    """Return the value for JSON: a time in UTC with Z, a date as 2026-12-01, anything else unchanged."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return value.isoformat() if isinstance(value, date) else value
 
 
 def to_csv_value(value: object) -> object:
-    """The value as CSV has it: empty for unknown, true and false, and a text that begins no formula."""
+    """Return the value for CSV: empty if unknown, true or false, and text that begins no formula."""
     value = to_json_value(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | dict):
         value = json.dumps(value)
-    # The writer quotes what plainly begins with a sign.
+    # defusedcsv itself escapes text whose first character is a sign.
     if isinstance(value, str) and not value.startswith(FORMULA_SIGNS) and _begins_formula(value):
         return f"'{value}"
     return value
 
 
 def _begins_formula(text: str) -> bool:
-    """Whether a program may see a sign first: some drop what is not to be seen, some take wide signs for usual ones."""
+    """Whether a spreadsheet may see a sign first: some drop invisible characters, some accept full-width signs."""
     if text[:1].isascii() and text[:1].isalnum():
         return False
     seen = next(
@@ -83,7 +80,7 @@ def _begins_formula(text: str) -> bool:
 
 
 class _Echo:
-    """What a CSV writer writes to: hands each line back."""
+    """A file for a CSV writer; `write` returns each line."""
 
     def write(self, text: str) -> str:
         return text
@@ -96,7 +93,7 @@ def _csv(table: Table) -> Iterator[str]:
     for chunk in _chunks(rows):
         yield "".join(writer.writerow([to_csv_value(value(row)) for value in values]) for row in chunk)
     if _has_more(rows):
-        yield writer.writerow([f"Cut here: there are more than {ROW_LIMIT:,} rows."])
+        yield writer.writerow([f"Truncated: there are more than {ROW_LIMIT:,} rows."])
 
 
 def _json(table: Table, now: datetime) -> Iterator[str]:
@@ -116,19 +113,19 @@ def _json(table: Table, now: datetime) -> Iterator[str]:
 
 
 def _exported(table: Table) -> tuple[list[str], list[Callable[[Any], object]]]:
-    """The keys and the values of the columns of the file."""
-    found = [(column.key, column.value) for column in table.exported if column.value is not None]
-    return [key for key, _ in found], [value for _, value in found]
+    """Return the keys of the exported columns and their `value` functions."""
+    pairs = [(column.key, column.value) for column in table.exported if column.value is not None]
+    return [key for key, _ in pairs], [value for _, value in pairs]
 
 
 def _iter_rows(table: Table) -> Iterator[Any]:
-    """The rows as the columns take them; a query set some at a time."""
+    """Return the rows as `value` of the columns takes them; a query set is read in chunks."""
     rows = table.rows.iterator(CHUNK_SIZE) if isinstance(table.rows, QuerySet) else iter(table.rows)
     return map(table.serialize, rows) if table.serialize else rows
 
 
 def _chunks(rows: Iterator[Any]) -> Iterator[list[Any]]:
-    """The rows, as many as a file may hold, some at a time."""
+    """Yield the rows in chunks, at most ROW_LIMIT in all."""
     within = islice(rows, ROW_LIMIT)
     while chunk := list(islice(within, CHUNK_SIZE)):
         yield chunk
@@ -139,7 +136,7 @@ def _has_more(rows: Iterator[Any]) -> bool:
 
 
 async def _as_async(texts: Iterator[str]) -> AsyncIterator[str]:
-    """The same for an event loop: each piece is made in the thread of the request."""
+    """Yield the texts in an event loop; each is built in the thread of the request."""
     while (text := await _next_text(texts)) is not None:
         yield text
 

@@ -1,7 +1,7 @@
-"""The query of a long table in its address: search, state, order and page.
+"""The query string of a long table: search, state, order and page.
 
-Builds conditions and orders, asks the database nothing but a page's rows and their number. An invalid parameter falls
-back to the default: a pasted link never fails.
+Builds conditions and orders; the only queries are a page's rows and their number. An invalid parameter falls back to
+the default, so that a pasted link never fails.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ M = TypeVar("M", bound=Model)
 
 @dataclass(frozen=True)
 class TableQuery:
-    """What the address asks for. `order` is one of the table's columns, `state` one of its states or "".
+    """A parsed query string. `order` is one of the table's columns, `state` one of its states or "".
 
-    `campaign` may be any text, `size` is one of `PAGE_SIZES`.
+    `campaign` may be any text; `size`, the rows per page, is one of `PAGE_SIZES`.
     """
 
     search: str
@@ -42,7 +42,6 @@ class TableQuery:
 
     @property
     def is_filtered(self) -> bool:
-        """Whether rows may be left out."""
         return bool(self.search or self.state)
 
 
@@ -66,9 +65,9 @@ def parse_query(params: QueryDict, table: Table, states: Collection[str] = ()) -
 
 
 def parse_columns(params: QueryDict, table: Table) -> tuple[str, ...]:
-    """The columns to show: the first one, and those that `cols` names (often, or with commas between); else the usual.
+    """Return the columns to show, in the order of the page: the first one, and those in `cols`; by default the usual.
 
-    They stand in the order of the page.
+    `cols` may be repeated and may list several columns, separated by commas.
     """
     chosen = {word for value in params.getlist("cols") for word in value.split(",")} & {*table.shown}
     if not chosen:
@@ -81,25 +80,25 @@ def _text(params: QueryDict, name: str) -> str:
 
 
 def search_condition(table: Table, query: TableQuery) -> Q:
-    """The rows of which any searchable column has what is looked for; all rows if nothing is."""
+    """Return the condition that any searchable column matches the search text; no condition without one."""
     lookups = [column.search for column in table.columns if column.search] if query.search else []
     return Q(*((lookup, query.search) for lookup in lookups), _connector=Q.OR)
 
 
 def select_rows(rows: QuerySet[M], table: Table, query: TableQuery, *then: str) -> QuerySet[M]:
-    """The rows that match the search, ordered as the address asks and, where that is equal, by `then`."""
+    """Return the rows that match the search, in the requested order and then by `then`."""
     return rows.filter(search_condition(table, query)).order_by(order_by(table.sort_of(query.order), query), *then)
 
 
 def order_by(column: Expression | F | Subquery, query: TableQuery) -> OrderBy:
-    """By that column, the choice's way round; rows without a value come last either way."""
+    """Return the order by that column, in the query's direction; rows without a value come last either way."""
     if query.descending:
         return OrderBy(column, descending=True, nulls_last=True)
     return OrderBy(column, nulls_last=True)
 
 
 def paginate(rows: QuerySet[M], number: str, size: int = PAGE_ROWS, count: int | None = None) -> Page[M]:
-    """One page of the rows; the nearest one there is, if the number is none. `count`: how many there are, if known."""
+    """Return a page of the rows; the nearest one for an invalid number. `count`: the number of rows, if known."""
     paginator = Paginator(rows, size)
     if count is not None:
         paginator.count = count

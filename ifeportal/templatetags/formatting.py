@@ -1,7 +1,7 @@
 """Template tags of figures: the text, and the attributes by which the page's script finds and updates it.
 
-A figure stands in an element with `data-field` (the key of the row's state) and `data-as` (how it is written);
-the row around it carries `data-key="<topic>:<id>"`.
+A figure is an element with `data-field` (the key in the row's state) and `data-as` (its format), inside a row with
+`data-key="<topic>:<id>"`.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ register.filter("iso", formatting.iso)
 
 @register.simple_tag
 def figure(value: int | None, field: str, how: str) -> SafeString:
-    """A number of the row's state, written as `how` says (a key of `figures.FORMATS`)."""
+    """Return a number of the row's state, formatted by `how`, a key of `formatting.FORMATS`."""
     return SafeString(cells.figure(value, field, how))
 
 
 @register.simple_tag(takes_context=True)
 def age(context: Context, value: datetime | None, field: str = "") -> SafeString:
-    """A time as its age, with the UTC instant as its title; it grows older on the screen."""
+    """Return a time as its age, which the page's script keeps current."""
     return SafeString(cells.age(value, context["now"], field))
 
 
 @register.simple_tag(takes_context=True)
 def time_until(context: Context, value: datetime | None, field: str) -> SafeString:
-    """A time to come as how soon it is; it draws nearer on the screen."""
+    """Return a future time as the time until then, which the page's script keeps current."""
     moment = format_html(' datetime="{}" title="{}"', formatting.iso(value), formatting.instant(value)) if value else ""
     text = formatting.until(value, context["now"])
     return format_html('<time data-as="until" data-field="{}"{}>{}</time>', field, moment, text)
@@ -51,25 +51,23 @@ def time_until(context: Context, value: datetime | None, field: str) -> SafeStri
 
 @register.simple_tag
 def figure_instant(value: datetime, field: str) -> SafeString:
-    """A time as `2026-12-01 14:03:22 UTC`."""
     return SafeString(cells.instant(value, field))
 
 
 @register.simple_tag
 def state(word: str) -> SafeString:
-    """The row's word, of `fleet.choices.State`, with its shape (drawn by the style sheet from `data-state`)."""
+    """Return the row's state word, one of `fleet.choices.State`."""
     return SafeString(cells.state(word))
 
 
 @register.simple_tag
 def bar(value: int | None, label: str, field: str = "percent") -> SafeString:
-    """A bar of whole percent; hatched and without a value while the total is unknown."""
     return SafeString(cells.bar(value, label, field))
 
 
 @dataclass(frozen=True)
 class Disk:
-    """The disk of a content directory; bytes, None where the loader did not say a number."""
+    """The disk of a content directory, in bytes; None if the loader reported no number."""
 
     path: str
     total: int | None
@@ -77,15 +75,15 @@ class Disk:
 
     @property
     def used(self) -> int:
-        """Bytes taken; 0 while that is not known."""
+        """Bytes in use; 0 while unknown."""
         return max(self.total - self.free, 0) if self.total and self.free is not None else 0
 
 
 @register.filter
 def disks(stores: object) -> list[Disk]:
-    """The disks a heartbeat tells of, whatever else it may say."""
-    found = [store for store in stores if isinstance(store, dict)] if isinstance(stores, list) else []
-    return [Disk(str(store.get("path", "")), _bytes(store.get("total")), _bytes(store.get("free"))) for store in found]
+    """Return the disks of a heartbeat, which may contain anything."""
+    valid = [store for store in stores if isinstance(store, dict)] if isinstance(stores, list) else []
+    return [Disk(str(store.get("path", "")), _bytes(store.get("total")), _bytes(store.get("free"))) for store in valid]
 
 
 def _bytes(value: object) -> int | None:
@@ -94,13 +92,13 @@ def _bytes(value: object) -> int | None:
 
 @register.filter
 def known_error(code: str) -> ErrorKind | None:
-    """What the error table says of a code; None for a code that is not ours."""
+    """Return the entry of the error table; None for a code of another loader."""
     return find_error_kind(code)
 
 
 @register.simple_tag
 def exhibition(starts: date | None, ends: date | None) -> str:
-    """The days of an exhibition: `1 to 31 Dec 2026`, `20 Dec 2026 to 3 Jan 2027`, `from 1 Dec 2026`."""
+    """Return the days of an exhibition: `1 to 31 Dec 2026`, `20 Dec 2026 to 3 Jan 2027`, `from 1 Dec 2026`."""
     if starts is None or ends is None:
         return f"from {_day(starts)}" if starts else f"until {_day(ends)}" if ends else formatting.NONE
     if (starts.year, starts.month) == (ends.year, ends.month):

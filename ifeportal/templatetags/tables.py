@@ -1,4 +1,4 @@
-"""Template tags of long tables: sortable headers, filters and pages, all of them links."""
+"""Template tags of long tables: sortable headers, filters and pages, all as links."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ register = template.Library()
 
 
 def _address(context: Context, **changes: str | None) -> str:
-    """The page's own query string with these parameters set, or taken out where None."""
+    """Return the page's query string with these parameters set, or removed if None."""
     query = context["request"].GET.copy()
     for name, value in changes.items():
         if value is None:
@@ -29,9 +29,9 @@ def _address(context: Context, **changes: str | None) -> str:
 
 @register.inclusion_tag("components/table_head.html", takes_context=True)
 def table_head(context: Context, table: Table, shown: Collection[str] = (), css: str = "") -> dict[str, Any]:
-    """The header of the table: of the `shown` columns, else of the usual ones.
+    """Render the header of the `shown` columns, by default the usual ones.
 
-    Each column that has an order is a link that orders by it, and the other way round on the second click.
+    A column that can be ordered by is a link to that order; a second click reverses it.
     """
     choice: TableQuery | None = context.get("choice") if table.orders else None
     order, descending = (choice.order, choice.descending) if choice else ("", False)
@@ -44,32 +44,30 @@ def table_head(context: Context, table: Table, shown: Collection[str] = (), css:
 
 @register.simple_tag(takes_context=True)
 def table_cells(context: Context, table: Table, row: Any) -> SafeString:
-    """The cells of a row, in the usual columns of the table; they read the context of the page."""
+    """Render the cells of a row in the default columns of the table."""
     return SafeString(table.render_cells(row, context))
 
 
 @register.simple_tag
 def table_attributes(table: Table, row: Any) -> SafeString:
-    """The attributes of the tag of a row."""
     return table.render_attributes(row)
 
 
 @register.simple_tag(takes_context=True)
 def order_links(context: Context, table: Table, words: Collection[str]) -> list[tuple[str, str, str]]:
-    """These orders of a list without headers: name in addresses, title, address."""
+    """Return these orders of a list without headers: name in the query string, heading, address."""
     addresses = {word: _address(context, sort=None if word == table.order else word) for word in words}
     return [(word, table.orders[word].heading, address) for word, address in addresses.items()]
 
 
 @register.inclusion_tag("components/column_picker.html", takes_context=True)
 def column_picker(context: Context, table: Table, shown: Collection[str]) -> dict[str, Any]:
-    """The choice of columns of the table."""
     return {"others": table.choices, "shown": shown, "kept": other_parameters(context, "cols")}
 
 
 @register.inclusion_tag("components/state_chip.html", takes_context=True)
 def state_chip(context: Context, state: str, label: str, count: int, field: str = "") -> dict[str, Any]:
-    """A filter by state with its count; `state` "" lifts the filter. `field` names the count in the row's state."""
+    """Render a filter by state with its count; `state` "" removes it. `field`: key of the count in the row's state."""
     choice: TableQuery = context["choice"]
     return {
         "state": state,
@@ -82,7 +80,7 @@ def state_chip(context: Context, state: str, label: str, count: int, field: str 
 
 
 def other_parameters(context: Context, *changed: str) -> list[tuple[str, str]]:
-    """What else the address says, for a form that changes these parameters."""
+    """Return the other parameters of the query string, for a form that changes these."""
     return [
         (name, value)
         for name, values in context["request"].GET.lists()
@@ -93,7 +91,7 @@ def other_parameters(context: Context, *changed: str) -> list[tuple[str, str]]:
 
 @register.inclusion_tag("components/search_form.html", takes_context=True)
 def search_form(context: Context, label: str) -> dict[str, Any]:
-    """The search field; it keeps whatever else the address says."""
+    """Render the search field, which keeps the other parameters of the query string."""
     return {
         "label": label,
         "kept": other_parameters(context, "q"),
@@ -104,7 +102,7 @@ def search_form(context: Context, label: str) -> dict[str, Any]:
 
 @register.inclusion_tag("components/exports.html", takes_context=True)
 def exports(context: Context, table: str, things: str) -> dict[str, Any]:
-    """The ways to a table as a file, with the filter and order of the page."""
+    """Render the links to the table as a file, with the filter and order of the page."""
     addresses = {kind: _address(context, export=kind, table=table, page=None, size=None) for kind in ("csv", "json")}
     return {"things": things, **addresses}
 
@@ -113,7 +111,7 @@ def exports(context: Context, table: str, things: str) -> dict[str, Any]:
 def pager(
     context: Context, page: Page[Any], things: str, parameter: str = "page", sized: bool = False
 ) -> dict[str, Any]:
-    """Which rows are shown of how many, and the way to the others; `sized`: and to more or fewer on a page."""
+    """Render the row numbers, the total and the links to other pages; `sized`: also to other page sizes."""
     sizes = [size for size in PAGE_SIZES if sized and page.paginator.count > PAGE_ROWS]
     return {
         "page": page,

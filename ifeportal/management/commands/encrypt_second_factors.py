@@ -1,4 +1,4 @@
-"""`encrypt_second_factors`: encrypt second factors with the present SECRET_KEY, before its fallback is dropped."""
+"""`encrypt_second_factors`: encrypt second factors with the current SECRET_KEY, before its fallback is removed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ifeportal import audit
 from ifeportal.accounts.encryption import Undecipherable, convert, reencrypt
 
 HELP = (
-    "Encrypt the secrets of authenticator apps and recovery codes under SECRET_KEY, those that are in clear or under a "
-    "key of SECRET_KEY_FALLBACKS. May run while the portal does, and any number of times."
+    "Encrypt the secrets of authenticator apps and recovery codes with SECRET_KEY, if they are unencrypted or were "
+    "encrypted with a key of SECRET_KEY_FALLBACKS. Safe to run while the portal runs, and more than once."
 )
 
 
@@ -22,17 +22,20 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> str:
         keys = Authenticator.objects.exclude(type=Authenticator.Type.WEBAUTHN).order_by("pk")
-        found = {pk: _encrypt(pk) for pk in keys.values_list("pk", flat=True)}
-        if unreadable := [pk for pk, changed in found.items() if changed is None]:
+        results = {pk: _encrypt(pk) for pk in keys.values_list("pk", flat=True)}
+        if unreadable := [pk for pk, changed in results.items() if changed is None]:
             names = Authenticator.objects.filter(pk__in=unreadable).values_list("user__username", flat=True)
-            who = ", ".join(sorted(set(names)))
-            raise CommandError(f"No key decrypts the second factors of: {who}. Add the key they were made with.")
-        return f"Encrypted anew: {sum(map(bool, found.values()))} of {len(found)}."
+            users = ", ".join(sorted(set(names)))
+            raise CommandError(
+                f"No key decrypts the second factors of: {users}. Add the key they were encrypted with to "
+                "SECRET_KEY_FALLBACKS."
+            )
+        return f"Encrypted {sum(map(bool, results.values()))} of {len(results)}."
 
 
 @transaction.atomic
 def _encrypt(pk: int) -> bool | None:
-    """Encrypt one authenticator. Return whether anything changed; None where no key of ours reads it."""
+    """Encrypt one authenticator. Return whether it changed; None if no key decrypts it."""
     row = Authenticator.objects.select_for_update().filter(pk=pk).first()
     if row is None:
         return False

@@ -20,24 +20,24 @@ from ifeportal.work_lease import LeaseLost
 from loader.s3.retry import Backoff, no_jitter
 
 TICK: Final = 0.25  # seconds
-SYNC_INTERVAL: Final = 1.0  # seconds between two looks for airlines that came or went
-LEASE: Final = 3.0  # seconds after which another goes on for a pacemaker that died; renewed each third of it
-MAX_RETRY_DELAY: Final = 2.0  # seconds between two attempts while the database is away
+SYNC_INTERVAL: Final = 1.0  # seconds between two searches for new and deleted airlines
+LEASE: Final = 3.0  # seconds after which another takes over from a pacemaker that died
+MAX_RETRY_DELAY: Final = 2.0  # seconds between two attempts while the database is unavailable
 STANDBY_DELAY: Final = 1.0  # seconds between two attempts to take over
 logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
     help = (
-        "Wakes the workers of qcluster when periodic work (polling the buckets) is due. Any number may run: one does "
-        "it, the others stand by and go on for it within seconds. Ends on SIGTERM or Ctrl-C."
+        "Wake the workers of qcluster when periodic work (polling the buckets) is due. Several pacemakers may run: one "
+        "is active, the others stand by and take over within seconds. Stop it with SIGTERM or Ctrl-C."
     )
     requires_migrations_checks = False
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
         stop_on_signal(stop)
-        logger.info("pacemaker runs")
+        logger.info("pacemaker started")
         backoff = Backoff(None, 2 * TICK, MAX_RETRY_DELAY, jitter=no_jitter)
         while not stop.is_set():
             try:
@@ -45,10 +45,10 @@ class Command(BaseCommand):
                 backoff.reset()
             except (OperationalError, InterfaceError, ProgrammingError) as error:
                 pause = backoff.next_delay()
-                # The last of these is PostgreSQL's word for tables that are not there (yet).
+                # PostgreSQL reports missing tables as a ProgrammingError.
                 logger.error(
-                    "pacemaker: the database is away or its tables are missing (manage.py migrate makes them), "
-                    "trying again in %.1f s: %s",
+                    "pacemaker: the database does not answer or has no tables (run manage.py migrate), "
+                    "retrying in %.1f s: %s",
                     pause,
                     error,
                 )
@@ -58,33 +58,33 @@ class Command(BaseCommand):
 
 
 def lead(stop: threading.Event) -> float:
-    """Wake workers for as long as no other pacemaker does; how many seconds to wait before trying to do so again."""
-    with lease(PACEMAKER, LEASE) as held:
-        if held is None:
+    """Wake workers for as long as this pacemaker has the lease. Return the seconds to wait before trying again."""
+    with lease(PACEMAKER, LEASE) as claimed:
+        if claimed is None:
             return STANDBY_DELAY
-        logger.info("pacemaker leads")
-        rounds = Scheduler(held)
+        logger.info("pacemaker is active")
+        scheduler = Scheduler(claimed)
         try:
             while not stop.is_set():
-                stop.wait(rounds.tick())
+                stop.wait(scheduler.tick())
         except LeaseLost as lost:
             logger.warning("pacemaker stands by: %s", lost)
     return STANDBY_DELAY
 
 
 class Scheduler:
-    """The looks of one pacemaker at what is due."""
+    """Wakes workers for due jobs, and creates the jobs of new airlines."""
 
-    def __init__(self, held: Lease) -> None:
-        self.held = held
-        self.next_sync_at = 0.0  # when to look for airlines next, by the monotonic clock
+    def __init__(self, claimed: Lease) -> None:
+        self.lease = claimed
+        self._next_sync_at = 0.0  # by the monotonic clock
 
     def tick(self) -> float:
-        """Wake who is needed; how many seconds to wait before the next look. Raises LeaseLost."""
-        self.held.heartbeat()
-        if time.monotonic() >= self.next_sync_at:
+        """Wake the workers that are needed. Return the seconds to wait before the next call. Raises LeaseLost."""
+        self.lease.heartbeat()
+        if time.monotonic() >= self._next_sync_at:
             sync_job_rows()
-            self.next_sync_at = time.monotonic() + SYNC_INTERVAL
+            self._next_sync_at = time.monotonic() + SYNC_INTERVAL
         wake_workers(timezone.now())
         soonest = seconds_to_next(timezone.now())
         return TICK if soonest is None else min(max(soonest, 0.0), TICK)

@@ -1,4 +1,4 @@
-"""`qcluster`: django-q2's command, with a second SIGTERM ignored, on which it would wait for itself forever."""
+"""`qcluster`: django-q2's command, made to ignore a second SIGTERM, which would make it wait for itself forever."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from django_q.management.commands import qcluster
 
 
 class SignalSafeCluster(Cluster):  # type: ignore[misc]  # django-q2 has no annotations
-    """Stops at the first signal; of the next ones it takes no notice, as its lock knows no second entry."""
+    """Stops at the first signal and ignores later ones, because its lock is not reentrant."""
 
     def sig_handler(self, signum: int, frame: Any) -> None:
-        """Told to stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         super().sig_handler(signum, frame)
@@ -22,7 +21,7 @@ class SignalSafeCluster(Cluster):  # type: ignore[misc]  # django-q2 has no anno
 
 class Command(qcluster.Command):  # type: ignore[misc]
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run until told to stop."""
+        """Run until a signal stops it."""
         if options["cluster_name"]:
             os.environ["Q_CLUSTER_NAME"] = options["cluster_name"]
         cluster = SignalSafeCluster()

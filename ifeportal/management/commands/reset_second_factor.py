@@ -1,4 +1,4 @@
-"""`reset_second_factor`: remove the second factor of a user who lost telephone, key and recovery codes."""
+"""`reset_second_factor`: remove the second factors of a user who has lost phone, passkeys and recovery codes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ifeportal import audit
 from ifeportal.models import User
 
 HELP = (
-    "Take away every second factor of a user: authenticator app, passkeys, recovery codes. All their sessions end. "
-    "They sign in with their password and set up a new one. Make sure first that it is them who asks."
+    "Remove all second factors of a user: authenticator app, passkeys, recovery codes. All their sessions end. They "
+    "can then sign in with their password and set up a new one. Verify the identity of the user first."
 )
 
 
@@ -22,18 +22,18 @@ class Command(BaseCommand):
     help = HELP
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("user", metavar="USER", help="the user's name")
+        parser.add_argument("user", metavar="USER", help="the user name")
 
     def handle(self, *args: Any, **options: Any) -> str:
         user = User.objects.filter(username=options["user"]).first()
         if user is None:
-            raise CommandError(f"There is no user {options['user']}.", returncode=2)
+            raise CommandError(f"The user {options['user']} does not exist.", returncode=2)
         with transaction.atomic():
-            found = Authenticator.objects.filter(user=user)
-            kinds = sorted(found.values_list("type", flat=True))
-            found.delete()
+            factors = Authenticator.objects.filter(user=user)
+            kinds = sorted(factors.values_list("type", flat=True))
+            factors.delete()
             sessions = list(UserSession.objects.filter(user=user))
             for session in sessions:
                 session.end()
             audit.record(audit.Actor.command(), "user.second-factor.reset", user.get_username())
-        return f"Taken away: {', '.join(kinds) or 'nothing, there was none'}. Sessions ended: {len(sessions)}."
+        return f"Removed: {', '.join(kinds) or 'none'}. Sessions ended: {len(sessions)}."

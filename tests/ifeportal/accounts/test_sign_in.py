@@ -373,12 +373,12 @@ def test_an_operator_resets_a_lost_second_factor(cast: Cast, client: Client, cod
     client.post("/login/second-factor/", {"code": code(7)})
     told = StringIO()
     call_command("reset_second_factor", "alice", stdout=told)
-    assert told.getvalue() == "Taken away: recovery_codes, totp. Sessions ended: 1.\n"
+    assert told.getvalue() == "Removed: recovery_codes, totp. Sessions ended: 1.\n"
     assert not is_in(client)
     assert sign_in(client)["Location"] == "/"
     assert Authenticator.objects.filter(user=cast.bob).count() == 2
     assert AuditEntry.objects.filter(action="user.second-factor.reset", target="alice", via="command").exists()
-    with pytest.raises(CommandError, match="There is no user eve"):
+    with pytest.raises(CommandError, match="The user eve does not exist"):
         call_command("reset_second_factor", "eve")
 
 

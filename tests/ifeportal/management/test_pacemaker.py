@@ -56,7 +56,7 @@ def test_one_that_was_taken_for_dead_stands_by(rounds: Scheduler, monkeypatch: p
     Job.objects.filter(name=PACEMAKER).update(lease_until=timezone.now() - timedelta(seconds=1))
     with lease(PACEMAKER, LEASE) as other:
         assert other is not None
-        rounds.held._renewed_at -= LONG
+        rounds.lease._renewed_at -= LONG
         with pytest.raises(LeaseLost):
             rounds.tick()
 

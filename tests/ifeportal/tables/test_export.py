@@ -91,7 +91,7 @@ def test_a_file_without_end_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(exporting, "ROW_LIMIT", 1_200)
     rows = [{"n": number} for number in range(1_201)]
     lines = sent(rows, "csv", "n").splitlines()
-    assert lines[1200:] == ["1199", '"Cut here: there are more than 1,200 rows."']
+    assert lines[1200:] == ["1199", '"Truncated: there are more than 1,200 rows."']
     told = json.loads(sent(rows, "json", "n"))
     assert (told["count"], told["cut"], told["rows"][-1]) == (1_200, True, {"n": 1_199})
     assert json.loads(sent(rows[:1_200], "json", "n"))["cut"] is False
