@@ -1,7 +1,6 @@
-"""Expected transfers of an invented fleet after a number of changes. Pure.
+"""Expected transfers of a simulated fleet after a number of writes, to compare rows with. Pure.
 
-It follows the written objects alone, as a poller does, and not what `fleet.simulation.traffic` meant by them: rows can
-be held against it.
+Derived from the written objects alone, as a poller would, not from what `fleet.simulation.traffic` intended.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ ContentKey = tuple[str, str, str]  # airline, tail, content
 
 
 class Expected(NamedTuple):
-    """A transfer of `plan.campaign`, its fields named as in the API; bytes. `error_code` is empty where there is none.
+    """A transfer of `plan.campaign` with the API's field names; sizes in bytes. `error_code` is empty without an error.
 
-    A whole item is complete though its error is not yet removed, as its progress is the newer of the two (which a store
-    that keeps whole seconds can tell only if they are a second apart).
+    A complete item whose error is not yet removed counts as complete, because its progress is newer than the error. A
+    store whose timestamps are whole seconds shows this only if the two are a second apart.
     """
 
     airline: str
@@ -39,7 +38,7 @@ class Expected(NamedTuple):
 
 @dataclass(slots=True)
 class ExpectedState:
-    """What the objects say. Holds only transfers that something was written of; the others are pending.
+    """The state that the objects describe. Contains only transfers with reports; the others are pending.
 
     `media`: the manifests are in the media bucket, so that totals are known.
     """
@@ -50,34 +49,34 @@ class ExpectedState:
     errors: dict[ContentKey, bytes] = field(default_factory=dict)
 
     def add(self, change: PlannedWrite) -> None:
-        """Take one more change into account."""
+        """Apply one more write."""
         key = parse_status_key(change.key)
         if key is None or key.kind == "heartbeat":
             return
-        place = key.airline, key.tail, key.content
+        content_key = key.airline, key.tail, key.content
         if key.kind == "progress" and change.body is not None:
-            self.done[place] = parse_progress(change.body)
+            self.done[content_key] = parse_progress(change.body)
         elif change.body is not None:
-            self.errors[place] = change.body
+            self.errors[content_key] = change.body
         else:
-            self.errors.pop(place, None)
+            self.errors.pop(content_key, None)
 
     def touched(self) -> Iterator[Expected]:
-        """The transfers something was written of."""
+        """Yield the transfers with reports."""
         sizes = {self.plan.item(number): size for number, size in enumerate(self.plan.sizes)}
-        for place in sorted(self.done.keys() | self.errors.keys()):
-            yield self._expected(place, sizes[place[2]])
+        for key in sorted(self.done.keys() | self.errors.keys()):
+            yield self._expected(key, sizes[key[2]])
 
     def transfers(self) -> Iterator[Expected]:
-        """All of them."""
+        """Yield all transfers of the fleet."""
         plan = self.plan
         for airline in range(plan.airlines):
             for tail in range(plan.tails):
                 for item, size in enumerate(plan.sizes):
                     yield self._expected((plan.airline(airline), plan.tail(airline, tail), plan.item(item)), size)
 
-    def _expected(self, place: ContentKey, size: int) -> Expected:
-        done, error = self.done.get(place, 0), self.errors.get(place)
+    def _expected(self, key: ContentKey, size: int) -> Expected:
+        done, error = self.done.get(key, 0), self.errors.get(key)
         total = size if self.media else None
         status = Status.LOADING if done else Status.PENDING
         if done == total:
@@ -85,19 +84,19 @@ class ExpectedState:
         elif error is not None:
             status = Status.FAILED
         if error is None:
-            return Expected(*place, status.value, done, total)
+            return Expected(*key, status.value, done, total)
         report = parse_error(error)
-        return Expected(*place, status.value, done, total, str(report.code or ""), report.text)
+        return Expected(*key, status.value, done, total, str(report.code or ""), report.text)
 
 
 def expected_after_count(plan: FleetPlan, count: int, *, media: bool = True) -> ExpectedState:
-    """The truth after the first `count` changes of `fleet.simulation.traffic.changes`."""
+    """Return the expected state after the first `count` writes of `fleet.simulation.traffic.changes`."""
     return expected_after(plan, islice(changes(plan), count), media=media)
 
 
 def expected_after(plan: FleetPlan, written: Iterable[PlannedWrite], *, media: bool = True) -> ExpectedState:
-    """The truth after these changes."""
-    truth = ExpectedState(plan, media)
+    """Return the expected state after these writes."""
+    state = ExpectedState(plan, media)
     for change in written:
-        truth.add(change)
-    return truth
+        state.add(change)
+    return state

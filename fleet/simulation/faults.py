@@ -1,12 +1,12 @@
-"""Faults of the link between an aircraft and the store, each by itself. For `fleet.simulation.proxy`; no Django.
+"""Faults of the link between an aircraft and the store, for `fleet.simulation.proxy`. No Django.
 
-A `Rule` says which requests a fault hits: by method ("GET", "PUT", "DELETE", or "LIST" for a listing), by a shell
-pattern over `bucket/key`, from the nth matching request on, how many times. `Rule.hits` counts them: assert on it, a
-fault that never fired proves nothing.
+A `Rule` selects the requests that a fault affects: by method ("GET", "PUT", "DELETE", or "LIST" for a listing), by a
+shell pattern for `bucket/key`, from the nth matching request on, and how many times. `Rule.hits` counts them: assert on
+it, because a fault that never occurred proves nothing.
 
-    link.add(Rule(FlipByte(at=5_000_000), key="*/movie-001.tgz"))           # the first GET of it; the second is right
-    link.add(Rule(Say(503, "SlowDown", retry_after=1), method="PUT", times=3))
-    link.add(Rule(Cut(after=100_000), key="*.tgz", nth=2, times=None))       # every GET but the first
+    link.add(Rule(FlipByte(at=5_000_000), key="*/movie-001.tgz"))  # its first GET; the second is correct
+    link.add(Rule(ErrorResponse(503, "SlowDown", retry_after=1), method="PUT", times=3))
+    link.add(Rule(Truncate(after=100_000), key="*.tgz", nth=2, times=None))  # every GET but the first
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ERROR_XML: Final = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{}</Cod
 
 
 class HangUp(Exception):
-    """End the connection here; with a reset instead of an orderly end if `reset`."""
+    """Close the connection here, with a TCP reset if `reset`."""
 
     def __init__(self, *, reset: bool = False) -> None:
         super().__init__()
@@ -32,14 +32,14 @@ class HangUp(Exception):
 
 @dataclass
 class Head:
-    """Status and headers of an answer. `length` is None for a chunked body; no Content-Length stands in `headers`."""
+    """Status and headers of a response. `length` is None for a chunked body; `headers` has no Content-Length."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     length: int | None = 0
 
     def find(self, name: str) -> str:
-        """The value of a header, whatever its case; empty if it is not there."""
+        """Return the value of a header, whatever its case; empty if it is missing."""
         return next((value for key, value in self.headers.items() if key.lower() == name.lower()), "")
 
     def drop(self, name: str) -> None:
@@ -48,7 +48,7 @@ class Head:
 
     @property
     def start(self) -> int:
-        """The offset in the object of the first byte of the body."""
+        """The offset in the object of the body's first byte."""
         match = _CONTENT_RANGE.fullmatch(self.find("Content-Range"))
         return int(match.group(1)) if match else 0
 
@@ -57,23 +57,23 @@ Chunks = AsyncIterator[bytes]
 
 
 class Fault:
-    """Nothing goes wrong. A fault overrides one or two of these."""
+    """Base class without effect. A fault overrides one or two of the methods."""
 
     async def answer(self) -> tuple[Head, bytes] | None:
-        """An answer in place of the store's, which then never hears of the request. May raise HangUp."""
+        """Return a response in place of the store's, which then does not receive the request. May raise HangUp."""
         return None
 
     def head(self, head: Head) -> None:
-        """Change the head of the store's answer."""
+        """Change the head of the store's response."""
 
     def body(self, chunks: Chunks, head: Head) -> Chunks:
-        """Change the body of the store's answer. May raise HangUp."""
+        """Change the body of the store's response. May raise HangUp."""
         return chunks
 
 
 @dataclass
 class Rule:
-    """When a fault strikes. `times=None`: for ever. `hits` counts the requests it struck."""
+    """When a fault occurs. `times=None`: without limit. `hits` counts the affected requests."""
 
     fault: Fault
     method: str = "GET"
@@ -84,20 +84,18 @@ class Rule:
     hits: int = 0
 
     def matches(self, method: str, path: str) -> bool:
-        """Whether this request is one of them; to be asked once for each request. `path` is `bucket/key`, decoded."""
+        """Whether the fault affects this request. Call it once per request. `path` is `bucket/key`, decoded."""
         if self.method not in ("*", method) or not fnmatchcase(path, self.key):
             return False
         self.seen += 1
-        struck = self.seen >= self.nth and (self.times is None or self.seen < self.nth + self.times)
-        self.hits += struck
-        return struck
+        is_hit = self.seen >= self.nth and (self.times is None or self.seen < self.nth + self.times)
+        self.hits += is_hit
+        return is_hit
 
 
 @dataclass
 class ErrorResponse(Fault):
-    """The store refuses: an S3 error with this status and code, e.g. `ErrorResponse(503, "SlowDown",
-    retry_after=2)`.
-    """
+    """An S3 error with this status and code, e.g. `ErrorResponse(503, "SlowDown", retry_after=2)`."""
 
     status: int
     code: str = ""
@@ -114,7 +112,7 @@ class ErrorResponse(Fault):
 
 @dataclass
 class Delay(Fault):
-    """The store takes its time: so many seconds before the request goes on."""
+    """The request is forwarded only after this many seconds."""
 
     seconds: float
 
@@ -124,7 +122,7 @@ class Delay(Fault):
 
 @dataclass
 class Hang(Fault):
-    """No answer ever comes."""
+    """No response ever comes."""
 
     async def answer(self) -> None:
         await asyncio.Event().wait()
@@ -132,7 +130,7 @@ class Hang(Fault):
 
 @dataclass
 class FlipByte(Fault):
-    """One bit of the byte at this offset of the object is wrong; of the nearest byte sent, if that one is not."""
+    """One bit of the byte at this offset of the object is flipped; of the nearest byte if the range excludes it."""
 
     at: int = 0
 
@@ -149,10 +147,10 @@ class FlipByte(Fault):
 
 @dataclass
 class Truncate(Fault):
-    """The body ends after so many bytes.
+    """The body ends after this many bytes.
 
-    By default the connection closes though the head promised more. `lie`: the head promises only these bytes, so that
-    nothing looks wrong. `chunked`: the body comes in chunks and the last one is missing; with `lie` even that is there.
+    By default the connection closes before the announced length is reached. `lie`: the head announces only these bytes,
+    so that nothing looks wrong. `chunked`: the body is chunked without the last chunk; with `lie`, with it.
     """
 
     after: int
@@ -174,7 +172,7 @@ class Truncate(Fault):
 
 @dataclass
 class Reset(Fault):
-    """The connection is reset after so many bytes of the body; None: instead of any answer."""
+    """The connection is reset after this many bytes of the body; None: before any response."""
 
     after: int | None = None
 
@@ -190,7 +188,7 @@ class Reset(Fault):
 
 @dataclass
 class ReplaceMidway(Fault):
-    """After so many bytes `action` runs (in a thread: put another object there, delete it), then a reset follows."""
+    """After this many bytes `action` runs in a thread (to replace or delete the object), followed by a reset."""
 
     after: int
     action: Callable[[], object]
@@ -204,7 +202,7 @@ class ReplaceMidway(Fault):
 
 @dataclass
 class SlowBody(Fault):
-    """The body comes byte by byte, so many a second, after the first `after` bytes."""
+    """After the first `after` bytes the body is sent byte by byte at this rate."""
 
     bytes_per_second: float
     after: int = 0
@@ -212,18 +210,18 @@ class SlowBody(Fault):
     async def body(self, chunks: Chunks, head: Head) -> Chunks:
         sent = 0
         async for chunk in chunks:
-            free = max(self.after - sent, 0)
+            fast = max(self.after - sent, 0)
             sent += len(chunk)
-            if free:
-                yield chunk[:free]
-            for byte in chunk[free:]:
+            if fast:
+                yield chunk[:fast]
+            for byte in chunk[fast:]:
                 yield bytes([byte])
                 await asyncio.sleep(1 / self.bytes_per_second)
 
 
 @dataclass
 class IgnoreRange(Fault):
-    """The store answers 200 with the whole object, which is `content`, whatever range was asked for."""
+    """The store responds with 200 and the complete object, `content`, whatever range was requested."""
 
     content: bytes
 
@@ -237,7 +235,7 @@ class IgnoreRange(Fault):
 
 @dataclass
 class WrongRange(Fault):
-    """The right bytes under a Content-Range that is off by so many."""
+    """The correct bytes with a Content-Range that is off by this many."""
 
     by: int = 1
 
@@ -251,7 +249,7 @@ class WrongRange(Fault):
 
 @dataclass
 class ErrorInside(Fault):
-    """A 200 whose body is an error, as S3 itself does for some requests. The ETag stays unless `etag` is off."""
+    """A 200 with an error as its body, as S3 sends for some requests. The ETag stays unless `etag` is false."""
 
     etag: bool = True
 
@@ -267,7 +265,7 @@ class ErrorInside(Fault):
 
 @dataclass
 class DropHeader(Fault):
-    """A header gets lost on the way."""
+    """The response lacks this header."""
 
     name: str
 
@@ -276,7 +274,7 @@ class DropHeader(Fault):
 
 
 async def first(chunks: Chunks, count: int) -> Chunks:
-    """The first `count` bytes."""
+    """Yield the first `count` bytes."""
     if count <= 0:
         return
     async for chunk in chunks:
@@ -287,6 +285,6 @@ async def first(chunks: Chunks, count: int) -> Chunks:
 
 
 async def pieces(content: bytes, size: int = 65_536) -> Chunks:
-    """Bytes as they would come from a socket."""
+    """Yield the bytes in pieces, as from a socket."""
     for at in range(0, len(content), size):
         yield content[at : at + size]

@@ -12,7 +12,7 @@ Headers = list[tuple[str, str]]
 
 
 async def read_head(reader: asyncio.StreamReader) -> tuple[bytes, Headers]:
-    """The first line and the headers, as they came."""
+    """Return the first line and the headers as received."""
     raw = await reader.readuntil(b"\r\n\r\n")
     line, *lines = raw[:-4].split(b"\r\n")
     pairs = (header.decode("latin-1").partition(":") for header in lines)
@@ -42,7 +42,7 @@ async def _plain(reader: asyncio.StreamReader, length: int | None) -> Chunks:
         block = await reader.read(BLOCK_SIZE if left is None else min(BLOCK_SIZE, left))
         if not block:
             if left:
-                raise HangUp  # the store broke off: so does the link
+                raise HangUp  # the store closed early, so the proxy does too
             return
         left = None if left is None else left - len(block)
         yield block

@@ -1,4 +1,4 @@
-"""Plan of an invented fleet: numbers of airlines, tails and items, their names, and which of them fail. Pure.
+"""Plan of a simulated fleet: numbers of airlines, tails and items, their names, and which of them fail. Pure.
 
 `fleet.simulation.traffic` generates what its loaders write.
 """
@@ -20,7 +20,7 @@ LETTERS: Final = 26
 
 
 class PlannedWrite(NamedTuple):
-    """One write: `at` seconds after the start; `body` is None where the object is deleted."""
+    """One write, `at` seconds after the start; `body` is None if the object is deleted."""
 
     at: float
     key: str
@@ -29,15 +29,15 @@ class PlannedWrite(NamedTuple):
 
 @dataclass(frozen=True)
 class FleetPlan:
-    """All that decides the traffic.
+    """Everything that determines the traffic.
 
-    `tails` and `items` are those of each airline, `rate` is in changes a second over all, `size` the mean of an item in
-    bytes. It ends after `seconds`, or once everything is aboard. Shares (0 to 1) are of the tails: at one item such a
-    tail fails (and recovers at last), says nothing for `pause` seconds, or begins again; a foreign loader writes any
-    number, errors without a code, and no heartbeat. `begins` is only what heartbeats say.
+    `tails` and `items` are per airline, `rate` is in writes a second of the complete fleet, `size` is the mean item
+    size in bytes. The traffic ends after `seconds`, or when every tail has every item. The shares (0 to 1) are of the
+    tails: at one item a tail fails and finally recovers, is silent for `pause` seconds, or restarts. A foreign loader
+    writes any number of bytes, errors without a code, and no heartbeat. `begins` only appears in heartbeats.
 
     Raises:
-        ValueError: with a sentence, if no fleet can be like that.
+        ValueError: with a sentence, if the values are impossible.
     """
 
     seed: int = 1
@@ -58,53 +58,55 @@ class FleetPlan:
 
     def __post_init__(self) -> None:
         if min(self.airlines, self.tails, self.items, self.size) < 1 or self.rate <= 0 or self.pause <= 0:
-            raise ValueError("airlines, tails, items, size, rate and pause must be above zero")
+            raise ValueError("airlines, tails, items, size, rate and pause must be greater than 0")
         if self.airlines > 999 or self.tails > LETTERS**3 or self.items > 10_000:
-            raise ValueError(f"there can be 999 airlines, {LETTERS**3:,} tails of each and 10,000 items, not more")
+            raise ValueError(f"at most 999 airlines, {LETTERS**3:,} tails per airline and 10,000 items are possible")
         shares = self.failing, self.stalling, self.restarting
         if min(*shares, self.foreign) < 0 or sum(shares) > 1 or self.foreign > 1:
-            raise ValueError("shares are 0% to 100%, and those failing, stalling and restarting are different tails")
+            raise ValueError(
+                "shares must be 0% to 100%; those of failing, stalling and restarting together at most 100%"
+            )
         manifest_key(self.airline(0), self.campaign)
 
     def airline(self, number: int) -> str:
-        """Its name, `SIM001` the first."""
+        """Return the name of an airline; the first is `SIM001`."""
         return f"{self.prefix}{number + 1:03d}"
 
     def tail(self, airline: int, number: int) -> str:
-        """Its registration, `S1-AAA` the first."""
+        """Return the registration of a tail; the first is `S1-AAA`."""
         rest, last = divmod(number, LETTERS)
         first, middle = divmod(rest, LETTERS)
         return f"S{airline + 1}-" + "".join(chr(ord("A") + letter) for letter in (first, middle, last))
 
     def item(self, number: int) -> str:
-        """Its name, `item-001` the first."""
+        """Return the name of an item; the first is `item-001`."""
         return f"item-{number + 1:03d}"
 
     def progress(self, airline: int, tail: int, item: int) -> str:
-        """Key of the progress of an item on a tail."""
+        """Return the key of the progress of an item on a tail."""
         return progress_key(self.airline(airline), self.tail(airline, tail), self.campaign, self.item(item))
 
     def manifest(self, airline: int) -> bytes:
-        """What the media bucket says of the campaign."""
+        """Return the campaign.json of an airline."""
         items = tuple(Item(self.item(number), size) for number, size in enumerate(self.sizes))
         title = f"Simulated {self.campaign}"
         return build_manifest(Manifest(items, airline=self.airline(airline), campaign=self.campaign, title=title))
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """Of each item in bytes, half of `size` to half as much again; the same for every airline."""
+        """The size of each item in bytes, 0.5 to 1.5 times `size`; the same for every airline."""
         draw = random.Random(f"sizes of {self.seed}")  # noqa: S311
         return tuple(max(round(self.size * (0.5 + draw.random())), 1) for _ in range(self.items))
 
 
 def manifests(plan: FleetPlan) -> Iterator[PlannedWrite]:
-    """What is to be in the media bucket."""
+    """Yield the writes to the media bucket."""
     for number in range(plan.airlines):
         yield PlannedWrite(0.0, manifest_key(plan.airline(number), plan.campaign), plan.manifest(number))
 
 
 def initial_reports(plan: FleetPlan) -> Iterator[PlannedWrite]:
-    """What is in the status bucket before the first change: every item of every tail has its progress, 0."""
+    """Yield the initial writes to the status bucket: progress 0 for every item of every tail."""
     for airline in range(plan.airlines):
         for tail in range(plan.tails):
             for item in range(plan.items):

@@ -1,21 +1,20 @@
-"""Proxy that simulates the link between an aircraft and the store: narrow, slow, interrupted or faulty.
+"""HTTP/1.1 proxy that simulates the link between an aircraft and the store: slow, interrupted or faulty.
 
-A proxy on the loopback interface that speaks HTTP/1.1 between a loader and any S3. It runs in a thread of its own, so
-it serves tests and the demo alike; no Django, touches sockets only.
+It listens on the loopback interface, between a loader and any S3 server, and runs in its own thread. No Django; touches
+sockets only.
 
-    with Link(seaweed.endpoint, bandwidth=500_000, latency=0.2) as link:   # bytes a second, seconds
-        bucket = S3Bucket("ife-media", endpoint=link.endpoint, ...)        # or AWS_ENDPOINT_URL_S3=link.endpoint
-        rule = link.add(Rule(FlipByte(at=1_000), key="*/movie-001.tgz"))   # all faults: fleet.simulation.faults
-        link.offline()                    # connections are reset; offline(silent=True): nothing answers any more
+    with FaultProxy(seaweed.endpoint, bandwidth=500_000, latency=0.2) as link:  # bytes a second, seconds
+        bucket = S3Bucket("ife-media", endpoint=link.endpoint, ...)  # or AWS_ENDPOINT_URL_S3=link.endpoint
+        rule = link.add(Rule(FlipByte(at=1_000), key="*/movie-001.tgz"))  # all faults: fleet.simulation.faults
+        link.offline()  # connections are reset; offline(silent=True): no more responses
         link.online()
         assert rule.hits == 1
         assert [seen.range for seen in link.requests("GET", "*/movie-001.tgz")] == ["", "bytes=4096-"]
 
-`bandwidth`, `latency` and `per_connection` may be set at any time. All connections share the bandwidth, and none gets
-more than `per_connection` bytes a second, as over a long or lossy link; each request waits for the latency once.
-Signatures stay valid: the client signs the link's own address, the Host header goes through unchanged, and stores check
-what that header says (SeaweedFS does; moto checks nothing). To the store every request is a connection of its own. A
-request's body needs a Content-Length, which all of `loader.s3.client` sends.
+`bandwidth`, `latency` and `per_connection` may be set at any time (`fleet.simulation.link`). Signatures stay valid: the
+client signs the proxy's own address, the Host header is forwarded unchanged, and stores check that header (SeaweedFS
+does; moto checks nothing). Each request to the store is a new connection. A request body needs a Content-Length, which
+`loader.s3.client` always sends.
 """
 
 from __future__ import annotations
@@ -36,17 +35,17 @@ from fleet.simulation.http1 import Headers, format_head, phrase_of, read_head, r
 from fleet.simulation.link import BLOCK_SIZE, Link
 
 LOOPBACK: Final = "127.0.0.1"
-_KEPT: Final = 4_096  # bytes of a request's body that stay in the log
+_KEPT: Final = 4_096  # bytes of a request body that are logged
 _BROKEN: Final = (OSError, EOFError, ValueError, asyncio.LimitOverrunError)  # EOFError: IncompleteReadError is one
 T = TypeVar("T")
 
 
 @dataclass
 class RecordedRequest:
-    """One request and what became of it. `path` is `bucket/key`, decoded; `method` is "LIST" for a listing.
+    """One request and its response. `path` is `bucket/key`, decoded; `method` is "LIST" for a listing.
 
-    `status` is what the client was told (None: nothing); `sent` counts the bytes of the body it was sent, `received`
-    those it sent, whose beginning is `body`. `range` and the conditions are as in the headers, or empty.
+    `received` and `sent` are the bytes of the request and response bodies; `body` is the start of the request body.
+    `status` is None if there was no response. `range` and the conditions are the header values, or empty.
     """
 
     method: str
@@ -71,7 +70,7 @@ class _ProxiedRequest:
 
 
 class FaultProxy(Link):
-    """See the module. `target` is the store's address, e.g. http://127.0.0.1:8333."""
+    """The proxy; see the module. `target` is the store's address, e.g. http://127.0.0.1:8333."""
 
     def __init__(self, target: str, *, bandwidth: float | None = None, latency: float = 0.0, port: int = 0) -> None:
         super().__init__(bandwidth, latency)
@@ -88,36 +87,34 @@ class FaultProxy(Link):
 
     @property
     def endpoint(self) -> str:
-        """The address a loader is to use."""
+        """The address for the loader."""
         return f"http://{LOOPBACK}:{self._port}"
 
     def add(self, rule: Rule) -> Rule:
-        """From now on let this go wrong. Rules are asked in order; all that strike have their effect."""
+        """Apply the rule from now on, and return it. All matching rules take effect, in order."""
         self.rules.append(rule)
         return rule
 
     def requests(self, method: str = "*", path: str = "*") -> list[RecordedRequest]:
-        """What was asked so far, by method and a shell pattern over `bucket/key`."""
+        """Return the requests so far, filtered by method and a shell pattern for `bucket/key`."""
         return [e for e in list(self.log) if method in ("*", e.method) and fnmatchcase(e.path, path)]
 
     def offline(self, *, silent: bool = False) -> None:
-        """Reset all connections and every new one; `silent`: leave them open but let nothing pass any more."""
+        """Reset all connections and every new one; `silent`: keep them open, but pass nothing."""
         self.is_silent, self._is_refusing = silent, not silent
         if not silent:
             self._run(self._hang_up())
 
     def online(self) -> None:
-        """Let everything pass again."""
+        """Pass everything again."""
         self.is_silent = self._is_refusing = False
 
     def start(self) -> None:
-        """Begin to listen."""
         self._thread.start()
         self._server = self._run(asyncio.start_server(self._accept, LOOPBACK, self._port, limit=BLOCK_SIZE * 4))
         self._port = self._server.sockets[0].getsockname()[1]
 
     def stop(self) -> None:
-        """Close everything."""
         if self._server:
             self._loop.call_soon_threadsafe(self._server.close)
             self._run(self._hang_up())
@@ -147,14 +144,14 @@ class FaultProxy(Link):
         task.add_done_callback(self._clients.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection of the client: request after request, until either side has enough."""
+        """Serve the requests of one connection until either side closes it."""
         reset = True
         try:
             while not self._is_refusing and await self._one(reader, writer):
                 pass
             reset = self._is_refusing
-        except HangUp as wish:
-            reset = wish.reset
+        except HangUp as hang_up:
+            reset = hang_up.reset
         except _BROKEN:
             reset = False
         finally:
@@ -163,7 +160,7 @@ class FaultProxy(Link):
             await _closed(writer)
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """One request. False at the end of the connection."""
+        """Serve one request. Return False at the end of the connection."""
         request = await _read_request(reader, writer)
         if request is None:
             return False
@@ -174,9 +171,10 @@ class FaultProxy(Link):
         rules = [rule for rule in list(self.rules) if rule.matches(exchange.method, exchange.path)]
         exchange.faults = [type(rule.fault).__name__ for rule in rules]
         for rule in rules:
-            made_up = await rule.fault.answer()
-            if made_up:
-                await self._reply(writer, exchange, made_up[0], pieces(made_up[1]))
+            response = await rule.fault.answer()
+            if response:
+                head, body = response
+                await self._reply(writer, exchange, head, pieces(body))
                 return True
         await self._forward(request, writer, [rule.fault for rule in rules])
         return True
@@ -184,8 +182,8 @@ class FaultProxy(Link):
     async def _forward(self, request: _ProxiedRequest, writer: asyncio.StreamWriter, faults: list[Fault]) -> None:
         reader, store = await asyncio.open_connection(*self.target, limit=BLOCK_SIZE * 4)
         try:
-            kept = [(n, v) for n, v in request.headers if n.lower() not in ("connection", "expect")]
-            store.write(format_head(request.line, [*kept, ("Connection", "close")]) + request.body)
+            forwarded = [(n, v) for n, v in request.headers if n.lower() not in ("connection", "expect")]
+            store.write(format_head(request.line, [*forwarded, ("Connection", "close")]) + request.body)
             await store.drain()
             head, chunks = await read_response(reader, request.record.method)
             for fault in faults:
@@ -252,14 +250,14 @@ async def _read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 
 async def _closed(writer: asyncio.StreamWriter) -> None:
-    """Close it, and take note of what broke it: what nobody asks for, asyncio may log when it is thrown away."""
+    """Close the connection and retrieve its error, which asyncio would otherwise log."""
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Let the close that follows be a reset: what is still unsent is thrown away."""
+    """Abort the connection with a TCP reset (SO_LINGER 0), discarding unsent bytes."""
     sock = writer.get_extra_info("socket")
     with suppress(OSError, AttributeError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,6 +1,6 @@
-"""Runs an invented fleet in the two buckets: writes its traffic, and deletes it. Touches only the buckets.
+"""Run a simulated fleet in the two buckets: write its traffic, or delete it. Touches only the buckets.
 
-Nothing is ever written where something else lies: what was made here is known by a marker.
+Nothing is written below the name of a real airline: a marker object identifies simulated ones.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from fleet.simulation.traffic import changes
 from fleet.simulation.writer import ParallelWriter
 from loader.s3.interface import Bucket
 
-MARKER: Final = ".simulated"  # as any name that begins with a dot, it is nobody's status
+MARKER: Final = ".simulated"  # readers skip names that begin with a dot
 MARK: Final = b"Everything beside this was made by simulate_fleet, and simulate_fleet may delete it.\n"
 Tell = Callable[[str], None]
 
 
 class NameTaken(Exception):
-    """There is something under an airline's name already; `str()` says what to do."""
+    """The name of an airline is already in use; `str()` says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run did: progresses announced, then changes of the sequence, written or (`lost`) not; seconds.
+    """The result of a run: items announced, then changes, of which `lost` could not be written; times in seconds.
 
-    `fleet.simulation.expected.expected_after_count` tells what rows should say after so many `changes`, if none is
-    lost. `most_behind`: how many seconds after its moment one was written, at most.
+    `fleet.simulation.expected.expected_after_count` returns the expected rows after this many `changes` if none is
+    lost. `most_behind`: the longest delay of a write behind its schedule.
     """
 
     announced: int = 0
@@ -48,8 +48,8 @@ def write_fleet(
 ) -> Report:
     """Announce the campaign (its manifests only if `publish`), then write the traffic at its rate until `stop`.
 
-    `tell` hears every few seconds how it goes. Raises Taken, and WorldError if a bucket refuses or cannot be reached
-    before the traffic begins.
+    `tell` is called every few seconds with the progress. Raises NameTaken, and WorldError if a bucket denies access or
+    cannot be reached before the traffic begins.
     """
     for bucket in (media, status):
         check(plan, bucket)
@@ -61,11 +61,14 @@ def write_fleet(
     started = time.monotonic()
     with ParallelWriter(status, stop) as traffic:
 
-        def told() -> None:
+        def tell_progress() -> None:
             done, seconds = traffic.puts + traffic.deletes, time.monotonic() - started
-            tell(f"{done:,} changes in {seconds:.0f} s, {done / seconds:.1f} a second; {traffic.lag:.1f} s behind")
+            tell(
+                f"{done:,} changes in {seconds:.0f} s, {done / seconds:.1f} per second, "
+                f"{traffic.lag:.1f} s behind schedule"
+            )
 
-        taken = traffic.write_all(changes(plan), told, paced=True)
+        taken = traffic.write_all(changes(plan), tell_progress, paced=True)
     return Report(
         announced=announced,
         changes=taken,
@@ -78,7 +81,7 @@ def write_fleet(
 
 
 def remove_fleet(prefix: str, media: Bucket, status: Bucket, stop: threading.Event, tell: Tell) -> Report:
-    """Delete what earlier runs wrote for airlines whose names begin with `prefix`. Raises WorldError."""
+    """Delete the objects of earlier runs whose airline names begin with `prefix`. Raises WorldError."""
     started, deletes = time.monotonic(), 0
     for bucket in (status, media):
         for airline in simulated_airlines(prefix, bucket):
@@ -89,46 +92,48 @@ def remove_fleet(prefix: str, media: Bucket, status: Bucket, stop: threading.Eve
 
 
 def _at_once(written: Iterator[PlannedWrite], bucket: Bucket, stop: threading.Event, tell: Tell, what: str) -> int:
-    """Write everything as fast as can be, and return how many. Raises WorldError."""
-    with ParallelWriter(bucket, stop) as pouring:
-        taken = pouring.write_all(written, lambda: tell(f"{pouring.puts + pouring.deletes:,} {what}"), paced=False)
-    if pouring.failure is not None:
-        raise pouring.failure
+    """Write everything as fast as possible, and return how many writes. Raises WorldError."""
+    with ParallelWriter(bucket, stop) as writer:
+        taken = writer.write_all(written, lambda: tell(f"{writer.puts + writer.deletes:,} {what}"), paced=False)
+    if writer.failure is not None:
+        raise writer.failure
     tell(f"{taken:,} {what}")
     return taken
 
 
 def check(plan: FleetPlan, bucket: Bucket) -> None:
-    """Raises Taken unless nothing lies under the names of the fleet's airlines; WorldError."""
+    """Raises NameTaken if the bucket has objects of the fleet's airlines; WorldError."""
     names = {plan.airline(number) for number in range(plan.airlines)}
     for name in sorted(names.intersection(bucket.list_prefixes())):
-        if _is_ours(name, bucket):
-            raise NameTaken(f"{bucket.name} holds an earlier simulation of {name}; simulate_fleet --remove deletes it")
+        if _is_simulated(name, bucket):
+            raise NameTaken(
+                f"The bucket {bucket.name} has an earlier simulation of {name}. Delete it with simulate_fleet --remove."
+            )
         if next(iter(bucket.list(f"{name}/")), None) is not None:
             raise NameTaken(
-                f"{bucket.name} holds objects of an airline {name} that simulate_fleet did not make; "
-                "choose other names with --airline-prefix"
+                f"The bucket {bucket.name} has objects of an airline {name} that simulate_fleet did not write. "
+                "Choose other names with --airline-prefix."
             )
 
 
 def mark(plan: FleetPlan, bucket: Bucket) -> None:
-    """Make the prefixes of the fleet's airlines known as ours. Raises WorldError."""
+    """Write the marker of each airline of the fleet. Raises WorldError."""
     for number in range(plan.airlines):
         bucket.put(f"{plan.airline(number)}/{MARKER}", MARK)
 
 
 def simulated_airlines(prefix: str, bucket: Bucket) -> list[str]:
-    """The airlines that earlier runs made with this prefix of their names. Raises WorldError."""
+    """Return the simulated airlines of earlier runs with this name prefix. Raises WorldError."""
     shape = re.compile(rf"{re.escape(prefix)}\d{{3}}")
-    return [name for name in sorted(bucket.list_prefixes()) if shape.fullmatch(name) and _is_ours(name, bucket)]
+    return [name for name in sorted(bucket.list_prefixes()) if shape.fullmatch(name) and _is_simulated(name, bucket)]
 
 
 def deletions(airline: str, bucket: Bucket) -> Iterator[PlannedWrite]:
-    """The deletion of all that lies under the airline's name but the marker. Raises WorldError."""
-    for found in bucket.list(f"{airline}/"):
-        if found.key != f"{airline}/{MARKER}":
-            yield PlannedWrite(0.0, found.key, None)
+    """Yield the deletion of all objects of the airline except the marker. Raises WorldError."""
+    for info in bucket.list(f"{airline}/"):
+        if info.key != f"{airline}/{MARKER}":
+            yield PlannedWrite(0.0, info.key, None)
 
 
-def _is_ours(airline: str, bucket: Bucket) -> bool:
+def _is_simulated(airline: str, bucket: Bucket) -> bool:
     return bucket.get(f"{airline}/{MARKER}", 1) is not None

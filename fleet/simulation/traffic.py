@@ -1,8 +1,7 @@
-"""Traffic of an invented fleet: the changes its loaders write into the status bucket, in order. Pure: no clock.
+"""Traffic of a simulated fleet: what its loaders write to the status bucket, in order. Pure: no clock.
 
-A `FleetPlan` and nothing else decides the whole sequence: the same plan gives the same changes in the same order. Only
-what is loading at a moment is held in memory, however large the fleet. `fleet.simulation.expected` tells what they come
-to.
+The `FleetPlan` alone determines the sequence: the same plan gives the same writes in the same order. Only the tails
+that load at the moment are in memory, however large the fleet. `fleet.simulation.expected` computes the result.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from loader.contract.keys import error_key, heartbeat_key
 from loader.contract.units import MIB
 from loader.errors import Code
 
-REPORT_INTERVAL: Final = 2.0  # seconds between two reports of a loader, as ours has it by default
+REPORT_INTERVAL: Final = 2.0  # seconds between two reports of a loader, the default of ours
 HEARTBEAT_INTERVAL: Final = 300.0  # seconds
-MOST: Final = 10 * MIB  # between two reports: a link of some 40 Mbit/s
+MAX_STEP: Final = 10 * MIB  # bytes between two reports: a link of about 40 Mbit/s
 ERRORS: Final = (
     (Code.NETWORK, "the store could not be reached"),
     (Code.TIMEOUT, "no byte came for 60 s"),
@@ -34,36 +33,36 @@ ERRORS: Final = (
     (Code.NO_SPACE, "the content directory is full"),
 )
 FOREIGN_ERRORS: Final = ("connection reset by peer", "I/O error -5 on /dev/mmcblk0p3", "Übertragung abgebrochen: 17")
-Write = tuple[str, bytes | None]  # a key, and what is written there or None where it is deleted
+Write = tuple[str, bytes | None]  # a key and its body, None for a deletion
 
 
 def changes(plan: FleetPlan) -> Iterator[PlannedWrite]:
-    """What the loaders write after the announcement, in order, `plan.rate` of them a second.
+    """Yield what the loaders write after the announcement, in order, `plan.rate` writes a second.
 
-    Each loader writes about every `REPORT_INTERVAL`, so as many tails load at once as the rate needs; the others wait
-    for their turn. With fewer tails than that they report more often.
+    Each loader writes about every `REPORT_INTERVAL`, so only as many tails load at once as the rate needs; the others
+    wait. With fewer tails than that they report more often.
     """
     fleet = _Fleet(plan)
-    since, count = 0.0, 0  # of steps: summing them up would drift
+    since, count = 0.0, 0  # multiplied, because a running sum of steps would drift
     while plan.seconds is None or since + count / plan.rate < plan.seconds:
         at = since + count / plan.rate
-        craft = fleet.next(at)
-        if craft is None:
+        aircraft = fleet.next(at)
+        if aircraft is None:
             if not fleet.silent:
                 return
             since, count = fleet.silent[0][0], 0
             continue
-        said = craft.turn(at)
-        if isinstance(said, float):
-            heapq.heappush(fleet.silent, (at + said, craft.number, craft))
-        elif said is not None:
-            fleet.loading.append(craft)
-            yield PlannedWrite(at, *said)
+        action = aircraft.next_action(at)
+        if isinstance(action, float):
+            heapq.heappush(fleet.silent, (at + action, aircraft.number, aircraft))
+        elif action is not None:
+            fleet.loading.append(aircraft)
+            yield PlannedWrite(at, *action)
             count += 1
 
 
 class _Fleet:
-    """Who is loading, who is silent and until when. Who has not begun is only a number, who is done is nothing."""
+    """The tails that are loading, and the silent ones with the end of their silence. Others take no memory."""
 
     def __init__(self, plan: FleetPlan) -> None:
         self.loading: deque[_Aircraft] = deque()
@@ -73,13 +72,13 @@ class _Fleet:
         order = array("I", range(plan.airlines * plan.tails))
         self._draw.shuffle(order)
         self._waiting = iter(order)
-        self._places = ceil(plan.rate * REPORT_INTERVAL)
+        self._max_loading = ceil(plan.rate * REPORT_INTERVAL)
 
     def next(self, at: float) -> _Aircraft | None:
-        """Who was silent long enough, else a newcomer while there is a place, else who has waited longest."""
+        """Return a tail whose silence has ended, else a new one if there is room, else the one that waited longest."""
         if self.silent and self.silent[0][0] <= at:
             return heapq.heappop(self.silent)[2]
-        if len(self.loading) < self._places:
+        if len(self.loading) < self._max_loading:
             number = next(self._waiting, None)
             if number is not None:
                 return _Aircraft(self._plan, number, self._draw)
@@ -87,46 +86,46 @@ class _Fleet:
 
 
 class _Aircraft:
-    """A loader from its start until it has everything."""
+    """A loader from its start until it has every item."""
 
-    __slots__ = ("_beat", "_ended", "_foreign", "_plan", "_way", "number")
+    __slots__ = ("_ended", "_foreign", "_heartbeat_at", "_plan", "_script", "number")
 
     def __init__(self, plan: FleetPlan, number: int, draw: random.Random) -> None:
         self.number = number
         self._plan = plan
         self._foreign = draw.random() < plan.foreign
-        self._way = _LoadScript(plan, number, draw, foreign=self._foreign).all()
-        self._beat: float | None = None
+        self._script = _LoadScript(plan, number, draw, foreign=self._foreign).all()
+        self._heartbeat_at: float | None = None
         self._ended = False
 
-    def turn(self, at: float) -> Write | float | None:
-        """What it writes now, for how many seconds it is silent, or None if it has said its last."""
+    def next_action(self, at: float) -> Write | float | None:
+        """Return the next write, the seconds it is silent, or None after its last write."""
         if self._foreign:
-            return next(self._way, None)
-        if not self._ended and (self._beat is None or at - self._beat >= HEARTBEAT_INTERVAL):
+            return next(self._script, None)
+        if not self._ended and (self._heartbeat_at is None or at - self._heartbeat_at >= HEARTBEAT_INTERVAL):
             return self._heartbeat(at, "loading")
-        said = next(self._way, None)
-        if said is not None or self._ended:
-            return said
+        action = next(self._script, None)
+        if action is not None or self._ended:
+            return action
         self._ended = True
         return self._heartbeat(at, "idle")
 
     def _heartbeat(self, at: float, state: str) -> Write:
-        self._beat = at
+        self._heartbeat_at = at
         plan = self._plan
         airline, tail = divmod(self.number, plan.tails)
-        beat = Heartbeat(
+        heartbeat = Heartbeat(
             loader="simulated",
             at=plan.begins + timedelta(seconds=round(at)),
             started_at=plan.begins,
             state=state,
             campaign=plan.campaign if state == "loading" else "",
         )
-        return heartbeat_key(plan.airline(airline), plan.tail(airline, tail)), build_heartbeat(beat)
+        return heartbeat_key(plan.airline(airline), plan.tail(airline, tail)), build_heartbeat(heartbeat)
 
 
 class _LoadScript:
-    """One item after the other comes aboard; one thing may befall the tail, at a byte of one of them."""
+    """The load of one tail, item after item, with at most one incident, at some byte of one item."""
 
     __slots__ = ("_airline", "_at_byte", "_at_item", "_draw", "_foreign", "_incident", "_plan", "_tail")
 
@@ -138,7 +137,7 @@ class _LoadScript:
         self._at_byte = draw.randrange(plan.sizes[self._at_item])
 
     def all(self) -> Iterator[Write | float]:
-        """What is written until everything is aboard, and the silence between."""
+        """Yield the writes until every item is complete, and the silences between."""
         done, code = 0, ""
         for item in range(self._plan.items):
             if not self._incident or item != self._at_item:
@@ -159,7 +158,7 @@ class _LoadScript:
             yield from self._recover(done, code)
 
     def _recover(self, done: int, code: str) -> Iterator[Write]:
-        """The item that failed is tried again; what has a wrong sum is not kept."""
+        """Yield the retry of the failed item, from 0 after a wrong checksum."""
         if code == Code.HASH_MISMATCH and done:
             done = 0
             yield self._progress(self._at_item, 0)
@@ -167,7 +166,7 @@ class _LoadScript:
         yield self._error_key(), None
 
     def _until(self, item: int, done: int, limit: int) -> Generator[Write, None, int]:
-        """Reports above `done` and below `limit`; returns the last one."""
+        """Yield the reports above `done` and below `limit`; return the bytes of the last one."""
         while (further := self._further(done)) < limit:
             done = further
             yield self._progress(item, done)
@@ -179,16 +178,16 @@ class _LoadScript:
         yield self._progress(item, size)
 
     def _further(self, done: int) -> int:
-        """Ours reports whole MiB, a foreign loader any number."""
+        """Return the next bytes to report: whole MiB from our loader, any number from a foreign one."""
         if self._foreign:
-            return done + self._draw.randint(1, MOST)
-        return done + MIB * self._draw.randint(1, MOST // MIB)
+            return done + self._draw.randint(1, MAX_STEP)
+        return done + MIB * self._draw.randint(1, MAX_STEP // MIB)
 
     def _progress(self, item: int, done: int) -> Write:
         return self._plan.progress(self._airline, self._tail, item), build_progress(done)
 
     def _error(self) -> tuple[str, bytes]:
-        """Its code and its body."""
+        """Return the code and the body of an error."""
         if self._foreign:
             return "none", self._draw.choice(FOREIGN_ERRORS).encode()
         code, text = self._draw.choice(ERRORS)
@@ -201,7 +200,7 @@ class _LoadScript:
 
 
 def _incident_for(plan: FleetPlan, lot: float) -> Literal["", "fails", "stalls", "restarts"]:
-    """What befalls a tail, from a number that was drawn for it (0 to 1)."""
+    """Return the incident of a tail, chosen by a random number from 0 to 1."""
     if lot < plan.failing:
         return "fails"
     if lot < plan.failing + plan.stalling:

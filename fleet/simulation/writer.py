@@ -1,7 +1,7 @@
-"""Writes changes into a bucket with several threads, on schedule or as fast as possible. Touches only the bucket.
+"""Writes to a bucket with several threads, on schedule or as fast as possible. Touches only the bucket.
 
-What one tail writes is written in order; different tails are written at the same time. A store that is away is waited
-for.
+The writes of one tail stay in order; different tails are written at the same time. While the store is unreachable,
+writes are retried.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from loader.s3.interface import Bucket
 from loader.s3.retry import Backoff, no_jitter
 
 THREADS: Final = 8
-WAITING: Final = 64  # changes a thread has before it; what is more is not yet taken from the sequence
+QUEUE_SIZE: Final = 64  # writes queued for a thread; further ones are not yet generated
 FIRST_PAUSE: Final = 0.1  # seconds
-MAXIMUM_PAUSE: Final = 5.0  # seconds between two attempts at a store that is away
-TELL_EVERY: Final = 5.0  # seconds
+MAXIMUM_PAUSE: Final = 5.0  # seconds between two attempts while the store is unreachable
+PROGRESS_INTERVAL: Final = 5.0  # seconds
 
 
 class ParallelWriter:
-    """Threads that write changes to one bucket, as long as the `with` block lasts; then what waits is written.
+    """Threads that write to one bucket. Leaving the `with` block waits until everything queued is written.
 
-    `stop` ends it: nothing more is taken, and a store that is away is not waited for.
+    When `stop` is set, nothing more is queued and failed writes are not retried.
     """
 
     def __init__(self, bucket: Bucket, stop: threading.Event) -> None:
         self._bucket = bucket
         self._stop = stop
-        self._queues = [queue.Queue[PlannedWrite | None](WAITING) for _ in range(THREADS)]
+        self._queues = [queue.Queue[PlannedWrite | None](QUEUE_SIZE) for _ in range(THREADS)]
         self._threads = [threading.Thread(target=self._work, args=(each,), daemon=True) for each in self._queues]
         self._lock = threading.Lock()
         self._started: float | None = None
@@ -56,12 +56,12 @@ class ParallelWriter:
             thread.join()
 
     def write_all(self, written: Iterable[PlannedWrite], tell: Callable[[], None], *, paced: bool) -> int:
-        """Take changes and have them written, at their moments if `paced`, else as fast as can be. How many were taken.
+        """Queue the writes, on schedule if `paced`, otherwise as fast as possible. Return how many were queued.
 
-        Returns before the last are written. `tell` is called every few seconds. Ends early if told to stop, or if the
-        store will never take a change (`failure`).
+        Returns before the last are written. `tell` is called every few seconds. Ends early when `stop` is set, or after
+        a permanent error (`failure`).
         """
-        started = told = time.monotonic()
+        started = last_progress = time.monotonic()
         self._started = started if paced else None
         taken = 0
         for change in written:
@@ -70,22 +70,22 @@ class ParallelWriter:
             if not self._take(change):
                 break
             taken += 1
-            if time.monotonic() - told >= TELL_EVERY:
-                told = time.monotonic()
+            if time.monotonic() - last_progress >= PROGRESS_INTERVAL:
+                last_progress = time.monotonic()
                 tell()
         return taken
 
     def _take(self, change: PlannedWrite) -> bool:
-        """Give the change to the thread of its tail, once that has room."""
-        waiting = self._queues[zlib.crc32(change.key.rpartition("/")[0].encode()) % THREADS]
+        """Queue the write for the thread of its tail, once there is room. False if the writer has ended."""
+        pending = self._queues[zlib.crc32(change.key.rpartition("/")[0].encode()) % THREADS]
         while not self._stop.is_set() and self.failure is None:
             with suppress(queue.Full):
-                waiting.put(change, timeout=0.2)
+                pending.put(change, timeout=0.2)
                 return True
         return False
 
-    def _work(self, waiting: queue.Queue[PlannedWrite | None]) -> None:
-        while (change := waiting.get()) is not None:
+    def _work(self, pending: queue.Queue[PlannedWrite | None]) -> None:
+        while (change := pending.get()) is not None:
             if self.failure is not None:
                 self._count(lost=1)
                 continue
@@ -96,7 +96,7 @@ class ParallelWriter:
                 self._count(lost=1)
 
     def _write(self, change: PlannedWrite) -> None:
-        """Raises WorldError if trying again cannot help, or if nobody waits for it any more."""
+        """Raises WorldError if the error is permanent, or if `stop` is set."""
         backoff = Backoff(None, FIRST_PAUSE, MAXIMUM_PAUSE, jitter=no_jitter)
         while True:
             try:

@@ -121,7 +121,7 @@ def test_objects_of_an_airline_of_the_same_name_are_never_touched(
     buckets[place].put("SIM002/2026-12/campaign.json", b"{}")
     error = refusal(*OPTIONS, *options)
     assert error.returncode == ExitCode.USAGE
-    assert "an airline SIM002 that simulate_fleet did not make; choose other names with --airline-prefix" in str(error)
+    assert "an airline SIM002 that simulate_fleet did not write. Choose other names with --airline-prefix" in str(error)
     simulate("--remove")
     assert objects(buckets[place]) == {"SIM002/2026-12/campaign.json": b"{}"}
     assert not list(buckets[1 - place].list())
@@ -132,7 +132,7 @@ def test_an_earlier_run_is_not_written_over(buckets: tuple[MemoryBucket, MemoryB
     simulate(*OPTIONS, "--for", "10ms")
     error = refusal(*OPTIONS)
     assert error.returncode == ExitCode.USAGE
-    assert "an earlier simulation of SIM001; simulate_fleet --remove deletes it" in str(error)
+    assert "an earlier simulation of SIM001. Delete it with simulate_fleet --remove" in str(error)
 
 
 @pytest.mark.parametrize(
