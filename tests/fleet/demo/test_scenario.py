@@ -1,4 +1,4 @@
-"""The demo's cast: names the contract allows, enough bytes on narrow enough links, everything promised happens."""
+"""The demo's scenario: valid names, loads that take long enough, and every announced event."""
 
 from __future__ import annotations
 

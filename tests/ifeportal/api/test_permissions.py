@@ -1,4 +1,4 @@
-"""Who may read: signed in or with a token, only the airlines of one's memberships, and not without end."""
+"""Access to the API: by session or token, only to the user's airlines, and with a rate limit."""
 
 from __future__ import annotations
 

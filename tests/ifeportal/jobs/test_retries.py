@@ -1,4 +1,4 @@
-"""Retries of work that rows ask for: the policy from values alone, and its columns as drafts have them."""
+"""Retries of one-off work: the policy as a pure function, and the columns, tested with drafts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker does that is woken: the most urgent first, one after the other, whatever became of the calls."""
+"""A woken worker does the most urgent jobs one after the other, even if messages are lost or repeated."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ done: list[str] = []
 
 
 def do(airline: str, part: str = "") -> None:
-    """The work of these tests: write down what was done, and be due again in an hour."""
+    """The job function of these tests: record the call, and be due again in an hour."""
     name = f"poll:{airline}/{part}" if part else f"poll:{airline}"
     run(name, 3600, lambda held: done.append(name))
 
 
 def do_nothing(airline: str, part: str = "") -> None:
-    """A job whose work is nowhere to be found."""
+    """A job function that claims nothing."""
     done.append(airline)
 
 
@@ -55,7 +55,7 @@ def fail(airline: str, part: str = "") -> None:
 
 @pytest.fixture(autouse=True)
 def work(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(runner, "TIME_SLICE", 600.0)  # however busy the machine is
+    monkeypatch.setattr(runner, "TIME_SLICE", 600.0)  # however slow the machine
     settings.JOBS = {}
     settings.JOBS_PER_AIRLINE = {"poll": AirlineJob(f"{__name__}.do", urgent_when_viewed=True)}
     done.clear()
@@ -64,7 +64,7 @@ def work(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 def due(name: str, seconds: float = 0, **fields: object) -> Job:
-    """A job that is due for that long."""
+    """Create a job that has been due for this long."""
     return Job.objects.create(name=name, due_at=timezone.now() - timedelta(seconds=seconds), **fields)
 
 
@@ -78,7 +78,7 @@ def calls() -> int:
 
 
 def take(number: int = 1) -> None:
-    """What a worker takes is locked until it answers."""
+    """A message that a worker takes is locked until the worker confirms it."""
     for row in OrmQ.objects.filter(lock__lte=timezone.now())[:number]:
         OrmQ.objects.filter(pk=row.pk).update(lock=in_(360))
 
@@ -180,7 +180,7 @@ def test_a_database_that_goes_away_ends_the_turn_in_a_line(caplog: pytest.LogCap
     assert done == []
 
 
-# The calls.
+# Wake-up messages.
 
 
 def test_a_call_waits_for_each_job_that_is_due_and_free() -> None:
@@ -203,7 +203,7 @@ def test_calls_are_bounded_however_much_is_due() -> None:
 
 
 def test_a_call_lost_with_its_worker_costs_nothing_even_while_others_wait() -> None:
-    """Killed after it took the call; the queue would bring it again after minutes, and need not."""
+    """A worker is killed with its message. The queue delivers it again after minutes, which is not needed."""
     for name in "ABC":
         due(f"poll:{name}")
     wake_workers(timezone.now())
@@ -224,7 +224,7 @@ def test_calls_that_are_repeated_or_late_find_nothing_to_do() -> None:
 
 @pytest.mark.parametrize("seed", range(scaled(40, quick=10)))
 def test_every_job_is_done_once_whatever_becomes_of_the_calls(seed: int) -> None:
-    """Some are lost, some answered twice, in any order, beside two pacemakers."""
+    """Messages are lost, repeated and reordered, with two pacemakers."""
     dice = random.Random(seed)
     names = [f"poll:A{n}" for n in range(6)]
     for name in names:
@@ -245,7 +245,7 @@ def test_every_job_is_done_once_whatever_becomes_of_the_calls(seed: int) -> None
 
 
 def test_another_that_is_faster_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two workers meet the same job; one of them claims it between the look and the claim of the other."""
+    """Two workers read the same job; one claims it between the read and the claim of the other."""
     due("poll:A")
     claim = runner._perform
     overtaken: list[str] = []
@@ -296,7 +296,7 @@ def test_the_broker_waits_for_a_database_that_is_away(
     assert len(broker.dequeue()) == 1
 
 
-# The rows.
+# Job rows.
 
 
 def test_every_airline_gets_its_jobs_and_they_go_with_it(settings: LazySettings) -> None:
@@ -338,7 +338,7 @@ def test_a_part_is_called_with_its_airline_and_its_name() -> None:
 
 
 def test_the_longest_names_there_can_be_have_room() -> None:
-    """PostgreSQL refuses what is too long; SQLite does not."""
+    """PostgreSQL rejects a text that is too long; SQLite does not."""
     airline, part = "A" * 200, "é" * 100 + "/"
     due(f"poll:{airline}")
     set_partitions(f"poll:{airline}", [part])
@@ -354,7 +354,7 @@ def test_the_pacemaker_knows_when_the_next_job_falls_due() -> None:
     assert seconds_to_next(now) == (first.due_at - now).total_seconds()
 
 
-# Watching.
+# Viewed airlines.
 
 
 @pytest.fixture
@@ -364,7 +364,7 @@ def interval(settings: LazySettings) -> float:
 
 
 def resting(name: str, started: float, due_in: float, **fields: object) -> None:
-    """A job that began so many seconds ago and is to rest so many more."""
+    """Create a job that started this many seconds ago and is due in this many."""
     now = timezone.now()
     Job.objects.create(
         name=name, started_at=now - timedelta(seconds=started), due_at=now + timedelta(seconds=due_in), **fields
@@ -440,14 +440,14 @@ def fleet(
 
 
 def pause(name: str) -> float:
-    """From the start of the last run to the next."""
+    """Return the seconds from the start of the last run to the next."""
     row = job(name)
     assert row.started_at is not None
     return (row.due_at - row.started_at).total_seconds()
 
 
 def polled(quiet: float | None = None, **fields: object) -> float:
-    """Poll ACME once more, after so many seconds without news; its pause then."""
+    """Poll ACME again, `quiet` seconds after its last change. Return the pause to the next poll."""
     if quiet is not None:
         fields["found_at"] = timezone.now() - timedelta(seconds=quiet)
     Job.objects.filter(name="poll:ACME").update(due_at=timezone.now(), **fields)

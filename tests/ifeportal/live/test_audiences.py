@@ -1,4 +1,4 @@
-"""A change for a role or for one user reaches them and nobody else, whichever way it is followed."""
+"""Changes for a role or for one user reach only them, over the socket, the long poll and the stream."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Heard = dict[int, tuple[str, Any]]
 
 
 async def heard_by(user: User, way: str, publish_all: Publish, **watch: str) -> Heard:
-    """What the user receives of what is published: objects with the operation and the state."""
+    """Return what the user receives of the published changes: objects with the operation and the state."""
     since = await in_thread(current_rev)
     follow = {"open socket": _open_socket, "long poll": _long_poll, "open stream": _open_stream}
     if way in follow:
@@ -93,7 +93,7 @@ async def _afterwards(user: User, way: str, since: int, watch: Any) -> list[Any]
 
 
 def publish_one(airline: Airline, number: int, **fields: Any) -> Publish:
-    """One change of a gate, and the last one."""
+    """Publish one change of a gate, and the last one."""
 
     def both() -> None:
         publish_now(airline, number, topic="gate", **fields)
@@ -134,7 +134,7 @@ async def test_a_page_of_one_airline_and_tail_hears_personal_changes_too(cast: C
     def publish_all() -> None:
         publish_now(None, 1, topic="ticket", user_id=cast.otto.pk)
         publish_now(None, 2, topic="ticket", user_id=cast.alice.pk)
-        publish_now(cast.acme, 3, topic="gate", min_role="operator")  # of no tail
+        publish_now(cast.acme, 3, topic="gate", min_role="operator")  # without a tail
         publish_now(cast.acme, LAST, tail="N1")
 
     await apublish(cast.acme, LAST)

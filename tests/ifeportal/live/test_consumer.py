@@ -1,4 +1,4 @@
-"""The live socket from the browser's side: the newest state, what was missed, and when to load anew."""
+"""The live socket from the browser's side: the newest state, missed changes, and reloads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 async def read_by_the_reader(rev: int) -> None:
-    """Wait until all up to this revision was offered to the sockets."""
+    """Wait until everything up to this revision has been offered to the sockets."""
     began = time.monotonic()
     while FeedReader.current().rev < rev:
         assert time.monotonic() - began < PATIENCE

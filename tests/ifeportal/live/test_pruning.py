@@ -1,4 +1,4 @@
-"""The feed forgets what is gone, but not before every browser had its chance to hear of it."""
+"""Pruning publishes deletions of vanished objects, and removes them only after browsers could receive them."""
 
 from __future__ import annotations
 

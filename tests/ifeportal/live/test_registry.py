@@ -1,4 +1,4 @@
-"""Topics are the apps' own: a new one needs nothing but its registration."""
+"""Apps register their topics, and a new topic needs nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.live_sockets import apublish, open_socket, publish_now
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 CHANGES = "/api/v1/changes/"
-# Another topic of the fleet's name, in an app that comes after the fleet.
+# A topic with the name of one of the fleet's, in an app that loads after the fleet.
 CLASH = """
 import sys, types
 from ifeportal import settings

@@ -1,4 +1,4 @@
-"""A thousand open pages in one web process, none of which reads: little is kept for each, and each gets the newest."""
+"""A thousand sockets that do not read: each needs little memory, and each receives the newest state in the end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_a_thousand_sockets_that_do_not_read_all_get_the_newest_value(
         for percent in range(VALUES):
             await apublish(cast.acme, 1, percent=percent)
         for socket in sockets:
-            for _ in range(ACK_LIMIT + 1):  # what had been sent, then the newest alone: nothing piled up meanwhile
+            for _ in range(ACK_LIMIT + 1):  # the messages already sent, then only the newest: nothing was queued
                 message = await socket.read()
                 (change,) = message["changes"]
                 await socket.say(ack=message["rev"])

@@ -1,4 +1,4 @@
-"""An open page raises the airline it names: its job is watched, and due at once."""
+"""An open page makes the jobs of its airline urgent and due."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> ViewerTracker:
-    """As in a process that has said nothing yet."""
+    """A tracker as in a process that has reported nothing yet."""
     watching = ViewerTracker()
     monkeypatch.setattr(consumer, "viewer_tracker", watching)
     return watching
 
 
 def rest(*airlines: str) -> None:
-    """Jobs that began a while ago and are to rest for a minute."""
+    """Jobs that ran some time ago and are due in a minute."""
     now = timezone.now()
     for airline in airlines:
         Job.objects.create(

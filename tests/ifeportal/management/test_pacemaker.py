@@ -1,4 +1,4 @@
-"""Who wakes the workers: one pacemaker at a time, of any number, as long as any lives."""
+"""Pacemakers: of several, one at a time wakes the workers, as long as any is alive."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ifeportal.models import PACEMAKER, Airline, Job
 from ifeportal.work_lease import LeaseLost
 
 pytestmark = pytest.mark.django_db
-LONG = 600.0  # seconds; a test may take longer than the pacemaker's own lease lasts
+LONG = 600.0  # seconds, because a test may take longer than the pacemaker's lease
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +86,7 @@ def test_the_place_of_one_that_died_is_free_within_seconds() -> None:
 def test_it_waits_for_tables_that_are_not_there_yet(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As when all parts of a new system start at once. SQLite and PostgreSQL raise different errors for that."""
+    """All parts of a new system start at once. SQLite and PostgreSQL raise different errors for missing tables."""
     attempts: list[int] = []
 
     def first_without_tables(stop: threading.Event) -> float:

@@ -1,4 +1,4 @@
-"""A table's columns: headers, cells, orders, search and the choice of columns, each from one definition."""
+"""Columns of a table: headers, cells, orders, search and the choice of columns from one definition."""
 
 from __future__ import annotations
 
