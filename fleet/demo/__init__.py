@@ -1,1 +1,1 @@
-"""The whole system on one machine with real loaders, for people to look at."""
+"""The demo: the complete system on one machine, with real loaders."""

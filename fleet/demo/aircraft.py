@@ -1,7 +1,7 @@
 """Simulated aircraft: each runs the real loader as a process of its own, with its own link and keys.
 
-For the demo and for load tests. Touches a folder (what the aircraft hold), the processes and links it starts, and the
-media bucket when a campaign is published. Who flies and what happens is told by `fleet.demo.scenario`.
+Touches the content folder of the aircraft, the processes and links it starts, the media bucket when a campaign is
+published, and the status bucket for scripted tails. `fleet.demo.scenario` defines the aircraft and the events.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ LOADER: Final[Mapping[str, str]] = {
     "LOADER_POLL_INTERVAL": "10s",
     "LOADER_PROGRESS_INTERVAL": "2s",
     "LOADER_HEARTBEAT_INTERVAL": "15s",
-    # Patient enough for the minute without a link: what moved is to go on, not to fail.
+    # Enough attempts for a minute without a link: a transfer must resume, not fail.
     "LOADER_TRIES": "100",
     "LOADER_RETRY_DELAY_MAX": "5s",
     "LOADER_READ_TIMEOUT": "10s",
@@ -60,19 +60,19 @@ LOADER: Final[Mapping[str, str]] = {
 
 
 def identity(aircraft: DemoAircraft) -> Identity:
-    """What an aircraft may do and no more."""
+    """Return the identity of an aircraft, with the least permissions it needs."""
     return seaweedfs_identity(aircraft.airline, aircraft.tail, MEDIA, STATUS)
 
 
 def make_archive(path: Path, film: Film) -> None:
-    """A real `.tgz` of about the film's size; its bytes are noise, the same every time."""
+    """Write a real `.tgz` of about the film's size, filled with noise. The bytes are the same every time."""
     noise = random.Random(film.name).randbytes(film.size)  # noqa: S311
     member = tarfile.TarInfo(f"{film.name}.mp4")
     member.size = len(noise)
     new = path.with_name(f".{path.name}.new")
     with (
         new.open("wb") as file,
-        # Stored, not compressed: noise does not get smaller. No name and no time: the same bytes each time.
+        # Not compressed, because noise does not get smaller. Without name and time the bytes are reproducible.
         gzip.GzipFile("", "wb", compresslevel=0, fileobj=file, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w") as tar,
     ):
@@ -81,13 +81,13 @@ def make_archive(path: Path, film: Film) -> None:
 
 
 class Library:
-    """Campaign folders, made when first needed; a film that flies in two campaigns lies there once."""
+    """Campaign folders, created on first use. A film in two campaigns is stored once, as a hard link."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def prepare(self, cycle: DemoCampaign) -> Path:
-        """The folder of a campaign, with all its archives."""
+        """Create the folder of a campaign with all its archives, and return it."""
         target = self.folder / cycle.airline / cycle.name
         pool = self.folder / "films"
         for folder in (target, pool):
@@ -101,7 +101,7 @@ class Library:
         return target
 
     def publish(self, cycle: DemoCampaign, media: Bucket) -> None:
-        """Put a campaign into the media bucket, or what of it is not there yet. Raises WorldError."""
+        """Publish a campaign to the media bucket; objects already there are skipped. Raises WorldError."""
         publish_folder(
             self.prepare(cycle),
             cycle.airline,
@@ -114,7 +114,7 @@ class Library:
 
 
 class SimulatedTail:
-    """One simulated aircraft: its link and its loader."""
+    """One simulated aircraft: a link and a loader process."""
 
     def __init__(self, aircraft: DemoAircraft, store: SeaweedFS, folder: Path, speed: float) -> None:
         self.aircraft = aircraft
@@ -122,14 +122,14 @@ class SimulatedTail:
         self._store = store
         self._content = folder / "aircraft" / aircraft.tail
         self._log = folder / "log" / f"{aircraft.tail}.log"
-        self._flaw: Rule | None = None
+        self._fault: Rule | None = None
         self.process: Process | None = None
 
-    def start(self, supervisor: Supervisor, *, flawed: bool) -> None:
-        """Connect it and start its loader. `flawed`: a byte of one film is wrong each time it comes."""
+    def start(self, supervisor: Supervisor, *, corrupted: bool) -> None:
+        """Start the link and the loader. `corrupted`: the link flips a bit of one film, every time."""
         self.link.start()
-        if flawed:
-            self._flaw = self.link.add(Rule(FlipByte(CORRUPTED_BYTE), key=f"*/{CORRUPTED_FILM}.tgz", times=None))
+        if corrupted:
+            self._fault = self.link.add(Rule(FlipByte(CORRUPTED_BYTE), key=f"*/{CORRUPTED_FILM}.tgz", times=None))
         self._content.mkdir(parents=True, exist_ok=True)
         self.process = supervisor.start(
             Process(
@@ -143,17 +143,17 @@ class SimulatedTail:
         )
 
     def repair(self) -> None:
-        """The link is mended and somebody restarts the loader, which then tries again what had failed."""
-        if self._flaw and self.process:
-            self.link.rules.remove(self._flaw)
-            self._flaw = None
+        """Remove the fault and restart the loader, which then retries the failed item."""
+        if self._fault and self.process:
+            self.link.rules.remove(self._fault)
+            self._fault = None
             self.process.stop()
             self.process.start()
 
     def _environment(self) -> dict[str, str]:
-        foreign = ("AWS_", "LOADER_", "DJANGO_")
+        excluded = ("AWS_", "LOADER_", "DJANGO_")
         return {
-            **{name: value for name, value in os.environ.items() if not name.startswith(foreign)},
+            **{name: value for name, value in os.environ.items() if not name.startswith(excluded)},
             **self._store.environment(self.aircraft.tail),
             "AWS_ENDPOINT_URL_S3": self.link.endpoint,
             "MEDIA_BUCKET": MEDIA,
@@ -166,10 +166,9 @@ class SimulatedTail:
 
 
 class Simulation:
-    """A fleet in the air. `advance` is to be called every second or so; `say` hears what happens, for
-    people.
+    """A flying fleet. Call `advance` about every second; `say` is called with messages about the events.
 
-    `speed` makes links and events so many times faster.
+    `speed` is a factor for links and events.
     """
 
     def __init__(
@@ -191,39 +190,39 @@ class Simulation:
         self._library = Library(folder / "library")
         self._events = timeline(fleet)
         self._media, self._status = store.bucket(MEDIA), store.bucket(STATUS)
-        self._reported = -1.0  # up to when scripted aircraft have reported, in seconds since the first start
+        self._reported = -1.0  # time of the last scripted reports, in seconds since the first start
         self._supervisor = supervisor
         self._say = say
         self._speed = speed
-        self._began = False
+        self._has_caught_up = False
 
     def publish_first(self) -> None:
-        """The campaign that is there from the beginning, of each airline. Raises WorldError."""
+        """Publish the first campaign of each airline. Raises WorldError."""
         for airline in self._airlines:
             self._library.publish(self._cycles[airline][0], self._media)
 
     def advance(self, elapsed: float) -> None:
-        """Let everything happen that is due after so many seconds. The first call catches up without a word."""
+        """Run all events that are due after `elapsed` seconds. The first call catches up without messages."""
         due = [event for event in self._events if event.at <= elapsed * self._speed]
         self._events = self._events[len(due) :]
-        mended = {event.subject for event in due if event.kind == "repair"}
+        repaired = {event.subject for event in due if event.kind == "repair"}
         for event in due:
-            sentence = self._happen(event, mended)
-            if self._began and sentence:
+            sentence = self._run_event(event, repaired)
+            if self._has_caught_up and sentence:
                 self._say(sentence)
-        if not self._began and elapsed > 0:
-            self._reported = elapsed * self._speed  # the demo goes on: all before lies in the bucket
+        if not self._has_caught_up and elapsed > 0:
+            self._reported = elapsed * self._speed  # the demo resumes: earlier reports are in the bucket
         self._report(elapsed * self._speed)
-        self._began = True
+        self._has_caught_up = True
 
     def close(self) -> None:
-        """Disconnect all; their loaders are the supervisor's to stop."""
+        """Stop all links. The supervisor stops the loaders."""
         for tail in self._tails.values():
             if tail.process:
                 tail.link.stop()
 
     def _report(self, until: float) -> None:
-        """Write what scripted aircraft report; what the store does not take is written the next time."""
+        """Write the reports of scripted tails. After an error they are written the next time."""
         first = [cycles[0] for cycles in self._cycles.values()]
         due = dict(scripted_tails.reports(first, self._reported, until, datetime.now(UTC)))
         with suppress(WorldError):
@@ -231,21 +230,21 @@ class Simulation:
                 self._status.put(key, body)
             self._reported = until
 
-    def _happen(self, event: TimelineEvent, mended: set[str]) -> str:
+    def _run_event(self, event: TimelineEvent, repaired: set[str]) -> str:
         if event.kind == "publish":
             return self._publish_next(event)
         tail = self._tails[event.subject]
         if event.kind == "start":
-            tail.start(self._supervisor, flawed=event.subject == CORRUPTED and event.subject not in mended)
-            return f"{event.subject} joins late."
+            tail.start(self._supervisor, corrupted=event.subject == CORRUPTED and event.subject not in repaired)
+            return f"{event.subject} has joined the fleet late."
         if event.kind == "repair":
             tail.repair()
-            return f"{event.subject}: its link is mended and its loader restarted; the failed item loads again."
+            return f"{event.subject}: link repaired and loader restarted. The failed item is retried."
         if event.kind == "offline":
             tail.link.offline()
-            return f"{event.subject} has lost its link."
+            return f"{event.subject} is offline."
         tail.link.online()
-        return f"{event.subject} is back."
+        return f"{event.subject} is online again."
 
     def _publish_next(self, event: TimelineEvent) -> str:
         cycle = self._cycles[event.subject][1]
@@ -253,5 +252,5 @@ class Simulation:
             self._library.publish(cycle, self._media)
         except WorldError as error:
             self._events.insert(0, replace(event, at=event.at + 10))
-            return f"{cycle.title} could not be published: {error}. Trying again."
+            return f"Publishing {cycle.title} failed: {error}. Retrying in 10 s."
         return f"Published: {cycle.title}."

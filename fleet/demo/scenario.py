@@ -1,7 +1,7 @@
-"""Scenario of the demo: invented airlines, aircraft and films, and what happens to them when.
+"""Scenario of the demo: fictional airlines, aircraft and films, and the timeline of events.
 
-Pure data and arithmetic; touches nothing. Sizes in bytes, rates in bytes per second, times in seconds since the demo's
-first start (a demo that was stopped goes on where it was).
+Pure data and arithmetic; touches nothing. Sizes in bytes, rates in bytes per second, times in seconds that the demo has
+run since its first start, without the time it was stopped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 @dataclass(frozen=True, slots=True)
 class DemoAircraft:
-    """One tail and its link to the ground."""
+    """One tail and the bandwidth and latency of its link."""
 
     airline: str
     tail: str
@@ -25,7 +25,7 @@ class DemoAircraft:
 
 @dataclass(frozen=True, slots=True)
 class DemoAirline:
-    """An airline: its name in the keys and the one people use."""
+    """An airline: its name in keys, and its title."""
 
     name: str
     title: str
@@ -33,7 +33,7 @@ class DemoAirline:
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """One item of the library."""
+    """One content item."""
 
     name: str
     size: int
@@ -41,7 +41,7 @@ class Film:
 
 @dataclass(frozen=True, slots=True)
 class DemoCampaign:
-    """A campaign of an airline."""
+    """A campaign of one airline, with its exhibition dates."""
 
     airline: str
     name: str
@@ -53,7 +53,7 @@ class DemoCampaign:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEvent:
-    """Something happens at a time: to a tail, or (publish) to an airline."""
+    """An event at a time. `subject` is a tail, or an airline for "publish"."""
 
     at: float
     kind: Literal["start", "offline", "online", "publish", "repair"]
@@ -79,7 +79,7 @@ FLEET: Final = (
 CORRUPTED: Final = "G-MRDB"
 FLAKY: Final = "SE-RNB"
 LATE: Final = "ZK-KSB"
-CORRUPTED_FILM: Final = "A Quiet Orbit"  # sorts first, so that it is met soon
+CORRUPTED_FILM: Final = "A Quiet Orbit"  # sorts first, so that it fails soon
 CORRUPTED_BYTE: Final = 700_000
 
 _FEATURES: Final = (
@@ -111,7 +111,7 @@ _SHORTS: Final = (
 
 
 def demo_campaigns(today: date) -> list[DemoCampaign]:
-    """Two campaigns of each airline: the next month's and the one's after it."""
+    """Return two campaigns of each airline: for the next month and the month after."""
     first = _next_month(today)
     second = _next_month(first)
     return [
@@ -129,7 +129,7 @@ def demo_campaigns(today: date) -> list[DemoCampaign]:
 
 
 def library() -> list[Film]:
-    """Every film there is, each of the same size in all campaigns."""
+    """Return all films; a film has the same size in all campaigns."""
     sizes = random.Random(7)  # noqa: S311  the same library every time
     long = [Film(name, sizes.randrange(5_000_000, 10_000_000)) for name in _FEATURES]
     short = [Film(name, sizes.randrange(1_200_000, 3_500_000)) for name in _SHORTS]
@@ -148,7 +148,7 @@ def _next_month(day: date) -> date:
 
 
 def timeline(fleet: Sequence[DemoAircraft]) -> list[TimelineEvent]:
-    """What happens in the first half hour, in order. Every aircraft starts once, all but one at once."""
+    """Return the events of the first half hour, in order. All aircraft but one start immediately."""
     tails = {aircraft.tail for aircraft in fleet}
     airlines = list(dict.fromkeys(aircraft.airline for aircraft in fleet))
     events = [TimelineEvent(75 if tail == LATE else 0, "start", tail) for tail in (a.tail for a in fleet)]

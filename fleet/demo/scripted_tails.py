@@ -1,9 +1,8 @@
 """Scripted tails of the demo: written reports for states that real loaders take hours to reach.
 
-The demo writes these reports into the status bucket as a third-party loader would; the portal knows no difference. Only
-that one of them has been silent for long it cannot learn from a bucket: that is set in the demo's own database
-(`mark_silent`), as is that one is stored. Everything else here is pure data and arithmetic. Times in seconds since the
-demo's first start.
+The demo writes these reports into the status bucket, as a third-party loader would. Two states cannot come from a
+bucket and are set in the demo's database: a tail that has been silent for long (`mark_silent`), and a stored tail.
+Everything else is pure data and arithmetic. Times in seconds since the demo's first start.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ SILENT_FOR: Final = timedelta(hours=30)
 
 @dataclass(frozen=True, slots=True)
 class ScriptedTail:
-    """One such tail: what it reports of the largest film, (at, bytes), and what its heartbeats say, if it writes any.
+    """One scripted tail: its progress of the largest film as (time, bytes), and the contents of its heartbeats, if any.
 
-    `beats_for`: after so many seconds it writes none any more.
+    `beats_for`: seconds after which it writes no more heartbeats.
     """
 
     airline: str
@@ -48,7 +47,7 @@ RESTARTED: Final = ScriptedTail("KSP", "ZK-KSR", ((0, 3 * MIB), (20, MIB)))
 CONTRADICTORY: Final = ScriptedTail("KSP", "ZK-KSX", ((0, 1_000 * MIB),))
 SCRIPTED: Final = (STALLED, SILENT, WAITING, RESTARTED, CONTRADICTORY)
 STORED: Final = ("AUR", "LN-RNF")
-# Thresholds of the demo's airlines, so low or high that what they are for is seen at once.
+# Extreme thresholds of the demo's airlines, so that their effect shows immediately.
 THRESHOLDS: Final[Mapping[str, Mapping[str, int]]] = {
     "AUR": {"stalled_after_minutes": 1},
     "KSP": {"risk_before_hours": 1_000},
@@ -58,8 +57,10 @@ THRESHOLDS: Final[Mapping[str, Mapping[str, int]]] = {
 def reports(
     campaigns: Sequence[DemoCampaign], since: float, until: float, now: datetime
 ) -> Iterator[tuple[str, bytes]]:
-    """The objects, by key, that are written after `since` and up to `until`, in order, of the first campaign of each
-    airline; `now` is what heartbeats say the time is."""
+    """Yield the objects (key, body) to write after `since` and up to `until`, in order.
+
+    `campaigns` is the first campaign of each airline; `now` is the time in heartbeats.
+    """
     for cycle in campaigns:
         film = max(cycle.films, key=lambda film: film.size)
         for one in SCRIPTED:
@@ -74,22 +75,22 @@ def reports(
 
 
 def _beats(one: ScriptedTail, since: float, until: float) -> bool:
-    """Whether a heartbeat is due in that span; of several only one is of use."""
+    """Whether a heartbeat is due in that span; one is enough, even if several are."""
     end = min(until, one.beats_for)
     return since < 0 <= until or end // BEATS > max(since, 0) // BEATS
 
 
 def create_stored_tail(airlines: Mapping[str, Airline]) -> None:
-    """A tail that is out of service, and so in no sum."""
+    """Create the tail that is out of service, and thus in no total."""
     airline, name = STORED
     if airline in airlines:
         Tail.objects.get_or_create(airline=airlines[airline], name=name, defaults={"duty": ServiceStatus.STORED})
 
 
 def mark_silent(now: datetime) -> bool:
-    """Have the portal believe that it has seen nothing of one tail for `SILENT_FOR`; whether that is done.
+    """Make one tail look silent for `SILENT_FOR`, once the portal has read its heartbeat. Return whether that is done.
 
-    Only once it has read what that tail reports, and never again.
+    Does nothing if it was done before.
     """
     rows = Tail.objects.filter(airline__name=SILENT.airline, name=SILENT.tail).exclude(heartbeat_etag="")
     if not rows.filter(silent=False, seen_at__gt=now - SILENT_FOR).update(silent=True, seen_at=now - SILENT_FOR):

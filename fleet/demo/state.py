@@ -17,12 +17,12 @@ from ifeportal.conf.environment import Config
 
 
 class DemoError(Exception):
-    """The demo cannot start or go on; `str()` says why."""
+    """The demo cannot start or continue; `str()` says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Somebody who may sign in."""
+    """A user of the demo; `sees` describes what they can see."""
 
     name: str
     password: str
@@ -30,7 +30,7 @@ class Login:
 
 
 class DemoFolder:
-    """What the demo keeps between two starts. The folder is locked while it is open."""
+    """The demo's data between two starts. The folder is locked while it is open."""
 
     def __init__(self, folder: Path) -> None:
         """Raises DemoError if another demo runs in this folder."""
@@ -40,11 +40,13 @@ class DemoFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DemoError(f"A demo runs in {self.folder} already. Stop it first (Ctrl-C in its terminal).") from error
+            raise DemoError(
+                f"A demo already runs in {self.folder}. Stop it first with Ctrl-C in its terminal."
+            ) from error
         self._secrets = self._read("secrets.json") or self._make_secrets()
 
     def reset(self) -> None:
-        """Forget everything but the lock."""
+        """Delete everything but the lock."""
         for path in self.folder.iterdir():
             if path.name == "lock":
                 continue
@@ -56,7 +58,7 @@ class DemoFolder:
 
     @property
     def elapsed(self) -> float:
-        """Seconds the demo has run so far, over all its starts."""
+        """The seconds the demo has run so far, over all starts."""
         return float(self._read("elapsed.json").get("seconds", 0.0))
 
     @elapsed.setter
@@ -65,19 +67,19 @@ class DemoFolder:
 
     @property
     def logins(self) -> list[Login]:
-        """Who may sign in."""
+        """The users of the demo and their passwords."""
         return [
-            Login("ops", self._secrets["ops"], "every airline (operations, staff)"),
-            Login("aurora", self._secrets["aurora"], f"{AIRLINES[0].title} only (a user of that airline)"),
-            Login("admin", self._secrets["admin"], "everything, and /admin/ (superuser)"),
+            Login("ops", self._secrets["ops"], "all airlines (staff)"),
+            Login("aurora", self._secrets["aurora"], f"{AIRLINES[0].title} only (member of the airline)"),
+            Login("admin", self._secrets["admin"], "everything, including /admin/ (superuser)"),
         ]
 
     def environment(self) -> dict[str, str]:
-        """For processes of the portal: ours without anything that configures another portal, then the demo's."""
+        """Return the environment of the portal's processes: without settings of another portal, with the demo's."""
         known = {field.upper() for field in Config.__dataclass_fields__}
-        ours = {n: v for n, v in os.environ.items() if n not in known and not n.startswith(("AWS_", "LOADER_"))}
+        inherited = {n: v for n, v in os.environ.items() if n not in known and not n.startswith(("AWS_", "LOADER_"))}
         return {
-            **ours,
+            **inherited,
             "DEBUG": "1",
             "SECRET_KEY": self._secrets["key"],
             "DATABASE_URL": f"sqlite:///{self.folder / 'ifeportal.sqlite3'}",
@@ -86,21 +88,21 @@ class DemoFolder:
         }
 
     def close(self) -> None:
-        """Let another demo use the folder."""
+        """Unlock the folder."""
         self._lock.close()
 
     def _make_secrets(self) -> dict[str, str]:
-        made = {name: secrets.token_urlsafe(9) for name in ("ops", "aurora", "admin")}
-        made["key"] = secrets.token_urlsafe(50)
-        self._write("secrets.json", made)
-        return made
+        generated = {name: secrets.token_urlsafe(9) for name in ("ops", "aurora", "admin")}
+        generated["key"] = secrets.token_urlsafe(50)
+        self._write("secrets.json", generated)
+        return generated
 
     def _read(self, name: str) -> dict[str, str]:
         try:
-            found: dict[str, str] = json.loads((self.folder / name).read_text())
+            values: dict[str, str] = json.loads((self.folder / name).read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             return {}
-        return found
+        return values
 
     def _write(self, name: str, values: Mapping[str, object]) -> None:
         new = self.folder / f".{name}.new"

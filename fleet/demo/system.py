@@ -1,4 +1,4 @@
-"""The whole system on this machine: store, portal, jobs, pacemaker and a simulated fleet, for people to look at.
+"""The complete system on this machine: store, portal, jobs, pacemaker and a simulated fleet.
 
 All processes listen on the loopback interface and end with the demo. The database in Django's settings must be the
 demo's own (`DemoFolder.environment`).
@@ -29,7 +29,7 @@ from ifeportal.models import Airline, Membership, User
 PORTAL: Final = Identity(
     "portal", (f"Read:{MEDIA}", f"List:{MEDIA}", f"Write:{MEDIA}", f"Read:{STATUS}", f"List:{STATUS}")
 )
-RESTARTS: Final = 3  # of one process within RESTART_WINDOW seconds; then something is really wrong
+RESTARTS: Final = 3  # of one process within RESTART_WINDOW seconds, before the demo gives up
 RESTART_WINDOW: Final = 300.0
 STORE_PORT: Final = 8333
 
@@ -45,18 +45,18 @@ class Restarter:
         """Report why the process ended, and start it again. Raises DemoError if it ended too often."""
         now = time.monotonic()
         recent = [at for at in self._restarts.get(process.name, []) if now - at < RESTART_WINDOW]
-        why = f"{process.name} ended by itself (exit {process.ended}). Its last words, from {process.log}:"
-        told = f"{why}\n{process.log_tail() or '(none)'}"
+        why = f"{process.name} exited (code {process.ended}). Last log lines, from {process.log}:"
+        report = f"{why}\n{process.log_tail() or '(none)'}"
         if len(recent) >= RESTARTS:
-            raise DemoError(f"{told}\nThat happened {RESTARTS + 1} times in {RESTART_WINDOW:.0f} s: stopping.")
+            raise DemoError(f"{report}\nThis was exit {RESTARTS + 1} within {RESTART_WINDOW:.0f} s. Stopping the demo.")
         self._restarts[process.name] = [*recent, now]
-        self._say(f"{told}\nStarting it again.")
+        self._say(f"{report}\nRestarting it.")
         with suppress(OSError):
             start()
 
 
 class DemoSystem:
-    """The running system. Use as a context manager: whatever happens, everything it started is stopped."""
+    """The running system. Use it as a context manager, which stops everything that was started."""
 
     def __init__(
         self, state: DemoFolder, say: Callable[[str], None], *, port: int = 8000, aircraft: int = 9, speed: float = 1.0
@@ -78,12 +78,12 @@ class DemoSystem:
 
     @property
     def address(self) -> str:
-        """Of the portal, for a browser."""
+        """The portal's address, for a browser."""
         return address_of(self.port)
 
     def prepare(self) -> None:
-        """Start the store, bring the database up to date, start the portal. Raises DemoError."""
-        self._state_is_ours()
+        """Start the store, migrate the database, start the portal. Raises DemoError."""
+        self._check_database()
         try:
             self._store.start()
             for name in (MEDIA, STATUS):
@@ -98,7 +98,7 @@ class DemoSystem:
             raise DemoError(str(error)) from error
 
     def start_fleet(self) -> None:
-        """Publish the first campaigns, let the aircraft fly, wait until the portal answers. Raises DemoError."""
+        """Publish the first campaigns, start the aircraft, wait for the portal. Raises DemoError."""
         simulation = Simulation(
             self._fleet,
             demo_campaigns(datetime.now(UTC).date()),
@@ -115,7 +115,7 @@ class DemoSystem:
         self._wait_for_portal()
 
     def step(self) -> None:
-        """Let the fleet fly on and see that everything lives. Raises DemoError if something keeps ending."""
+        """Advance the fleet and restart what has exited. Raises DemoError if a process keeps exiting."""
         now = time.monotonic()
         self._elapsed, self._clock = self._elapsed + now - self._clock, now
         if self._simulation:
@@ -128,12 +128,12 @@ class DemoSystem:
             self._restarter.restart(process, process.start)
 
     def close(self) -> None:
-        """Stop everything: the loaders, which still report over their links, then the links, the store last."""
-        with ExitStack() as last_first:
-            last_first.callback(self._store.stop)
+        """Stop the loaders, which still report over their links, then the links, then the store."""
+        with ExitStack() as stack:  # runs the callbacks in reverse order
+            stack.callback(self._store.stop)
             if self._simulation:
-                last_first.callback(self._simulation.close)
-            last_first.callback(self._supervisor.stop)
+                stack.callback(self._simulation.close)
+            stack.callback(self._supervisor.stop)
 
     def __enter__(self) -> Self:
         return self
@@ -141,10 +141,10 @@ class DemoSystem:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _state_is_ours(self) -> None:
+    def _check_database(self) -> None:
         wanted = self._state.folder / "ifeportal.sqlite3"
         if Path(str(connection.settings_dict["NAME"])) != wanted:
-            raise DemoError(f"Django uses {connection.settings_dict['NAME']}, not {wanted}.")
+            raise DemoError(f"Django uses the database {connection.settings_dict['NAME']}, not {wanted}.")
 
     def _wait_for_portal(self) -> None:
         portal = next(process for process in self._supervisor.processes if process.name == "portal")
@@ -153,14 +153,14 @@ class DemoSystem:
             with urllib.request.urlopen(f"{self.address}healthz", timeout=20):  # noqa: S310  our own address
                 pass
         except OSError as error:
-            raise DemoError(f"The portal does not answer: {error}\n{portal.log_tail()}") from error
+            raise DemoError(f"The portal does not respond: {error}\n{portal.log_tail()}") from error
 
     def _restart_store(self) -> None:
         endpoint = self._store.endpoint
         self._store.stop()
         self._store.start()
         if self._store.endpoint != endpoint:
-            raise DemoError(f"The store came back at another port: {self._store.endpoint}. Start the demo again.")
+            raise DemoError(f"The store has restarted on another port: {self._store.endpoint}. Start the demo again.")
 
 
 def address_of(port: int) -> str:
@@ -191,7 +191,7 @@ def portal_processes(logs: Path, environment: Mapping[str, str], port: int) -> l
 
 
 def create_users(logins: list[Login]) -> None:
-    """The airlines of the demo and their thresholds, and who may see them; passwords as the state has them."""
+    """Create the airlines of the demo with their thresholds, and the users, and set their passwords."""
     airlines = {
         operator.name: Airline.objects.get_or_create(
             name=operator.name, defaults={"title": operator.title, **scripted_tails.THRESHOLDS.get(operator.name, {})}

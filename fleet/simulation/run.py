@@ -18,8 +18,8 @@ from fleet.simulation.writer import ParallelWriter
 from loader.s3.interface import Bucket
 
 MARKER: Final = ".simulated"  # readers skip names that begin with a dot
-MARK: Final = b"Everything beside this was made by simulate_fleet, and simulate_fleet may delete it.\n"
-Tell = Callable[[str], None]
+MARK: Final = b"simulate_fleet wrote all objects of this airline and may delete them.\n"
+Log = Callable[[str], None]
 
 
 class NameTaken(Exception):
@@ -44,31 +44,31 @@ class Report:
 
 
 def write_fleet(
-    plan: FleetPlan, media: Bucket, status: Bucket, stop: threading.Event, tell: Tell, *, publish: bool
+    plan: FleetPlan, media: Bucket, status: Bucket, stop: threading.Event, log: Log, *, publish: bool
 ) -> Report:
     """Announce the campaign (its manifests only if `publish`), then write the traffic at its rate until `stop`.
 
-    `tell` is called every few seconds with the progress. Raises NameTaken, and WorldError if a bucket denies access or
+    `log` is called every few seconds with the progress. Raises NameTaken, and WorldError if a bucket denies access or
     cannot be reached before the traffic begins.
     """
     for bucket in (media, status):
         check(plan, bucket)
     if publish:
         mark(plan, media)
-        _at_once(manifests(plan), media, stop, tell, "manifests written")
+        _write_all(manifests(plan), media, stop, log, "manifests written")
     mark(plan, status)
-    announced = _at_once(initial_reports(plan), status, stop, tell, "items announced")
+    announced = _write_all(initial_reports(plan), status, stop, log, "items announced")
     started = time.monotonic()
     with ParallelWriter(status, stop) as traffic:
 
-        def tell_progress() -> None:
+        def log_progress() -> None:
             done, seconds = traffic.puts + traffic.deletes, time.monotonic() - started
-            tell(
+            log(
                 f"{done:,} changes in {seconds:.0f} s, {done / seconds:.1f} per second, "
                 f"{traffic.lag:.1f} s behind schedule"
             )
 
-        taken = traffic.write_all(changes(plan), tell_progress, paced=True)
+        taken = traffic.write_all(changes(plan), log_progress, paced=True)
     return Report(
         announced=announced,
         changes=taken,
@@ -80,24 +80,24 @@ def write_fleet(
     )
 
 
-def remove_fleet(prefix: str, media: Bucket, status: Bucket, stop: threading.Event, tell: Tell) -> Report:
+def remove_fleet(prefix: str, media: Bucket, status: Bucket, stop: threading.Event, log: Log) -> Report:
     """Delete the objects of earlier runs whose airline names begin with `prefix`. Raises WorldError."""
     started, deletes = time.monotonic(), 0
     for bucket in (status, media):
         for airline in simulated_airlines(prefix, bucket):
-            deletes += _at_once(deletions(airline, bucket), bucket, stop, tell, f"objects of {airline} deleted")
+            deletes += _write_all(deletions(airline, bucket), bucket, stop, log, f"objects of {airline} deleted")
             if not stop.is_set():
                 bucket.delete(f"{airline}/{MARKER}")
     return Report(deletes=deletes, seconds=round(time.monotonic() - started, 3))
 
 
-def _at_once(written: Iterator[PlannedWrite], bucket: Bucket, stop: threading.Event, tell: Tell, what: str) -> int:
+def _write_all(written: Iterator[PlannedWrite], bucket: Bucket, stop: threading.Event, log: Log, what: str) -> int:
     """Write everything as fast as possible, and return how many writes. Raises WorldError."""
     with ParallelWriter(bucket, stop) as writer:
-        taken = writer.write_all(written, lambda: tell(f"{writer.puts + writer.deletes:,} {what}"), paced=False)
+        taken = writer.write_all(written, lambda: log(f"{writer.puts + writer.deletes:,} {what}"), paced=False)
     if writer.failure is not None:
         raise writer.failure
-    tell(f"{taken:,} {what}")
+    log(f"{taken:,} {what}")
     return taken
 
 

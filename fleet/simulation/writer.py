@@ -55,11 +55,11 @@ class ParallelWriter:
         for thread in self._threads:
             thread.join()
 
-    def write_all(self, written: Iterable[PlannedWrite], tell: Callable[[], None], *, paced: bool) -> int:
+    def write_all(self, written: Iterable[PlannedWrite], on_progress: Callable[[], None], *, paced: bool) -> int:
         """Queue the writes, on schedule if `paced`, otherwise as fast as possible. Return how many were queued.
 
-        Returns before the last are written. `tell` is called every few seconds. Ends early when `stop` is set, or after
-        a permanent error (`failure`).
+        Returns before the last are written. `on_progress` is called every few seconds. Ends early when `stop` is
+        set, or after a permanent error (`failure`).
         """
         started = last_progress = time.monotonic()
         self._started = started if paced else None
@@ -72,7 +72,7 @@ class ParallelWriter:
             taken += 1
             if time.monotonic() - last_progress >= PROGRESS_INTERVAL:
                 last_progress = time.monotonic()
-                tell()
+                on_progress()
         return taken
 
     def _take(self, change: PlannedWrite) -> bool:

@@ -50,7 +50,7 @@ def changes_after(rev: int) -> list[PendingChange]:
 
 
 def missed_since(rev: int, user: User, scope: Scope) -> list[PendingChange] | None:
-    """Return what the user's page missed since it was made at revision `rev`; None if the page must be loaded again.
+    """Return what the user's page missed since revision `rev`; None if the page must be loaded again.
 
     That is: too much was missed, deletions since then were pruned, or the revision never existed because the database
     was restored or recreated.
@@ -87,11 +87,11 @@ def _complete_revisions(rows: QuerySet[Change], limit: int) -> tuple[list[Change
 
     A revision is never split: a reader that continues from the last row's revision misses nothing.
     """
-    found = list(rows.order_by("rev")[: limit + 1])
-    if len(found) <= limit:
-        return found, False
-    cut = found[-1].rev
-    return [row for row in found if row.rev < cut] or list(rows.filter(rev=cut)), True
+    first = list(rows.order_by("rev")[: limit + 1])
+    if len(first) <= limit:
+        return first, False
+    cut = first[-1].rev
+    return [row for row in first if row.rev < cut] or list(rows.filter(rev=cut)), True
 
 
 def _changes_seen_in(scope: Scope, rows: Iterable[Change]) -> list[PendingChange]:

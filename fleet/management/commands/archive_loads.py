@@ -1,4 +1,4 @@
-"""`archive_loads`: pack the reports of finished loads into one object each, or list what would be packed."""
+"""`archive_loads`: pack the reports of finished loads into one object each, or list the loads that are due."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from ifeportal.models import Airline
 from ifeportal.storage.buckets import status_bucket
 from loader.errors import ExitCode, WorldError
 
-HELP: Final = """Pack the reports of finished loads into one object each, read it back, and delete them.
+HELP: Final = """Pack the reports of each finished load into one object, verify it, and delete the reports.
 
-Loads are due that ended as many days ago as the airline or ARCHIVE_AFTER says, and of which nothing was heard since.
-It may be ended at any time and run again, and may run beside the job that does the same. The portal's key needs the
-rights s3:PutObject on <airline>/.archive/ and s3:DeleteObject on the airline's other objects in the status bucket.
+A load is due when it finished more days ago than the airline's setting or ARCHIVE_AFTER, without reports since then.
+The command can be interrupted and run again at any time, and can run beside the job that does the same. The portal's
+key needs s3:PutObject on <airline>/.archive/ and s3:DeleteObject on the airline's other objects in the status bucket.
 
-Exit: 0 done, or nothing to do; 2 usage; 75 the store refused or could not be reached: nothing is lost, try again.
+Exit codes: 0 success; 2 usage error; 75 the store denied access or was unreachable (nothing is lost, try again).
 """
-OBJECTS_A_LISTING: Final = 1_000
+OBJECTS_PER_LISTING: Final = 1_000
 
 
 @dataclass(slots=True)
 class ArchiveTotals:
-    """What was done, or would be: loads, small objects deleted, bytes of archives, and loads left alone."""
+    """Totals of a run or a dry run: loads, deleted objects, bytes of archives, and skipped loads."""
 
     loads: int = 0
     objects: int = 0
@@ -41,17 +41,17 @@ class ArchiveTotals:
     listings: int = 0
 
     def add(self, outcome: ArchiveOutcome) -> None:
-        """One load more."""
+        """Add the outcome of one load."""
         if outcome.left_alone:
             self.left_alone += 1
             return
         self.loads += 1
         self.objects += outcome.objects
         self.bytes += outcome.bytes
-        self.listings += 2 * max(1, -(-outcome.objects // OBJECTS_A_LISTING))
+        self.listings += 2 * max(1, -(-outcome.objects // OBJECTS_PER_LISTING))
 
     def requests(self) -> RequestCounts:
-        """What that many take: two listings of a load, its archive written and read twice; a look and a delete each."""
+        """Return the requests of a run: per load two listings, one PUT and two GETs; per object a GET and a DELETE."""
         return RequestCounts(
             self.listings, 2 * self.loads + self.objects, put_requests=self.loads, delete_requests=self.objects
         )
@@ -64,10 +64,10 @@ class Command(BaseCommand):
         return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--airline", metavar="A", help="only this one")
-        parser.add_argument("--dry-run", action="store_true", help="only say what would be done; sends no request")
+        parser.add_argument("--airline", metavar="A", help="archive loads of this airline only")
+        parser.add_argument("--dry-run", action="store_true", help="list the loads that are due, without any request")
         parser.add_argument(
-            "--older-than", type=days, metavar="DAYS", help="in place of what the airline and ARCHIVE_AFTER say"
+            "--older-than", type=days, metavar="DAYS", help="overrides the setting of the airline and ARCHIVE_AFTER"
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
 
@@ -76,7 +76,7 @@ class Command(BaseCommand):
         if options["airline"] is not None:
             airlines = airlines.filter(name=options["airline"])
             if not airlines:
-                raise CommandError(f"there is no airline {options['airline']!r}", returncode=ExitCode.USAGE)
+                raise CommandError(f"the airline {options['airline']!r} does not exist", returncode=ExitCode.USAGE)
         sums, sent = ArchiveTotals(), RequestCounts()
         try:
             if options["dry_run"]:
@@ -110,22 +110,21 @@ class Command(BaseCommand):
             if options["json"]:
                 continue
             name = f"{airline.name} {outcome.tail} {outcome.campaign}"
-            what = f"left alone: {outcome.left_alone}" if outcome.left_alone else f"{outcome.objects:,} objects"
+            what = f"skipped: {outcome.left_alone}" if outcome.left_alone else f"{outcome.objects:,} objects"
             self.stdout.write(f"{name}: {what}")
 
     def _tell(self, sums: ArchiveTotals, sent: RequestCounts, options: dict[str, Any]) -> None:
         counts = {name: getattr(sent, name) for name in usage.PRICES}
         price = usage.price(counts)
         if options["json"]:
-            told = {"loads": sums.loads, "objects": sums.objects, "bytes": sums.bytes, "left_alone": sums.left_alone}
-            self.stdout.write(json.dumps({**told, **counts, "usd": float(price)}))
+            totals = {"loads": sums.loads, "objects": sums.objects, "bytes": sums.bytes, "left_alone": sums.left_alone}
+            self.stdout.write(json.dumps({**totals, **counts, "usd": float(price)}))
             return
         requests = ", ".join(f"{count:,} {name.removesuffix('_requests').upper()}" for name, count in counts.items())
-        words = "would be archived" if options["dry_run"] else "archived"
+        verb = "would be" if options["dry_run"] else "were"
         self.stdout.write(
-            f"{sums.loads:,} loads {words}, {sums.left_alone:,} left alone: {sums.objects:,} objects in place of which "
-            f"there {'would be' if options['dry_run'] else 'are'} {sums.loads:,} of {sums.bytes:,} bytes in all; "
-            f"{requests}: {price:.4f} USD at the list price"
+            f"{sums.loads:,} loads {verb} archived, {sums.left_alone:,} skipped. {sums.objects:,} objects {verb} "
+            f"replaced by {sums.loads:,} with {sums.bytes:,} bytes. {requests}: {price:.4f} USD at list price"
         )
 
 
@@ -141,7 +140,7 @@ def _days(airline: Airline, older_than: int | None) -> int | None:
 
 
 def days(text: str) -> int:
-    """A whole number of days."""
+    """Return a number of days. Raises ArgumentTypeError."""
     if not (text.isascii() and text.isdigit() and int(text) <= 36_500):
         raise ArgumentTypeError(f"{text!r} must be a whole number of days")
     return int(text)

@@ -28,21 +28,22 @@ from loader.errors import ExitCode, WorldError
 from loader.s3.interface import Bucket
 from loader.s3.retry import Backoff, no_jitter
 
-HELP: Final = """Read both buckets into the database: what should fly, and what has arrived.
+HELP: Final = """Read both buckets into the database: the manifests, and the reports of the aircraft.
 
-Without --airline new airlines are looked for first, then each is polled in turn. It may run beside qcluster and
-pacemaker: an airline that is being polled by a worker is left to it (with --once it is polled all the same, which does
-no harm). Errors are told and tried again, ever less often; SIGTERM or Ctrl-C ends it after the transaction at hand.
+Without --airline, new airlines are discovered first, then all are polled one after the other. The command can run
+beside qcluster and pacemaker: an airline that a worker polls is skipped (with --once it is polled too, which does no
+harm). After an error it retries with growing delays. Stop it with SIGTERM or Ctrl-C; the current transaction is
+completed.
 
-Exit with --once: 0 all was read; 1 some was not; 2 usage, or no such airline; 75 neither bucket (or not the database)
-could be reached, try again later. Without --once: 0 when told to stop.
+Exit codes with --once: 0 success; 1 partly failed; 2 usage error or unknown airline; 75 neither bucket, or not the
+database, was reachable (try again later). Without --once: 0 when stopped.
 """
-MAXIMUM_PAUSE: Final = 60.0  # seconds between two polls that fail, unless the interval is longer
+MAX_RETRY_DELAY: Final = 60.0  # seconds between two failing polls, unless the interval is longer
 logger = logging.getLogger(__name__)
 
 
 class PollingStopped(BaseException):
-    """The command was told to stop; no error, so nothing that takes errors down may take this."""
+    """A signal stops the command. A BaseException, so that code that records errors does not catch it."""
 
 
 class Command(BaseCommand):
@@ -52,12 +53,17 @@ class Command(BaseCommand):
         return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--once", action="store_true", help="poll once and end")
-        parser.add_argument("--airline", metavar="A", help="only this one; made if a bucket has objects of it")
+        parser.add_argument("--once", action="store_true", help="poll once and exit")
         parser.add_argument(
-            "--interval", type=duration, metavar="2s", help="from the start of one poll to the next (POLL_INTERVAL)"
+            "--airline", metavar="A", help="poll only this airline; it is created if a bucket has objects of it"
         )
-        parser.add_argument("--json", action="store_true", help="print each poll as a JSON object in a line")
+        parser.add_argument(
+            "--interval",
+            type=duration,
+            metavar="2s",
+            help="time from the start of one poll to the next (default: POLL_INTERVAL)",
+        )
+        parser.add_argument("--json", action="store_true", help="print the result of each poll as one line of JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
         interval: float = options["interval"] or settings.POLL_INTERVAL
@@ -75,7 +81,7 @@ class Command(BaseCommand):
         try:
             result = poll.all(include_leased=True)
         except (OperationalError, InterfaceError, ProgrammingError) as error:
-            sentence = f"the database is away or its tables are missing (manage.py migrate makes them): {error}"
+            sentence = f"the database does not answer or has no tables (run manage.py migrate): {error}"
             raise CommandError(sentence, returncode=ExitCode.UNREACHABLE) from error
         except WorldError as error:
             raise CommandError(f"{error.code}: {error}", returncode=ExitCode.UNREACHABLE) from error
@@ -87,7 +93,7 @@ class Command(BaseCommand):
             raise CommandError("; ".join(result.failures), returncode=code)
 
     def _endlessly(self, poll: Polling, *, as_json: bool) -> None:
-        backoff = Backoff(None, 2 * poll.interval, max(MAXIMUM_PAUSE, poll.interval), jitter=no_jitter)
+        backoff = Backoff(None, 2 * poll.interval, max(MAX_RETRY_DELAY, poll.interval), jitter=no_jitter)
         while not poll.stop.is_set():
             started = timezone.now()
             try:
@@ -109,7 +115,7 @@ class Command(BaseCommand):
 
 
 class Polling:
-    """The polls of one run of the command. `airline` is the name of the only one to poll, or None for all."""
+    """The polls of one run of the command. `airline` is the only airline to poll, or None for all."""
 
     def __init__(self, media: Bucket, status: Bucket, airline: str | None, interval: float) -> None:
         self.media, self.status = media, status
@@ -117,9 +123,9 @@ class Polling:
         self.stop = threading.Event()
 
     def all(self, *, include_leased: bool) -> PollResult | None:
-        """Poll what there is; None if the airline does not exist.
+        """Poll the airlines; None if the requested airline does not exist.
 
-        `include_leased`: even what another polls right now.
+        `include_leased`: also those that another process is polling.
         """
         if self.airline is not None:
             meter = RequestMeter(self.media, self.status)
@@ -133,33 +139,33 @@ class Polling:
         return result
 
     def _one(self, airline: Airline, *, include_leased: bool) -> PollResult:
-        """Poll one airline under its lease, so that its row tells how it went."""
+        """Poll one airline under its lease, so that its job records the outcome."""
         done: list[PollResult] = []
 
-        def read(terms: PollOptions) -> None:
-            done.append(poll_airline(airline, self.media, self.status, timezone.now(), terms))
+        def read(poll_options: PollOptions) -> None:
+            done.append(poll_airline(airline, self.media, self.status, timezone.now(), poll_options))
             usage.record(airline.pk, done[0])
 
-        def work(held: leases.Lease) -> None:
-            read(PollOptions(lease=_StoppableLease(held, self.stop), uninterrupted_since=held.steady_since))
-            held.found_changes = done[0].changes > 0
+        def work(lease: leases.Lease) -> None:
+            read(PollOptions(lease=_StoppableLease(lease, self.stop), uninterrupted_since=lease.steady_since))
+            lease.found_changes = done[0].changes > 0
             if done[0].failures:
                 raise runner.JobFailed("; ".join(done[0].failures))
 
         _raise_if_stopped(self.stop)
         try:
-            # Due again when a pacemaker would have it so, however seldom this command polls.
+            # The job's own interval: this command may poll less often than the workers.
             runner.run(f"poll:{airline.name}", settings.POLL_INTERVAL, work, when_due=False)
         except runner.JobFailed:
-            return done[0]  # Told by the result.
+            return done[0]  # the result has the failures
         if not done and include_leased:
-            # Whoever else polls judges what stands still.
+            # The process with the lease decides which transfers are stalled.
             read(PollOptions(lease=_StoppableLease(NO_LEASE, self.stop), uninterrupted_since=None))
         return done[0] if done else PollResult()
 
 
 class _StoppableLease:
-    """A lease whose heartbeat also ends the poll when the command was told to stop."""
+    """A lease whose heartbeat also raises PollingStopped once the command is stopped."""
 
     def __init__(self, lease: WorkLease, stop: threading.Event) -> None:
         self._lease, self._stop = lease, stop
@@ -178,22 +184,22 @@ def _raise_if_stopped(stop: threading.Event) -> None:
 
 
 def attempt(poll: Polling) -> PollResult:
-    """One poll of an endless run; what goes wrong is told in the result. Raises Stopped."""
+    """Run one poll of an endless run; errors are in the result. Raises PollingStopped."""
     try:
         return poll.all(include_leased=False) or PollResult()
     except WorldError as error:
         return PollResult(failures=(f"{error.code}: {error}",))
     except (OperationalError, InterfaceError) as error:
-        return PollResult(failures=(f"the database is away: {error}",))
+        return PollResult(failures=(f"the database does not answer: {error}",))
     except Exception:
         logger.exception("polling failed")
-        return PollResult(failures=("the poll could not be finished",))
+        return PollResult(failures=("the poll failed with an unexpected error",))
     finally:
         close_old_connections()
 
 
 def format_result(result: PollResult) -> str:
-    """A poll in one line."""
+    """Return the result of a poll as one line, and one more for each failure."""
     line = (
         f"{timezone.now():%H:%M:%S} {result.objects_changed:,} of {result.objects_seen:,} objects changed, "
         f"{result.transfers_changed:,} transfers written, {result.anomalies:,} anomalies open; "

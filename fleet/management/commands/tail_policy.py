@@ -12,9 +12,9 @@ from fleet.iam_policy import iam_policy, seaweedfs_identity
 from loader.errors import BadName
 
 HELP: Final = (
-    "Print the least rights an aircraft needs in the media and the status bucket (MEDIA_BUCKET, STATUS_BUCKET): an IAM "
-    "policy, or an identity for SeaweedFS's s3.json, to which its keys are to be added. Every aircraft has keys of its "
-    "own. Nothing is connected to."
+    "Print the least permissions that an aircraft needs in MEDIA_BUCKET and STATUS_BUCKET: an IAM policy, or an "
+    "identity for SeaweedFS's s3.json, to which you add its keys. Give every aircraft its own keys. The command makes "
+    "no connection."
 )
 
 
@@ -23,19 +23,19 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--airline", required=True, metavar="A", help="the airline it flies for")
-        parser.add_argument("--tail", required=True, metavar="T", help="its registration")
+        parser.add_argument("--airline", required=True, metavar="A", help="the airline of the aircraft")
+        parser.add_argument("--tail", required=True, metavar="T", help="the registration of the aircraft")
         parser.add_argument(
-            "--format", choices=["iam", "seaweedfs"], default="iam", help="whose language (default: iam)"
+            "--format", choices=["iam", "seaweedfs"], default="iam", help="the format of the output (default: iam)"
         )
 
     def handle(self, *args: Any, **options: Any) -> str:
-        whose = options["airline"], options["tail"], settings.MEDIA_BUCKET, settings.STATUS_BUCKET
+        scope = options["airline"], options["tail"], settings.MEDIA_BUCKET, settings.STATUS_BUCKET
         try:
             if options["format"] == "iam":
-                return json.dumps(iam_policy(*whose), indent=2, ensure_ascii=False)
-            identity = seaweedfs_identity(*whose)
+                return json.dumps(iam_policy(*scope), indent=2, ensure_ascii=False)
+            identity = seaweedfs_identity(*scope)
         except BadName as error:
-            raise CommandError(f"No rights can be given: {error}.", returncode=2) from error
-        told = {"name": identity.name, "credentials": [], "actions": identity.actions}
-        return json.dumps(told, indent=2, ensure_ascii=False)
+            raise CommandError(f"No policy can be written: {error}.", returncode=2) from error
+        document = {"name": identity.name, "credentials": [], "actions": identity.actions}
+        return json.dumps(document, indent=2, ensure_ascii=False)

@@ -42,7 +42,7 @@ def archive_loads(*options: str) -> str:
 
 
 def test_it_does_nothing_until_somebody_says_after_how_many_days(world: World) -> None:
-    assert archive_loads().startswith("0 loads archived, 0 left alone")
+    assert archive_loads().startswith("0 loads were archived, 0 skipped")
     assert not is_archived()
 
 
@@ -69,7 +69,7 @@ def test_what_is_done_is_told_line_by_line(world: World, settings: LazySettings)
     settings.ARCHIVE_AFTER = 30
     lines = archive_loads("--airline", "ACME").splitlines()
     assert lines[0] == "ACME N1 2026-12: 4 objects"
-    assert lines[1].startswith("1 loads archived, 0 left alone: 4 objects in place of which there are 1 of ")
+    assert lines[1].startswith("1 loads were archived, 0 skipped. 4 objects were replaced by 1 with ")
 
 
 def test_an_airline_that_is_not_there_is_a_wrong_usage(world: World) -> None:
