@@ -1,4 +1,4 @@
-/* How a figure is written for people: the same rules as ifeportal/formatting.py, held to it by a shared table of cases. */
+/* Formats of figures: the same rules as ifeportal/formatting.py, tested with the same table of cases. */
 
 const UNITS = ["kB", "MB", "GB", "TB", "PB"];
 const UNKNOWN = "unknown";
@@ -62,7 +62,7 @@ export function instant(then) {
 
 export const FORMATS = { size, rate, percent, count, duration };
 
-/** Seconds to the end, between the two. */
+/** A range of remaining seconds. */
 export function band(earliest, latest) {
   const early = duration(earliest);
   const late = duration(latest);
@@ -70,24 +70,24 @@ export function band(earliest, latest) {
   return missing(earliest) ? `at most ${late}` : `${early} to ${late}`;
 }
 
-/** What is free on the first of the disks that a heartbeat tells of, and how many more there are. */
+/** Free space on the first disk of a heartbeat, and the number of further disks. */
 export function free(stores) {
-  const found = Array.isArray(stores) ? stores.filter((store) => store && typeof store === "object") : [];
-  const bytes = found[0]?.free;
+  const disks = Array.isArray(stores) ? stores.filter((store) => store && typeof store === "object") : [];
+  const bytes = disks[0]?.free;
   if (!Number.isInteger(bytes) || bytes < 0) return UNKNOWN;
-  return size(bytes) + (found.length > 1 ? ` +${found.length - 1}` : "");
+  return size(bytes) + (disks.length > 1 ? ` +${disks.length - 1}` : "");
 }
 
-/** Percent of a load's bar: items that are whole, what is held of those in flight, items that failed. See fleet/pages/bars.py. */
-export function parts({ percent: held, items_done: done, items_failed: failed, items_total: total }) {
-  if (missing(held) || !total) return [0, held ?? 0, 0];
-  const whole = Math.min(held, Math.floor((100 * done) / total));
-  return [whole, held - whole, Math.min(100 - held, Math.ceil((100 * failed) / total))];
+/** Percent of a load's bar: complete items, bytes of items that are loading, failed items. See fleet/pages/bars.py. */
+export function parts({ percent: loaded, items_done: done, items_failed: failed, items_total: total }) {
+  if (missing(loaded) || !total) return [0, loaded ?? 0, 0];
+  const complete = Math.min(loaded, Math.floor((100 * done) / total));
+  return [complete, loaded - complete, Math.min(100 - loaded, Math.ceil((100 * failed) / total))];
 }
 
 const ORDER = ["complete", "loading", "restarted", "waiting", "contradiction", "stalled", "silent", "failed", "pending"];
 
-/** Where in a bar each state begins and how wide it is, in percent. */
+/** The start and width of each state in a bar, in percent. */
 export function segments(counts) {
   const total = ORDER.reduce((sum, word) => sum + (counts[word] ?? 0), 0);
   const share = (number) => (total ? Math.round((10000 * number) / total) / 100 : 0);

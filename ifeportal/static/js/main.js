@@ -1,10 +1,10 @@
-/* What every page runs: the theme switch, menus, notices, and the element that keeps figures live. Pages are whole without it. */
+/* Script of every page: theme switch, menus, notices, live figures. Pages are complete without it. */
 
 import "./live/live-page.js";
 import "./components/toasts.js";
 
 const THEMES = ["", "light", "dark"];
-const NAMES = { "": "as the system", light: "light", dark: "dark" };
+const NAMES = { "": "system", light: "light", dark: "dark" };
 
 function showTheme(button, theme) {
   if (theme) document.documentElement.dataset.theme = theme;
@@ -13,7 +13,7 @@ function showTheme(button, theme) {
   button.title = `Theme: ${NAMES[theme]}`;
 }
 
-// The server reads the cookie and sets data-theme, so that no page flashes in the wrong colours.
+// The server reads the cookie and sets data-theme, so that the page is never drawn in the wrong colours first.
 const button = document.querySelector("[data-theme-switch]");
 if (button) {
   let theme = document.documentElement.dataset.theme ?? "";
@@ -26,7 +26,7 @@ if (button) {
   });
 }
 
-// An open menu closes on Escape and on a click elsewhere.
+// Escape, and a click outside, close an open menu.
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   const menu = document.querySelector("details.menu[open]");
@@ -38,7 +38,7 @@ document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
 });
 
-// A choice that needs no button.
+// A select that submits its form on change; its button is only for pages without JavaScript.
 for (const select of document.querySelectorAll("select[data-submits]")) select.form.querySelector("button").hidden = true;
 document.addEventListener("change", (event) => {
   if (event.target.matches("select[data-submits]")) event.target.form.requestSubmit();

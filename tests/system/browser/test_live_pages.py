@@ -257,7 +257,7 @@ def test_the_page_says_that_it_lost_the_server_and_catches_up_when_it_is_back(
     never_reloads(page)
     status = page.locator("[data-live-status]")
     portal.stop()
-    expect(status).to_have_text(re.compile(r"Reconnecting… figures as of \d\d:\d\d:\d\d UTC"))
+    expect(status).to_have_text(re.compile(r"Reconnecting… Last update \d\d:\d\d:\d\d UTC"))
     advance(load, 0)
     tell(load)
     portal.start()
@@ -329,7 +329,7 @@ def test_what_turns_is_told_in_a_corner_and_in_the_title_and_put_away(cast: Cast
     expect(page).to_have_title(re.compile(r"^\(1\) ACME"))
     page.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
     expect(page).to_have_title(re.compile("^ACME"))
-    toasts.get_by_role("button", name="Put away").click()
+    toasts.get_by_role("button", name="Dismiss").click()
     expect(toasts).to_have_count(0)
     page.locator("summary", has_text="account menu").click()
     page.get_by_role("button", name="Notices").click()
@@ -369,7 +369,7 @@ def test_rows_of_a_topic_the_script_does_not_know_are_kept_true(cast: Cast, load
             const page = document.querySelector("live-page");
             page.insertAdjacentHTML("beforeend", `<p data-key="gate:5"><b data-field="code" data-as="text">A1</b></p>`);
             page.index();
-            page.take({ rev: 1, changes: [{ topic: "gate", object: 5, op: "put", state: { code: "B2" } }] });
+            page.receive({ rev: 1, changes: [{ topic: "gate", object: 5, op: "put", state: { code: "B2" } }] });
         }"""
     )
     expect(page.locator("[data-key='gate:5'] b")).to_have_text("B2")
@@ -378,6 +378,6 @@ def test_rows_of_a_topic_the_script_does_not_know_are_kept_true(cast: Cast, load
             """() => {
                 const page = document.querySelector("live-page");
                 page.joins.set("gate:open", undefined);
-                page.take({ rev: 1, changes: [{ topic: "gate", object: 6, op: "put", state: { status: "open" } }] });
+                page.receive({ rev: 1, changes: [{ topic: "gate", object: 6, op: "put", state: { status: "open" } }] });
             }"""
         )

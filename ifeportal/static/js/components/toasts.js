@@ -1,25 +1,25 @@
-/* Tells of loads that became complete or failed while the page is open: a note in a corner, a number in the title.
+/* Notices of loads that complete or fail while the page is open: a toast in a corner, and a count in the title.
 
-   Hears of them by `live:changes`, which <live-page> dispatches; says only what it saw turn. Can be switched off (kept
-   in this browser). Texts reach the page through textContent only. */
+   Listens to `live:changes` of <live-page>, and reports only state changes it has seen itself. The reader can switch
+   notices off; the choice is stored in the browser. Text reaches the page through textContent only. */
 
-const GATHERED_FOR = 1500; // milliseconds in which what turns is told of together
-const GROUPED_FROM = 4; // so many of one kind are counted, not listed
-const SHOWN = 4; // notes at once
-const GOOD_NEWS_FOR = 12000; // failures stay until they are put away
-const REMEMBERED = 5000; // loads whose last word is known
+const COLLECT_FOR = 1500; // milliseconds; changes in this time are shown together
+const GROUPED_FROM = 4; // so many of one kind become one toast with a count
+const MAX_TOASTS = 4;
+const COMPLETE_SHOWN_FOR = 12000; // milliseconds; failures stay until they are dismissed
+const REMEMBERED = 5000; // loads whose last state is known
 const KEY = "notices";
 
-const TURNS = { complete: "complete", failed: "failed" };
+const REPORTED = { complete: "complete", failed: "failed" };
 
 class Notices {
   constructor(box) {
     this.box = box;
     this.known = new Map();
-    this.gathered = [];
+    this.collected = [];
     this.unseen = 0;
     this.title = document.title;
-    document.addEventListener("live:changes", (event) => this.hear(event));
+    document.addEventListener("live:changes", (event) => this.receive(event));
     document.addEventListener("visibilitychange", () => document.hidden || this.count(-this.unseen));
   }
 
@@ -27,86 +27,86 @@ class Notices {
     return localStorage.getItem(KEY) !== "off";
   }
 
-  hear(event) {
+  receive(event) {
     for (const change of event.detail.changes) {
       if (change.op !== "put" || !change.state) continue;
       if (change.topic === "load") this.load(change, event.detail.before(`load:${change.object}`));
       if (change.topic === "airline") this.airline(change, event.target);
     }
-    if (this.gathered.length && !this.timer) this.timer = setTimeout(() => this.tell(), GATHERED_FOR);
+    if (this.collected.length && !this.timer) this.timer = setTimeout(() => this.showCollected(), COLLECT_FOR);
   }
 
   load({ object, state }, shown) {
     const before = this.known.get(object) ?? shown;
     this.remember(object, state.state);
-    if (before === undefined || before === state.state || !TURNS[state.state]) return;
+    if (before === undefined || before === state.state || !REPORTED[state.state]) return;
     const path = [state.airline, "tails", state.tail].map(encodeURIComponent).join("/");
     const why = state.state === "failed" && state.error_code ? `: ${state.error_code}` : "";
-    this.gathered.push({
-      turn: state.state,
+    this.collected.push({
+      newState: state.state,
       number: 1,
       text: `${state.tail} · ${state.campaign} ${state.state}${why}`,
       address: `/airlines/${path}/?campaign=${encodeURIComponent(state.campaign)}`,
     });
   }
 
-  /** Where the page announces airlines, their counts tell. */
+  /** On pages that announce airlines, a growing count of an airline is reported, not each load. */
   airline({ object, state }, page) {
     const key = `airline:${object}`;
     const before = this.known.get(key);
     this.remember(key, { complete: state.complete, failed: state.failed });
     if (!before || page.dataset.announces !== "airline") return;
-    for (const turn of Object.keys(TURNS)) {
-      const number = state[turn] - before[turn];
+    for (const newState of Object.keys(REPORTED)) {
+      const number = state[newState] - before[newState];
       if (number <= 0) continue;
-      const text = `${state.title || state.airline}: ${number} ${number === 1 ? "load" : "loads"} ${turn}`;
-      const address = `/airlines/${encodeURIComponent(state.airline)}/?state=${turn}`;
-      this.gathered.push({ turn, number, text, address });
+      const text = `${state.title || state.airline}: ${number} ${number === 1 ? "load" : "loads"} ${newState}`;
+      const address = `/airlines/${encodeURIComponent(state.airline)}/?state=${newState}`;
+      this.collected.push({ newState, number, text, address });
     }
   }
 
-  remember(key, word) {
-    this.known.delete(key);
-    this.known.set(key, word);
+  remember(key, state) {
+    this.known.delete(key); // a Map keeps the order of insertion, so the oldest entry comes first
+    this.known.set(key, state);
     if (this.known.size > REMEMBERED) this.known.delete(this.known.keys().next().value);
   }
 
-  tell() {
+  showCollected() {
     this.timer = 0;
-    const gathered = this.gathered.splice(0);
+    const collected = this.collected.splice(0);
     if (!this.on) return;
-    for (const turn of Object.keys(TURNS)) {
-      const some = gathered.filter((each) => each.turn === turn);
+    for (const newState of Object.keys(REPORTED)) {
+      const some = collected.filter((each) => each.newState === newState);
       const number = some.reduce((sum, each) => sum + each.number, 0);
       if (some.length < GROUPED_FROM) some.forEach((each) => this.show(each));
-      else this.show({ turn, text: `${number} loads ${turn}`, address: `?state=${turn}` });
+      else this.show({ newState, text: `${number} loads ${newState}`, address: `?state=${newState}` });
       if (document.hidden) this.count(number);
     }
   }
 
-  show({ turn, text, address }) {
+  show({ newState, text, address }) {
     const note = document.createElement("div");
     note.className = "toast";
     const link = document.createElement("a");
     link.href = address;
     link.className = "state";
-    link.dataset.state = turn;
+    link.dataset.state = newState;
     link.textContent = text;
     const close = document.createElement("button");
     close.type = "button";
     close.className = "button bare";
     close.textContent = "×";
-    close.setAttribute("aria-label", `Put away: ${text}`);
+    close.setAttribute("aria-label", `Dismiss: ${text}`);
     close.addEventListener("click", () => note.remove());
     note.append(link, close);
     this.box.append(note);
-    while (this.box.children.length > SHOWN) this.box.firstChild.remove();
-    if (turn === "complete") setTimeout(() => this.leave(note), GOOD_NEWS_FOR);
+    while (this.box.children.length > MAX_TOASTS) this.box.firstChild.remove();
+    if (newState === "complete") setTimeout(() => this.expire(note), COMPLETE_SHOWN_FOR);
   }
 
-  /** Not while somebody reads it. */
-  leave(note) {
-    if (note.matches(":hover, :focus-within")) setTimeout(() => this.leave(note), GOOD_NEWS_FOR);
+  /** Remove the toast, but not while it is hovered or focused. */
+  expire(note) {
+    if (note.matches(":hover, :focus-within")) setTimeout(() => this.expire(note), COMPLETE_SHOWN_FOR);
     else note.remove();
   }
 
@@ -121,7 +121,7 @@ if (box && document.querySelector("live-page")) {
   const notices = new Notices(box);
   const button = document.querySelector("[data-notices-switch]");
   const name = () => {
-    button.querySelector("[data-notices-name]").textContent = notices.on ? "shown" : "off";
+    button.querySelector("[data-notices-name]").textContent = notices.on ? "on" : "off";
   };
   if (button) {
     name();

@@ -1,4 +1,4 @@
-/* What the reader has opened stays open when <live-page> replaces a part of the page; told apart by the id. */
+/* Keeps <details> with an id open or closed when <live-page> replaces a part of the page. */
 
 const page = document.querySelector("live-page");
 const opened = new Map();

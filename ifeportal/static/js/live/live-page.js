@@ -1,49 +1,52 @@
-/* <live-page>: keeps the figures of a server-rendered page true.
+/* <live-page>: updates the figures of a server-rendered page.
 
-   Rows carry data-key="<topic>:<id>" (more than one, separated by spaces; the fields of the further ones are written
-   "<topic>.<field>"). In them stand data-field (a key of the row's state) and data-as (how it is written), data-show
-   and data-hide (fields that decide whether the element is there). The page names its topics in data-topics;
-   data-newest-<topic> is the newest object it knows, any newer one is a new row. data-joins lists "<topic>:<status>": an
-   object of that topic joins the page when it turns to that status; with "@<field>" after it, only if the page has a row
-   with that field's value in data-<field> that isn't in that state already. Changes are gathered and applied once a
-   frame. What cannot be patched (a new row, a row that changed state, a figure in a data-refresh) has the page fetched again and its
-   data-swap parts replaced, at most once in REFRESH_EVERY (of a large page: REFRESH_LARGE). Texts reach the page through textContent and attributes only. */
+   A row has data-key="<topic>:<id>", or several keys separated by spaces; fields of the further ones are written
+   "<topic>.<field>". Elements in the row have data-field (a key of the row's state) and data-as (its format), or
+   data-show and data-hide (fields that decide whether the element is visible). The page lists its topics in data-topics.
+   data-newest-<topic> is the newest object on the page: any newer one is a new row. data-joins lists
+   "<topic>:<status>": an object of that topic joins the page when it changes to that status; with "@<field>" after it,
+   only if the page has a row with that field's value in data-<field> that is not in that state already.
+
+   Changes are collected and applied once per frame. What cannot be patched (a new row, a row that changed state, a
+   figure in a data-refresh) makes the page be fetched again and its data-swap parts replaced, at most once per
+   REFRESH_EVERY (large pages: REFRESH_LARGE). Text reaches the page through textContent and attributes only, so that
+   names from the buckets cannot inject markup. */
 
 import { FORMATS, age, band, free, instant, parts, percent, segments, until } from "../format.js";
 import { LiveSocket } from "./socket.js";
 
 const REFRESH_EVERY = 5000; // milliseconds
-const REFRESH_LARGE = 20000; // of a page of many rows, which takes a while to read
+const REFRESH_LARGE = 20000; // for a page of many rows, which is expensive to render
 const MANY_ROWS = 300;
 const REFRESH_SOON = 700;
 const CHANGED_FOR = 1000;
 const FRESHNESS_EVERY = 10000;
-// What ticks by itself does not flash.
+// Figures that change all the time are not highlighted.
 const CALM = new Set(["size", "rate", "duration", "band", "free", "age", "until", "instant", "bar", "parts", "segments"]);
-// What is written from more than one field of the state.
-const WHOLE = { band: writeBand, parts: writeParts, segments: writeSegments };
+// Formats that use more than one field of the state.
+const COMPOSITE = { band: writeBand, parts: writeParts, segments: writeSegments };
 
 class LivePage extends HTMLElement {
   connectedCallback() {
     this.pending = new Map();
-    this.during = [];
-    this.asked = new Set();
+    this.receivedDuringRefresh = [];
+    this.requested = new Set();
     this.joins = new Map((this.dataset.joins ?? "").split(" ").map((rule) => rule.split("@")));
     this.refreshed = 0;
     this.refreshing = false;
     this.setClock(this.dataset.now);
-    this.heardAt = this.now();
+    this.receivedAt = this.now();
     this.index();
     this.socket = new LiveSocket(this.watch(), Number(this.dataset.rev), {
       live: () => this.connected(true),
       lost: (sentence) => this.connected(false, sentence),
-      message: (data) => this.take(data),
+      message: (data) => this.receive(data),
       signedOut: () => this.signedOut(),
-      refused: (sentence) => this.say("lost", sentence || "Live updates refused"),
+      refused: (sentence) => this.showStatus("lost", sentence || "Live updates unavailable"),
     });
     this.timers = [
-      setInterval(() => this.growOlder(), 1000),
-      setInterval(() => this.askFreshness(), FRESHNESS_EVERY + Math.random() * 2000),
+      setInterval(() => this.updateAges(), 1000),
+      setInterval(() => this.fetchFreshness(), FRESHNESS_EVERY + Math.random() * 2000),
     ];
   }
 
@@ -60,7 +63,7 @@ class LivePage extends HTMLElement {
     return watch;
   }
 
-  // The server's clock, as far as this page knows it.
+  // Ages are measured by the server's clock: the reader's may be wrong.
   setClock(text) {
     this.offset = Date.parse(text) - Date.now();
   }
@@ -69,7 +72,7 @@ class LivePage extends HTMLElement {
     return Date.now() + this.offset;
   }
 
-  // What is on the page -----------------------------------------------------------------------------------------
+  // Elements of the page -----------------------------------------------------------------------------------------
 
   index() {
     this.rows = new Map();
@@ -97,15 +100,15 @@ class LivePage extends HTMLElement {
     return parts;
   }
 
-  // What comes ----------------------------------------------------------------------------------------------------
+  // Changes ----------------------------------------------------------------------------------------------------
 
-  take(data) {
-    this.heardAt = this.now();
+  receive(data) {
+    this.receivedAt = this.now();
     if (data.reload) return this.refresh(true);
     if (!data.changes?.length) return;
     const before = (key) => this.rows.get(key)?.[0].dataset.state;
     this.dispatchEvent(new CustomEvent("live:changes", { bubbles: true, detail: { changes: data.changes, before } }));
-    if (this.refreshing) this.during.push(data);
+    if (this.refreshing) this.receivedDuringRefresh.push(data);
     this.merge(data);
   }
 
@@ -113,26 +116,26 @@ class LivePage extends HTMLElement {
     for (const change of data.changes) {
       const key = `${change.topic}:${change.object}`;
       if (this.rows.has(key)) this.pending.set(key, change);
-      else if (change.op === "put") this.meet(key, change);
+      else if (change.op === "put") this.considerRow(key, change);
     }
     if (this.pending.size && !this.frame) this.frame = requestAnimationFrame(() => this.flush());
   }
 
-  /** A row this page does not show: is it new, or has it turned to what belongs here, perhaps in place of another one? */
-  meet(key, change) {
+  /** Refresh the page if a row that it does not show is new, or has changed to a status that joins the page. */
+  considerRow(key, change) {
     const newest = this.getAttribute(`data-newest-${change.topic}`);
     const isNew = newest !== null && change.object > Number(newest);
-    const turned = `${change.topic}:${change.state.status}`;
-    if (!isNew && !this.joins.has(turned)) this.asked.delete(key);
-    if (this.asked.has(key)) return;
-    if (!isNew && !this.belongs(turned, change.state)) return;
-    this.asked.add(key);
+    const status = `${change.topic}:${change.state.status}`;
+    if (!isNew && !this.joins.has(status)) this.requested.delete(key);
+    if (this.requested.has(key)) return;
+    if (!isNew && !this.joinsPage(status, change.state)) return;
+    this.requested.add(key);
     this.refresh();
   }
 
-  belongs(turned, state) {
-    const field = this.joins.get(turned);
-    if (!field) return this.joins.has(turned);
+  joinsPage(status, state) {
+    const field = this.joins.get(status);
+    if (!field) return this.joins.has(status);
     const shown = this.places.get(`${field}:${state[field]}`);
     return shown !== undefined && shown.dataset.state !== state.status;
   }
@@ -152,26 +155,26 @@ class LivePage extends HTMLElement {
     const first = row.dataset.key.split(" ")[0] === key;
     const prefix = first ? "" : `${key.split(":")[0]}.`;
     if (row.classList.contains("cell")) {
-      if (patchCell(row, state, changed)) this.refresh(); // how many tails hold the item is counted elsewhere
+      if (patchCell(row, state, changed)) this.refresh(); // the page also counts how many tails have the item
       return;
     }
     const valueOf = (name) => {
       if (!name.startsWith(prefix)) return undefined;
       return state[name.slice(prefix.length)];
     };
-    if (first && (state.error || state.error_code)) this.makeFault(row);
+    if (first && (state.error || state.error_code)) this.addErrorLine(row);
     const { fields, shows } = this.partsOf(row);
     for (const element of fields) {
-      const whole = WHOLE[element.dataset.as];
-      if (whole) {
-        if (valueOf(element.dataset.field) !== undefined) whole(element, state);
+      const composite = COMPOSITE[element.dataset.as];
+      if (composite) {
+        if (valueOf(element.dataset.field) !== undefined) composite(element, state);
         continue;
       }
       const value = valueOf(element.dataset.field);
       if (value === undefined || !this.write(element, value)) continue;
       if (!CALM.has(element.dataset.as)) changed.push(element);
-      const turned = element.dataset.as === "state" && !row.closest("[data-steady]");
-      if (turned || element.parentElement.hasAttribute("data-refresh")) this.refresh();
+      const stateChanged = element.dataset.as === "state" && !row.closest("[data-steady]");
+      if (stateChanged || element.parentElement.hasAttribute("data-refresh")) this.refresh();
     }
     for (const element of shows) {
       const { show, hide } = element.dataset;
@@ -181,14 +184,14 @@ class LivePage extends HTMLElement {
     if (first && row.hasAttribute("data-state") && state.state) row.dataset.state = state.state;
   }
 
-  /** A row of the tails' table that has no line for an error yet gets one. */
-  makeFault(row) {
+  /** Add the line for an error to a row of the tails' table that has none. */
+  addErrorLine(row) {
     if (!this.template || row.localName !== "tbody" || row.querySelector(".fault-row")) return;
     row.append(this.template.content.cloneNode(true));
     this.parts.delete(row);
   }
 
-  /** Write one figure; true if that changed what is shown. */
+  /** Write one figure; true if the displayed text changed. */
   write(element, value) {
     const how = element.dataset.as;
     if (how === "bar") return writeBar(element, value);
@@ -222,7 +225,7 @@ class LivePage extends HTMLElement {
     }, CHANGED_FOR);
   }
 
-  // What cannot be patched -------------------------------------------------------------------------------------
+  // Refresh of the page -------------------------------------------------------------------------------------
 
   refresh(now = false) {
     if (this.refreshTimer || this.refreshing) {
@@ -247,7 +250,7 @@ class LivePage extends HTMLElement {
       this.again = this.isConnected;
     } finally {
       this.refreshing = false;
-      this.during = [];
+      this.receivedDuringRefresh = [];
       if (this.again) this.refresh();
       this.again = false;
     }
@@ -271,27 +274,27 @@ class LivePage extends HTMLElement {
     [...this.querySelectorAll(".scroll")].forEach((box, place) => scrolled[place] && box.scrollTo(...scrolled[place]));
     focus();
     this.index();
-    this.growOlder();
+    this.updateAges();
     this.dispatchEvent(new CustomEvent("live:swapped"));
-    // What came while the page was on its way may be newer than the page.
-    for (const data of this.during) if (data.rev > Number(fresh.dataset.rev)) this.merge(data);
+    // Changes received during the request may be newer than the page.
+    for (const data of this.receivedDuringRefresh) if (data.rev > Number(fresh.dataset.rev)) this.merge(data);
   }
 
-  // What the reader is told -------------------------------------------------------------------------------------
+  // Status of the connection -------------------------------------------------------------------------------------
 
   connected(live, sentence = "") {
-    if (live) this.say("live", "Live");
-    else this.say("lost", `Reconnecting… figures as of ${instant(this.heardAt).slice(11)}`, sentence);
+    if (live) this.showStatus("live", "Live");
+    else this.showStatus("lost", `Reconnecting… Last update ${instant(this.receivedAt).slice(11)}`, sentence);
   }
 
   signedOut() {
-    this.say("lost", "Signed out");
+    this.showStatus("lost", "Signed out");
     const last = Number(sessionStorage.getItem("signed-out") ?? 0);
     sessionStorage.setItem("signed-out", String(Date.now()));
     if (Date.now() - last > 60000) location.reload();
   }
 
-  say(state, text, why = "") {
+  showStatus(state, text, why = "") {
     const element = document.querySelector("[data-live-status]");
     if (!element || (element.dataset.state === state && state === "live")) return;
     element.dataset.state = state;
@@ -299,14 +302,14 @@ class LivePage extends HTMLElement {
     setText(element, text);
   }
 
-  growOlder() {
+  updateAges() {
     const now = this.now();
     for (const element of this.times) {
       if (element.dateTime) setText(element, span(element, now));
     }
   }
 
-  async askFreshness() {
+  async fetchFreshness() {
     if (document.hidden || !this.dataset.freshness) return;
     try {
       const response = await fetch(this.dataset.freshness, { credentials: "same-origin", redirect: "manual" });
@@ -319,12 +322,12 @@ class LivePage extends HTMLElement {
       }
       for (const row of this.rows.get("poll:") ?? []) this.patch(row, "poll:", away, []);
     } catch {
-      // The socket says whether the server is there; the age on the screen goes on growing meanwhile.
+      // The socket shows whether the server is reachable, and ages keep growing in the meantime.
     }
   }
 }
 
-/** How long ago the moment of a <time> is, or how soon. */
+/** The age of the time of a <time>, or the time until then. */
 function span(element, now) {
   return (element.dataset.as === "until" ? until : age)(element.dateTime ? Date.parse(element.dateTime) : null, now);
 }
@@ -364,25 +367,25 @@ function setSpan(rect, start, width) {
   }
 }
 
-/** Write one cell of the matrix; true if it is of another state now. */
+/** Write one cell of the matrix; true if its state changed. */
 function patchCell(cell, state, changed) {
   const word = state.state;
-  const turned = cell.dataset.state !== word;
+  const stateChanged = cell.dataset.state !== word;
   const about = cell.title.slice(0, cell.title.lastIndexOf(": "));
   cell.title = `${about}: ${word} ${percent(state.percent)}`;
-  if (turned) changed.push(cell);
+  if (stateChanged) changed.push(cell);
   cell.dataset.state = word;
   setText(cell.firstElementChild, word === "loading" ? percent(state.percent) : word);
-  return turned;
+  return stateChanged;
 }
 
-/** A search being typed survives. */
+/** Keep the search form, in which the reader may be typing. */
 function keepForms(part, other) {
   const forms = part.querySelectorAll("form.find");
   other.querySelectorAll("form.find").forEach((form, place) => forms[place] && form.replaceWith(forms[place]));
 }
 
-/** Rows keep their places as long as they are the same rows: nothing moves under the reader's eyes. */
+/** Keep the order of the rows as long as they are the same rows, so that nothing moves while it is read. */
 function keepOrder(part, other) {
   for (const list of part.querySelectorAll("[data-rows]")) {
     const fresh = other.querySelector(`[data-rows="${list.dataset.rows}"]`);
@@ -394,7 +397,7 @@ function keepOrder(part, other) {
   }
 }
 
-/** A chart reads its numbers itself: it is not drawn anew because the rest of the page is. */
+/** Keep the charts, which load their own numbers. */
 function keepCharts(part, other) {
   for (const chart of part.querySelectorAll("rate-chart")) {
     const fresh = other.querySelector(`rate-chart[data-src="${CSS.escape(chart.dataset.src)}"]`);
@@ -402,7 +405,7 @@ function keepCharts(part, other) {
   }
 }
 
-/** Remember what has the focus; the function returned gives it back to the same link or field. */
+/** Remember the focused element; the returned function focuses it again, or the same link of the new page. */
 function keepFocus(page) {
   const element = document.activeElement;
   if (!element || !page.contains(element)) return () => {};

@@ -1,8 +1,9 @@
-/* The page's socket: says what it watches, hands on what comes, and comes back by itself with the last revision seen. */
+/* The page's WebSocket: subscribes, passes on messages, and reconnects with the last revision it has seen. */
 
-const FIRST_WAIT = 500; // milliseconds
-const LONGEST_WAIT = 30000;
-const SILENCE = 50000; // the server gives a sign of life every 20 s
+// Milliseconds.
+const FIRST_DELAY = 500; // doubled with each attempt, and random, so that pages do not reconnect all at once
+const MAX_DELAY = 30000;
+const SILENCE = 50000; // the server sends a ping every 20 s
 const SIGNED_OUT = 4403;
 const NOT_VISIBLE = 4404;
 
@@ -12,7 +13,7 @@ export class LiveSocket {
     this.watch = watch;
     this.rev = rev;
     this.handlers = handlers;
-    this.tries = 0;
+    this.attempts = 0;
     this.sentence = "";
     this.wake = () => this.reconnectNow();
     addEventListener("online", this.wake);
@@ -27,22 +28,22 @@ export class LiveSocket {
     this.socket = socket;
     this.sentence = "";
     socket.onopen = () => {
-      this.listenFor(SILENCE);
+      this.expectMessage();
       this.send({ watch: this.watch, rev: this.rev, acks: true });
     };
-    socket.onmessage = (event) => this.take(JSON.parse(event.data));
+    socket.onmessage = (event) => this.receive(JSON.parse(event.data));
     socket.onclose = (event) => {
       if (socket === this.socket) this.closed(event.code);
     };
   }
 
-  take(data) {
-    this.listenFor(SILENCE);
+  receive(data) {
+    this.expectMessage();
     if (data.error) {
       this.sentence = data.error;
       return;
     }
-    this.tries = 0;
+    this.attempts = 0;
     this.handlers.live();
     this.handlers.message(data);
     if (typeof data.rev === "number") this.rev = data.rev;
@@ -53,9 +54,10 @@ export class LiveSocket {
     if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(data));
   }
 
-  listenFor(milliseconds) {
+  /** Close the socket, and so reconnect, if nothing is received for SILENCE: a broken connection may stay open for minutes. */
+  expectMessage() {
     clearTimeout(this.silence);
-    this.silence = setTimeout(() => this.socket.close(), milliseconds);
+    this.silence = setTimeout(() => this.socket.close(), SILENCE);
   }
 
   closed(code) {
@@ -63,8 +65,8 @@ export class LiveSocket {
     if (code === SIGNED_OUT) return this.handlers.signedOut();
     if (code === NOT_VISIBLE) return this.handlers.refused(this.sentence);
     this.handlers.lost(this.sentence);
-    const longest = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.tries);
-    this.tries += 1;
+    const longest = Math.min(MAX_DELAY, FIRST_DELAY * 2 ** this.attempts);
+    this.attempts += 1;
     this.retry = setTimeout(() => this.open(), 200 + Math.random() * longest);
   }
 
