@@ -9,7 +9,7 @@ from urllib.parse import quote
 from fleet.models import Load
 from fleet.pages import bars
 from ifeportal import formatting
-from ifeportal.tables.cells import age, bytes_of_total, figure, figure_text, labelled
+from ifeportal.tables.cells import age, figure, figure_text, held, labelled
 from loader.errors import find_error_kind
 
 SAFE: Final = "!$&'()*+,;=/~:@"  # in an address, as Django's `reverse` has it
@@ -56,7 +56,7 @@ def items(load: Load, context: object) -> str:
 
 def bytes_held(load: Load, context: object) -> str:
     """Bytes that are there, of how many."""
-    return labelled("Held", bytes_of_total(load.bytes_done, load.bytes_total))
+    return labelled("Held", held(load.bytes_done, load.bytes_total))
 
 
 def rate(load: Load, context: object) -> str:

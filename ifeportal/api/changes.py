@@ -30,7 +30,7 @@ MAX_WAIT: Final = 30  # seconds
 SCOPE_KEY: Final = "ifeportal.changes"  # key of the ASGI scope at which the view leaves a request that waits
 EVENT_STREAM: Final = "text/event-stream"
 TOO_OLD: Final = (
-    "Changes since that revision are no longer available. Read the lists again and continue from their X-Revision."
+    "Changes since that revision are no longer known. Read the lists again and continue from their X-Revision."
 )
 
 
@@ -133,7 +133,7 @@ class ChangesView(APIView):
             {
                 "400": LIST_ERRORS["400"],
                 "404": "The airline does not exist, or you cannot see it.",
-                "410": "Changes since then are no longer available: read the lists again.",
+                "410": "Changes since then are no longer known: read the lists again.",
             }
         ),
     )

@@ -1,4 +1,4 @@
-"""HTML of figures, for `render` of a column and the template tags. Pure; all text is escaped here.
+"""HTML of figures, for columns of tables and for `ifeportal.templatetags.formatting`. Pure; all text is escaped here.
 
 The page's script finds a figure by `data-field` (the key in the row's state) and formats it by `data-as`.
 """
@@ -23,13 +23,18 @@ def figure_text(text: str, field: str, how: str) -> str:
 
 def age(value: datetime | None, now: datetime, field: str = "") -> str:
     """Return a time as its age, with the UTC time as its title; "never" for None."""
+    return _time("age", field, value, formatting.age(value, now))
+
+
+def time_until(value: datetime | None, now: datetime, field: str) -> str:
+    """Return a future time as the time until then, with the UTC time as its title."""
+    return _time("until", field, value, formatting.until(value, now))
+
+
+def _time(how: str, field: str, value: datetime | None, text: str) -> str:
     mark = f' data-field="{field}"' if field else ""
-    if value is None:
-        return f'<time data-as="age"{mark}>never</time>'
-    return (
-        f'<time data-as="age"{mark} datetime="{formatting.iso(value)}" title="{formatting.instant(value)}">'
-        f"{formatting.age(value, now)}</time>"
-    )
+    moment = "" if value is None else f' datetime="{formatting.iso(value)}" title="{formatting.instant(value)}"'
+    return f'<time data-as="{how}"{mark}{moment}>{text}</time>'
 
 
 def instant(value: datetime, field: str) -> str:
@@ -53,7 +58,7 @@ def labelled(label: str, cell: str) -> str:
     return f'<span class="lead">{label}</span> {cell}'
 
 
-def bytes_of_total(done: int | None, total: int | None) -> str:
+def held(done: int | None, total: int | None) -> str:
     """Return the bytes of a row's state that are done, and the total."""
     return f'{figure(done, "bytes_done", "size")} <span class="muted">of {figure(total, "bytes_total", "size")}</span>'
 

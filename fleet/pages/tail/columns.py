@@ -18,7 +18,7 @@ from fleet.pages.columns import LOAD_COLUMNS, LOAD_PAGE, TRANSFER_COLUMNS, chang
 from fleet.pages.orderings import TRANSFER_ORDERINGS
 from fleet.pages.tail import presenter
 from fleet.serialization import serialize_load, serialize_transfer
-from ifeportal.tables.cells import bar, bytes_of_total, figure, labelled, state, titled
+from ifeportal.tables.cells import bar, figure, held, labelled, state, titled
 from ifeportal.tables.columns import Column, Table, template_cell
 
 
@@ -79,7 +79,7 @@ def _progress(row: ItemRow, context: Any) -> str:
 
 
 def _held(row: ItemRow, context: Any) -> str:
-    return labelled("Held", bytes_of_total(row.transfer.bytes_done, row.transfer.bytes_total))
+    return labelled("Held", held(row.transfer.bytes_done, row.transfer.bytes_total))
 
 
 def _rate(row: ItemRow, context: Any) -> str:
