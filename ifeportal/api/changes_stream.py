@@ -86,7 +86,7 @@ class _Request:
         try:
             await follower.respond(self._receive)
         except DatabaseTrouble as error:
-            logger.warning("changes: the database does not answer: %s", error)
+            logger.warning("changes: the database is not responding: %s", error)
             await response.send(database_unavailable(PATH))
         finally:
             follower.close()

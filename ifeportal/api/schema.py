@@ -32,7 +32,7 @@ COMMON_ERRORS: Final = {
     "401": "Credentials are missing or invalid.",
     "406": "No available media type matches `Accept`.",
     "429": "Too many requests. Retry after the seconds in `Retry-After`.",
-    "503": "The database does not answer. Retry after the seconds in `Retry-After`.",
+    "503": "The database is not responding. Retry after the seconds in `Retry-After`.",
 }
 WRITE_ERRORS: Final = {
     "400": "The body cannot be parsed, or a value is invalid: see `errors`.",

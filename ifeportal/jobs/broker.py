@@ -54,7 +54,7 @@ class ResilientBroker(ORM):  # type: ignore[misc]  # django-q2 has no annotation
         try:
             return super().dequeue()
         except (OperationalError, InterfaceError) as error:
-            logger.warning("the database does not answer, workers wait: %s", error)
+            logger.warning("the database is not responding, workers wait: %s", error)
             time.sleep(RETRY_DELAY)
             return None
 
@@ -63,4 +63,4 @@ class ResilientBroker(ORM):  # type: ignore[misc]  # django-q2 has no annotation
         try:
             super().delete(task_id)
         except (OperationalError, InterfaceError) as error:
-            logger.warning("the database does not answer, a handled message stays queued: %s", error)
+            logger.warning("the database is not responding, a handled message stays queued: %s", error)

@@ -114,7 +114,7 @@ def run_due_jobs() -> None:
             if time.monotonic() >= end:
                 break
     except (OperationalError, InterfaceError) as error:
-        logger.warning("the database does not answer, jobs wait: %s", error)
+        logger.warning("the database is not responding, jobs wait: %s", error)
 
 
 def _perform(job: Job) -> None:

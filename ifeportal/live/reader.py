@@ -79,7 +79,7 @@ class FeedReader(LoopTask):
                 await self._recover()
             changes = await self._query(lambda: changes_after(self.rev))
         except DatabaseTrouble as error:
-            logger.warning("live feed: the database does not answer: %s", error)
+            logger.warning("live feed: the database is not responding: %s", error)
             await self._close_connection()
             return self._backoff.next_delay()
         self._backoff.reset()

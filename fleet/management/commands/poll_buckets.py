@@ -81,7 +81,7 @@ class Command(BaseCommand):
         try:
             result = poll.all(include_leased=True)
         except (OperationalError, InterfaceError, ProgrammingError) as error:
-            sentence = f"the database does not answer or has no tables (run manage.py migrate): {error}"
+            sentence = f"the database is not responding or has no tables (run manage.py migrate): {error}"
             raise CommandError(sentence, returncode=ExitCode.UNREACHABLE) from error
         except WorldError as error:
             raise CommandError(f"{error.code}: {error}", returncode=ExitCode.UNREACHABLE) from error
@@ -190,7 +190,7 @@ def attempt(poll: Polling) -> PollResult:
     except WorldError as error:
         return PollResult(failures=(f"{error.code}: {error}",))
     except (OperationalError, InterfaceError) as error:
-        return PollResult(failures=(f"the database does not answer: {error}",))
+        return PollResult(failures=(f"the database is not responding: {error}",))
     except Exception:
         logger.exception("polling failed")
         return PollResult(failures=("the poll failed with an unexpected error",))

@@ -191,8 +191,8 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
         return key
 
     async def _database_unavailable(self, doing: str, error: DatabaseTrouble) -> None:
-        logger.warning("live: %s: the database does not answer: %s", doing, error)
-        await self._reject(TRY_LATER, "The database does not answer. Try again.")
+        logger.warning("live: %s: the database is not responding: %s", doing, error)
+        await self._reject(TRY_LATER, "The database is not responding. Try again.")
 
     async def _reject(self, code: int, sentence: str) -> None:
         self._release()

@@ -73,7 +73,7 @@ class RevocationWatcher(LoopTask):
                 await self._check()
             except DatabaseTrouble as error:
                 # Without the database there are no changes to withhold either.
-                logger.warning("live: checking for revoked access: the database does not answer: %s", error)
+                logger.warning("live: checking for revoked access: the database is not responding: %s", error)
                 await self._close_connection()
 
     async def _check(self) -> None:

@@ -35,7 +35,7 @@ class ViewerTracker:
         try:
             mark_viewed([airline])
         except DatabaseTrouble as error:
-            logger.warning("live: reporting a viewed airline: the database does not answer: %s", error)
+            logger.warning("live: reporting a viewed airline: the database is not responding: %s", error)
 
     def _should_report(self, airline: str) -> bool:
         now = self._clock()

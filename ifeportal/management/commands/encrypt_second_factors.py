@@ -1,4 +1,4 @@
-"""`encrypt_second_factors`: encrypt second factors with the current SECRET_KEY, before its fallback is removed."""
+"""`encrypt_second_factors`: encrypt second factors with the current SECRET_KEY, before a fallback key is removed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ifeportal import audit
 from ifeportal.accounts.encryption import Undecipherable, convert, reencrypt
 
 HELP = (
-    "Encrypt the secrets of authenticator apps and recovery codes with SECRET_KEY, if they are unencrypted or were "
-    "encrypted with a key of SECRET_KEY_FALLBACKS. Safe to run while the portal runs, and more than once."
+    "Encrypt the secrets of authenticator apps and recovery codes with SECRET_KEY, if they are stored in plaintext or "
+    "encrypted with a key of SECRET_KEY_FALLBACKS. Can run while the portal is running, and more than once."
 )
 
 
@@ -27,15 +27,15 @@ class Command(BaseCommand):
             names = Authenticator.objects.filter(pk__in=unreadable).values_list("user__username", flat=True)
             users = ", ".join(sorted(set(names)))
             raise CommandError(
-                f"No key decrypts the second factors of: {users}. Add the key they were encrypted with to "
-                "SECRET_KEY_FALLBACKS."
+                f"No key decrypts the second factors of: {users}. "
+                "Add the key that encrypted them to SECRET_KEY_FALLBACKS."
             )
-        return f"Encrypted {sum(map(bool, results.values()))} of {len(results)}."
+        return f"Re-encrypted: {sum(map(bool, results.values()))} of {len(results)}."
 
 
 @transaction.atomic
 def _encrypt(pk: int) -> bool | None:
-    """Encrypt one authenticator. Return whether it changed; None if no key decrypts it."""
+    """Encrypt one authenticator. Return whether it changed; None if no configured key decrypts it."""
     row = Authenticator.objects.select_for_update().filter(pk=pk).first()
     if row is None:
         return False

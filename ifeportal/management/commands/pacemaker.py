@@ -20,17 +20,17 @@ from ifeportal.work_lease import LeaseLost
 from loader.s3.retry import Backoff, no_jitter
 
 TICK: Final = 0.25  # seconds
-SYNC_INTERVAL: Final = 1.0  # seconds between two searches for new and deleted airlines
-LEASE: Final = 3.0  # seconds after which another takes over from a pacemaker that died
-MAX_RETRY_DELAY: Final = 2.0  # seconds between two attempts while the database is unavailable
+SYNC_INTERVAL: Final = 1.0  # seconds between two updates of job rows to the current airlines
+LEASE: Final = 3.0  # seconds after which another pacemaker replaces a dead one; renewed every third of it
+MAX_RETRY_DELAY: Final = 2.0  # seconds between two attempts during a database outage
 STANDBY_DELAY: Final = 1.0  # seconds between two attempts to take over
 logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
     help = (
-        "Wake the workers of qcluster when periodic work (polling the buckets) is due. Several pacemakers may run: one "
-        "is active, the others stand by and take over within seconds. Stop it with SIGTERM or Ctrl-C."
+        "Wake the workers of qcluster when periodic jobs, such as polling the buckets, are due. Several can run: one "
+        "is active, and another takes over within seconds if it dies. Stops on SIGTERM or Ctrl-C."
     )
     requires_migrations_checks = False
 
@@ -45,9 +45,9 @@ class Command(BaseCommand):
                 backoff.reset()
             except (OperationalError, InterfaceError, ProgrammingError) as error:
                 pause = backoff.next_delay()
-                # PostgreSQL reports missing tables as a ProgrammingError.
+                # PostgreSQL raises ProgrammingError for missing tables, before the first migration.
                 logger.error(
-                    "pacemaker: the database does not answer or has no tables (run manage.py migrate), "
+                    "pacemaker: the database is not responding or its tables are missing (run manage.py migrate), "
                     "retrying in %.1f s: %s",
                     pause,
                     error,
@@ -58,33 +58,33 @@ class Command(BaseCommand):
 
 
 def lead(stop: threading.Event) -> float:
-    """Wake workers for as long as this pacemaker has the lease. Return the seconds to wait before trying again."""
-    with lease(PACEMAKER, LEASE) as claimed:
-        if claimed is None:
+    """Wake workers while this pacemaker has the lease. Return the seconds to wait before the next attempt to get it."""
+    with lease(PACEMAKER, LEASE) as own_lease:
+        if own_lease is None:
             return STANDBY_DELAY
-        logger.info("pacemaker is active")
-        scheduler = Scheduler(claimed)
+        logger.info("pacemaker active")
+        scheduler = Scheduler(own_lease)
         try:
             while not stop.is_set():
                 stop.wait(scheduler.tick())
         except LeaseLost as lost:
-            logger.warning("pacemaker stands by: %s", lost)
+            logger.warning("pacemaker on standby: %s", lost)
     return STANDBY_DELAY
 
 
 class Scheduler:
-    """Wakes workers for due jobs, and creates the jobs of new airlines."""
+    """Repeated checks for due jobs, under a lease."""
 
-    def __init__(self, claimed: Lease) -> None:
-        self.lease = claimed
-        self._next_sync_at = 0.0  # by the monotonic clock
+    def __init__(self, own_lease: Lease) -> None:
+        self.lease = own_lease
+        self.next_sync_at = 0.0  # monotonic time of the next update of job rows
 
     def tick(self) -> float:
-        """Wake the workers that are needed. Return the seconds to wait before the next call. Raises LeaseLost."""
+        """Wake workers for due jobs. Return the seconds to wait before the next check. Raises LeaseLost."""
         self.lease.heartbeat()
-        if time.monotonic() >= self._next_sync_at:
+        if time.monotonic() >= self.next_sync_at:
             sync_job_rows()
-            self._next_sync_at = time.monotonic() + SYNC_INTERVAL
+            self.next_sync_at = time.monotonic() + SYNC_INTERVAL
         wake_workers(timezone.now())
         soonest = seconds_to_next(timezone.now())
         return TICK if soonest is None else min(max(soonest, 0.0), TICK)

@@ -1,4 +1,4 @@
-"""`qcluster`: django-q2's command, made to ignore a second SIGTERM, which would make it wait for itself forever."""
+"""`qcluster`: django-q2's command, except that it ignores a second SIGTERM, which would deadlock it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django_q.management.commands import qcluster
 
 
 class SignalSafeCluster(Cluster):  # type: ignore[misc]  # django-q2 has no annotations
-    """Stops at the first signal and ignores later ones, because its lock is not reentrant."""
+    """Stops at the first signal and ignores further ones: the signal handler takes a lock that is not reentrant."""
 
     def sig_handler(self, signum: int, frame: Any) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -21,7 +21,6 @@ class SignalSafeCluster(Cluster):  # type: ignore[misc]  # django-q2 has no anno
 
 class Command(qcluster.Command):  # type: ignore[misc]
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run until a signal stops it."""
         if options["cluster_name"]:
             os.environ["Q_CLUSTER_NAME"] = options["cluster_name"]
         cluster = SignalSafeCluster()

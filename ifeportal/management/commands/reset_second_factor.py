@@ -1,4 +1,4 @@
-"""`reset_second_factor`: remove the second factors of a user who has lost phone, passkeys and recovery codes."""
+"""`reset_second_factor`: remove the second factors of a user who lost phone, key and recovery codes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ifeportal import audit
 from ifeportal.models import User
 
 HELP = (
-    "Remove all second factors of a user: authenticator app, passkeys, recovery codes. All their sessions end. They "
-    "can then sign in with their password and set up a new one. Verify the identity of the user first."
+    "Remove all second factors of a user: authenticator app, passkeys, recovery codes. Ends all their sessions. The "
+    "user then signs in with the password and sets up a new second factor. Verify the user's identity first."
 )
 
 
@@ -22,12 +22,12 @@ class Command(BaseCommand):
     help = HELP
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("user", metavar="USER", help="the user name")
+        parser.add_argument("user", metavar="USER", help="user name")
 
     def handle(self, *args: Any, **options: Any) -> str:
         user = User.objects.filter(username=options["user"]).first()
         if user is None:
-            raise CommandError(f"The user {options['user']} does not exist.", returncode=2)
+            raise CommandError(f"User {options['user']} does not exist.", returncode=2)
         with transaction.atomic():
             factors = Authenticator.objects.filter(user=user)
             kinds = sorted(factors.values_list("type", flat=True))

@@ -192,7 +192,7 @@ def _without_database(wire: Wire, held: Rule, gate: Held, log: Path, cable: Cabl
             gate.let_go.set()  # what was fetched can't be written now
             assert process.stderr is not None
             for line in process.stderr:
-                if "database does not answer" in line:
+                if "database is not responding" in line:
                     break
             assert process.poll() is None
         Job.objects.update(lease_until=timezone.now())  # which it could not give back; so much time goes by

@@ -137,8 +137,8 @@ def test_encrypted_anew_they_need_no_fallback(cast: Cast) -> None:
     encrypted(cast.alice)
     in_clear(cast.bob)
     with changed_key:
-        assert call_command("encrypt_second_factors") == "Encrypted 4 of 4."
-        assert call_command("encrypt_second_factors") == "Encrypted 0 of 4."
+        assert call_command("encrypt_second_factors") == "Re-encrypted: 4 of 4."
+        assert call_command("encrypt_second_factors") == "Re-encrypted: 0 of 4."
     entries = AuditEntry.objects.values_list("action", "target", "who", "via")
     assert Counter(entries) == {
         ("user.second-factor.encrypted", "alice", "", "command"): 2,

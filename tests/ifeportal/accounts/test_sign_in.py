@@ -378,7 +378,7 @@ def test_an_operator_resets_a_lost_second_factor(cast: Cast, client: Client, cod
     assert sign_in(client)["Location"] == "/"
     assert Authenticator.objects.filter(user=cast.bob).count() == 2
     assert AuditEntry.objects.filter(action="user.second-factor.reset", target="alice", via="command").exists()
-    with pytest.raises(CommandError, match="The user eve does not exist"):
+    with pytest.raises(CommandError, match="User eve does not exist"):
         call_command("reset_second_factor", "eve")
 
 

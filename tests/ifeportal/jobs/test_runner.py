@@ -290,7 +290,7 @@ def test_the_broker_waits_for_a_database_that_is_away(
         assert broker.dequeue() is None
         broker.acknowledge(1)
     assert len(asked) >= 2
-    assert caplog.text.count("the database does not answer") == 2
+    assert caplog.text.count("the database is not responding") == 2
     assert "Traceback" not in caplog.text
     OrmQ.objects.update(lock=in_(-1))
     assert len(broker.dequeue()) == 1
