@@ -47,7 +47,7 @@ class Command(BaseCommand):
                 pause = backoff.next_delay()
                 # PostgreSQL raises ProgrammingError for missing tables, before the first migration.
                 logger.error(
-                    "pacemaker: the database is not responding or its tables are missing (run manage.py migrate), "
+                    "pacemaker: the database is unavailable or its tables are missing (run manage.py migrate), "
                     "retrying in %.1f s: %s",
                     pause,
                     error,
