@@ -15,10 +15,9 @@ from allauth.usersessions.admin import UserSession
 from axes.models import AccessAttempt
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.http import HttpRequest
 from django.utils import timezone
 
-from ifeportal.admin.base import AirlineScopedAdmin, ReadOnlyAdmin, StaffAdmin
+from ifeportal.admin.base import AirlineScopedAdmin, DeleteOnlyAdmin
 from ifeportal.conf.authentication import COOL_OFF, FAILURE_LIMIT
 from ifeportal.models import Membership, Token, User
 
@@ -29,20 +28,8 @@ for model in (Authenticator, EmailAddress, EmailConfirmation, SocialAccount, Soc
         admin.site.unregister(model)
 
 
-class DeleteOnlyAdmin(StaffAdmin[Any]):
-    """Rows that are made by signing in; here they can only be taken away."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody may."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody may."""
-        return False
-
-
 @admin.register(AccessAttempt)
-class AccessAttemptAdmin(DeleteOnlyAdmin):
+class AccessAttemptAdmin(DeleteOnlyAdmin[Any]):
     """Wrong passwords: after so many of one name from one address, none is looked at until the time told here."""
 
     list_display = ["username", "ip_address", "failures_since_start", "attempt_time", "locked_until"]
@@ -59,7 +46,7 @@ class AccessAttemptAdmin(DeleteOnlyAdmin):
 
 
 @admin.register(Authenticator)
-class SecondFactorAdmin(DeleteOnlyAdmin):
+class SecondFactorAdmin(DeleteOnlyAdmin[Any]):
     """Authenticator apps, passkeys and recovery codes."""
 
     list_display = ["user", "type", "created_at", "last_used_at"]
@@ -70,7 +57,7 @@ class SecondFactorAdmin(DeleteOnlyAdmin):
 
 
 @admin.register(SocialAccount)
-class SocialAccountAdmin(DeleteOnlyAdmin):
+class SocialAccountAdmin(DeleteOnlyAdmin[Any]):
     """Which user the sign-in service knows by which name. Deleted, the next sign-in connects by e-mail address anew."""
 
     list_display = ["user", "provider", "uid", "date_joined", "last_login"]
@@ -118,7 +105,7 @@ class MembershipAdmin(AirlineScopedAdmin[Membership]):
 
 
 @admin.register(Token)
-class TokenAdmin(ReadOnlyAdmin[Token]):
+class TokenAdmin(DeleteOnlyAdmin[Token]):
     """Tokens of the API: who has which, and to revoke one. They are made by their users, who see the key once."""
 
     list_display = ["name", "user", "begins_with", "airline", "may_write", "created", "expiry", "used_at"]
@@ -132,7 +119,3 @@ class TokenAdmin(ReadOnlyAdmin[Token]):
     def begins_with(self, token: Token) -> str:
         """Enough of the key to tell one from another."""
         return token.begins_with
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Staff, by Django's permissions."""
-        return request.user.is_staff and request.user.has_perm("ifeportal.delete_token")

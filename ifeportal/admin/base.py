@@ -7,8 +7,8 @@ exist.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from django import forms
 from django.contrib import admin
@@ -32,6 +32,7 @@ from ifeportal.access import Role, ScopedQuerySet
 from ifeportal.models import Airline
 
 M = TypeVar("M", bound=Model)
+Action = Literal["module", "view", "add", "change", "delete"]
 
 # What Django's filters and date hierarchies look up: choices, emptiness, spans of time.
 OFFERED_LOOKUPS: Final = ("", "exact", "in", "isnull", "isempty", "gte", "lt", "year", "month", "day")
@@ -136,27 +137,30 @@ class StaffAdmin(AuditedAdmin[M]):
     """For staff, by Django's permissions; others have nothing to do here. Choices hold what the user may manage."""
 
     view_on_site = False
+    offered_actions: Collection[Action] = ("module", "view", "add", "change", "delete")
     linked_by: Sequence[str] = ()  # relations that pages of ours narrow the list by, without a filter beside it
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Whether the user sees that it is there."""
-        return request.user.is_staff and super().has_module_permission(request)
+        return self._allowed("module", request)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whether the user may look at it."""
-        return request.user.is_staff and super().has_view_permission(request, obj)
+        return self._allowed("view", request, obj)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may add to it."""
-        return request.user.is_staff and super().has_add_permission(request)
+        return self._allowed("add", request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whether the user may change it."""
-        return request.user.is_staff and super().has_change_permission(request, obj)
+        return self._allowed("change", request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whether the user may delete it."""
-        return request.user.is_staff and super().has_delete_permission(request, obj)
+        return self._allowed("delete", request, obj)
+
+    def _allowed(self, action: Action, request: HttpRequest, row: Model | None = None) -> bool:
+        """Return whether the user may do `action` to the row; without a row, to some row or to the list."""
+        if action not in self.offered_actions or not request.user.is_staff:
+            return False
+        permitted = getattr(super(), f"has_{action}_permission")
+        return bool(permitted(request) if action in ("module", "add") else permitted(request, row))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> M:
         """The row. Raises Http404; Django itself would go to another page and say there that there is none."""
@@ -233,25 +237,10 @@ class ManagerAdmin(AirlineScopedAdmin[M]):
         """The rows of the airlines the user manages."""
         return super().get_queryset(request).with_role(request.user, Role.MANAGER)
 
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        """Managers see it; staff by Django's permissions."""
-        return super().has_module_permission(request) if request.user.is_staff else self._manages(request)
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Managers see their own; staff by Django's permissions."""
-        return super().has_view_permission(request, obj) if request.user.is_staff else self._manages(request, obj)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Managers may add to their own; staff by Django's permissions."""
-        return super().has_add_permission(request) if request.user.is_staff else self._manages(request)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Managers may change their own; staff by Django's permissions."""
-        return super().has_change_permission(request, obj) if request.user.is_staff else self._manages(request, obj)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Managers may delete their own; staff by Django's permissions."""
-        return super().has_delete_permission(request, obj) if request.user.is_staff else self._manages(request, obj)
+    def _allowed(self, action: Action, request: HttpRequest, row: Model | None = None) -> bool:
+        if request.user.is_staff:
+            return super()._allowed(action, request, row)
+        return action in self.offered_actions and self._manages(request, row)
 
     @staticmethod
     def _manages(request: HttpRequest, row: Model | None = None) -> bool:
@@ -264,17 +253,13 @@ class ManagerAdmin(AirlineScopedAdmin[M]):
 class ReadOnlyAdmin(StaffAdmin[M]):
     """Rows to look at: none can be added, changed or deleted by hand."""
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody may."""
-        return False
+    offered_actions = ("module", "view")
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody may."""
-        return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody may."""
-        return False
+class DeleteOnlyAdmin(StaffAdmin[M]):
+    """Rows that the application writes; here they can only be deleted."""
+
+    offered_actions = ("module", "view", "delete")
 
 
 class ReadOnlyScopedAdmin(AirlineScopedAdmin[M], ReadOnlyAdmin[M]):
