@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django_q.admin import Schedule
 
+from ifeportal import formatting
 from ifeportal.admin.base import ReadOnlyAdmin
 from ifeportal.jobs import status
 from ifeportal.models import PACEMAKER, Job, JobQuerySet
@@ -88,8 +88,9 @@ class JobAdmin(ReadOnlyAdmin[Job]):
         """When it was last begun, and how long ago; the day where it was another."""
         if job.started_at is None:
             return "never"
-        day = "" if job.started_at.date() == timezone.now().date() else f"{job.started_at:%Y-%m-%d} "
-        return f"{day}{job.started_at:%H:%M:%S}, {_format_span(job.started_at)} ago"
+        now = timezone.now()
+        day = "" if job.started_at.date() == now.date() else f"{job.started_at:%Y-%m-%d} "
+        return f"{day}{job.started_at:%H:%M:%S}, {formatting.age(job.started_at, now)}"
 
     @admin.display(description="took", ordering="took")
     def took(self, job: Job) -> str:
@@ -99,7 +100,8 @@ class JobAdmin(ReadOnlyAdmin[Job]):
     @admin.display(description="late by", ordering="-due_at")
     def lag(self, job: Job) -> str:
         """How far past its time it is."""
-        return _format_span(job.due_at) if job.lag(timezone.now()) else ""
+        lag = job.lag(timezone.now())
+        return formatting.duration(int(lag)) if lag else ""
 
     @admin.display(description="failures in a row", ordering="failures")
     def in_a_row(self, job: Job) -> SafeString | str:
@@ -109,9 +111,10 @@ class JobAdmin(ReadOnlyAdmin[Job]):
     @admin.display(description="next run (UTC)", ordering="due_at")
     def next_run(self, job: Job) -> str:
         """When it is due."""
-        if job.state(timezone.now()) in ("running", "away"):
+        now = timezone.now()
+        if job.state(now) in ("running", "away"):
             return ""
-        return f"{job.due_at:%H:%M:%S}, in {_format_span(job.due_at)}" if job.due_at > timezone.now() else "now"
+        return f"{job.due_at:%H:%M:%S}, {formatting.until(job.due_at, now)}" if job.due_at > now else "now"
 
     def has_run_permission(self, request: HttpRequest) -> bool:
         """Whoever may change jobs, though there is no form to change one."""
@@ -128,15 +131,6 @@ class JobAdmin(ReadOnlyAdmin[Job]):
         for job in chosen:
             self.log_change(request, job, "Run now")
         self.message_user(request, f"Due now: {due}. Running already, or not to be run: {rows.count() - due}.")
-
-
-def _format_span(then: datetime) -> str:
-    """From now to a moment, or back, as `45 s`, `12 min` or `5 h`."""
-    seconds = int(abs((timezone.now() - then).total_seconds()))
-    if seconds < 120:
-        return f"{seconds}\N{NO-BREAK SPACE}s"
-    number, unit = (seconds // 60, "min") if seconds < 7200 else (seconds // 3600, "h")
-    return f"{number}\N{NO-BREAK SPACE}{unit}"
 
 
 admin.site.register(Job, JobAdmin)

@@ -12,6 +12,7 @@ from rest_framework import serializers
 from ifeportal.access import Role
 from ifeportal.api.filters import ChoicesFilter, datetime_range
 from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
+from ifeportal.formatting import iso
 from ifeportal.models import VIA_CHOICES, AuditEntry, User
 
 
@@ -19,7 +20,7 @@ def serialize_audit_entry(row: AuditEntry) -> dict[str, Any]:
     """Return one entry as JSON-ready values. Names are those at the time of the change."""
     return {
         "id": row.pk,
-        "at": row.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "at": iso(row.at),
         "who": row.who,
         "airline": row.whose or None,
         "action": row.action,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from itertools import islice
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.http import content_disposition_header
 
+from ifeportal import formatting
 from ifeportal.tables.columns import Table
 
 ROW_LIMIT: Final = 100_000  # rows of one file
@@ -52,7 +53,7 @@ def export_as(request: HttpRequest, table: Table, kind: str, filename: str) -> S
 def to_json_value(value: object) -> object:
     """Return the value for JSON: a time in UTC with Z, a date as 2026-12-01, anything else unchanged."""
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return formatting.iso(value)
     return value.isoformat() if isinstance(value, date) else value
 
 
