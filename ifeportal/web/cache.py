@@ -6,6 +6,8 @@ It also stores used one-time codes for half a minute. Failed passwords are count
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.cache.backends.redis import RedisCache
@@ -15,35 +17,32 @@ logger = logging.getLogger(__name__)
 
 
 class FaultTolerantRedisCache(RedisCache):
-    """A Redis that is away is an empty cache that forgets what it is told."""
+    """A Redis cache that is empty, and stores nothing, while Redis is away."""
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
-        """The value, or the default if there is none or no Redis."""
-        try:
+        with _logged_outage("reading"):
             return super().get(key, default, version)
-        except RedisError as error:
-            logger.warning("cache: reading: %s", error)
-            return default
+        return default
 
     def set(self, key: Any, value: Any, timeout: Any = 300, version: int | None = None) -> None:
-        """Keep the value for so many seconds, if there is a Redis."""
-        try:
+        with _logged_outage("writing"):
             super().set(key, value, timeout, version)
-        except RedisError as error:
-            logger.warning("cache: writing: %s", error)
 
     def add(self, key: Any, value: Any, timeout: Any = 300, version: int | None = None) -> bool:
-        """Keep the value if there is none; whether it was kept. Without a Redis: as if it was."""
-        try:
+        """Store the value if there is none. Return whether it was stored; True also while Redis is away."""
+        with _logged_outage("adding"):
             return bool(super().add(key, value, timeout, version))
-        except RedisError as error:
-            logger.warning("cache: adding: %s", error)
-            return True
+        return True
 
     def delete(self, key: Any, version: int | None = None) -> bool:
-        """Forget the value; whether there was one."""
-        try:
+        with _logged_outage("deleting"):
             return bool(super().delete(key, version))
-        except RedisError as error:
-            logger.warning("cache: deleting: %s", error)
-            return False
+        return False
+
+
+@contextmanager
+def _logged_outage(action: str) -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        logger.warning("cache: %s: %s", action, error)
