@@ -59,7 +59,7 @@ class BodyLimit:
                 raise BodyLimitExceeded
             await self._application(scope, receive_bounded, send)
         except BodyLimitExceeded:
-            await _send_response(body_too_large(scope["path"]), send)
+            await send_response(body_too_large(scope["path"]), send)
 
 
 def _declared_length(scope: Mapping[str, Any]) -> int:
@@ -68,7 +68,7 @@ def _declared_length(scope: Mapping[str, Any]) -> int:
     return int(found) if found.isdigit() else 0
 
 
-async def _send_response(response: HttpResponse, send: Send) -> None:
+async def send_response(response: HttpResponse, send: Send) -> None:
     headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": response.content})

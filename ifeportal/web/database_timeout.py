@@ -14,6 +14,7 @@ from typing import Any, Final
 from django.db import Error as DatabaseTrouble
 from django.db import connection
 
+from ifeportal.web.asgi_middleware import send_response
 from ifeportal.web.asgi_types import ASGIApplication, ASGIMessage, Receive, Send
 from ifeportal.web.errors import database_unavailable
 
@@ -107,10 +108,7 @@ class _Response:
     async def replace_with_503(self, path: str) -> None:
         """Say that the database does not answer; whatever comes later is dropped."""
         self._replaced = True
-        response = database_unavailable(path)
-        headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
-        await self._send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-        await self._send({"type": "http.response.body", "body": response.content})
+        await send_response(database_unavailable(path), self._send)
 
 
 def _probe() -> bool:

@@ -13,12 +13,18 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.views import defaults
-from django.views.defaults import server_error as broken
 
 from ifeportal.accounts.hashers import HASHING_RETRY_AFTER
 from ifeportal.web.problems import API_PREFIX, NOT_FOUND_DETAIL, problem
 
 TOO_LARGE: Final = "The body is too large."
+DATABASE_RETRY_AFTER: Final = 5  # seconds
+# For responses that are sent before, or instead of, the middleware that sets these.
+STANDALONE_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -40,14 +46,9 @@ def too_many_passwords(request: HttpRequest) -> HttpResponse:
 
 def body_too_large(path: str) -> HttpResponse:
     """413: the body is larger than any the portal takes. Complete without any middleware."""
-    headers = {
-        "Cache-Control": "no-store",
-        "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
-        "X-Content-Type-Options": "nosniff",
-    }
     if path.startswith(API_PREFIX):
-        return problem(413, TOO_LARGE, path, headers=headers)
-    return HttpResponse(render_to_string("413.html"), status=413, headers=headers)
+        return problem(413, TOO_LARGE, path, headers=STANDALONE_HEADERS)
+    return HttpResponse(render_to_string("413.html"), status=413, headers=STANDALONE_HEADERS)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -64,26 +65,18 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return defaults.page_not_found(request, exception)
 
 
-RETRY_AFTER = 5  # seconds
-
-
 def server_error(request: HttpRequest) -> HttpResponse:
     """What a request gets that failed: 503 and "come again" if it was for the database, else 500."""
     if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
         return database_unavailable(request.path)
     if request.path.startswith(API_PREFIX):
         return problem(500, "Something went wrong here; it was noted.", request.path)
-    return broken(request)
+    return defaults.server_error(request)
 
 
 def database_unavailable(path: str) -> HttpResponse:
     """That the database does not answer: 503, as JSON where a program asks. Complete without any middleware."""
-    headers = {
-        "Retry-After": str(RETRY_AFTER),
-        "Cache-Control": "no-store",
-        "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
-        "X-Content-Type-Options": "nosniff",
-    }
+    headers = {"Retry-After": str(DATABASE_RETRY_AFTER), **STANDALONE_HEADERS}
     if path.startswith(API_PREFIX) or path == "/readyz":
         detail = "The database does not answer. Try again soon."
         return problem(503, detail, path, kind="database-away", headers=headers)
