@@ -204,10 +204,6 @@ class Token(AbstractAuthToken):  # type: ignore[misc]  # knox has no annotations
         """Enough of the key to tell one from another."""
         return f"{self.token_key[:10]}…"
 
-    def has_ended(self, now: datetime) -> bool:
-        """Whether it opens nothing any more."""
-        return self.expiry is not None and self.expiry <= now
-
 
 class JobQuerySet(models.QuerySet["Job"]):
     def without_pacemaker(self) -> Self:
