@@ -36,11 +36,6 @@ def setting(parse: Callable[[str], T], default: T, meaning: str) -> T:
     return value
 
 
-def parse_text(value: str) -> str:
-    """The text as it is."""
-    return value
-
-
 def parse_flag(value: str) -> bool:
     """Yes or no, as people write it."""
     words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -168,9 +163,7 @@ class Config:
         False,
         "Development. If not given: on, unless SECRET_KEY, ALLOWED_HOSTS or a PostgreSQL DATABASE_URL is.",
     )
-    secret_key: str = setting(
-        parse_text, "", f"Signs tokens; at least {KEY_LENGTH} random characters. Needed unless DEBUG."
-    )
+    secret_key: str = setting(str, "", f"Signs tokens; at least {KEY_LENGTH} random characters. Needed unless DEBUG.")
     secret_key_fallbacks: tuple[str, ...] = setting(
         parse_names,
         (),
@@ -205,7 +198,7 @@ class Config:
         "Address of this portal, such as https://ife.example.org, that links in mails begin with. "
         "Needed with EMAIL_URL unless DEBUG. If not given: http://localhost:8000.",
     )
-    email_from: str = setting(parse_text, "ifeportal@localhost", "Whom mail of the portal comes from.")
+    email_from: str = setting(str, "ifeportal@localhost", "Whom mail of the portal comes from.")
     second_factor_for: tuple[str, ...] = setting(
         parse_second_factor_groups,
         (),
@@ -214,19 +207,17 @@ class Config:
     oidc_issuer: str = setting(
         parse_issuer, "", "Single sign-on: the OpenID Connect issuer. If not given: passwords and passkeys only."
     )
-    oidc_client_id: str = setting(parse_text, "", "Single sign-on: what the issuer calls this portal.")
-    oidc_client_secret: str = setting(parse_text, "", "Single sign-on: the secret that goes with it.")
-    oidc_name: str = setting(parse_text, "single sign-on", "Single sign-on: what people call it, on the button.")
+    oidc_client_id: str = setting(str, "", "Single sign-on: what the issuer calls this portal.")
+    oidc_client_secret: str = setting(str, "", "Single sign-on: the secret that goes with it.")
+    oidc_name: str = setting(str, "single sign-on", "Single sign-on: what people call it, on the button.")
     oidc_creates_users: bool = setting(
         parse_flag, False, "Single sign-on: makes a user of no airline for a verified e-mail address that nobody has."
     )
     media_bucket: str = setting(parse_bucket_name, "ife-media", "What should fly; also called staging.")
     status_bucket: str = setting(parse_bucket_name, "ife-status", "What has arrived.")
-    aws_access_key_id: str = setting(
-        parse_text, "", "S3 credentials, as AWS names them; any source boto3 knows will do."
-    )
-    aws_secret_access_key: str = setting(parse_text, "", "S3 credentials, second half.")
-    aws_region: str = setting(parse_text, "", "S3 region. If not given: us-east-1.")
+    aws_access_key_id: str = setting(str, "", "S3 credentials, as AWS names them; any source boto3 knows will do.")
+    aws_secret_access_key: str = setting(str, "", "S3 credentials, second half.")
+    aws_region: str = setting(str, "", "S3 region. If not given: us-east-1.")
     aws_endpoint_url_s3: str = setting(url_parser("http", "https"), "", "The S3 service. If not given: AWS's own.")
     poll_interval: float = setting(
         parse_seconds, 2.0, "How often an airline's prefixes are listed while something moves or somebody looks."
@@ -244,7 +235,7 @@ class Config:
         (),
         "Private keys (PEM files of mode 0600, separated by commas) that sign what the admin publishes.",
     )
-    signing_passphrase: str = setting(parse_text, "", "Of those SIGNING_KEYS that are encrypted.")
+    signing_passphrase: str = setting(str, "", "Of those SIGNING_KEYS that are encrypted.")
     ready_within: float | None = setting(
         parse_seconds,
         None,
@@ -255,10 +246,10 @@ class Config:
         "",
         "SQS queue that hears of each change in STATUS_BUCKET. If not given: only polls.",
     )
-    metrics_token: str = setting(parse_text, "", "/metrics: the bearer token of the scraper. Staff may read it anyway.")
+    metrics_token: str = setting(str, "", "/metrics: the bearer token of the scraper. Staff may read it anyway.")
     live_sockets_per_user: int = setting(parse_count, 20, "Open pages one user may have in one web process.")
-    static_root: str = setting(parse_text, "staticfiles", "Where collectstatic puts what the pages load.")
-    log_level: str = setting(parse_text, "INFO", "DEBUG, INFO, WARNING or ERROR.")
+    static_root: str = setting(str, "staticfiles", "Where collectstatic puts what the pages load.")
+    log_level: str = setting(str, "INFO", "DEBUG, INFO, WARNING or ERROR.")
     log_json: bool | None = setting(parse_flag, None, "One JSON object a line. If not given: on, unless DEBUG.")
 
 
