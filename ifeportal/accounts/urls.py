@@ -8,7 +8,7 @@ from allauth.socialaccount.views import login_cancelled
 from django.urls import path, re_path
 from django.views.decorators.cache import never_cache
 
-from ifeportal.accounts import sso, views
+from ifeportal.accounts import sso, token_views, views
 
 urlpatterns = [
     path("login/", accounts.login, name="account_login"),
@@ -43,4 +43,6 @@ urlpatterns = [
         "account/passkeys/<int:pk>/remove/", never_cache(views.RemovePasskeyView.as_view()), name="mfa_remove_webauthn"
     ),
     path("account/sessions/", never_cache(views.SessionListView.as_view()), name="usersessions_list"),
+    path("account/tokens/", token_views.token_list, name="tokens"),
+    path("account/tokens/<int:pk>/revoke/", token_views.revoke, name="token-revoke"),
 ]
