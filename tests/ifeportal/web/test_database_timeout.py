@@ -78,7 +78,7 @@ async def test_a_page_that_waits_for_a_lost_database_is_answered_with_503(monkey
     start, body = page.sent
     assert start["status"] == 503
     assert {b"retry-after", b"cache-control", b"content-security-policy"} <= {name for name, _ in start["headers"]}
-    assert b"Back in a moment" in body["body"]
+    assert b"Temporarily unavailable" in body["body"]
     await page.ended.wait()  # told to stop, and whatever it says is dropped
     assert len(page.sent) == 2
 
