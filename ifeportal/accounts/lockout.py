@@ -1,4 +1,4 @@
-"""Lockout after failed sign-ins, for django-axes: who tries, from which network, and the page until when.
+"""Lockout after failed sign-ins, for django-axes: user name and network of an attempt, and the locked-out page.
 
 Reads failed attempts.
 """
@@ -18,36 +18,40 @@ from django.utils import timezone
 from ifeportal import audit
 from ifeportal.conf.authentication import COOL_OFF
 
-USERNAME_LIMIT = 255  # characters kept of a name that was tried
+USERNAME_LIMIT = 255  # characters stored of an attempted user name
 
 
 def client_network(request: HttpRequest) -> str | None:
-    """From where somebody tries: the address, of IPv6 the /64, since whoever has one has 2**64 addresses in it."""
-    found = audit.client_address(request)
-    if found is None or ":" not in found:
-        return found
-    address = ipaddress.IPv6Address(found)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((address, 64), strict=False).network_address)
+    """Return the network of the client: its IPv4 address, or the /64 of its IPv6 address.
+
+    A single IPv6 subscriber has a /64, so counting per address would allow 2**64 times the attempts.
+    """
+    address = audit.client_address(request)
+    if address is None or ":" not in address:
+        return address
+    ipv6 = ipaddress.IPv6Address(address)
+    if ipv6.ipv4_mapped is not None:
+        return str(ipv6.ipv4_mapped)
+    return str(ipaddress.IPv6Network((ipv6, 64), strict=False).network_address)
 
 
 def attempted_username(request: HttpRequest, credentials: dict[str, Any] | None) -> str | None:
-    """The name of an attempt to sign in, one for all ways of writing it; None if there is none."""
+    """Return the attempted user name, normalized so that its variants count together; None if there is none."""
     name = (credentials or {}).get("username")
     if not isinstance(name, str):
         return None
     plain = unicodedata.normalize("NFKC", name).casefold().strip()
-    return "".join(sign for sign in plain if sign != "\0" and not "\ud800" <= sign <= "\udfff")[:USERNAME_LIMIT]
+    # Neither NUL nor a surrogate can be stored in PostgreSQL.
+    return "".join(char for char in plain if char != "\0" and not "\ud800" <= char <= "\udfff")[:USERNAME_LIMIT]
 
 
 def lockout_response(request: HttpRequest, response: HttpResponse, credentials: dict[str, Any] | None) -> HttpResponse:
-    """What somebody gets who was wrong too often: until when nothing is taken from them."""
+    """Return the locked-out page (429), with the time at which passwords are accepted again."""
     latest = AccessAttempt.objects.filter(
         username=attempted_username(request, credentials), ip_address=client_network(request)
     ).aggregate(at=Max("attempt_time"))["at"]
     until = (latest or timezone.now()) + COOL_OFF
     wait = max(int((until - timezone.now()).total_seconds()), 1)
-    answer = render(request, "account/locked.html", {"until": until, "minutes": -(-wait // 60)}, status=429)
-    answer["Retry-After"], answer["Cache-Control"] = str(wait), "no-store"
-    return answer
+    page = render(request, "account/locked.html", {"until": until}, status=429)
+    page["Retry-After"], page["Cache-Control"] = str(wait), "no-store"
+    return page

@@ -1,8 +1,10 @@
-"""The page of a user's API tokens: create, list, revoke. The key is shown once, in the response that creates it."""
+"""Page of a user's API tokens: create, list, revoke."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Self
 
 from django import forms
 from django.contrib import messages
@@ -10,6 +12,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.dateformat import format as date_format
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -17,22 +20,26 @@ from ifeportal import audit
 from ifeportal.accounts.tokens import TOKENS_PER_USER, create_token
 from ifeportal.models import Airline, Token, User
 
-MAX_DAYS: Final = 365  # days
+MAX_DAYS: Final = 365
 DEFAULT_DAYS: Final = 90
 
 
 class TokenForm(forms.Form):
-    """What a new token is for, what it may do, and for how long."""
+    """Name, airline, access and lifetime of a new token."""
 
-    name = forms.CharField(max_length=100, help_text="What it is for, so that you know it again.")
+    name = forms.CharField(max_length=100, help_text="What the token is for.")
     airline = forms.ModelChoiceField(
-        Airline.objects.none(), required=False, empty_label="every airline of mine", label="For"
+        Airline.objects.none(), required=False, empty_label="All my airlines", label="Airline"
     )
     access = forms.ChoiceField(
-        choices=[("read", "read only"), ("write", "read and write")], initial="read", label="May"
+        choices=[("read", "Read only"), ("write", "Read and write")], initial="read", label="Access"
     )
     days = forms.IntegerField(
-        min_value=1, max_value=MAX_DAYS, initial=DEFAULT_DAYS, label="Ends after days", help_text=f"1 to {MAX_DAYS}."
+        min_value=1,
+        max_value=MAX_DAYS,
+        initial=DEFAULT_DAYS,
+        label="Expires after (days)",
+        help_text=f"1 to {MAX_DAYS}.",
     )
 
     def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
@@ -43,41 +50,62 @@ class TokenForm(forms.Form):
         airline.queryset = Airline.objects.visible_to(user)
 
     def clean_name(self) -> str:
-        """The name. Raises ValidationError where another token of the user has it."""
+        """Return the name. Raises ValidationError if another token of the user has it."""
         name: str = self.cleaned_data["name"]
         if Token.objects.owned_by(self.user).filter(name=name).exists():
-            raise forms.ValidationError("You have a token of that name. Revoke it first, or choose another name.")
+            raise forms.ValidationError("You already have a token with this name. Revoke it or choose another name.")
         return name
 
     def clean(self) -> dict[str, Any]:
-        """All of it. Raises ValidationError for a user who has too many."""
+        """Raises ValidationError for a user who has TOKENS_PER_USER tokens."""
         if Token.objects.owned_by(self.user).count() >= TOKENS_PER_USER:
-            raise forms.ValidationError(
-                f"You have {TOKENS_PER_USER} tokens, which is all there may be. Revoke one first."
-            )
+            raise forms.ValidationError(f"You already have {TOKENS_PER_USER} tokens, the limit. Revoke one first.")
         return self.cleaned_data
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """A token as the list shows it: what it allows, and its dates (UTC)."""
+
+    token: Token
+    access: str
+    dates: str
+    has_expired: bool
+
+    @classmethod
+    def of(cls, token: Token, now: datetime) -> Self:
+        has_expired = token.expiry <= now
+        expiry = f"{'expired' if has_expired else 'expires'} {date_format(token.expiry, 'j M Y, H:i')}"
+        return cls(
+            token,
+            access=f"{'Read and write' if token.may_write else 'Read only'}, {token.airline or 'all your airlines'}",
+            dates=f"Created {date_format(token.created, 'j M Y')}, {expiry}",
+            has_expired=has_expired,
+        )
 
 
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def token_list(request: HttpRequest) -> HttpResponse:
-    """The user's tokens and the form for another; after it, once, the key."""
+    """Show the user's tokens and the form that creates one; show the key once, in the response that creates it."""
     assert isinstance(request.user, User)
     form, key = _create_from_form(request, request.user) if request.method == "POST" else (TokenForm(request.user), "")
-    rows = Token.objects.owned_by(request.user).select_related("airline")
+    now = timezone.now()
+    tokens = Token.objects.owned_by(request.user).select_related("airline")
     context = {
         "form": TokenForm(request.user) if key else form,
         "key": key,
-        "rows": rows,
-        "now": timezone.now(),
-        "most": TOKENS_PER_USER,
+        "rows": [TokenRow.of(token, now) for token in tokens],
+        "now": now,
+        "limit": TOKENS_PER_USER,
     }
     return render(request, "account/tokens.html", context, status=201 if key else 400 if form.errors else 200)
 
 
 @transaction.atomic
 def _create_from_form(request: HttpRequest, user: User) -> tuple[TokenForm, str]:
-    """The form, and the key of the token made with it; empty if it was not valid. Two at once come one by one."""
+    """Return the form, and the key of the token created from it or "" if the form is not valid."""
+    # Serializes the requests of one user: two at once could both pass the check of the name and of the limit.
     User.objects.select_for_update().get(pk=user.pk)
     form = TokenForm(user, request.POST)
     return form, _create_token(request, form) if form.is_valid() else ""
@@ -92,19 +120,21 @@ def _create_token(request: HttpRequest, form: TokenForm) -> str:
         airline=given["airline"],
         may_write=given["access"] == "write",
     )
-    told = {"for": (None, given["airline"] or "every airline"), "may": (None, given["access"])}
-    ends = {"ends": (None, f"{token.expiry:%Y-%m-%d %H:%M} UTC")}
-    audit.record(audit.Actor.of(request), "token.made", str(token), airline=given["airline"], changes=told | ends)
+    changes = {
+        "for": (None, given["airline"] or "every airline"),
+        "may": (None, given["access"]),
+        "ends": (None, f"{token.expiry:%Y-%m-%d %H:%M} UTC"),
+    }
+    audit.record(audit.Actor.of(request), "token.made", str(token), airline=given["airline"], changes=changes)
     return key
 
 
 @require_POST
 def revoke(request: HttpRequest, pk: int) -> HttpResponse:
-    """End one of the user's tokens, at once and for good."""
     assert isinstance(request.user, User)
     token = get_object_or_404(Token.objects.owned_by(request.user).select_related("airline"), pk=pk)
     with transaction.atomic():
         audit.record(audit.Actor.of(request), "token.revoked", str(token), airline=token.airline)
         token.delete()
-    messages.success(request, f"“{token.name}” opens nothing any more.")
+    messages.success(request, f"Token “{token.name}” revoked.")
     return redirect("tokens")

@@ -14,6 +14,7 @@ from allauth.mfa.base.views import IndexView
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.views import GenerateRecoveryCodesView
 from allauth.mfa.totp.views import ActivateTOTPView, DeactivateTOTPView
+from allauth.mfa.webauthn.internal.auth import WebAuthn
 from allauth.mfa.webauthn.views import AddWebAuthnView, EditWebAuthnView, RemoveWebAuthnView
 from allauth.usersessions.models import UserSession
 from allauth.usersessions.views import ListUserSessionsView
@@ -23,6 +24,7 @@ from django.forms import Form
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse_lazy
+from django.utils.dateformat import format as date_format
 
 from ifeportal import audit
 from ifeportal.accounts.second_factor import is_required
@@ -31,43 +33,49 @@ ACCOUNT = reverse_lazy("mfa_index")
 
 
 class AccountView(IndexView):
-    """All of it at a glance: password, second factors, recovery codes, open sessions, airlines."""
+    """Account overview: password, second factors, recovery codes, open sessions, airlines."""
 
     template_name = "account/account.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """What the page shows."""
         user = self.request.user
-        shown: dict[str, Any] = super().get_context_data(**kwargs) | {
+        context: dict[str, Any] = super().get_context_data(**kwargs)
+        return context | {
+            "identity": ", ".join(filter(None, [user.get_username(), user.get_full_name(), user.email])),
+            "passkeys": [(key, _describe_passkey(key)) for key in context["authenticators"].get("webauthn", ())],
             "sessions": len(UserSession.objects.purge_and_list(user)),
             "memberships": user.memberships.select_related("airline"),
-            "demanded": is_required(user),
+            "second_factor_required": is_required(user),
         }
-        return shown
+
+
+def _describe_passkey(key: WebAuthn) -> str:
+    kind = "Passkey" if key.is_passwordless else "Security key"
+    last_used = key.instance.last_used_at
+    used = f"last used {date_format(last_used, 'j M Y, H:i')}" if last_used else "never used"
+    return f"{kind}, added {date_format(key.instance.created_at, 'j M Y')}, {used}"
 
 
 class ChangePasswordView(PasswordChangeView):
-    """A new password. Who signs in elsewhere has none to change."""
+    """Change of password; not for users of single sign-on, who have none."""
 
     success_url = ACCOUNT
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """The page, or back to the account."""
         if not (request.user.is_authenticated and request.user.has_usable_password()):
-            messages.info(request, "You have no password here: you sign in elsewhere.")
+            messages.info(request, "You have no password here. You sign in with single sign-on.")
             return redirect(ACCOUNT)
         answer: HttpResponseBase = super().dispatch(request, *args, **kwargs)
         return answer
 
 
 class _AuditedView:
-    """A view whose change is kept in the audit log, in its transaction."""
+    """Mix-in: record the change `action` in the audit log, in the transaction of the change."""
 
     action = ""
     request: HttpRequest
 
     def form_valid(self, form: Form) -> HttpResponse:
-        """Make the change and keep it."""
         with transaction.atomic():
             answer: HttpResponse = super().form_valid(form)  # type: ignore[misc]  # of the view it is mixed into
             audit.record(audit.Actor.of(self.request), self.action, self.request.user.get_username())
@@ -75,54 +83,53 @@ class _AuditedView:
 
 
 class _FirstUseView(_AuditedView):
-    """Setting up a second factor proves it as well as using it."""
+    """Mix-in: setting up a second factor also proves possession of it."""
 
     def form_valid(self, form: Form) -> HttpResponse:
-        """Make the change; from now on this session is one with a second factor."""
+        """Make the change, and mark the session as signed in with a second factor."""
         answer = super().form_valid(form)
         record_authentication(self.request, self.request.user, "mfa", reauthenticated=True)
         return answer
 
 
 class AddAppView(_FirstUseView, ActivateTOTPView):
-    """An authenticator app."""
+    """Set up an authenticator app."""
 
     action = "user.app.added"
 
 
 class RemoveAppView(_AuditedView, DeactivateTOTPView):
-    """Sign in without the app from now on."""
+    """Remove the authenticator app."""
 
     action = "user.app.removed"
 
 
 class RenewCodesView(_AuditedView, GenerateRecoveryCodesView):
-    """New recovery codes in place of the old."""
+    """Replace the recovery codes."""
 
     action = "user.codes.renewed"
 
 
 class AddPasskeyView(_FirstUseView, AddWebAuthnView):
-    """A passkey or security key."""
+    """Add a passkey or security key."""
 
     action = "user.passkey.added"
 
 
 class RenamePasskeyView(_AuditedView, EditWebAuthnView):
-    """Another name for a passkey."""
+    """Rename a passkey."""
 
     action = "user.passkey.renamed"
     success_url = ACCOUNT
 
 
 class RemovePasskeyView(_AuditedView, RemoveWebAuthnView):
-    """One passkey less; not the last second factor of somebody who must have one."""
+    """Remove a passkey, unless it is the last second factor of a user who must have one."""
 
     action = "user.passkey.removed"
     success_url = ACCOUNT
 
     def form_valid(self, form: Form) -> HttpResponse:
-        """Remove it, or say why not."""
         key: Authenticator = self.get_object()
         if not get_adapter().can_delete_authenticator(key):
             messages.error(self.request, get_adapter().error_messages["cannot_delete_authenticator"])
@@ -131,12 +138,11 @@ class RemovePasskeyView(_AuditedView, RemoveWebAuthnView):
 
 
 class SessionListView(ListUserSessionsView):
-    """Where the user is signed in; and to end all sessions but this."""
+    """List the user's sessions, and end all others."""
 
     success_url = ACCOUNT
 
     def form_valid(self, form: Form) -> HttpResponse:
-        """End the others, if there are any."""
         others = UserSession.objects.filter(user=self.request.user).exclude(
             session_key=self.request.session.session_key
         )
