@@ -33,63 +33,59 @@ TOO_MANY_CODES = "Too many wrong codes. Wait five minutes, then try again."
 
 @dataclass(frozen=True)
 class MailSite:
-    """What mails call the portal. allauth would take both from the Host header of the request."""
+    """Name and host of the portal in e-mails. allauth would take both from the Host header of the request."""
 
     name: str
     domain: str
 
 
 class AccountAdapter(DefaultAccountAdapter):
-    """Passwords and sessions. django-axes counts wrong passwords, in the database; not allauth, in a cache."""
+    """Passwords and sessions. django-axes counts wrong passwords in the database, instead of allauth in a cache."""
 
     error_messages = DefaultAccountAdapter.error_messages | {
-        "account_inactive": "This account is disabled. Ask operations if it should not be.",
-        "enter_current_password": "That is not your current password. Type it again; large and small letters count.",
-        "incorrect_password": "That is not your password. Type it again; large and small letters count.",
+        "account_inactive": "Your account is disabled. If this is a mistake, ask operations to enable it.",
+        "enter_current_password": "Wrong current password. Passwords are case-sensitive.",
+        "incorrect_password": "Wrong password. Passwords are case-sensitive.",
         "too_many_login_attempts": TOO_MANY_CODES,
         "rate_limited": TOO_MANY_CODES,
-        "username_password_mismatch": "That user name and password do not belong together. "
-        "Type both again; in the password, large and small letters count.",
+        "username_password_mismatch": "Wrong user name or password. Passwords are case-sensitive.",
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
-        """Nobody makes themselves a user."""
         return False
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        """Nothing: whoever is locked out is refused by django-axes."""
+        """Do nothing: django-axes refuses users that are locked out."""
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """Where the request comes from; of a socket in a file that is not known."""
-        return client_network(request) or "0.0.0.0"  # noqa: S104  # an address that is none, not one to listen on
+        """Return the network of the client; "0.0.0.0" over a Unix socket, where there is none."""
+        return client_network(request) or "0.0.0.0"  # noqa: S104  # the unspecified address, not one to listen on
 
     def get_reset_password_from_key_url(self, key: str) -> str:
-        """Return the link to set a new password, below PORTAL_URL."""
+        """Return the password reset link, below PORTAL_URL."""
         path = reverse("account_reset_password_from_key", kwargs={"uidb36": "UID", "key": "KEY"})
         return f"{settings.PORTAL_URL}{path.replace('UID-KEY', quote(key))}"
 
     def format_email_subject(self, subject: str) -> str:
-        """Return the subject with the name of the portal in front."""
+        """Return the subject, prefixed with the name of the portal."""
         return f"[{_mail_site().name}] {subject}"
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Send a mail whose text names no host but that of PORTAL_URL."""
+        """Send an e-mail that names the host of PORTAL_URL, and no other host."""
         super().send_mail(template_prefix, email, {**context, "current_site": _mail_site()})
 
     def login(self, request: HttpRequest, user: User) -> None:
-        """Begin the session, and keep that it began."""
         with transaction.atomic():
             super().login(request, user)
             audit.record(audit.Actor.of(request), "user.signed-in", user.get_username())
 
     def logout(self, request: HttpRequest) -> None:
-        """End the session, and keep that it ended."""
         with transaction.atomic():
             audit.record(audit.Actor.of(request), "user.signed-out", request.user.get_username())
             super().logout(request)
 
     def set_password(self, user: User, password: str) -> None:
-        """Keep the new password, and that it was changed; every other session of the user ends with it."""
+        """Store the new password. Django then rejects every other session of the user."""
         with transaction.atomic():
             super().set_password(user, password)
             audit.record(audit.Actor.of(context.request), "user.password", user.get_username())
@@ -99,41 +95,40 @@ class MFAAdapter(DefaultMFAAdapter):
     """Authenticator apps, passkeys and recovery codes."""
 
     error_messages = DefaultMFAAdapter.error_messages | {
-        "cannot_delete_authenticator": "Your role needs a second factor, and this is your only one. "
-        "Add another before you remove it.",
-        "incorrect_code": "That did not fit. A code of the app holds for half a minute and counts once, and so does a "
-        "recovery code: type the newest one, or try the passkey again.",
+        "cannot_delete_authenticator": "Your role requires a second factor, and this is your only one. "
+        "Add another second factor before you remove this one.",
+        "incorrect_code": "Wrong or used code. A code from the app is valid for 30 seconds and works once. "
+        "A recovery code works once. Enter the newest code, or try your passkey again.",
     }
 
     def encrypt(self, text: str) -> str:
-        """Return what is stored of a secret."""
         return encryption.encrypt(text)
 
     def decrypt(self, encrypted_text: str) -> str:
-        """Return the secret. Raises Undecipherable, which a form shows."""
+        """Return the secret. Raises Undecipherable, whose message the form shows."""
         try:
             return encryption.decrypt(encrypted_text)
         except encryption.Undecipherable:
-            logger.error("a second factor cannot be decrypted: is the key it was made with in SECRET_KEY_FALLBACKS?")
+            logger.error("cannot decrypt a second factor: is its key missing in SECRET_KEY_FALLBACKS?")
             raise
 
     def can_delete_authenticator(self, authenticator: Authenticator) -> bool:
-        """Not the last second factor of somebody who must have one."""
+        """Return False for the last second factor of a user who must have one."""
         user = authenticator.user
         others = second_factor.authenticators_of(user).exclude(pk=authenticator.pk)
         return others.exists() or not second_factor.is_required(user)
 
     def generate_authenticator_name(self, user: User, type: str) -> str:
-        """A name to begin with."""
+        """Return the default name of a new passkey."""
         number = Authenticator.objects.filter(user=user, type=type).count() + 1
         return "Passkey" if number == 1 else f"Passkey {number}"
 
     def build_totp_svg(self, url: str) -> str:
-        """The picture an app takes the secret from, to stand in the page."""
+        """Return the QR code of the secret as SVG, to embed in the page."""
         code = QRCode(image_factory=SvgPathImage, border=2)
         code.add_data(url)
-        picture: bytes = code.make_image().to_string()
-        return picture.decode()
+        image: bytes = code.make_image().to_string()
+        return image.decode()
 
 
 def _mail_site() -> MailSite:

@@ -1,7 +1,7 @@
 """Encryption of secrets in the database: authenticator apps and recovery codes. No I/O.
 
-Fernet (AES-128-CBC with HMAC-SHA-256) with a key derived from `SECRET_KEY` by HKDF (RFC 5869). Values encrypted under a
-key of `SECRET_KEY_FALLBACKS` are read too; so are values in clear, which earlier releases wrote.
+Fernet (AES-128-CBC with HMAC-SHA-256) with a key derived from `SECRET_KEY` by HKDF (RFC 5869). Values encrypted with a
+key of `SECRET_KEY_FALLBACKS` can be read, and so can plaintext values, which earlier releases wrote.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-PREFIX: Final = "fernet:"  # no base32 secret, no hexadecimal seed and no code of digits begins so
+PREFIX: Final = "fernet:"  # no base32 secret, hexadecimal seed or numeric code starts with this
 PURPOSE: Final = b"ifeportal second factors"
-UNREADABLE: Final = "Your second factors cannot be read here. Ask operations to reset them, or use a passkey."
+UNREADABLE: Final = "Your second factors cannot be read. Use a passkey, or ask operations to reset your second factors."
 
 
 class Undecipherable(ValidationError):
-    """No key of ours has encrypted the value. A form shows the sentence; the code in it counts as wrong."""
+    """No configured key encrypted the value. The form shows the message; the submitted code counts as wrong."""
 
 
 def encrypt(text: str) -> str:
-    """Return the text encrypted under `SECRET_KEY`."""
+    """Return the text encrypted with `SECRET_KEY`."""
     return PREFIX + _cipher().encrypt(text.encode()).decode("ascii")
 
 
 def decrypt(stored: str) -> str:
-    """Return the text of a stored value, encrypted or in clear. Raises Undecipherable."""
+    """Return the text of a stored value, encrypted or plaintext. Raises Undecipherable."""
     if not stored.startswith(PREFIX):
         return stored
     try:
@@ -42,7 +42,7 @@ def decrypt(stored: str) -> str:
 
 
 def is_current(stored: str) -> bool:
-    """Return whether the value is encrypted under `SECRET_KEY` itself, not under a fallback."""
+    """Return whether the value is encrypted with `SECRET_KEY` itself, not with a fallback."""
     if not stored.startswith(PREFIX):
         return False
     try:
@@ -53,16 +53,16 @@ def is_current(stored: str) -> bool:
 
 
 def reencrypt(stored: str) -> str:
-    """Return the value encrypted under `SECRET_KEY`, as it is where it already was. Raises Undecipherable."""
+    """Return the value encrypted with `SECRET_KEY`; unchanged if it already is. Raises Undecipherable."""
     return stored if is_current(stored) else encrypt(decrypt(stored))
 
 
 def convert(data: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    """Return the data of an authenticator with each secret in it changed; a passkey has none."""
-    found: dict[str, Any] = {name: change(data[name]) for name in ("secret", "seed") if name in data}
+    """Return the data of an authenticator with `change` applied to each secret; a passkey has none."""
+    changed: dict[str, Any] = {name: change(data[name]) for name in ("secret", "seed") if name in data}
     if data.get("migrated_codes") is not None:
-        found["migrated_codes"] = [change(code) for code in data["migrated_codes"]]
-    return data | found
+        changed["migrated_codes"] = [change(code) for code in data["migrated_codes"]]
+    return data | changed
 
 
 def _cipher() -> MultiFernet:

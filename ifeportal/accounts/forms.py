@@ -1,4 +1,4 @@
-"""Forms in place of django-allauth's own: sign-in and password reset."""
+"""Forms that replace those of django-allauth: sign-in and password reset."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class SignInForm(LoginForm):
 
 
 class ForgottenPasswordForm(ResetPasswordForm):
-    """The address a link to set a new password is sent to."""
+    """The e-mail address to send a password reset link to."""
 
     def clean_email(self) -> str:
-        """Only to those who have a password: who signs in elsewhere shall not get one by mail."""
+        """Exclude users without a password: users of single sign-on must not get one by e-mail."""
         address: str = super().clean_email()
         self.users: list[User] = [user for user in self.users if user.has_usable_password()]
         return address

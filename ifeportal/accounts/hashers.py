@@ -1,7 +1,7 @@
 """Password hashing in bounded memory: Argon2id with OWASP's parameters, a few hashes at a time in each process.
 
-Under ASGI every request has a thread of its own. Without a limit each of them would hash at once, and any stranger who
-tries to sign in decides how many there are. Touches nothing but the threads below.
+Under ASGI every request has its own thread. Without a limit, anonymous sign-in attempts would decide how many hashes
+are computed at the same time, and so how much memory the process takes. Touches only its own threads.
 """
 
 from __future__ import annotations
@@ -17,56 +17,59 @@ from django.contrib.auth.hashers import Argon2PasswordHasher, PBKDF2PasswordHash
 P = ParamSpec("P")
 T = TypeVar("T")
 
-AT_ONCE: Final = 2  # in each process; hashes that earlier releases made take 100 MiB each, ours 19
-MOST_WAITING: Final = 40  # requests; each keeps a thread, and often a connection to the database
-PATIENCE: Final = 5.0  # seconds a request waits for its turn
+MAX_CONCURRENT: Final = 2  # hashes per process; one takes 19 MiB, or 100 MiB if an earlier release made it
+MAX_WAITING: Final = 40  # requests; each occupies a thread and often a database connection
+WAIT_TIMEOUT: Final = 5.0  # seconds a request waits for its turn
 HASHING_RETRY_AFTER: Final = 5  # seconds
 
 
 class TooManyPasswords(Exception):
-    """More passwords are to be hashed than this process can take on; none was looked at."""
+    """The queue of passwords to hash is full, or the wait timed out. The password was not checked."""
 
 
 class Hashing:
-    """A few threads that hash; at most so many callers wait for them, each only so long (seconds).
+    """Threads that hash, with a bounded queue. A call that does not start within `timeout` seconds fails.
 
-    A lock around the threads of requests would not do: glibc keeps up to 38 MiB of what a thread has freed in the
-    arena of that thread, and there are eight arenas for each core.
+    A lock around the threads of requests would not bound memory: glibc retains up to 38 MiB of freed memory in the
+    arena of a thread, and there are eight arenas per core.
     """
 
-    def __init__(self, at_once: int, most_waiting: int, patience: float) -> None:
-        self._at_once = at_once
-        self._most = at_once + most_waiting
-        self._patience = patience
-        self.begin()
-        os.register_at_fork(after_in_child=self.begin)  # threads stay behind in the parent
+    def __init__(self, max_concurrent: int, max_waiting: int, timeout: float) -> None:
+        self._max_concurrent = max_concurrent
+        self._max_calls = max_concurrent + max_waiting
+        self._timeout = timeout
+        self.reset()
+        os.register_at_fork(after_in_child=self.reset)  # a fork copies no threads
 
-    def begin(self) -> None:
-        """Begin with threads of its own and nobody waiting."""
-        self._threads = ThreadPoolExecutor(self._at_once, "passwords")
-        self._places = threading.BoundedSemaphore(self._most)
+    def reset(self) -> None:
+        """Create new threads and an empty queue."""
+        self._threads = ThreadPoolExecutor(self._max_concurrent, "passwords")
+        self._slots = threading.BoundedSemaphore(self._max_calls)
 
     def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what the call returns. Raises TooManyPasswords, and what the call raises. Not to be nested."""
-        if not self._places.acquire(blocking=False):
+        """Return the result of the call. Raises TooManyPasswords and the call's own exceptions.
+
+        Do not nest: a call that waits for another one can deadlock.
+        """
+        if not self._slots.acquire(blocking=False):
             raise TooManyPasswords
         try:
             work = self._threads.submit(call, *args, **kwargs)
-            done, _ = wait([work], timeout=self._patience)
+            done, _ = wait([work], timeout=self._timeout)
             if not done and work.cancel():
                 raise TooManyPasswords
-            return work.result()  # one that has begun is about to end
+            return work.result()  # a hash that has started takes well under a second
         finally:
-            self._places.release()
+            self._slots.release()
 
 
-hashing: Final = Hashing(AT_ONCE, MOST_WAITING, PATIENCE)
+hashing: Final = Hashing(MAX_CONCURRENT, MAX_WAITING, WAIT_TIMEOUT)
 
 
 class Argon2(Argon2PasswordHasher):
-    """Argon2id with 19 MiB, two passes, one lane: OWASP, Password Storage Cheat Sheet.
+    """Argon2id with 19 MiB, two passes, one lane (OWASP, Password Storage Cheat Sheet).
 
-    Hashes with other parameters are checked with theirs, and made anew when their user signs in.
+    A hash with other parameters is verified with those, and replaced when its user signs in.
     """
 
     time_cost = 2
@@ -78,12 +81,12 @@ class Argon2(Argon2PasswordHasher):
         return hashing.run(super().encode, password, salt)
 
     def verify(self, password: str, encoded: str) -> bool:
-        """Return whether the password is the one that was hashed. Raises TooManyPasswords."""
+        """Return whether the password matches the hash. Raises TooManyPasswords."""
         return hashing.run(super().verify, password, encoded)
 
 
 class PBKDF2(PBKDF2PasswordHasher):
-    """PBKDF2, for hashes that were brought along; `verify` and `harden_runtime` come through `encode`."""
+    """PBKDF2, for imported hashes. `verify` and `harden_runtime` call `encode`."""
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
         """Return the hash. Raises TooManyPasswords."""

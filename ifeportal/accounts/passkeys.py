@@ -1,6 +1,6 @@
-"""Forms for passkeys that answer every malformed credential with "wrong code" instead of an error.
+"""Forms for passkeys that treat a malformed credential as a wrong code.
 
-django-allauth's forms raise on some malformed input. Touches the same rows as they do.
+The forms of django-allauth raise on some malformed input. Touches the same rows as they do.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from allauth.mfa.webauthn.forms import (
 )
 from django import forms
 
-CREDENTIAL_LIMIT: Final = 65_536  # characters of what an authenticator says; a large certificate among it
-# What reading it raises where a part is missing, of another type, or has brackets in brackets without end.
+CREDENTIAL_LIMIT: Final = 65_536  # characters of a credential, which may contain a large attestation certificate
+# Raised for a missing part, a part of the wrong type, or deeply nested JSON.
 PARSE_ERRORS: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
 
 
 class CredentialField(forms.JSONField):
-    """JSON within bounds."""
+    """JSON of at most CREDENTIAL_LIMIT characters."""
 
     def to_python(self, value: Any) -> Any:
-        """The value. Raises ValidationError."""
         if isinstance(value, str) and len(value) > CREDENTIAL_LIMIT:
             raise get_adapter().validation_error("incorrect_code")
         try:
@@ -36,12 +35,11 @@ class CredentialField(forms.JSONField):
 
 
 class _CredentialForm(forms.Form):
-    """A passkey shown to prove who somebody is."""
+    """Mix-in: a credential that authenticates the user."""
 
     credential = CredentialField(widget=forms.HiddenInput)
 
     def clean_credential(self) -> Authenticator:
-        """The passkey. Raises ValidationError."""
         try:
             found: Authenticator = super().clean_credential()  # type: ignore[misc]  # of the form it is mixed into
         except PARSE_ERRORS as error:
@@ -50,24 +48,23 @@ class _CredentialForm(forms.Form):
 
 
 class PasskeySignInForm(_CredentialForm, LoginWebAuthnForm):
-    """To sign in without a password."""
+    """Sign-in with a passkey, without a password."""
 
 
 class PasskeySecondFactorForm(_CredentialForm, AuthenticateWebAuthnForm):
-    """As the second factor."""
+    """A passkey or security key as the second factor."""
 
 
 class PasskeyReauthenticationForm(_CredentialForm, ReauthenticateWebAuthnForm):
-    """To confirm once more who one is."""
+    """Confirmation of the user's identity with a passkey."""
 
 
 class AddPasskeyForm(AddWebAuthnForm):
-    """A passkey to sign in with from now on."""
+    """Registration of a passkey or security key."""
 
     credential = CredentialField(widget=forms.HiddenInput)
 
     def clean(self) -> dict[str, Any]:
-        """All of it. Raises ValidationError."""
         try:
             cleaned: dict[str, Any] = super().clean()
         except PARSE_ERRORS as error:

@@ -1,7 +1,7 @@
-"""The second factor: for whom it is required, who has one, and whether this session used it.
+"""Second factor: which users need one, who has one, and whether a session used it.
 
-Reads memberships and authenticators. The middleware checks pages, admin and API; sockets check themselves; a token was
-created in a session that passed.
+Reads memberships and authenticators. The middleware checks pages, admin and API; sockets check themselves. Tokens need
+no check: they are created in a session that passed it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ FACTOR_TYPES: Final = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
 
 
 class SecondFactorGap(Enum):
-    """What stands between a user and everything else; the value is the sentence for them."""
+    """The step that a user must complete first; the value is the sentence shown to them."""
 
-    NONE_SET_UP = "Your role needs a second factor to sign in with. Set one up first."
-    NOT_USED = "This session began without your second factor. Use it now to go on."
+    NONE_SET_UP = "Your role requires a second factor. Set one up to continue."
+    NOT_USED = "You signed in without your second factor. Use it to continue."
 
 
 def second_factor_gap(user: User, session: SessionBase) -> SecondFactorGap | None:
-    """What the user must do before anything else in this session; None if nothing."""
+    """Return the step that the user must complete first in this session; None if there is none."""
     if not is_required(user):
         return None
     if not authenticators_of(user).exists():
@@ -38,21 +38,21 @@ def second_factor_gap(user: User, session: SessionBase) -> SecondFactorGap | Non
 
 
 def is_required(user: User) -> bool:
-    """Whether a user of these roles must have a second factor, as SECOND_FACTOR_FOR says."""
-    people = settings.SECOND_FACTOR_FOR
-    if "staff" in people and (user.is_staff or user.is_superuser):
+    """Return whether SECOND_FACTOR_FOR lists staff and the user is staff, or lists one of the user's roles."""
+    groups = settings.SECOND_FACTOR_FOR
+    if "staff" in groups and (user.is_staff or user.is_superuser):
         return True
-    roles = [word for word in people if word != "staff"]
+    roles = [group for group in groups if group != "staff"]
     return bool(roles) and user.memberships.filter(role__in=roles).exists()
 
 
 def authenticators_of(user: User) -> QuerySet[Authenticator]:
-    """What the user can prove themselves with besides a password. Recovery codes only stand in for one."""
-    found: QuerySet[Authenticator] = Authenticator.objects.filter(user=user, type__in=FACTOR_TYPES)
-    return found
+    """Return the user's second factors: apps and passkeys. Recovery codes only replace one and do not count."""
+    rows: QuerySet[Authenticator] = Authenticator.objects.filter(user=user, type__in=FACTOR_TYPES)
+    return rows
 
 
 def was_used(user: User, session: SessionBase) -> bool:
-    """Whether the user has shown a second factor in this session."""
+    """Return whether the user authenticated with a second factor in this session."""
     records = get_authentication_records(SimpleNamespace(session=session), user)
     return any(record.get("method") == "mfa" for record in records)

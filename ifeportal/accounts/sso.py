@@ -1,7 +1,8 @@
-"""Single sign-on by OpenID Connect: a user signs in with the e-mail address that the service has verified.
+"""Single sign-on with OpenID Connect: a user signs in with the e-mail address that the service verified.
 
-The first sign-in connects the user to the service's subject (`sub`); from then on `sub` identifies the user. It never
-makes staff, and creates a user, without airlines, only with OIDC_CREATES_USERS. Touches users and their connections.
+The first sign-in connects the user to the subject (`sub`) of the service; from then on `sub` identifies the user.
+Sign-in never grants staff rights. It creates users, without airlines, only with OIDC_CREATES_USERS. Touches users and
+their connections.
 """
 
 from __future__ import annotations
@@ -27,26 +28,25 @@ from ifeportal.models import User
 
 logger = logging.getLogger(__name__)
 
-NOT_VERIFIED = "It does not say that your e-mail address is verified. Have it verified there, then try again."
-UNKNOWN_EMAIL = "There is no user with your e-mail address here. Ask operations to make one."
-AMBIGUOUS_EMAIL = "More than one user has your e-mail address here. Ask operations to give each their own."
-ALREADY_CONNECTED = "Your user is connected with another account of it. Ask operations to end that connection."
-NO_MANUAL_CONNECTION = "Accounts are connected by e-mail address only. Sign out here, then sign in with it."
+NOT_VERIFIED = "Your e-mail address is not verified there. Verify it, then try again."
+UNKNOWN_EMAIL = "No user of this portal has your e-mail address. Ask operations to create one."
+AMBIGUOUS_EMAIL = "More than one user of this portal has your e-mail address. Ask operations to correct this."
+ALREADY_CONNECTED = "Your user is already connected to another account there. Ask operations to remove that connection."
+NO_MANUAL_CONNECTION = "Accounts are connected by e-mail address only. Sign out, then sign in with single sign-on."
 
 
 class SignInRefused(Exception):
-    """Whoever the service vouches for is not let in; `str()` is the sentence for them."""
+    """The user may not sign in, although the service authenticated them. `str()` is the sentence shown to them."""
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):
-    """Who gets in."""
+    """Connects accounts of the service to users, or refuses the sign-in."""
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
-        """Nobody makes themselves a user."""
         return False
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
-        """Connect a user who comes for the first time. Raises ImmediateHttpResponse for who is not let in."""
+        """Connect the account to its user at the first sign-in. Raises ImmediateHttpResponse if refused."""
         try:
             if sociallogin.state.get("process") != "login":
                 raise SignInRefused(NO_MANUAL_CONNECTION)
@@ -54,48 +54,49 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
                 with transaction.atomic():
                     sociallogin.connect(request, user_for(sociallogin))
         except SignInRefused as refused:
-            name = sociallogin.account.get_provider().name
-            page = render(request, "socialaccount/refused.html", {"service": name, "why": str(refused)}, status=403)
+            context = {"service": sociallogin.account.get_provider().name, "reason": str(refused)}
+            page = render(request, "socialaccount/refused.html", context, status=403)
             raise ImmediateHttpResponse(page) from refused
 
 
 def user_for(sociallogin: SocialLogin) -> User:
-    """The active user whose e-mail address the service has verified. Raises SignInRefused."""
+    """Return the active user whose e-mail address the service verified. Raises SignInRefused."""
     address = verified_email(sociallogin)
-    # In the database case is folded by rules that take a dotless i for an i.
-    found = [user for user in User.objects.filter(email__iexact=address) if user.email.lower() == address.lower()]
-    if len(found) > 1:
+    # The database folds case by other rules than Python: a dotless i equals an i there.
+    users = [user for user in User.objects.filter(email__iexact=address) if user.email.lower() == address.lower()]
+    if len(users) > 1:
         raise SignInRefused(AMBIGUOUS_EMAIL)
-    if not found and settings.OIDC_CREATES_USERS and not User.objects.filter(username__iexact=address).exists():
+    if not users and settings.OIDC_CREATES_USERS and not User.objects.filter(username__iexact=address).exists():
         return User.objects.create_user(address.lower(), email=address)
-    if not found or not found[0].is_active:
+    if not users or not users[0].is_active:
         raise SignInRefused(UNKNOWN_EMAIL)
-    if SocialAccount.objects.filter(user=found[0], provider=sociallogin.account.provider).exists():
+    if SocialAccount.objects.filter(user=users[0], provider=sociallogin.account.provider).exists():
         raise SignInRefused(ALREADY_CONNECTED)
-    return found[0]
+    return users[0]
 
 
 def verified_email(sociallogin: SocialLogin) -> str:
-    """The e-mail address the service has verified. Raises SignInRefused; some services write the word "false"."""
+    """Return the e-mail address that the service verified. Raises SignInRefused."""
     for address in sociallogin.email_addresses:
+        # Some services send the string "false", which is truthy.
         if str(address.verified).lower() == "true" and isinstance(address.email, str):
             return address.email.strip()
     raise SignInRefused(NOT_VERIFIED)
 
 
 class OIDCAdapter(OpenIDConnectOAuth2Adapter):
-    """The sign-in service. Its word counts only with its signature, and for one and the same person."""
+    """The sign-in service. Claims count only if signed, and only if id_token and userinfo name the same subject."""
 
     def complete_login(self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any) -> SocialLogin:
-        """Whom the service vouches for. Raises OAuth2Error if it does not properly."""
+        """Return the login. Raises OAuth2Error if id_token and userinfo do not name the same subject."""
         claims = self._decode_id_token(app, kwargs["response"].get("id_token", ""))
-        said = self._fetch_user_info(token.token)
-        if not claims.get("sub") or said.get("sub") != claims["sub"]:
-            raise OAuth2Error("the id_token and the userinfo are not of one person")
-        return self.get_provider().sociallogin_from_response(request, {"userinfo": said, "id_token": claims})
+        userinfo = self._fetch_user_info(token.token)
+        if not claims.get("sub") or userinfo.get("sub") != claims["sub"]:
+            raise OAuth2Error("id_token and userinfo do not name the same subject")
+        return self.get_provider().sociallogin_from_response(request, {"userinfo": userinfo, "id_token": claims})
 
     def _decode_id_token(self, app: SocialApp, id_token: str) -> dict[str, Any]:
-        """The claims; allauth would trust the connection and skip the signature."""
+        """Return the verified claims. allauth would trust the TLS connection and skip the signature."""
         claims: dict[str, Any] = jwtkit.verify_and_decode(
             credential=id_token,
             keys_url=self.openid_config["jwks_uri"],
@@ -108,22 +109,22 @@ class OIDCAdapter(OpenIDConnectOAuth2Adapter):
 
 @login_not_required
 def start_login(request: HttpRequest, provider_id: str) -> HttpResponseBase:
-    """Send the browser to the service. Raises Http404 where there is none."""
+    """Redirect the browser to the service. Raises Http404 if none is configured."""
     return _run_view(OAuth2LoginView, request, provider_id)
 
 
 @login_not_required
 def callback(request: HttpRequest, provider_id: str) -> HttpResponseBase:
-    """Take the browser back from the service. Raises Http404 where there is none."""
+    """Handle the browser's return from the service. Raises Http404 if none is configured."""
     return _run_view(OAuth2CallbackView, request, provider_id)
 
 
 def _run_view(view: Any, request: HttpRequest, provider_id: str) -> HttpResponseBase:
     try:
-        answer: HttpResponseBase = view.adapter_view(OIDCAdapter(request, provider_id))(request)
+        response: HttpResponseBase = view.adapter_view(OIDCAdapter(request, provider_id))(request)
     except SocialApp.DoesNotExist as error:
         raise Http404 from error
-    except (RequestException, KeyError) as error:  # it does not answer, or not as the standard says
-        logger.warning("single sign-on: the service did not answer as it should: %r", error)
+    except (RequestException, KeyError) as error:  # no response, or one that breaks the standard
+        logger.warning("single sign-on: no valid response from the service: %r", error)
         return render(request, "socialaccount/authentication_error.html", status=502)
-    return answer
+    return response

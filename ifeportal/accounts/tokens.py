@@ -1,4 +1,4 @@
-"""API tokens: create one, with its key. Touches rows of `Token` only."""
+"""Creation of API tokens. Touches rows of `Token` only."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from knox.settings import CONSTANTS
 
 from ifeportal.models import Airline, Token, User
 
-TOKENS_PER_USER: Final = 20  # tokens of one user
+TOKENS_PER_USER: Final = 20
 
 
 def create_token(user: User, name: str, *, days: int, airline: Airline | None, may_write: bool) -> tuple[Token, str]:
-    """A new token, good for so many days, and its key, which nobody can be shown again."""
+    """Create a token valid for `days`. Return it and its key, of which only the digest is stored."""
     digest, key = get_digest_token()
     token = Token.objects.create(
         user=user,

@@ -1,4 +1,4 @@
-"""Addresses of sign-in and of the account pages. Of django-allauth's views only those listed here are reachable."""
+"""URLs of sign-in and of the account pages. Only the views of django-allauth that are listed here are reachable."""
 
 from allauth.account import views as accounts
 from allauth.mfa.base import views as factors

@@ -202,7 +202,7 @@ def test_only_staff_are_shown_the_way_to_the_admin(cast: Cast, client: Client) -
 
 def test_a_wrong_password_is_told_apart_from_nothing(cast: Cast, client: Client) -> None:
     answer = client.post("/login/", {"login": "alice", "password": "wrong"})
-    assert "do not belong together" in text(answer)
+    assert "Wrong user name or password" in text(answer)
     assert 'value="alice"' in html(answer)
 
 

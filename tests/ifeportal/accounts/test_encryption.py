@@ -159,7 +159,7 @@ def test_without_the_key_no_code_counts_and_it_is_said_why(cast: Cast, caplog: p
         assert UNREADABLE in client.post("/login/second-factor/", {"code": app_code()}).content.decode()
         with pytest.raises(CommandError, match="No key decrypts the second factors of: alice"):
             call_command("encrypt_second_factors")
-    assert "is the key it was made with in SECRET_KEY_FALLBACKS?" in caplog.text
+    assert "is its key missing in SECRET_KEY_FALLBACKS?" in caplog.text
     assert lets_in(app_code())
 
 

@@ -65,7 +65,7 @@ def give_an_app(user: User) -> RecoveryCodes:
 
 def test_after_too_many_wrong_passwords_the_right_one_is_refused_too(cast: Cast, client: Client) -> None:
     for _ in range(FAILURE_LIMIT - 1):
-        assert "do not belong together" in sign_in(client, password="wrong").content.decode()
+        assert "Wrong user name or password" in sign_in(client, password="wrong").content.decode()
     answer = sign_in(client, password="wrong")
     assert answer.status_code == 429
     assert re.search(r"Locked out until \d\d:\d\d UTC", answer.content.decode())
@@ -195,7 +195,7 @@ def test_a_forgotten_password_is_set_by_a_link_that_works_once(cast: Cast, clien
     new = {"password1": "another long sentence", "password2": "another long sentence"}
     assert client.post(form.redirect_chain[-1][0], new)["Location"] == reverse("account_reset_password_from_key_done")
     assert not is_in(client)
-    assert "does not work any more" in Client().get(link[1], follow=True).content.decode()
+    assert "already used or is too old" in Client().get(link[1], follow=True).content.decode()
     assert sign_in(client, password="another long sentence").status_code == 302
 
 
@@ -219,7 +219,7 @@ def test_with_an_app_the_password_alone_is_not_enough(cast: Cast, client: Client
     assert not is_in(client)
     assert client.get("/api/v1/airlines/").status_code == 401
     wrong = client.post("/login/second-factor/", {"code": "000000" if code(7) != "000000" else "111111"})
-    assert "That did not fit" in wrong.content.decode()
+    assert "Wrong or used code" in wrong.content.decode()
     assert client.post("/login/second-factor/", {"code": code(7)}).status_code == 302
     assert is_in(client)
 
@@ -336,7 +336,7 @@ def test_who_must_have_one_and_has_none_can_do_nothing_but_set_one_up(
         "/account/sessions/",
     ):
         assert client.get(path)["Location"] == "/account/", path
-    assert "missing: your role needs one" in client.get("/account/").content.decode()
+    assert "missing: required for your role" in client.get("/account/").content.decode()
     refused = client.get("/api/v1/airlines/")
     assert refused.status_code == 403
     assert refused["Content-Type"] == "application/problem+json"
@@ -414,6 +414,6 @@ def test_a_stranger_is_sent_nowhere_foreign_after_signing_in(cast: Cast, client:
 
 def test_a_disabled_user_is_told_so_only_with_the_right_password(cast: Cast, client: Client) -> None:
     User.objects.filter(pk=cast.alice.pk).update(is_active=False)
-    assert "do not belong together" in sign_in(client, password="wrong").content.decode()
+    assert "Wrong user name or password" in sign_in(client, password="wrong").content.decode()
     assert sign_in(client)["Location"] == "/login/disabled/"
     assert not is_in(client)

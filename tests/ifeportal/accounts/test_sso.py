@@ -167,14 +167,14 @@ def test_from_then_on_the_services_own_name_for_somebody_decides(service: Servic
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"email": "eve@example.org"}, "There is no user with your e-mail address"),
-        ({"email": "alice@example.org.evil.example"}, "There is no user with your e-mail address"),
-        ({"email": "al\N{LATIN SMALL LETTER DOTLESS I}ce@example.org"}, "There is no user with your e-mail address"),
-        ({"email_verified": False}, "does not say that your e-mail address is verified"),
-        ({"email_verified": "false"}, "does not say that your e-mail address is verified"),
-        ({"email_verified": None}, "does not say that your e-mail address is verified"),
-        ({"email": None}, "does not say that your e-mail address is verified"),
-        ({"email": ""}, "does not say that your e-mail address is verified"),
+        ({"email": "eve@example.org"}, "No user of this portal has your e-mail"),
+        ({"email": "alice@example.org.evil.example"}, "No user of this portal has your e-mail"),
+        ({"email": "al\N{LATIN SMALL LETTER DOTLESS I}ce@example.org"}, "No user of this portal has your e-mail"),
+        ({"email_verified": False}, "Your e-mail address is not verified there"),
+        ({"email_verified": "false"}, "Your e-mail address is not verified there"),
+        ({"email_verified": None}, "Your e-mail address is not verified there"),
+        ({"email": None}, "Your e-mail address is not verified there"),
+        ({"email": ""}, "Your e-mail address is not verified there"),
     ],
 )
 def test_a_stranger_and_who_is_not_verified_do_not_get_in(
@@ -194,7 +194,7 @@ def test_another_account_of_the_service_with_the_same_address_does_not_get_in(se
     come_back(Client(), service)
     service.person["sub"] = "a-2"
     answer = come_back(client, service)
-    assert "connected with another account" in answer.content.decode()
+    assert "connected to another account" in answer.content.decode()
     assert who(client) is None
 
 
@@ -236,7 +236,7 @@ def test_who_stops_on_the_way_is_told_so(service: Service, client: Client) -> No
     sent = client.get("/login/with/sso/")
     state = parse_qs(urlsplit(sent["Location"]).query)["state"][0]
     answer = client.get("/login/with/sso/back/", {"error": "access_denied", "state": state}, follow=True)
-    assert "You stopped on the way" in answer.content.decode()
+    assert "You cancelled the sign-in" in answer.content.decode()
 
 
 def test_nobody_connects_another_persons_account_with_their_own(service: Service, cast: Cast, client: Client) -> None:
@@ -271,7 +271,7 @@ def test_a_service_that_is_away_is_said_so(service: Service, client: Client) -> 
     with override_settings(SOCIALACCOUNT_PROVIDERS=away):
         answer = client.get("/login/with/sso/")
     assert answer.status_code == 502
-    assert "did not answer as it should" in answer.content.decode()
+    assert "returned an invalid response" in answer.content.decode()
 
 
 def test_without_the_settings_there_is_no_such_way(cast: Cast, client: Client) -> None:

@@ -1,64 +1,73 @@
-/* Passkeys: a form with data-passkey asks the browser for a credential, puts it into its field and sends itself.
+/* Passkeys: a form with data-passkey requests a credential from the browser, puts it into its field and submits itself.
 
-"sign-in" fetches what to ask for from the form's address; "use" and "add" have it in the page, in data-options. */
+"sign-in" fetches the options from the form's URL; "use" and "add" read them from the element that data-options names. */
 
-const bytes = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (sign) => sign.charCodeAt(0));
-const words = (buffer) =>
+const decodeBase64url = (text) =>
+  Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (character) => character.charCodeAt(0));
+const encodeBase64url = (buffer) =>
   btoa(String.fromCharCode(...new Uint8Array(buffer)))
     .replaceAll("+", "-")
     .replaceAll("/", "_")
     .replaceAll("=", "");
-const known = (list) => (list ?? []).map((each) => ({ ...each, id: bytes(each.id) }));
+const decodeIds = (credentials) => (credentials ?? []).map((each) => ({ ...each, id: decodeBase64url(each.id) }));
 
-/** What the browser made, as the server reads it. */
-function written(credential) {
+/** Return the credential as the JSON that django-allauth reads. */
+function serialize(credential) {
   const response = {};
   for (const part of ["clientDataJSON", "attestationObject", "authenticatorData", "signature", "userHandle"]) {
-    if (credential.response[part]) response[part] = words(credential.response[part]);
+    if (credential.response[part]) response[part] = encodeBase64url(credential.response[part]);
   }
   return JSON.stringify({
     id: credential.id,
-    rawId: words(credential.rawId),
+    rawId: encodeBase64url(credential.rawId),
     type: credential.type,
     response,
     clientExtensionResults: credential.getClientExtensionResults(),
   });
 }
 
-function add({ publicKey }, alone) {
-  const selection = alone
+function createCredential({ publicKey }, passwordless) {
+  const selection = passwordless
     ? { residentKey: "required", requireResidentKey: true, userVerification: "required" }
     : { residentKey: "discouraged", requireResidentKey: false };
   return navigator.credentials.create({
     publicKey: {
       ...publicKey,
-      challenge: bytes(publicKey.challenge),
-      user: { ...publicKey.user, id: bytes(publicKey.user.id) },
-      excludeCredentials: known(publicKey.excludeCredentials),
+      challenge: decodeBase64url(publicKey.challenge),
+      user: { ...publicKey.user, id: decodeBase64url(publicKey.user.id) },
+      excludeCredentials: decodeIds(publicKey.excludeCredentials),
       authenticatorSelection: { ...publicKey.authenticatorSelection, ...selection },
     },
   });
 }
 
-function use({ publicKey }) {
-  const options = { ...publicKey, challenge: bytes(publicKey.challenge), allowCredentials: known(publicKey.allowCredentials) };
-  return navigator.credentials.get({ publicKey: options });
+function getCredential({ publicKey }) {
+  return navigator.credentials.get({
+    publicKey: {
+      ...publicKey,
+      challenge: decodeBase64url(publicKey.challenge),
+      allowCredentials: decodeIds(publicKey.allowCredentials),
+    },
+  });
 }
 
-async function asked(form) {
+async function loadOptions(form) {
   if (form.dataset.options) {
-    const there = JSON.parse(document.getElementById(form.dataset.options).textContent);
-    return there.creation_options ?? there.request_options;
+    const data = JSON.parse(document.getElementById(form.dataset.options).textContent);
+    return data.creation_options ?? data.request_options;
   }
-  const answer = await fetch(form.action, { headers: { Accept: "application/json" } });
-  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-  return (await answer.json()).request_options;
+  const response = await fetch(form.action, { headers: { Accept: "application/json" } });
+  if (!response.ok) throw new Error(`the server responded with ${response.status}`);
+  return (await response.json()).request_options;
 }
 
-async function send(form) {
-  const options = await asked(form);
-  const credential = form.dataset.passkey === "add" ? await add(options, form.elements.passwordless.checked) : await use(options);
-  form.elements.credential.value = written(credential);
+async function submitCredential(form) {
+  const options = await loadOptions(form);
+  const credential =
+    form.dataset.passkey === "add"
+      ? await createCredential(options, form.elements.passwordless.checked)
+      : await getCredential(options);
+  form.elements.credential.value = serialize(credential);
   form.submit();
 }
 
@@ -68,8 +77,8 @@ for (const form of document.querySelectorAll("form[data-passkey]")) {
     event.preventDefault();
     const error = form.querySelector("[role=alert]");
     error.hidden = true;
-    send(form).catch(() => {
-      error.textContent = "No passkey was used. Try again, or go another way.";
+    submitCredential(form).catch(() => {
+      error.textContent = "No passkey was used. Try again, or sign in another way.";
       error.hidden = false;
     });
   });
