@@ -1,1 +1,1 @@
-"""An airline's settings forms, logo and colour. Touches rows of `Airline` and `Logo`."""
+"""Settings forms, logo and colour of an airline. Touches rows of `Airline` and `Logo`."""

@@ -1,6 +1,6 @@
-"""An airline's logo and colour. Uploaded images are re-encoded, so only their pixels are ever served.
+"""Logo and colour of an airline. Uploaded images are re-encoded, so that only their pixels are ever served.
 
-Pure, except `set_logo`, which writes one airline's logo.
+Pure, except `set_logo`, which writes the logo of one airline.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from PIL import Image
 from ifeportal.models import Airline, Logo
 
 UPLOAD_LIMIT: Final = 1_048_576  # bytes
-PIXEL_LIMIT: Final = 4_000_000  # of an upload; 16 MB once it is unpacked
-JPEG_SCAN_LIMIT: Final = 100  # of a JPEG; each unpacks all its pixels again, and a thousand fit into 40 KB
-JPEG_SCAN_MARKER: Final = b"\xff\xda"  # begins one, and stands nowhere else in a picture's data
-LOGO_SIZE: Final = (256, 96)  # pixels, wide and high, that a logo is shrunk into
+PIXEL_LIMIT: Final = 4_000_000  # of an upload; 16 MB when decoded
+JPEG_SCAN_LIMIT: Final = 100  # each scan decodes all pixels again, and 40 KB can contain a thousand scans
+JPEG_SCAN_MARKER: Final = b"\xff\xda"  # start of scan (SOS); cannot occur in entropy-coded data
+LOGO_SIZE: Final = (256, 96)  # maximum width and height in pixels
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
-# What Pillow raises for pictures that are none, are cut, or contradict themselves.
+# Raised by Pillow for files that are not images, are truncated or are inconsistent.
 PILLOW_ERRORS: Final = (
     OSError,
     ValueError,
@@ -35,44 +35,45 @@ PILLOW_ERRORS: Final = (
 
 
 class BadLogo(ValueError):
-    """It cannot be a logo; `str()` is a sentence that says why."""
+    """The upload cannot be a logo; `str()` is the sentence shown to the user."""
 
 
 def render_logo(upload: bytes) -> bytes:
-    """The picture as a small PNG, its proportions kept. Raises BadLogo."""
+    """Return the image as a PNG that fits into LOGO_SIZE, with its aspect ratio. Raises BadLogo."""
     if len(upload) > UPLOAD_LIMIT:
-        raise BadLogo("A logo may have 1 MB at most. Save it smaller.")
+        raise BadLogo("The logo is larger than 1 MB. Upload a smaller file.")
     try:
-        with Image.open(BytesIO(upload), formats=FORMATS) as picture:
-            width, height = picture.size
+        with Image.open(BytesIO(upload), formats=FORMATS) as image:
+            width, height = image.size
             if width * height > PIXEL_LIMIT:
                 raise BadLogo(
-                    f"It has {width} by {height} pixels; {PIXEL_LIMIT:,} in all are allowed. Save it smaller."
+                    f"The logo has {width} by {height} pixels. The limit is {PIXEL_LIMIT:,} pixels in total. "
+                    "Upload a smaller image."
                 )
-            if picture.format == "JPEG" and upload.count(JPEG_SCAN_MARKER) > JPEG_SCAN_LIMIT:
-                raise BadLogo("It is packed in too many layers. Save it as a PNG.")
-            drawn = picture.convert("RGBA")
+            if image.format == "JPEG" and upload.count(JPEG_SCAN_MARKER) > JPEG_SCAN_LIMIT:
+                raise BadLogo("This JPEG has too many scans. Save the image as a PNG.")
+            resized = image.convert("RGBA")
     except (Image.DecompressionBombError, MemoryError) as error:
-        raise BadLogo(f"It has too many pixels; {PIXEL_LIMIT:,} are allowed. Save it smaller.") from error
+        raise BadLogo(f"The logo has too many pixels. The limit is {PIXEL_LIMIT:,}. Upload a smaller image.") from error
     except BadLogo:
         raise
     except PILLOW_ERRORS as error:
-        raise BadLogo("This is no picture that can be read. Upload a PNG, JPEG or WebP.") from error
-    drawn.thumbnail(LOGO_SIZE)
-    plain = Image.new("RGBA", drawn.size)  # carries no profile, comment or other guest of the upload
-    plain.paste(drawn)
+        raise BadLogo("The file is not a readable image. Upload a PNG, JPEG or WebP file.") from error
+    resized.thumbnail(LOGO_SIZE)
+    plain = Image.new("RGBA", resized.size)  # without the profile, comments and other metadata of the upload
+    plain.paste(resized)
     out = BytesIO()
     plain.save(out, "PNG", optimize=True)
     return out.getvalue()
 
 
 def logo_tag_of(png: bytes) -> str:
-    """A short name for exactly these bytes."""
+    """Return a short hash of the image, for its URL."""
     return hashlib.sha256(png).hexdigest()[:16]
 
 
 def set_logo(airline: Airline, png: bytes | None) -> None:
-    """Give the airline this logo, or none. Its row is saved by the caller, in the same transaction."""
+    """Store or remove the logo. The caller saves the airline's row, in the same transaction."""
     airline.logo_tag = logo_tag_of(png) if png else ""
     if png:
         Logo.objects.update_or_create(airline=airline, defaults={"png": png})
@@ -81,5 +82,5 @@ def set_logo(airline: Airline, png: bytes | None) -> None:
 
 
 def stylesheet(colour: str) -> str:
-    """What a page of the airline loads to know its colour (#rrggbb)."""
+    """Return the CSS that sets the airline's colour (#rrggbb) on its pages."""
     return f":root {{ --brand: {colour}; }}\n"

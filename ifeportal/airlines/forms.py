@@ -1,4 +1,4 @@
-"""Forms for an airline's settings: thresholds for operators, name, logo and colour for managers.
+"""Forms for the settings of an airline: thresholds for operators; also title, logo and colour for managers.
 
 Touches one airline and its logo.
 """
@@ -22,56 +22,65 @@ THRESHOLDS = ["stalled_after_minutes", "silent_after_hours", "risk_before_hours"
 
 
 class LogoField(forms.FileField):
-    """A picture; what it cleans to is our own drawing of it, as bytes, or None where none was chosen."""
+    """An uploaded image. Its cleaned value is the re-encoded PNG in bytes, or None without an upload."""
 
     widget = forms.FileInput(attrs={"accept": "image/png,image/jpeg,image/webp"})
 
     def clean(self, data: Any, initial: Any = None) -> Any:
-        """The PNG. Raises ValidationError with the reason."""
-        given = super().clean(data, initial)
-        if not isinstance(given, UploadedFile):
+        upload = super().clean(data, initial)
+        if not isinstance(upload, UploadedFile):
             return None
         try:
-            return render_logo(given.read(UPLOAD_LIMIT + 1))
+            return render_logo(upload.read(UPLOAD_LIMIT + 1))
         except BadLogo as error:
             raise forms.ValidationError(str(error)) from error
 
 
 class ColourField(forms.CharField):
-    """A colour, whichever way its letters are written."""
+    """A colour, converted to lower case."""
 
     def to_python(self, value: Any) -> str:
-        """In small letters."""
         return str(super().to_python(value)).lower()
 
 
 class ThresholdForm(_AirlineForm):
-    """When a load counts as stalled or at risk, and a tail as silent."""
+    """Thresholds of the states stalled, silent and at risk."""
 
     class Meta:
         model = Airline
         fields = THRESHOLDS
         labels = {
-            "stalled_after_minutes": "Stalled after minutes",
-            "silent_after_hours": "Silent after hours",
-            "risk_before_hours": "At risk, hours before the exhibition",
+            "stalled_after_minutes": "Stalled after (minutes)",
+            "silent_after_hours": "Silent after (hours)",
+            "risk_before_hours": "At risk before exhibition (hours)",
+        }
+        help_texts = {
+            "stalled_after_minutes": "A load is stalled if its loader is alive but receives no bytes for this long.",
+            "silent_after_hours": "A tail is silent if it has not reported for this long.",
+            "risk_before_hours": "A load that failed or has no forecast is at risk this long before its exhibition.",
         }
 
 
 class AirlineForm(_AirlineForm):
-    """All of it. A logo that was chosen wins over the tick to remove it."""
+    """Thresholds, title, logo, colour and contact. An uploaded logo takes precedence over the removal of the logo."""
 
     new_logo = LogoField(
         required=False,
         label="Logo",
-        help_text="PNG, JPEG or WebP, at most 1 MB. It is drawn anew, small.",
+        help_text="PNG, JPEG or WebP, at most 1 MB. The image is scaled down.",
     )
-    remove_logo = forms.BooleanField(required=False, label="Show no logo")
+    remove_logo = forms.BooleanField(required=False, label="Remove the logo")
 
     class Meta:
         model = Airline
         fields = ["title", *THRESHOLDS, "colour", "contact"]
         labels = ThresholdForm.Meta.labels
+        help_texts = ThresholdForm.Meta.help_texts | {
+            "title": "The name that pages show. If empty, the name in the bucket keys.",
+            "archive_after_days": "Finished loads are archived into one object each after this many days. "
+            "If empty, ARCHIVE_AFTER applies.",
+            "contact": "Contact for this airline, shown to the operator on duty.",
+        }
         field_classes = {"colour": ColourField}
         widgets = {
             "contact": forms.Textarea(attrs={"rows": 3}),
@@ -79,7 +88,7 @@ class AirlineForm(_AirlineForm):
         }
 
     def save(self, commit: bool = True) -> Airline:
-        """Keep the airline, and its logo if it changes; without `commit` the caller saves the airline itself."""
+        """Save the airline, and its logo if it changed. Without `commit`, the caller saves the airline."""
         airline = super().save(commit=False)
         png, remove = self.cleaned_data["new_logo"], self.cleaned_data["remove_logo"]
         with transaction.atomic():

@@ -135,15 +135,15 @@ def test_nothing_but_pixels_of_an_upload_is_kept() -> None:
 @pytest.mark.parametrize(
     ("upload", "words"),
     [
-        (b"", "no picture"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no picture"),
-        (b"GIF89a\x01\0\x01\0\0\0\0;", "no picture"),
-        (b"\x89PNG\r\n\x1a\n", "no picture"),
-        (picture(100, 100)[:60], "no picture"),
-        (claiming(100, 100), "no picture"),
+        (b"", "not a readable image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a readable image"),
+        (b"GIF89a\x01\0\x01\0\0\0\0;", "not a readable image"),
+        (b"\x89PNG\r\n\x1a\n", "not a readable image"),
+        (picture(100, 100)[:60], "not a readable image"),
+        (claiming(100, 100), "not a readable image"),
         (claiming(PIXEL_LIMIT, 2), "pixels"),
         (claiming(2**31 - 1, 2**31 - 1), "pixels"),
-        (layered(JPEG_SCAN_LIMIT), "too many layers"),
+        (layered(JPEG_SCAN_LIMIT), "too many scans"),
         (b"x" * (UPLOAD_LIMIT + 1), "1 MB"),
     ],
     ids=["empty", "svg", "gif", "only a beginning", "cut", "short", "many pixels", "a bomb", "layers", "too long"],
@@ -157,7 +157,7 @@ def test_a_bad_logo_keeps_nothing_of_the_form(cast: Cast, client: Client) -> Non
     bad = SimpleUploadedFile("logo.png", b"no picture at all")
     answer = signed_in(client, cast, "mona").post(PAGE, THRESHOLDS | LOOKS | {"new_logo": bad})
     assert answer.status_code == 400
-    assert "no picture" in str(answer.context["form"].errors["new_logo"])
+    assert "not a readable image" in str(answer.context["form"].errors["new_logo"])
     assert acme().title == acme().logo_tag == ""
 
 
