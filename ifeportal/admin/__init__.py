@@ -1,6 +1,6 @@
-"""Django's admin of the portal: importing this package registers every model admin.
+"""Django admin of the portal: importing this package registers every model admin.
 
-Django's autodiscovery imports it. `site.portal_site` returns one site, also while this package is being imported.
+Django's autodiscovery imports it. `site.portal_site` returns the same site even while this package is being imported.
 """
 
 from ifeportal.admin import accounts as accounts

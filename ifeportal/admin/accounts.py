@@ -21,8 +21,8 @@ from ifeportal.admin.base import AirlineScopedAdmin, DeleteOnlyAdmin
 from ifeportal.conf.authentication import COOL_OFF, FAILURE_LIMIT
 from ifeportal.models import Membership, Token, User
 
-# What they would show is kept elsewhere here: addresses with users, the service in settings; and a session deleted
-# here would go on.
+# The portal stores e-mail addresses with users and the sign-in service in its settings. Deleting a `UserSession` row
+# would not end the session.
 for model in (Authenticator, EmailAddress, EmailConfirmation, SocialAccount, SocialApp, SocialToken, UserSession):
     if admin.site.is_registered(model):
         admin.site.unregister(model)
@@ -30,7 +30,7 @@ for model in (Authenticator, EmailAddress, EmailConfirmation, SocialAccount, Soc
 
 @admin.register(AccessAttempt)
 class AccessAttemptAdmin(DeleteOnlyAdmin[Any]):
-    """Wrong passwords: after so many of one name from one address, none is looked at until the time told here."""
+    """Failed sign-ins, counted by user name and network: FAILURE_LIMIT of them lock both until the time shown."""
 
     list_display = ["username", "ip_address", "failures_since_start", "attempt_time", "locked_until"]
     list_filter = ["attempt_time"]
@@ -39,7 +39,7 @@ class AccessAttemptAdmin(DeleteOnlyAdmin[Any]):
 
     @admin.display(description="locked until (UTC)")
     def locked_until(self, attempt: AccessAttempt) -> str:
-        """When the next password is looked at; deleting the row does it at once."""
+        """Return the time at which passwords are accepted again. Deleting the row unlocks at once."""
         until = attempt.attempt_time + COOL_OFF
         locked = attempt.failures_since_start >= FAILURE_LIMIT and until > timezone.now()
         return f"{until:%H:%M:%S}" if locked else ""
@@ -58,7 +58,10 @@ class SecondFactorAdmin(DeleteOnlyAdmin[Any]):
 
 @admin.register(SocialAccount)
 class SocialAccountAdmin(DeleteOnlyAdmin[Any]):
-    """Which user the sign-in service knows by which name. Deleted, the next sign-in connects by e-mail address anew."""
+    """Connections of users to accounts of the sign-in service.
+
+    After a deletion, the next sign-in connects by e-mail address again.
+    """
 
     list_display = ["user", "provider", "uid", "date_joined", "last_login"]
     list_select_related = ["user"]
@@ -75,7 +78,7 @@ else:
 
 
 class MembershipInline(_MembershipInline):
-    """The airlines of a user, and what they may do there."""
+    """The airlines of a user, and the user's role there."""
 
     model = Membership
     extra = 0
@@ -84,7 +87,7 @@ class MembershipInline(_MembershipInline):
 
 @admin.register(User)
 class UserAdmin(_UserAdmin):
-    """People and programs that sign in, and the airlines they see."""
+    """People and programs that sign in, and the airlines they can see."""
 
     inlines = [MembershipInline]
     list_display = ["username", "email", "first_name", "last_name", "is_staff", "is_active", "last_login"]
@@ -94,7 +97,7 @@ class UserAdmin(_UserAdmin):
 
 @admin.register(Membership)
 class MembershipAdmin(AirlineScopedAdmin[Membership]):
-    """Who belongs to which airline, and what they may do there."""
+    """Users of airlines, and their roles there."""
 
     list_display = ["user", "airline", "role", "created_at"]
     list_filter = ["role", "airline"]
@@ -106,7 +109,7 @@ class MembershipAdmin(AirlineScopedAdmin[Membership]):
 
 @admin.register(Token)
 class TokenAdmin(DeleteOnlyAdmin[Token]):
-    """Tokens of the API: who has which, and to revoke one. They are made by their users, who see the key once."""
+    """API tokens; deleting one revokes it. Users create their tokens themselves and see the key once."""
 
     list_display = ["name", "user", "begins_with", "airline", "may_write", "created", "expiry", "used_at"]
     list_filter = ["may_write", "airline"]
@@ -117,5 +120,4 @@ class TokenAdmin(DeleteOnlyAdmin[Token]):
 
     @admin.display(description="key")
     def begins_with(self, token: Token) -> str:
-        """Enough of the key to tell one from another."""
         return token.begins_with

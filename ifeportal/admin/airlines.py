@@ -14,26 +14,26 @@ from loader.errors import BadName
 
 
 class AirlineAdminForm(AirlineForm):
-    """An airline made by a person: its name obeys the contract like one found in a bucket."""
+    """Settings of an airline, and its name, which must follow the contract like a name found in a bucket."""
 
     class Meta(AirlineForm.Meta):
         fields = ["name", "title", "archive_after_days", *THRESHOLDS, "colour", "contact"]
 
     def clean_name(self) -> str:
-        """The name as it stands in keys and addresses. Raises ValidationError where it could stand in neither."""
+        """Return the name. Raises ValidationError if it cannot be part of object keys and URLs, or is taken."""
         name: str = self.cleaned_data["name"]
         try:
             check_name(name)
         except BadName as error:
-            raise forms.ValidationError(f"It cannot stand in a key: {error}.") from error
+            raise forms.ValidationError(f"This name cannot be part of an object key: {error}.") from error
         if any(conflict_key(other) == conflict_key(name) for other in Airline.objects.values_list("name", flat=True)):
-            raise forms.ValidationError("There is an airline of that name, or one that differs only in case.")
+            raise forms.ValidationError("An airline with this name exists. Names must differ in more than case.")
         return name
 
 
 @admin.register(Airline)
 class AirlineAdmin(AirlineScopedAdmin[Airline]):
-    """Airlines. The name is fixed once given: it stands in every key."""
+    """Airlines. The name of an existing airline cannot change: it is part of every object key."""
 
     form = AirlineAdminForm
     list_display = ["name", "title", "discovered", "created_at", "page"]
@@ -43,6 +43,5 @@ class AirlineAdmin(AirlineScopedAdmin[Airline]):
     readonly_fields = ["discovered", "created_at", "page"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Airline | None = None) -> list[str]:
-        """The name too, once the row exists."""
         fixed = ["discovered", "created_at"]
         return ["name", *fixed, "page"] if obj else fixed

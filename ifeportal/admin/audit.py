@@ -10,7 +10,7 @@ from ifeportal.models import AuditEntry
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(AirlineScopedAdmin[AuditEntry], ReadOnlyAdmin[AuditEntry]):
-    """Who changed what: to read."""
+    """Audit entries: who changed what."""
 
     list_display = ["at", "who", "action", "target", "whose", "via", "address"]
     list_filter = ["via", "airline"]

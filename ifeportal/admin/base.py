@@ -1,8 +1,7 @@
 """Base classes of every model admin: permissions, scoping to airlines, an audit entry for each write.
 
-Staff use what Django's permissions allow. A manager of an airline who is not staff sees only subclasses of
-`ManagerAdmin`, with rows of the airlines they manage. A row of another airline answers 404, like one that does not
-exist.
+Staff have Django's permissions. A manager of an airline who is not staff sees only subclasses of `ManagerAdmin`, with
+rows of the airlines they manage. A row of another airline is a 404, like a row that does not exist.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from ifeportal.models import Airline
 M = TypeVar("M", bound=Model)
 Action = Literal["module", "view", "add", "change", "delete"]
 
-# What Django's filters and date hierarchies look up: choices, emptiness, spans of time.
+# The lookups of Django's filters and date hierarchies.
 OFFERED_LOOKUPS: Final = ("", "exact", "in", "isnull", "isempty", "gte", "lt", "year", "month", "day")
 
 if TYPE_CHECKING:
@@ -47,98 +46,97 @@ else:
 
 
 def scoped_rows(model: type[Model]) -> ScopedQuerySet[Model] | None:
-    """All rows of a model whose rows belong to airlines; None for another model."""
+    """Return all rows of a model whose rows belong to airlines; None for another model."""
     rows = model._default_manager.all()
     return rows if isinstance(rows, ScopedQuerySet) else None
 
 
 def airline_of(row: Model) -> Airline | None:
-    """The airline a row belongs to, if it belongs to one."""
+    """Return the airline that a row belongs to; None if it belongs to none."""
     rows = scoped_rows(type(row))
     if rows is None:
         return None
-    found: Any = row
+    related: Any = row
     for step in rows.airline_path.split("__") if rows.airline_path else ():
-        found = getattr(found, step, None)
-    return found if isinstance(found, Airline) else None
+        related = getattr(related, step, None)
+    return related if isinstance(related, Airline) else None
 
 
 def page_link(row: Any) -> SafeString:
-    """A link to the row's page in the portal."""
+    """Return a link to the row's page in the portal."""
     return format_html('<a href="{}">open</a>', row.get_absolute_url())
 
 
 class ChangeMessage(list[dict[str, dict[str, list[str]]]]):
-    """Django's words for what a form has changed, and what it was and is, of the row and of those below it."""
+    """Django's change message, with the values before and after, of the row and of its inline rows."""
 
     changes: audit.Changes
     inline_changes: list[tuple[str, Model, audit.Changes]]
 
 
 class AuditedAdmin(_ModelAdmin[M]):
-    """Every addition, change, deletion and action leaves an entry in the audit log, in the transaction of the write."""
+    """Records every addition, change, deletion and action in the audit log, in the transaction of the write."""
 
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
     ) -> list[dict[str, dict[str, list[str]]]]:
-        """Django's words, with the values."""
-        told = ChangeMessage(super().construct_change_message(request, form, formsets, add))
-        told.changes = audit.changes_of(form, added=add)
-        told.inline_changes = [row for formset in formsets or () for row in _inline_changes(formset)]
-        return told
+        message = ChangeMessage(super().construct_change_message(request, form, formsets, add))
+        message.changes = audit.changes_of(form, added=add)
+        message.inline_changes = [row for formset in formsets or () for row in _inline_changes(formset)]
+        return message
 
     def log_addition(self, request: HttpRequest, obj: M, message: Any) -> LogEntry:
-        """In Django's history and in the audit log."""
         self._record(request, "added", obj, message)
         return super().log_addition(request, obj, message)
 
     def log_change(self, request: HttpRequest, obj: M, message: Any) -> LogEntry:
-        """The same; an action says what it did as a text."""
+        """Record a change, or an action, whose message is a text."""
         self._record(request, slugify(message) if isinstance(message, str) else "changed", obj, message)
         return super().log_change(request, obj, message)
 
     def log_deletions(self, request: HttpRequest, queryset: QuerySet[M]) -> Any:
-        """The same, for each row."""
         for row in queryset:
             self._record(request, "deleted", row, None)
         return super().log_deletions(request, queryset)
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[M], *args: Any) -> HttpResponse | None:
-        """An action and its entries together. Raises BadRequest for a choice that can be no row."""
-        for chosen in request.POST.getlist(ACTION_CHECKBOX_NAME):
+        """Run an action and record it in one transaction. Raises BadRequest for a selection that is not a row id."""
+        for selected in request.POST.getlist(ACTION_CHECKBOX_NAME):
             try:
-                self.opts.pk.clean(chosen, None)
+                self.opts.pk.clean(selected, None)
             except forms.ValidationError as error:
-                raise BadRequest("What was chosen is no row.") from error
+                raise BadRequest("A selected row has an invalid id.") from error
         with transaction.atomic():
             return super().response_action(request, queryset, *args)
 
     @staticmethod
-    def _record(request: HttpRequest, word: str, row: Model, message: Any) -> None:
-        changes, below = (message.changes, message.inline_changes) if isinstance(message, ChangeMessage) else ({}, [])
+    def _record(request: HttpRequest, action: str, row: Model, message: Any) -> None:
+        entries: list[tuple[str, Model, audit.Changes]] = [(action, row, {})]
+        if isinstance(message, ChangeMessage):
+            entries = [(action, row, message.changes), *message.inline_changes]
         actor = audit.Actor.of(request)
-        for what, each, its in [(word, row, changes), *below]:
-            audit.record(actor, f"{each._meta.model_name}.{what}", str(each), airline=airline_of(each), changes=its)
+        for word, each, changes in entries:
+            audit.record(actor, f"{each._meta.model_name}.{word}", str(each), airline=airline_of(each), changes=changes)
 
 
 def _inline_changes(formset: Any) -> list[tuple[str, Model, audit.Changes]]:
-    """The rows an inline has written: what happened to each."""
+    """Return (action, row, changes) for every row that an inline formset wrote or deleted."""
     added = {id(row) for row in formset.new_objects}
     deleted: list[tuple[str, Model, audit.Changes]] = [("deleted", row, {}) for row in formset.deleted_objects]
-    gone = {id(form) for form in formset.deleted_forms}
+    deleted_forms = {id(form) for form in formset.deleted_forms}
     return deleted + [
         ("added" if id(form.instance) in added else "changed", form.instance, audit.changes_of(form))
         for form in formset.forms
-        if form.has_changed() and id(form) not in gone
+        if form.has_changed() and id(form) not in deleted_forms
     ]
 
 
 class StaffAdmin(AuditedAdmin[M]):
-    """For staff, by Django's permissions; others have nothing to do here. Choices hold what the user may manage."""
+    """Admin for staff only, by Django's permissions. Choices of related rows contain those that the user may manage."""
 
     view_on_site = False
     offered_actions: Collection[Action] = ("module", "view", "add", "change", "delete")
-    linked_by: Sequence[str] = ()  # relations that pages of ours narrow the list by, without a filter beside it
+    linked_by: Sequence[str] = ()  # relations that links of our pages filter by, without a filter in the sidebar
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self._allowed("module", request)
@@ -163,40 +161,40 @@ class StaffAdmin(AuditedAdmin[M]):
         return bool(permitted(request) if action in ("module", "add") else permitted(request, row))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> M:
-        """The row. Raises Http404; Django itself would go to another page and say there that there is none."""
+        """Return the row. Raises Http404, where Django would redirect to the index with a message."""
         row = super().get_object(request, object_id, from_field)
         if row is None:
             raise Http404
         return row
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """Return whether the list may be narrowed by this parameter of its address: only by what it offers.
+        """Return whether the list may be filtered by this query parameter: only lookups that the page offers are.
 
-        Django allows every lookup on a field of the row, which lets a user who may only view the list guess a value
-        that is not shown, sign by sign, and lets a pattern keep the database busy for hours.
+        Django allows every lookup on a field of the row. With those, a user who may only view the list can guess a
+        hidden value character by character, and a pattern can keep the database busy for hours.
         """
         return lookup in self._offered_lookups(request) and super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
 
     def _offered_lookups(self, request: HttpRequest | None) -> set[str]:
-        """Return every parameter that the filters, the date hierarchy and links of ours put into an address."""
+        """Return every query parameter that the filters, the date hierarchy and our own links use."""
         filters = self.get_list_filter(request) if request is not None else self.list_filter
-        found = {f"{name}{suffix}" for name in ("pk", self.opts.pk.name) for suffix in ("", "__exact", "__in")}
+        lookups = {f"{name}{suffix}" for name in ("pk", self.opts.pk.name) for suffix in ("", "__exact", "__in")}
         for entry in (*filters, *self.linked_by, *filter(None, [self.date_hierarchy])):
             if isinstance(entry, type) and issubclass(entry, SimpleListFilter):
-                found.add(str(entry.parameter_name))
+                lookups.add(str(entry.parameter_name))
             elif not callable(entry):
-                found |= self._lookups_of(entry if isinstance(entry, str) else entry[0])
-        return found
+                lookups |= self._lookups_of(entry if isinstance(entry, str) else entry[0])
+        return lookups
 
     def _lookups_of(self, path: str) -> set[str]:
-        """Return the lookups of a filter on this field; a relation is looked up by the key of the other row."""
+        """Return the lookups of a filter on this field. A relation is looked up by the key of the related row."""
         field = get_fields_from_path(self.model, path)[-1]
         target = getattr(field, "target_field", None)
         stems = [path] if target is None else [path, f"{path}__{target.name}"]
         return {LOOKUP_SEP.join(filter(None, (stem, word))) for stem in stems for word in OFFERED_LOOKUPS}
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """The list asked for. Raises IncorrectLookupParameters also for a year that no calendar has."""
+        """Raise IncorrectLookupParameters also for a year out of range, for which Django raises OverflowError."""
         try:
             return super().get_changelist_instance(request)
         except OverflowError as error:
@@ -205,7 +203,7 @@ class StaffAdmin(AuditedAdmin[M]):
     def formfield_for_foreignkey(
         self, db_field: Any, request: HttpRequest, **kwargs: Any
     ) -> forms.ModelChoiceField[Any] | None:
-        """Only what the user may manage can be chosen."""
+        """Offer only rows that the user may manage."""
         rows = scoped_rows(db_field.remote_field.model)
         if rows is not None:
             kwargs.setdefault("queryset", rows.with_role(request.user, Role.MANAGER))
@@ -213,28 +211,25 @@ class StaffAdmin(AuditedAdmin[M]):
 
 
 class AirlineScopedAdmin(StaffAdmin[M]):
-    """Rows of the airlines the user may see; a column that leads to their page in the portal."""
+    """Rows of the airlines that the user may see, with a column that links to their page in the portal."""
 
     list_per_page = 100
     show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> ScopedQuerySet[M]:
-        """The rows the user may see."""
         rows = super().get_queryset(request)
         assert isinstance(rows, ScopedQuerySet)
         return rows.visible_to(request.user)
 
     @admin.display(description="page")
     def page(self, row: M) -> SafeString:
-        """A link to the row's page in the portal."""
         return page_link(row)
 
 
 class ManagerAdmin(AirlineScopedAdmin[M]):
-    """Rows that the managers of an airline work on, staff or not; a subclass narrows what may be done."""
+    """Rows that managers of an airline may change, besides staff."""
 
     def get_queryset(self, request: HttpRequest) -> ScopedQuerySet[M]:
-        """The rows of the airlines the user manages."""
         return super().get_queryset(request).with_role(request.user, Role.MANAGER)
 
     def _allowed(self, action: Action, request: HttpRequest, row: Model | None = None) -> bool:
@@ -244,14 +239,14 @@ class ManagerAdmin(AirlineScopedAdmin[M]):
 
     @staticmethod
     def _manages(request: HttpRequest, row: Model | None = None) -> bool:
-        """Whether the user is a manager of the row's airline; without a row, of any."""
+        """Return whether the user is a manager of the row's airline; without a row, of any airline."""
         airlines = Airline.objects.with_role(request.user, Role.MANAGER)
         airline = airline_of(row) if row is not None else None
         return airlines.exists() if row is None else airline is not None and airlines.filter(pk=airline.pk).exists()
 
 
 class ReadOnlyAdmin(StaffAdmin[M]):
-    """Rows to look at: none can be added, changed or deleted by hand."""
+    """Read-only rows."""
 
     offered_actions = ("module", "view")
 
@@ -263,14 +258,13 @@ class DeleteOnlyAdmin(StaffAdmin[M]):
 
 
 class ReadOnlyScopedAdmin(AirlineScopedAdmin[M], ReadOnlyAdmin[M]):
-    """What the buckets say."""
+    """Read-only rows of airlines, filled from the buckets."""
 
 
 class ScopedFieldFilter(RelatedFieldListFilter):
-    """A filter by airline, campaign or the like: it offers what the user may see."""
+    """Filter by a related row that belongs to an airline: offers the rows that the user may see."""
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> Any:
-        """The choices, as Django orders them."""
         rows = scoped_rows(field.remote_field.model)
         assert rows is not None
         order = self.field_admin_ordering(field, request, model_admin)

@@ -10,7 +10,7 @@ from ifeportal.live.models import Change
 
 @admin.register(Change)
 class ChangeAdmin(ReadOnlyScopedAdmin[Change]):
-    """The feed: the newest state of everything that browsers are told of."""
+    """The change feed: the latest state of every object that pages show live."""
 
     list_display = ["rev", "topic", "object", "op", "airline", "tail", "campaign", "min_role", "user"]
     list_filter = ["topic", "op", "airline"]

@@ -1,4 +1,4 @@
-"""The admin site: for staff and managers of an airline, with the portal's own sign-in."""
+"""The admin site, for staff and managers of airlines, with the sign-in of the portal."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from ifeportal.models import Airline
 
 @cache
 def portal_site() -> PortalSite:
-    """Return the portal's one admin site. Django asks for it again while this package registers its models."""
+    """Return the admin site. Cached, because Django asks again while this package registers its models."""
     return PortalSite()
 
 
 class PortalSite(admin.AdminSite):
-    """Django's admin, in which everything registered is guarded and audited, also what other packages bring."""
+    """Django's admin, in which every model admin is restricted and audited, also those of other packages."""
 
     site_header = "ifeportal admin"
     site_title = "ifeportal"
     index_title = "Administration"
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Active staff, and whoever manages an airline."""
+        """Return whether the user is active staff or manages an airline."""
         user = request.user
         if user.is_authenticated and user.is_active and user.is_staff:
             return True
@@ -48,32 +48,32 @@ class PortalSite(admin.AdminSite):
         **options: Any,
     ) -> None:
         """Register `admin_class` as a subclass of `StaffAdmin`."""
-        kept = admin_class or admin.ModelAdmin
-        guarded = kept if issubclass(kept, StaffAdmin) else type(kept.__name__, (StaffAdmin, kept), {})
-        super().register(model_or_iterable, guarded, **options)
+        base = admin_class or admin.ModelAdmin
+        restricted = base if issubclass(base, StaffAdmin) else type(base.__name__, (StaffAdmin, base), {})
+        super().register(model_or_iterable, restricted, **options)
 
     @method_decorator(login_not_required)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseRedirect:
-        """To the one place where people sign in. Raises PermissionDenied for somebody who has, and may not enter."""
+        """Redirect to the sign-in page. Raises PermissionDenied for a signed-in user without access."""
         if not request.user.is_authenticated:
             return redirect_to_login(request.GET.get("next", reverse("admin:index")))
         if not self.has_permission(request):
-            raise PermissionDenied("The admin is for staff and for managers of an airline.")
+            raise PermissionDenied("The admin is for staff and managers of airlines.")
         return HttpResponseRedirect(reverse("admin:index"))
 
-    def logout(  # type: ignore[override]  # Django promises a page of its own
+    def logout(  # type: ignore[override]  # Django returns a page of its own
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponseBase:
-        """Where everybody signs out."""
-        answer: HttpResponseBase = sign_out(request)
-        return answer
+        """Use the portal's sign-out."""
+        response: HttpResponseBase = sign_out(request)
+        return response
 
     def password_change(  # type: ignore[override]
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponseRedirect:
-        """To where everybody changes their password."""
+        """Redirect to the portal's page."""
         return HttpResponseRedirect(reverse("account_change_password"))
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        """Django's, but for the redirect to any row's page by its id: it would tell of foreign ones."""
-        return [address for address in super().get_urls() if getattr(address, "name", None) != "view_on_site"]
+        """Leave out the redirect to the page of a row by its id: it reveals rows of other airlines."""
+        return [pattern for pattern in super().get_urls() if getattr(pattern, "name", None) != "view_on_site"]

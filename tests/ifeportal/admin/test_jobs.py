@@ -56,11 +56,11 @@ def test_every_job_is_there_with_its_state_and_what_went_wrong(
         assert row.name in page
     assert "3: status bucket: &lt;b&gt;TIMEOUT" in page
     assert "1.50\N{NO-BREAK SPACE}s" in page
-    assert "<strong>1 late</strong>" in page
-    assert "<strong>1 failing</strong>" in page
-    assert "No pacemaker runs" in page
+    assert "<strong>Late: 1.</strong>" in page
+    assert "<strong>Failing: 1.</strong>" in page
+    assert "No pacemaker is running" in page
     with lease(PACEMAKER):
-        assert "A pacemaker runs." in client.get(PAGE).content.decode()
+        assert "A pacemaker is running." in client.get(PAGE).content.decode()
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_every_column_that_orders_does(cast: Cast, client: Client, jobs: dict[st
 
 def test_without_a_job_the_page_says_where_they_come_from(cast: Cast, client: Client) -> None:
     client.force_login(cast.ada)
-    assert "There is no job yet" in client.get(PAGE).content.decode()
+    assert "There are no jobs yet" in client.get(PAGE).content.decode()
 
 
 def run_now(client: Client, *jobs: Job) -> str:
@@ -102,7 +102,7 @@ def run_now(client: Client, *jobs: Job) -> str:
 def test_a_job_can_be_made_due_unless_it_runs_already(cast: Cast, client: Client, jobs: dict[str, Job]) -> None:
     client.force_login(cast.ada)
     said = run_now(client, jobs["waiting"], jobs["failing"], jobs["running"])
-    assert "Due now: 2. Running already, or not to be run: 1." in said
+    assert "Made due now: 2. Already running, or not runnable: 1." in said
     now = timezone.now()
     assert set(Job.objects.due(now).values_list("name", flat=True)) >= {"poll:WAITS", "discover"}
     before = jobs["running"].due_at
