@@ -1,1 +1,1 @@
-"""HTTP for pages and programs alike: middleware, error responses, health checks, static files, the shared cache."""
+"""HTTP for pages and API: middleware, error responses, health checks, static files, the shared cache."""

@@ -1,4 +1,4 @@
-"""ASGI middleware in front of the whole application, whichever server runs it. Touches scopes and messages only."""
+"""ASGI middleware in front of the complete application, for any server. Touches scopes and messages only."""
 
 from __future__ import annotations
 
@@ -15,35 +15,33 @@ from ifeportal.web.errors import body_too_large
 class IgnoreRootPath:
     """Serve every request at the root of its host.
 
-    daphne takes `root_path` from the request header Daphne-Root-Path. Django puts `root_path` in front of every link
-    and redirect, so that a client could choose where they lead, even to another host.
+    daphne reads `root_path` from the request header Daphne-Root-Path, and Django prefixes every link and redirect with
+    it. A client could therefore choose their target, even another host.
     """
 
     def __init__(self, application: ASGIApplication) -> None:
         self._application = application
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Pass the connection on with an empty root path."""
         if "root_path" in scope:
             scope = {**scope, "root_path": ""}
         await self._application(scope, receive, send)
 
 
 class BodyLimitExceeded(Exception):
-    """More of a body arrived than any request may have."""
+    """The request body is larger than BODY_LIMIT."""
 
 
 class BodyLimit:
     """Refuse a request body above BODY_LIMIT before the application stores it.
 
-    Where daphne is the server, `daphne_request` has refused it already; other servers hand a body on as it arrives.
+    Under daphne, `daphne_request` refuses it earlier. Other servers pass a body on as it arrives.
     """
 
     def __init__(self, application: ASGIApplication) -> None:
         self._application = application
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Serve one HTTP request."""
         received = 0
 
         async def receive_bounded() -> ASGIMessage:
@@ -64,11 +62,12 @@ class BodyLimit:
 
 def _declared_length(scope: Mapping[str, Any]) -> int:
     """Return the Content-Length in bytes, 0 if there is none."""
-    found = dict(scope["headers"]).get(b"content-length", b"")
-    return int(found) if found.isdigit() else 0
+    value = dict(scope["headers"]).get(b"content-length", b"")
+    return int(value) if value.isdigit() else 0
 
 
 async def send_response(response: HttpResponse, send: Send) -> None:
+    """Send a complete Django response over ASGI."""
     headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": response.content})

@@ -1,4 +1,4 @@
-"""The types of an ASGI application, by the names of the ASGI specification."""
+"""Types of an ASGI application, named as in the ASGI specification."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The cache that web processes share through Redis. It only counts requests, so an outage must not fail one.
+"""Cache that web processes share through Redis: request counts, and used one-time codes for 30 seconds.
 
-It also stores used one-time codes for half a minute. Failed passwords are counted in the database.
+An outage of Redis must not fail a request. Failed passwords are counted in the database instead.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Request class for daphne: what daphne does with a request before the application sees it.
+"""Request class for daphne: bounds the body and drops a header before the application is called.
 
-The command `daphne` has no option for a request class, so `ifeportal.asgi` installs ours when daphne imports it.
+The command `daphne` has no option for a request class, so `ifeportal.asgi` installs this one when daphne imports it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from django.http import HttpResponse
 
 from ifeportal.web.errors import body_too_large
 
-# Seconds a refused client may go on sending. Closed at once, the connection would be reset, and the reset could reach
-# the client before the answer (RFC 9112, section 9.6).
+# Seconds for which a refused client may continue to send. Closing immediately would reset the connection, and the reset
+# could reach the client before the response (RFC 9112, section 9.6).
 LINGER: Final = 5
 
 
 class PortalRequest(http_protocol.WebRequest):
-    """A request of daphne, without the header that sets `root_path`, and with a bounded body.
+    """A daphne request with a bounded body, and without the header that sets `root_path`.
 
-    daphne stores a body whole before the application is called, so only here can a body be refused early.
+    daphne stores the complete body before it calls the application. Only this class can refuse a body early.
     """
 
     content: BytesIO  # or a temporary file, for large bodies
@@ -31,21 +31,18 @@ class PortalRequest(http_protocol.WebRequest):
     _refused = False
 
     def __init__(self, *arguments: Any) -> None:
-        """Leave forms to the application.
-
-        Twisted would parse them in the event loop, with many times their size in memory, for `args`, which daphne
-        never reads.
-        """
+        # Twisted would parse forms in the event loop, at many times their size in memory, into `args`, which daphne
+        # never reads.
         super().__init__(*arguments, parsePOSTFormSubmission=False)
 
     def gotLength(self, length: int | None) -> None:
-        """Refuse a body that is declared too large; `length` is None for a chunked one."""
+        """Refuse a body whose declared length is too large; `length` is None for a chunked body."""
         super().gotLength(length if length is None else min(length, settings.BODY_LIMIT))
         if length is not None and length > settings.BODY_LIMIT:
             self._refuse()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Store a part of the body, or refuse the body once it is too large."""
+        """Store a part of the body; refuse the body when it exceeds the limit."""
         self._received += len(data)
         if not self._refused and self._received > settings.BODY_LIMIT:
             self._refuse()
@@ -53,19 +50,19 @@ class PortalRequest(http_protocol.WebRequest):
             super().handleContentChunk(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Process the request at the end of its body. Of a refused one the end closes the connection."""
+        """Process the request at the end of its body. Close the connection of a refused request."""
         if self._refused:
             self.channel.loseConnection()
         else:
             super().requestReceived(command, path, version)
 
     def process(self) -> object:
-        """Remove the header first: daphne answers 500 if its value is not ASCII. Sockets come this way too."""
+        """Remove the header first: daphne responds with 500 if its value is not ASCII. Also called for WebSockets."""
         self.requestHeaders.removeHeader(b"daphne-root-path")
         return super().process()
 
     def _refuse(self) -> None:
-        """Answer 413, drop what has arrived and what arrives, and close the connection after LINGER seconds."""
+        """Respond with 413, discard all received and further data, and close the connection after LINGER seconds."""
         self._refused = True
         self.content.close()
         self.content = BytesIO()
@@ -93,16 +90,16 @@ class PortalRequest(http_protocol.WebRequest):
 
 
 def install_request_class() -> None:
-    """Make daphne use PortalRequest for every connection from now on."""
+    """Make daphne use PortalRequest for every new connection."""
     http_protocol.WebRequest = PortalRequest
 
 
 def _drop(data: bytes) -> None:
-    """Do nothing with what a refused client still sends."""
+    """Discard data that a refused client still sends."""
 
 
 def _serialize(response: HttpResponse) -> bytes:
-    """Return the answer as HTTP/1.1 has it, the last of its connection."""
+    """Return the response as an HTTP/1.1 message that is the last one of its connection."""
     status = f"HTTP/1.1 {response.status_code} {response.reason_phrase}"
     headers = {**response.headers, "Content-Length": str(len(response.content)), "Connection": "close"}
     lines = [status, *(f"{name}: {value}" for name, value in headers.items())]

@@ -1,4 +1,4 @@
-"""Health endpoints for machines: liveness, readiness, Prometheus metrics.
+"""Health endpoints: liveness, readiness, Prometheus metrics.
 
 /healthz and /readyz need no sign-in, so they name no airline. Reads jobs and airlines.
 """
@@ -28,7 +28,7 @@ POLL_PREFIX = "poll:"
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One thing looked at: is it well, what is wrong with it, how old is what it rests on (seconds)."""
+    """Result of one check: whether it passed, why not, and the age of the data it is based on (seconds)."""
 
     ok: bool
     reason: str = ""
@@ -39,7 +39,7 @@ class CheckResult:
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """The process lives and answers. Asks nothing of anything else."""
+    """Liveness: the process responds. Uses no other service."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
@@ -47,24 +47,24 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    """The database answers and buckets are being read: 200, else 503 with the reason; and alerts, in numbers."""
-    findings = current_status()
-    ready = all(finding.ok for finding in findings.values())
-    reasons = [finding.reason for finding in findings.values() if not finding.ok]
-    answer = {
+    """Readiness: 200 if the database responds and polls succeed, else 503 with the reason; also counts of alerts."""
+    checks = current_status()
+    ready = all(check.ok for check in checks.values())
+    reasons = [check.reason for check in checks.values() if not check.ok]
+    body = {
         "ready": ready,
         "reason": " ".join(reasons),
-        "checks": {name: asdict(finding) for name, finding in findings.items()},
-        "alerts": _current_alerts() if findings["database"].ok else None,
+        "checks": {name: asdict(check) for name, check in checks.items()},
+        "alerts": _current_alerts() if checks["database"].ok else None,
     }
-    return JsonResponse(answer, status=200 if ready else 503)
+    return JsonResponse(body, status=200 if ready else 503)
 
 
 @login_not_required
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus's text: for the holder of METRICS_TOKEN and for staff. Others 401 or, signed in, 404."""
+    """Prometheus metrics, with METRICS_TOKEN or for staff. 401 without sign-in, 404 for other users."""
     if not _has_metrics_token(request):
         user: User | AnonymousUser = request.user
         if not user.is_authenticated:
@@ -75,18 +75,18 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def current_status() -> dict[str, CheckResult]:
-    """Look at the database and at the newest good poll."""
+    """Check the database and the age of the last successful poll."""
     try:
         polled = Job.objects.filter(name__startswith=POLL_PREFIX).aggregate(newest=Max("succeeded_at"))["newest"]
         airlines = Airline.objects.exists()
     except DatabaseTrouble:
-        return {"database": CheckResult(ok=False, reason="The database does not answer.")}
+        return {"database": CheckResult(ok=False, reason="The database is not responding.")}
     if polled is None:
         polls = CheckResult(ok=not airlines, reason="No poll has succeeded yet." if airlines else "")
     else:
         age = round((timezone.now() - polled).total_seconds(), 3)
         ok = age <= settings.READY_WITHIN
-        reason = "" if ok else f"The last good poll is {age:.0f} s old; {settings.READY_WITHIN:.0f} s are allowed."
+        reason = "" if ok else f"The last good poll is {age:.0f} s old. The limit is {settings.READY_WITHIN:.0f} s."
         polls = CheckResult(ok=ok, reason=reason, age_seconds=age)
     return {"database": CheckResult(ok=True), "polls": polls}
 
@@ -99,8 +99,8 @@ def _current_alerts() -> dict[str, int | bool] | None:
 
 
 def _has_metrics_token(request: HttpRequest) -> bool:
-    given = request.headers.get("Authorization", "")
-    return bool(settings.METRICS_TOKEN) and constant_time_compare(given, f"Bearer {settings.METRICS_TOKEN}")
+    header = request.headers.get("Authorization", "")
+    return bool(settings.METRICS_TOKEN) and constant_time_compare(header, f"Bearer {settings.METRICS_TOKEN}")
 
 
 urlpatterns = [

@@ -1,4 +1,4 @@
-"""Middleware: refuse values that no text can hold, require sign-in and the second factor, set Permissions-Policy."""
+"""Middleware: refuse unusable values, require sign-in and the second factor, set Permissions-Policy."""
 
 from __future__ import annotations
 
@@ -39,34 +39,32 @@ logger = logging.getLogger(__name__)
 
 
 class RejectInvalidValues(MiddlewareMixin):
-    """A NUL in a path or cookie, or a value the database or a header cannot hold, is the request's fault, not ours.
+    """Treat a NUL in a path or cookie, and a value that the database or a header cannot store, as a client error.
 
-    PostgreSQL refuses NUL in a text, SQLite does not. A web request only looks up what it is given, so that a DataError
-    comes of what it was given.
+    PostgreSQL refuses NUL in text, SQLite does not. Web requests look up the values that they contain, so a DataError
+    is caused by the request.
     """
 
     def process_request(self, request: HttpRequest) -> None:
-        """Forget cookies with a NUL. Raises Http404 for a path with one: no name has it."""
+        """Drop cookies with a NUL. Raises Http404 for a path with a NUL, which no name contains."""
         if "\0" in request.path_info:
             raise Http404
         for name in [name for name, value in request.COOKIES.items() if "\0" in value]:
             del request.COOKIES[name]
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """400 for a value that cannot be looked up."""
         if not isinstance(exception, INVALID_VALUE_ERRORS):
             return None
-        logger.warning("a request held a value that cannot be used: %s: %s", request.path, exception)
+        logger.warning("request with an unusable value: %s: %s", request.path, exception)
         if request.path.startswith(API_PREFIX):
-            return problem(400, "A value holds what no text can hold.", request.path, kind="bad-value")
+            return problem(400, "A value contains a character that is not allowed.", request.path, kind="bad-value")
         return bad_request(request, exception)
 
 
 class PasswordsLimited(MiddlewareMixin):
-    """A request whose password could not be hashed in time is told when to come again."""
+    """Respond with 503 and Retry-After if the password of a request was not checked in time."""
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """503 for TooManyPasswords."""
         if not isinstance(exception, TooManyPasswords):
             return None
         logger.warning("too many passwords to hash at the same time: %s", request.path)
@@ -74,7 +72,7 @@ class PasswordsLimited(MiddlewareMixin):
 
 
 class SignInRequired(LoginRequiredMiddleware):
-    """Django's own asks who the user is even for an open view: with a cookie a query; /healthz makes none."""
+    """Django's middleware, except that it does not load the user for a public view: /healthz makes no query."""
 
     def process_view(
         self,
@@ -83,14 +81,14 @@ class SignInRequired(LoginRequiredMiddleware):
         view_args: tuple[Any, ...],
         view_kwargs: dict[str, Any],
     ) -> HttpResponseBase | None:
-        """Nothing for an open view; else Django's answer: None, or the way to the sign-in page."""
+        """Return None for a public view or a signed-in user, else a redirect to the sign-in page."""
         if not getattr(view_func, "login_required", True):
             return None
         return super().process_view(request, view_func, view_args, view_kwargs)
 
 
 class SecondFactorRequired(MiddlewareMixin):
-    """Lets a user whose role demands a second factor do nothing before they have one and have used it."""
+    """Block users whose role requires a second factor until they have set one up and used it."""
 
     def process_view(
         self,
@@ -99,29 +97,27 @@ class SecondFactorRequired(MiddlewareMixin):
         view_args: tuple[Any, ...],
         view_kwargs: dict[str, Any],
     ) -> HttpResponse | None:
-        """None where nothing is missing; else the way to the page that mends it, or for a program a 403."""
+        """Return None if no step is missing; else a redirect to the page of that step, or 403 in the API."""
         name = request.resolver_match.view_name if request.resolver_match else ""
         if not settings.SECOND_FACTOR_FOR or name in ALWAYS_ALLOWED or not request.user.is_authenticated:
             return None
         missing = second_factor_gap(request.user, request.session)
-        if missing is None or name in (
-            ALLOWED_TO_SET_UP if missing is SecondFactorGap.NONE_SET_UP else ALLOWED_TO_VERIFY
-        ):
+        allowed = ALLOWED_TO_SET_UP if missing is SecondFactorGap.NONE_SET_UP else ALLOWED_TO_VERIFY
+        if missing is None or name in allowed:
             return None
         if request.path.startswith(API_PREFIX):
             return problem(403, missing.value, request.path)
         if missing is SecondFactorGap.NONE_SET_UP:
             messages.warning(request, missing.value)
             return redirect("mfa_index")
-        ways = get_adapter().get_reauthentication_methods(request.user)
-        address = next(way["url"] for way in ways if way["id"].startswith("mfa"))  # not the password again
-        return redirect(f"{address}?{urlencode({'next': request.get_full_path()})}")
+        methods = get_adapter().get_reauthentication_methods(request.user)
+        url = next(method["url"] for method in methods if method["id"].startswith("mfa"))  # not the password again
+        return redirect(f"{url}?{urlencode({'next': request.get_full_path()})}")
 
 
 class PermissionsPolicy(MiddlewareMixin):
-    """No page needs camera, place or payment; passkeys are for our own pages alone."""
+    """Deny browser features that no page needs, and allow passkeys on our own pages only."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """The answer with the header."""
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
         return response

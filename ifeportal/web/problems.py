@@ -1,7 +1,7 @@
 """API errors as problem details (RFC 9457). No I/O.
 
-`type` is about:blank where the status is enough, else one of `PROBLEM_TYPES`; `instance` is the requested address;
-`errors` lists the faults by parameter.
+`type` is about:blank if the status says enough, else one of `PROBLEM_TYPES`. `instance` is the requested path. `errors`
+lists the errors by parameter.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ MEDIA_TYPE: Final = "application/problem+json"
 API_PREFIX: Final = "/api/"
 ABOUT_BLANK: Final = "about:blank"
 TYPE_PREFIX: Final = "urn:problem-type:ifeportal:"
-# What the status alone does not say: the word of the type, and its title.
+# Problem types that say more than the status: {last part of `type`: title}.
 PROBLEM_TYPES: Final[Mapping[str, str]] = {
-    "bad-parameter": "A parameter has a value that is not offered",
-    "bad-value": "A value cannot be used",
-    "start-anew": "Changes since then are no longer known",
+    "bad-parameter": "A parameter has an invalid value",
+    "bad-value": "A value contains a character that is not allowed",
+    "start-anew": "The changes since that revision are no longer available",
     "too-many-requests": "Too many requests",
     "too-many-listeners": "Too many open connections",
-    "database-away": "The database does not answer",
+    "database-away": "The database is not responding",
 }
-NOT_FOUND_DETAIL: Final = "There is no such thing, or it is not for you to see."
+NOT_FOUND_DETAIL: Final = "Not found, or you do not have access to it."
 
 
 def problem(
@@ -40,8 +40,8 @@ def problem(
     errors: Mapping[str, Sequence[str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """A problem as the answer to a request for `path`; `kind` is a key of `PROBLEM_TYPES`."""
-    told: dict[str, Any] = {
+    """Return the problem response to a request for `path`; `kind` is a key of `PROBLEM_TYPES`."""
+    body: dict[str, Any] = {
         "type": TYPE_PREFIX + kind if kind else ABOUT_BLANK,
         "title": PROBLEM_TYPES[kind] if kind else HTTPStatus(status).phrase,
         "status": status,
@@ -49,12 +49,12 @@ def problem(
         "instance": quote(path, errors="replace"),
     }
     if errors:
-        told["errors"] = errors
-    return JsonResponse(told, status=status, content_type=MEDIA_TYPE, headers=dict(headers or {}))
+        body["errors"] = errors
+    return JsonResponse(body, status=status, content_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 
 def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
-    """What REST framework answers with; None for an error that is not of the request."""
+    """Return the problem response to an exception in a REST framework view; None if it is not a client error."""
     path: str = context["request"].path
     if isinstance(error, Http404):
         return problem(404, NOT_FOUND_DETAIL, path)
@@ -64,38 +64,32 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpRespo
         return None
     if isinstance(error, exceptions.ValidationError):
         errors = _by_parameter(error.detail)
-        return problem(
-            400, "; ".join(f"{name}: {said[0]}" for name, said in errors.items()), path, **_parameter_problem(errors)
-        )
+        detail = "; ".join(f"{name}: {sentences[0]}" for name, sentences in errors.items())
+        return problem(400, detail, path, kind="bad-parameter", errors=errors)
     kind = "too-many-requests" if isinstance(error, exceptions.Throttled) else ""
     return problem(error.status_code, str(error.detail), path, kind=kind, headers=_headers(error))
 
 
-def _parameter_problem(errors: dict[str, list[str]]) -> dict[str, Any]:
-    return {"kind": "bad-parameter", "errors": errors}
-
-
 def _by_parameter(detail: Any) -> dict[str, list[str]]:
-    """The sentences of a ValidationError by parameter; those that name none stand under "request"."""
+    """Return the sentences of a ValidationError by parameter; "request" for those without a parameter."""
     if not isinstance(detail, Mapping):
-        return {"request": [str(said) for said in (detail if isinstance(detail, list) else [detail])]}
+        return {"request": [str(sentence) for sentence in (detail if isinstance(detail, list) else [detail])]}
     return {
-        "request" if name == "non_field_errors" else str(name): [str(word) for word in _flatten(said)]
-        for name, said in detail.items()
+        "request" if name == "non_field_errors" else str(name): [str(sentence) for sentence in _flatten(sentences)]
+        for name, sentences in detail.items()
     }
 
 
-def _flatten(said: Any) -> list[Any]:
-    if isinstance(said, Mapping):
-        return [word for part in said.values() for word in _flatten(part)]
-    return [word for part in said for word in _flatten(part)] if isinstance(said, list) else [said]
+def _flatten(detail: Any) -> list[Any]:
+    if isinstance(detail, Mapping):
+        return [sentence for part in detail.values() for sentence in _flatten(part)]
+    return [sentence for part in detail for sentence in _flatten(part)] if isinstance(detail, list) else [detail]
 
 
 def _headers(error: exceptions.APIException) -> dict[str, str]:
-    """How to sign in (401), when to come back (429)."""
-    found: dict[str, str] = {}
+    headers: dict[str, str] = {}
     if challenge := getattr(error, "auth_header", None):
-        found["WWW-Authenticate"] = challenge
+        headers["WWW-Authenticate"] = challenge
     if wait := getattr(error, "wait", None):
-        found["Retry-After"] = f"{wait:.0f}"
-    return found
+        headers["Retry-After"] = f"{wait:.0f}"
+    return headers

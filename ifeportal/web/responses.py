@@ -1,4 +1,4 @@
-"""Responses of pages: rendered, compressed, or as a file."""
+"""Responses of pages: rendered, compressed, or exported as a file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ from ifeportal.tables.export import export
 
 
 class GZipPages(GZipMiddleware):
-    """Compresses pages, but no files that are sent in pieces.
+    """Compress pages, but not streamed files.
 
-    Under ASGI Django makes an archive of each piece, and browsers read the first one alone.
+    Under ASGI Django compresses each chunk as a separate gzip member, and browsers read only the first one.
     """
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """The answer, compressed if it is whole and the browser takes that."""
         return response if response.streaming else super().process_response(request, response)
 
 
@@ -32,16 +31,16 @@ compressed = decorator_from_middleware(GZipPages)
 
 
 def render_page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-    """The page with what every page has: when it was made, and whether it hangs on a wall (`?wall=1`). Not kept."""
+    """Render an uncached page with the context of every page: the time, and whether it is a wallboard (`?wall=1`)."""
     page = render(request, template, {"now": timezone.now(), "wall": request.GET.get("wall") == "1", **context})
     add_never_cache_headers(page)
     return page
 
 
 def export_response(request: HttpRequest, tables: Mapping[str, Callable[[], Table]]) -> HttpResponseBase | None:
-    """The file that the address asks for of a page with these tables: `export` says what kind, `table` which one.
+    """Return a table of the page as a file: `?export=` is the format, `?table=` the table, by default the first one.
 
-    Without a known `table` it is the first of them; None where no file is asked for.
+    Return None if the request does not ask for a file.
     """
     if "export" not in request.GET:
         return None

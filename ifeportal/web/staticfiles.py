@@ -1,4 +1,4 @@
-"""Storage of static files in production: names contain a content hash, also in imports of JavaScript modules."""
+"""Static files in production: names contain a content hash, also in imports of JavaScript modules."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
 class HashedStaticFiles(CompressedManifestStaticFilesStorage):
-    """Imports between our modules carry hashes too: no page mixes the modules of two versions while caches last."""
+    """Hash imports between our modules too, so that cached modules of two versions never mix on one page."""
 
     support_js_module_import_aggregation = True

@@ -275,7 +275,7 @@ def test_a_wrong_value_is_refused_with_a_sentence(olga: APIClient, query: str, p
     assert answer.status_code == 400
     assert answer["Content-Type"] == "application/problem+json"
     told = answer.json()
-    assert (told["status"], told["title"]) == (400, "A parameter has a value that is not offered")
+    assert (told["status"], told["title"]) == (400, "A parameter has an invalid value")
     assert told["errors"][parameter][0].startswith(says)
 
 

@@ -217,7 +217,7 @@ async def test_too_old_is_told_to_those_who_would_wait_as_well(cast: Cast) -> No
     for headers in ({}, STREAM):
         async with asking(PATH, cast.alice, headers=headers, since=99, wait=30) as wire:
             assert await wire.begins() == 410
-            assert (await wire.whole())["title"] == "Changes since then are no longer known"
+            assert (await wire.whole())["title"] == "The changes since that revision are no longer available"
             assert_guarded(wire)
 
 

@@ -71,7 +71,7 @@ def test_polls_that_are_all_too_old_make_unready_with_the_reason(cast: Cast, cli
     poll("ACME", 4000)
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["reason"] == "The last good poll is 4000 s old; 180 s are allowed."
+    assert answer.json()["reason"] == "The last good poll is 4000 s old. The limit is 180 s."
 
 
 def test_airlines_that_were_never_polled_make_unready(cast: Cast, client: Client) -> None:
@@ -116,7 +116,7 @@ def test_readyz_tells_of_late_and_failing_jobs_in_numbers_and_stays_ready(cast: 
 def test_readyz_says_that_the_database_is_away(db: None, client: Client, no_database: None) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["reason"] == "The database does not answer."
+    assert answer.json()["reason"] == "The database is not responding."
     assert answer.json()["alerts"] is None
 
 
