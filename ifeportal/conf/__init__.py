@@ -1,4 +1,4 @@
-"""Settings read from the environment, logging, and the settings of the sign-in packages.
+"""Settings from the environment, logging, and settings of the sign-in packages.
 
-Imports nothing of the portal.
+Imports nothing else of the portal.
 """

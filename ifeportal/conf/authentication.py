@@ -1,4 +1,4 @@
-"""Settings of Django, django-allauth and django-axes for sign-in, built from the environment's."""
+"""Sign-in settings of Django, django-allauth and django-axes, built from the environment."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any, Final
 
 from ifeportal.conf.environment import Config
 
-SSO_PROVIDER_ID: Final = "sso"  # what addresses call the one sign-in service
+SSO_PROVIDER_ID: Final = "sso"  # of the sign-in service in URLs
 FAILURE_LIMIT: Final = 5
 COOL_OFF: Final = timedelta(minutes=15)
 
 
 def signin_settings(config: Config, *, https: bool) -> dict[str, Any]:
-    """The settings by name. `https`: whether the portal is reached only so."""
+    """Return Django settings by name. `https`: whether the portal is served over HTTPS only."""
     return _passwords() | _lockout() | _allauth() | _second_factors(https) | _single_sign_on(config)
 
 
 def _passwords() -> dict[str, Any]:
     return {
         "AUTHENTICATION_BACKENDS": [
-            "axes.backends.AxesStandaloneBackend",  # first: whoever is locked out is not even asked
+            "axes.backends.AxesStandaloneBackend",  # first, so that no password of a locked-out user is checked
             "allauth.account.auth_backends.AuthenticationBackend",
         ],
         "PASSWORD_HASHERS": [
@@ -37,16 +37,16 @@ def _lockout() -> dict[str, Any]:
     return {
         "AXES_FAILURE_LIMIT": FAILURE_LIMIT,
         "AXES_COOLOFF_TIME": COOL_OFF,
-        # Together: nobody can lock out somebody else from elsewhere.
+        # By the pair: an attacker on another network cannot lock a user out.
         "AXES_LOCKOUT_PARAMETERS": [["username", "ip_address"]],
         "AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT": False,
         "AXES_RESET_ON_SUCCESS": True,
-        "AXES_DISABLE_ACCESS_LOG": True,  # it would grow without end
-        "AXES_ENABLE_ADMIN": False,  # ours shows no form data
+        "AXES_DISABLE_ACCESS_LOG": True,  # it would grow without limit
+        "AXES_ENABLE_ADMIN": False,  # our admin shows no form data
         "AXES_USERNAME_CALLABLE": "ifeportal.accounts.lockout.attempted_username",
         "AXES_CLIENT_IP_CALLABLE": "ifeportal.accounts.lockout.client_network",
         "AXES_LOCKOUT_CALLABLE": "ifeportal.accounts.lockout.lockout_response",
-        "AXES_SENSITIVE_PARAMETERS": ["csrfmiddlewaretoken"],  # who and from where may stand in the log
+        "AXES_SENSITIVE_PARAMETERS": ["csrfmiddlewaretoken"],  # the log may contain user name and network
         "AXES_VERBOSE": False,
     }
 
@@ -59,7 +59,7 @@ def _allauth() -> dict[str, Any]:
             "reset_password": "ifeportal.accounts.forms.ForgottenPasswordForm",
         },
         "ACCOUNT_LOGIN_METHODS": {"username"},
-        "ACCOUNT_EMAIL_VERIFICATION": "none",  # addresses are given by staff
+        "ACCOUNT_EMAIL_VERIFICATION": "none",  # staff enter the addresses
         "ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS": False,
         "ACCOUNT_SESSION_REMEMBER": True,
     }
@@ -78,7 +78,7 @@ def _second_factors(https: bool) -> dict[str, Any]:
         "MFA_PASSKEY_LOGIN_ENABLED": True,
         "MFA_ALLOW_UNVERIFIED_EMAIL": True,
         "MFA_TOTP_ISSUER": "ifeportal",
-        "MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN": not https,  # browsers offer passkeys to localhost without TLS
+        "MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN": not https,  # browsers allow passkeys on localhost without TLS
     }
 
 
@@ -93,7 +93,7 @@ def _single_sign_on(config: Config) -> dict[str, Any]:
     return {
         "SOCIALACCOUNT_ADAPTER": "ifeportal.accounts.sso.SocialAccountAdapter",
         "SOCIALACCOUNT_EMAIL_VERIFICATION": "none",
-        # A link, not a form: a form's redirect to the service would break our own form-action policy.
+        # A link instead of a form: our form-action policy blocks the redirect of a form to the service.
         "SOCIALACCOUNT_LOGIN_ON_GET": True,
         "SOCIALACCOUNT_PROVIDERS": {
             "openid_connect": {"OAUTH_PKCE_ENABLED": True, "APPS": [app] if config.oidc_issuer else []}

@@ -1,6 +1,6 @@
-"""Structured logs: one JSON object a line in production, readable lines in development.
+"""Structured logs: one JSON object per line in production, readable lines in development.
 
-Everything logs through the standard library; structlog shapes the lines. Log lines may contain text from a bucket or a
+All code logs through the standard library; structlog formats the lines. Log lines may contain text from a bucket or a
 browser, so control characters are escaped and credentials redacted, in messages and in tracebacks.
 """
 
@@ -28,7 +28,7 @@ DEPTH_LIMIT = 8
 
 
 def logging_settings(*, level: str, as_json: bool, secrets: Sequence[str]) -> dict[str, Any]:
-    """Django's LOGGING. `secrets` are texts that must never be seen, wherever and in whatever form they turn up."""
+    """Return Django's LOGGING. The texts in `secrets` are redacted in all log lines, also if encoded."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -46,15 +46,15 @@ def logging_settings(*, level: str, as_json: bool, secrets: Sequence[str]) -> di
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
-            # Django's own defaults give these handlers of their own: a line would be there twice.
+            # Django's defaults attach handlers to these loggers, which would write every line twice.
             "django": {"handlers": [], "level": level, "propagate": True},
             "django.server": {"handlers": [], "level": level, "propagate": True},
-            # One line for every failed guess of a Host header, at ERROR, is too much.
+            # Scanners send wrong Host headers all the time, and Django logs each at ERROR.
             "django.security.DisallowedHost": {"handlers": [], "level": "CRITICAL", "propagate": False},
             "botocore": {"level": "WARNING"},
-            # At INFO it has four lines for every poll of every airline.
+            # At INFO, four lines for every poll of every airline.
             "django-q": {"level": "WARNING"},
-            # And four for every sign-in.
+            # At INFO, four lines for every sign-in.
             "axes": {"level": "WARNING"},
             "urllib3": {"level": "WARNING"},
             "asyncio": {"level": "WARNING"},
@@ -63,13 +63,12 @@ def logging_settings(*, level: str, as_json: bool, secrets: Sequence[str]) -> di
 
 
 class LogRedactor:
-    """Escapes control characters and blots out secrets in everything a line has."""
+    """Structlog processor that redacts secrets and escapes control characters in all values of a line."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        self._own = Redactor(secrets)
+        self._redactor = Redactor(secrets)
 
     def __call__(self, logger: WrappedLogger, name: str, line: EventDict) -> EventDict:
-        """One of structlog's processors."""
         return {key: self._redact(key, value) for key, value in line.items()}
 
     def _redact(self, key: object, value: object, depth: int = 0) -> object:
@@ -84,18 +83,18 @@ class LogRedactor:
                 }
             if isinstance(value, list | tuple | set | frozenset):
                 return [self._redact(None, inner, depth + 1) for inner in value]
-        # A traceback is the one text that may have lines.
+        # Only tracebacks may contain newlines.
         return self._redact_text(str(value), keep="\n" if key in ("exception", "stack") else "")
 
     def _redact_text(self, text: str, keep: str = "") -> str:
-        text = redact(self._own(text))
+        text = redact(self._redactor(text))
         for pattern in SECRET_TEXT:
             text = pattern.sub(HIDDEN, text)
         return escape_control_characters(text, keep)
 
 
 def escape_control_characters(text: str, keep: str = "") -> str:
-    r"""The text with control and invisible formatting characters as \x1b, \u202e and so on, except those to keep."""
+    r"""Return the text with control and format characters escaped as \x1b, \u202e and so on, except those in `keep`."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -118,7 +117,7 @@ def _shared_processors() -> list[Processor]:
 
 
 def _drop_request(logger: WrappedLogger, name: str, line: EventDict) -> EventDict:
-    """Django adds the whole request to what it logs: its headers hold cookies. The path is in the message."""
+    """Remove the request, which Django adds to its log lines: its headers contain cookies."""
     line.pop("request", None)
     return line
 

@@ -282,9 +282,9 @@ def test_without_the_settings_there_is_no_such_way(cast: Cast, client: Client) -
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
-        ({"OIDC_ISSUER": "http://login.example.org"}, "OIDC_ISSUER must be an address that begins with https://"),
-        ({"OIDC_ISSUER": "https://login.example.org"}, "set all three or none"),
-        ({"OIDC_CLIENT_SECRET": "x"}, "set all three or none"),
+        ({"OIDC_ISSUER": "http://login.example.org"}, "OIDC_ISSUER must be a URL that starts with https://"),
+        ({"OIDC_ISSUER": "https://login.example.org"}, "Set all three or none"),
+        ({"OIDC_CLIENT_SECRET": "x"}, "Set all three or none"),
     ],
 )
 def test_half_of_it_or_without_tls_is_refused_at_the_start(environment: dict[str, str], sentence: str) -> None:

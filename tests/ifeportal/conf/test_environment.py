@@ -44,8 +44,8 @@ def test_debug_can_be_asked_for_beside_a_server_database() -> None:
         ("changeme" * 10, "SECRET_KEY is a placeholder."),
         ("django-insecure-" + KEY, "SECRET_KEY is a placeholder."),
         ("development-only-never-used-with-debug-off-0123456789", "SECRET_KEY is a placeholder."),
-        (KEY[:49], "SECRET_KEY is too easy"),
-        ("ab" * 40, "SECRET_KEY is too easy"),
+        (KEY[:49], "SECRET_KEY is too weak"),
+        ("ab" * 40, "SECRET_KEY is too weak"),
     ],
 )
 def test_with_debug_off_a_key_is_needed_that_nobody_guesses(key: str, sentence: str) -> None:
@@ -68,17 +68,17 @@ def test_with_debug_off_a_key_is_needed_that_nobody_guesses(key: str, sentence: 
         ("STATUS_BUCKET", "status", "STATUS_BUCKET must not be 'status': SeaweedFS"),
         ("MEDIA_BUCKET", "healthz", "MEDIA_BUCKET must not be 'healthz': SeaweedFS"),
         ("MEDIA_BUCKET", "Über/eimer", "MEDIA_BUCKET must be 3 to 63"),
-        ("MEDIA_BUCKET", "ife-status", "MEDIA_BUCKET and STATUS_BUCKET must be two buckets."),
-        ("DATABASE_URL", "mysql://host/name", "DATABASE_URL must begin with postgres://"),
+        ("MEDIA_BUCKET", "ife-status", "MEDIA_BUCKET and STATUS_BUCKET must be different buckets."),
+        ("DATABASE_URL", "mysql://host/name", "DATABASE_URL must start with postgres://"),
         ("DATABASE_URL", "postgres://host", "DATABASE_URL must name a database"),
         ("DATABASE_URL", "nonsense", "DATABASE_URL must"),
-        ("REDIS_URL", "http://host", "REDIS_URL must be an address"),
-        ("EMAIL_URL", "carrier-pigeon://host", "EMAIL_URL must be an address"),
-        ("AWS_ENDPOINT_URL_S3", "s3.example.org", "AWS_ENDPOINT_URL_S3 must be an address"),
-        ("AWS_ACCESS_KEY_ID", "AKIA", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together"),
+        ("REDIS_URL", "http://host", "REDIS_URL must be a URL"),
+        ("EMAIL_URL", "carrier-pigeon://host", "EMAIL_URL must be a URL"),
+        ("AWS_ENDPOINT_URL_S3", "s3.example.org", "AWS_ENDPOINT_URL_S3 must be a URL"),
+        ("AWS_ACCESS_KEY_ID", "AKIA", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together"),
         ("CSRF_TRUSTED_ORIGINS", "ife.example.org", "CSRF_TRUSTED_ORIGINS must be origins"),
         *(
-            ("PORTAL_URL", value, "PORTAL_URL must be an address such as https://ife.example.org")
+            ("PORTAL_URL", value, "PORTAL_URL must be a URL such as https://ife.example.org")
             for value in (
                 "ife.example.org",
                 "ftp://ife.example.org",
@@ -111,7 +111,7 @@ def test_a_wrong_setting_is_refused_with_a_sentence_that_names_it(name: str, val
 
 
 def test_every_host_is_not_a_name_in_production() -> None:
-    with pytest.raises(ConfigError, match="ALLOWED_HOSTS must name the hosts"):
+    with pytest.raises(ConfigError, match="ALLOWED_HOSTS must list the hosts"):
         read_config(PRODUCTION | {"ALLOWED_HOSTS": "*"})
 
 
