@@ -1,1 +1,1 @@
-"""The portal: users and access, jobs, the change feed, the web server and what pages and API share."""
+"""The portal: users and access, jobs, the change feed, the web server, and code shared by pages and API."""

@@ -1,8 +1,8 @@
-"""Access control: the airlines a user may see, and the role a user has there.
+"""Access control: the airlines that a user may see, and the user's role there.
 
-Every query set of ours inherits `ScopedQuerySet`; views, API, sockets and admin reach rows only through
-`visible_to`. Staff see every airline, a member the airlines of their memberships, anyone else nothing. What one may
-see but not change answers 403: `role_or_403`.
+All our query sets inherit `ScopedQuerySet`. Views, API, sockets and admin load rows only through `visible_to`. Staff
+see all airlines, members the airlines of their memberships, other users nothing. An object that the user may see but
+not change is a 403 (`role_or_403`); an object that they may not see is a 404.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ M = TypeVar("M", bound=Model)
 
 
 class Role(TextChoices):
-    """What a member may do at an airline; each may what the one before may, staff may everything.
+    """Role of a member at an airline. Each role includes the ones before it; staff have all of them.
 
-    Operators acknowledge, say which tails are in service and set what the airline's pages go by; managers run its
-    campaigns and read its audit log.
+    Viewers read. Operators acknowledge loads, set the service status of tails and the thresholds of the airline.
+    Managers run its campaigns and read its audit log.
     """
 
     VIEWER = "viewer", "viewer"
@@ -30,17 +30,17 @@ class Role(TextChoices):
 
 
 def sees_every_airline(user: AbstractUser | AnonymousUser) -> bool:
-    """Whether the user is staff: sees every airline, also one that comes later. Not with a token for one airline."""
+    """Return whether the user sees all airlines, present and future: staff, unless by a token for one airline."""
     return user.is_authenticated and user.is_active and user.is_staff and getattr(user, "limited_to", None) is None
 
 
 class ScopedQuerySet(QuerySet[M]):
-    """Rows that belong to an airline; `airline_path` names the way from the row to it ("" for Airline itself)."""
+    """Rows that belong to an airline. `airline_path` is the lookup from the row to it ("" for Airline itself)."""
 
     airline_path = "airline"
 
     def visible_to(self, user: AbstractUser | AnonymousUser) -> Self:
-        """The rows this user may see; none for an anonymous or disabled user."""
+        """Return the rows that the user may see; none for an anonymous or disabled user."""
         if not (user.is_authenticated and user.is_active):
             return self.none()
         if sees_every_airline(user):
@@ -51,7 +51,7 @@ class ScopedQuerySet(QuerySet[M]):
         return rows if user.is_staff else rows.filter(**{f"{path}memberships__user": user})
 
     def with_role(self, user: AbstractUser | AnonymousUser, role: Role) -> Self:
-        """Of the rows this user may see, those of airlines where they have that role or a higher one."""
+        """Return the visible rows of airlines where the user has this role or a higher one."""
         rows = self.visible_to(user)
         if not user.is_authenticated or getattr(user, "reads_only", False):
             return rows.none()
@@ -64,16 +64,16 @@ class ScopedQuerySet(QuerySet[M]):
 
 
 def visible_or_404(rows: ScopedQuerySet[M], user: AbstractUser | AnonymousUser, **lookup: Any) -> M:
-    """The one row the user asked for and may see; `Http404` alike for a foreign row and one that is not there."""
+    """Return the visible row that matches the lookup. Raises Http404, also if the row exists but is not visible."""
     return get_object_or_404(rows.visible_to(user), **lookup)
 
 
 def role_or_403(rows: ScopedQuerySet[M], user: AbstractUser | AnonymousUser, role: Role, **lookup: Any) -> M:
-    """The one row the user asked for and may change in that role.
+    """Return the row that matches the lookup, if the user has the role at its airline.
 
-    Raises Http404 for a row they may not see, PermissionDenied for one they may see but not change.
+    Raises Http404 for a row that the user may not see, PermissionDenied if they lack the role.
     """
     row = visible_or_404(rows, user, **lookup)
     if not rows.with_role(user, role).filter(pk=row.pk).exists():
-        raise PermissionDenied(f"For this you need to be {role} of the airline.")
+        raise PermissionDenied(f"This needs the {role} role for the airline.")
     return row

@@ -1,4 +1,4 @@
-"""App configurations of the portal: users, airlines and jobs, and Django's admin with the portal's own site."""
+"""App configurations: the portal itself (users, airlines, jobs), and Django's admin with the portal's site."""
 
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin
@@ -15,8 +15,8 @@ class PortalConfig(AppConfig):
 
 
 class PortalAdminConfig(admin.AdminConfig):
-    """Django's admin."""
+    """Django's admin with the portal's site."""
 
-    default = False  # Django takes the other of the two for `ifeportal`
-    # A function, not the class: importing `ifeportal.admin` registers models, which needs the site that is being made.
+    default = False  # `PortalConfig` is the default of `ifeportal`
+    # A function, not the class: importing `ifeportal.admin` registers models, which needs the site being created.
     default_site = "ifeportal.admin.site.portal_site"

@@ -7,7 +7,7 @@ from django.core.asgi import get_asgi_application
 from django.db import connection
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ifeportal.settings")
-pages = get_asgi_application()  # before the sockets: it loads the apps whose models they need
+pages = get_asgi_application()  # before the imports below: it loads the apps whose models they need
 
 from ifeportal.api.changes_stream import ChangesStream  # noqa: E402
 from ifeportal.live.sockets.routing import sockets  # noqa: E402
@@ -15,7 +15,7 @@ from ifeportal.web.asgi_middleware import BodyLimit, IgnoreRootPath  # noqa: E40
 from ifeportal.web.daphne_request import install_request_class  # noqa: E402
 from ifeportal.web.database_timeout import DatabaseTimeout  # noqa: E402
 
-# A file is there or is not: it keeps nobody waiting.
+# SQLite is a local file and cannot hang like a network connection.
 http = pages if connection.vendor == "sqlite" else DatabaseTimeout(pages)
 application = IgnoreRootPath(ProtocolTypeRouter({"http": BodyLimit(ChangesStream(http)), "websocket": sockets}))
 install_request_class()

@@ -1,8 +1,7 @@
-"""Who changed what: every write of a person leaves an entry, in the transaction of the write.
+"""Audit log: every change by a person is recorded, in the transaction of the change.
 
-Pages, admin and API record as the user of their request, commands and jobs as an actor without a request.
-
-Touches the log only. Of a secret the entry only says that it changed: never a value or its hash.
+Pages, admin and API record the user of the request; commands and jobs an actor without a request. Touches the log only.
+An entry on a secret records only that it changed, never its value or hash.
 """
 
 from __future__ import annotations
@@ -21,23 +20,17 @@ from rest_framework.request import Request
 
 from ifeportal.models import Airline, AuditEntry, User
 
-VALUE_LIMIT: Final = 1000  # characters of a value that are kept
+VALUE_LIMIT: Final = 1000  # characters of a value that are stored
 HIDDEN: Final = "(hidden)"
-SECRET_WORDS: Final = (
-    "password",
-    "secret",
-    "token",
-    "digest",
-    "private",
-)  # a part of the name of a field that holds one
-SECRET_NAMES: Final = ("key", "data", "extra_data", "settings")  # as second factors and sign-in services keep theirs
+SECRET_WORDS: Final = ("password", "secret", "token", "digest", "private")  # parts of names of secret fields
+SECRET_NAMES: Final = ("key", "data", "extra_data", "settings")  # secret fields of second factors and of allauth
 Changes = Mapping[str, tuple[object, object]]
 Via = Literal["page", "admin", "api", "command", "job"]
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes a change, which way, from where. `user` is None for the system and for an unknown person."""
+    """Author of a change: user, channel and client address. `user` is None for the system and anonymous requests."""
 
     user: User | None
     via: Via
@@ -51,12 +44,12 @@ class Actor:
 
     @classmethod
     def command(cls) -> Self:
-        """Return the system, for a management command: who runs it has no user here."""
+        """Return the system, for a management command, which runs without a user of the portal."""
         return cls(None, "command")
 
     @classmethod
     def job(cls, requested_by: User | None) -> Self:
-        """Return the user who asked a job for the change; None where a schedule did, or the user is gone."""
+        """Return the user who requested the job; None for a scheduled job or a deleted user."""
         return cls(requested_by, "job")
 
 
@@ -68,9 +61,9 @@ def record(
     airline: Airline | None = None,
     changes: Changes | None = None,
 ) -> None:
-    """Write down what the actor has changed: `action` is a word for it, `target` what people call it.
+    """Record a change: `action` is its key, `target` the display name of the changed object.
 
-    `changes` is {field: (before, after)}, without secrets. Call it in the transaction of the write.
+    `changes` is {field: (before, after)}, without secrets. Call it in the transaction of the change.
     """
     AuditEntry.objects.create(
         at=timezone.now(),
@@ -87,18 +80,18 @@ def record(
 
 
 def changes_of(form: forms.BaseForm, *, added: bool = False) -> dict[str, tuple[object, object]]:
-    """What a valid form has changed; of a row just `added` all that was given."""
-    given = form.cleaned_data
+    """Return the changes of a valid form; for a row just `added`, all its non-empty values."""
+    values = form.cleaned_data
     if added:
         return {
-            name: _before_and_after(form, name, None, given[name])
-            for name in given
-            if given[name] not in (None, "", [], False)
+            name: _before_and_after(form, name, None, values[name])
+            for name in values
+            if values[name] not in (None, "", [], False)
         }
     return {
-        name: _before_and_after(form, name, form.get_initial_for_field(form.fields[name], name), given[name])
+        name: _before_and_after(form, name, form.get_initial_for_field(form.fields[name], name), values[name])
         for name in form.changed_data
-        if name in given
+        if name in values
     }
 
 
@@ -118,17 +111,20 @@ def _joined_names(rows: object) -> str:
 
 
 def via(path: str) -> Via:
-    """Which way a request came, by its path: admin, api or page."""
+    """Return the channel of a request, by its path: admin, api or page."""
     return "admin" if path.startswith("/admin/") else "api" if path.startswith("/api/") else "page"
 
 
 def client_address(request: HttpRequest | Request) -> str | None:
-    """Where a request came from: what our own proxy saw, if there is one, else who is connected; None for a socket."""
-    found = request.META.get("REMOTE_ADDR", "")
+    """Return the IP address of the client; None for a Unix socket.
+
+    With BEHIND_PROXY, the last address of X-Forwarded-For: our own proxy appends it. A client can forge the others.
+    """
+    address = request.META.get("REMOTE_ADDR", "")
     if settings.BEHIND_PROXY:
-        found = request.META.get("HTTP_X_FORWARDED_FOR", found).rsplit(",", 1)[-1].strip()
+        address = request.META.get("HTTP_X_FORWARDED_FOR", address).rsplit(",", 1)[-1].strip()
     try:
-        return str(ipaddress.ip_address(found.partition("%")[0]))  # without the zone, which PostgreSQL refuses
+        return str(ipaddress.ip_address(address.partition("%")[0]))  # without the zone, which PostgreSQL refuses
     except ValueError:
         return None
 
@@ -140,5 +136,5 @@ def _json_value(value: object) -> object:
 
 
 def _without_nul(text: str) -> str:
-    """Without NUL, which PostgreSQL keeps neither as text nor as JSON."""
+    """Remove NUL, which PostgreSQL stores neither in text nor in JSON."""
     return text.replace("\0", "")

@@ -1,8 +1,8 @@
-"""Bulk statements: insert or update any number of rows with one statement, from one JSON parameter.
+"""Bulk statements: insert or update many rows with one statement, from one JSON parameter.
 
-PostgreSQL and SQLite both do. With a parameter for every value, as bulk_create has it, the same rows cost several times
-the CPU, and SQLite bounds how many there may be. Columns are named as in the model (`load_id`); tables and columns come
-from models only. Moments, numbers, texts, booleans and JSON go through. The caller holds the transaction.
+Works on PostgreSQL and SQLite. One parameter per value, as in `bulk_create`, costs several times the CPU, and SQLite
+limits the number of parameters. Columns have the names of the model's attributes (`load_id`); names of tables and
+columns come from models only. Supports timestamps, numbers, text, booleans and JSON. The caller opens the transaction.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ Row = Sequence[Any]
 
 
 def json_rows(model: type[Model], names: Sequence[str], rows: Iterable[Row]) -> tuple[str, str]:
-    """A SELECT of `rows` with columns named and typed as those of the model, and its one parameter."""
+    """Return a SELECT of `rows`, with the column names and types of the model, and its one parameter."""
     columns = ", ".join(_column(index, field) for index, field in enumerate(_fields(model, names)))
-    unfolded = (
+    source = (
         "jsonb_array_elements(CAST(%s AS jsonb)) AS listed(value)"
         if connection.vendor == "postgresql"
         else "json_each(%s)"
     )
-    return f"SELECT {columns} FROM {unfolded}", json.dumps(list(rows), default=_timestamp)  # noqa: S608
+    return f"SELECT {columns} FROM {source}", json.dumps(list(rows), default=_timestamp)  # noqa: S608
 
 
 def where_in(model: type[Model], names: Sequence[str], rows: Iterable[Row]) -> RawSQL:
-    """The condition that these columns of a row are one of `rows`. An index over just these columns is used."""
+    """Return the condition that the columns `names` equal one of `rows`. Uses an index on exactly these columns."""
     sql, text = json_rows(model, names, rows)
     columns = ", ".join(f"{_table(model)}.{_quoted(field)}" for field in _fields(model, names))
     return RawSQL(f"({columns}) IN ({sql})", (text,), output_field=BooleanField())  # noqa: S611
@@ -48,16 +48,16 @@ def where_fk_in(model: type[Model], name: str, pks: Iterable[int]) -> RawSQL:
 
 
 def upsert(model: type[Model], unique: Sequence[str], names: Sequence[str], rows: Sequence[Row]) -> list[Row]:
-    """Insert `rows` of `unique` and `names`, or set `names` of the row that is there; the id and `unique` of each.
+    """Insert `rows` of `unique` and `names`, or update `names` of the existing row with the same `unique`.
 
-    Other columns of a new row get their default.
+    Return id and `unique` of each row. Other columns of a new row get their default.
     """
-    keys, columns = ([_quoted(field) for field in _fields(model, some)] for some in (unique, names))
-    other = [each for each in model._meta.concrete_fields if each.attname not in {"id", *unique, *names}]
-    defaults = [each.get_default() for each in other]
-    every = [*unique, *names, *(each.attname for each in other)]
+    keys, columns = ([_quoted(field) for field in _fields(model, group)] for group in (unique, names))
+    others = [field for field in model._meta.concrete_fields if field.attname not in {"id", *unique, *names}]
+    defaults = [field.get_default() for field in others]
+    every = [*unique, *names, *(field.attname for field in others)]
     into = ", ".join(_quoted(field) for field in _fields(model, every))
-    sets = ", ".join(f"{each} = excluded.{each}" for each in columns)
+    sets = ", ".join(f"{column} = excluded.{column}" for column in columns)
     written: list[Row] = []
     for start in range(0, len(rows), ROWS_PER_STATEMENT):
         source, text = json_rows(model, every, ([*row, *defaults] for row in rows[start : start + ROWS_PER_STATEMENT]))
@@ -72,7 +72,7 @@ def upsert(model: type[Model], unique: Sequence[str], names: Sequence[str], rows
 
 
 def insert(model: type[Model], names: Sequence[str], rows: Sequence[Row]) -> None:
-    """Insert `rows`, which have every column but the id."""
+    """Insert `rows`. `names` are all columns except the id."""
     into = ", ".join(_quoted(field) for field in _fields(model, names))
     for start in range(0, len(rows), ROWS_PER_STATEMENT):
         source, text = json_rows(model, names, rows[start : start + ROWS_PER_STATEMENT])
@@ -81,7 +81,7 @@ def insert(model: type[Model], names: Sequence[str], rows: Sequence[Row]) -> Non
 
 
 def update(model: type[Model], names: Sequence[str], rows: Sequence[Row]) -> None:
-    """Set `names` of the rows whose id comes first in each of `rows`."""
+    """Update `names` of existing rows. Each of `rows` is the id followed by the new values."""
     table = _table(model)
     sets = ", ".join(f"{_quoted(field)} = new.{_quoted(field)}" for field in _fields(model, names))
     for start in range(0, len(rows), ROWS_PER_STATEMENT):
@@ -94,7 +94,10 @@ def update(model: type[Model], names: Sequence[str], rows: Sequence[Row]) -> Non
 
 
 def _column(index: int, field: Field[Any, Any]) -> str:
-    """A value as the column has it. SQLite takes it as JSON types it, but must be told of text to use an index."""
+    """Return the SQL of a value in the type of the column.
+
+    SQLite uses the type in the JSON; only text needs a cast, without which SQLite does not use an index.
+    """
     if isinstance(field, JSONField):
         value = f"value->{index}"
     elif isinstance(field, CharField | TextField):

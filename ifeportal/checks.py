@@ -1,4 +1,4 @@
-"""System checks of the portal's deployment, for `manage.py check --deploy`. Each has an id and a hint."""
+"""System checks for `manage.py check --deploy`. Each has an id and a hint."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from django.core.checks import CheckMessage, Tags, Warning, register
 
 @register(Tags.staticfiles, deploy=True)
 def static_files_are_collected(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Without the manifest every page fails for want of its stylesheet."""
+    """Warn if collectstatic was not run: without its manifest every page fails."""
     if settings.DEBUG or (Path(settings.STATIC_ROOT) / "staticfiles.json").exists():
         return []
     return [
         Warning(
-            f"The static files have not been collected in {settings.STATIC_ROOT}.",
+            f"No static files are collected in {settings.STATIC_ROOT}.",
             hint="Run: python manage.py collectstatic --noinput",
             id="ifeportal.W001",
         )
@@ -27,13 +27,13 @@ def static_files_are_collected(app_configs: Sequence[AppConfig] | None, **kwargs
 
 @register(Tags.database, deploy=True)
 def database_is_not_sqlite(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """SQLite works on one machine and for one writer at a time."""
+    """Warn about SQLite, which works on one machine and with one writer at a time."""
     if settings.DATABASES["default"]["ENGINE"] != "django.db.backends.sqlite3":
         return []
     return [
         Warning(
-            "The database is SQLite: one machine only, one writer at a time.",
-            hint="Set DATABASE_URL=postgres://user:password@host/name",
+            "The database is SQLite, which supports one machine and one writer at a time.",
+            hint="Use PostgreSQL: set DATABASE_URL=postgres://user:password@host/name",
             id="ifeportal.W002",
         )
     ]

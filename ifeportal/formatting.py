@@ -1,9 +1,8 @@
-"""Formatting of figures for people. Pure: values and a clock in, text out.
+"""Formatting of numbers and times for people. Pure: takes values and the current time, returns text.
 
-One rule each, held by the pages here and by `static/js/format.js` alike (a shared table of cases tests both):
-sizes are decimal (1 kB = 1,000 bytes, as disks and links are sold) with three digits, rounded down, so that what
-is shown as held is never more than what is held; percent is whole and rounded down, so that 100% means every
-byte; what is not known is said so and never shown as 0.
+`static/js/format.js` implements the same rules; one table of cases tests both. Sizes are decimal (1 kB = 1,000 bytes,
+as disks and links are sold) with three digits, rounded down, so that the page never shows more bytes than there are.
+Percent is rounded down, so that 100% means every byte. An unknown value is shown as unknown, never as 0.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
 def size(value: int | None) -> str:
-    """Bytes as `734 MB`; three digits, rounded down."""
+    """Format bytes as `734 MB`: three digits, rounded down."""
     if value is None:
         return UNKNOWN
     if value < 1_000:
@@ -37,22 +36,22 @@ def size(value: int | None) -> str:
 
 
 def rate(value: int | None) -> str:
-    """Bytes per second as `12.3 MB/s`; a dash where there is none."""
+    """Format bytes per second as `12.3 MB/s`; None as a dash."""
     return NONE if value is None else f"{size(value)}/s"
 
 
 def percent(value: int | None) -> str:
-    """Whole percent as `42%`."""
+    """Format a whole percentage as `42%`."""
     return UNKNOWN if value is None else f"{value}%"
 
 
 def count(value: int | None) -> str:
-    """A number of things as `12,345`."""
+    """Format a count as `12,345`."""
     return UNKNOWN if value is None else f"{value:,}"
 
 
 def duration(seconds: int | None) -> str:
-    """A span of time as `45 s`, `12 min`, `2 h 05 min` or `3 d 4 h`, rounded down; a dash where there is none."""
+    """Format seconds as `45 s`, `12 min`, `2 h 05 min` or `3 d 4 h`, rounded down; None as a dash."""
     if seconds is None:
         return NONE
     if seconds < _MINUTE:
@@ -65,7 +64,7 @@ def duration(seconds: int | None) -> str:
 
 
 def band(earliest: int | None, latest: int | None) -> str:
-    """Seconds to the end, between the two: `2 h 05 min to 3 h 10 min`; one of them where they read alike."""
+    """Format a range of seconds as `2 h 05 min to 3 h 10 min`; as one duration if both look the same."""
     early, late = duration(earliest), duration(latest)
     if latest is None or early == late:
         return early
@@ -73,15 +72,15 @@ def band(earliest: int | None, latest: int | None) -> str:
 
 
 def free(stores: object) -> str:
-    """What is free on the first disk that a heartbeat tells of, and how many more there are: `187 GB`, `187 GB +1`."""
-    found = [store.get("free") for store in stores if isinstance(store, dict)] if isinstance(stores, list) else []
-    if not found or not isinstance(found[0], int) or isinstance(found[0], bool) or found[0] < 0:
+    """Format the free space of the first store in a heartbeat, and the number of further stores: `187 GB +1`."""
+    values = [store.get("free") for store in stores if isinstance(store, dict)] if isinstance(stores, list) else []
+    if not values or not isinstance(values[0], int) or isinstance(values[0], bool) or values[0] < 0:
         return UNKNOWN
-    return size(found[0]) + (f" +{len(found) - 1}" if len(found) > 1 else "")
+    return size(values[0]) + (f" +{len(values) - 1}" if len(values) > 1 else "")
 
 
 def age(then: datetime | None, now: datetime) -> str:
-    """How long ago `then` was: `now`, `12 s ago`, `3 min ago`, `5 h ago`, `4 d ago`; `never` for None."""
+    """Format the age of `then`: `now`, `12 s ago`, `3 min ago`, `5 h ago`, `4 d ago`; `never` for None."""
     if then is None:
         return "never"
     seconds = int((now - then).total_seconds())
@@ -94,7 +93,7 @@ def age(then: datetime | None, now: datetime) -> str:
 
 
 def until(then: datetime | None, now: datetime) -> str:
-    """How soon `then` is: `in 12 s`, `in 3 min`, `now`; rounded up to the second, then down."""
+    """Format the time until `then`: `in 12 s`, `in 3 min`, `now`. Seconds are rounded up, minutes down."""
     seconds = 0 if then is None else ceil((then - now).total_seconds())
     if seconds < 1:
         return "now"
@@ -102,12 +101,12 @@ def until(then: datetime | None, now: datetime) -> str:
 
 
 def instant(then: datetime) -> str:
-    """A moment as `2026-12-01 14:03:22 UTC`."""
+    """Format a timestamp as `2026-12-01 14:03:22 UTC`."""
     return f"{then.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def iso(then: datetime) -> str:
-    """A moment for programs, `2026-12-01T14:03:22.120Z`."""
+    """Format a timestamp for programs as `2026-12-01T14:03:22.120Z` (ISO 8601)."""
     return then.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -16,15 +16,15 @@ from knox.settings import CONSTANTS
 
 from ifeportal.access import Role, ScopedQuerySet
 
-PACEMAKER: Final = "pacemaker"  # the one job that nobody is woken for: it is held by whoever wakes the workers
-LATE_AFTER: Final = timedelta(seconds=15)  # past its time; within that the job of a worker that died is taken over
+PACEMAKER: Final = "pacemaker"  # the job whose lease the process that wakes the workers holds; no worker runs it
+LATE_AFTER: Final = timedelta(seconds=15)  # after `due_at`; the job of a dead worker is taken over sooner
 
 
 class User(AbstractUser):
-    """A person or program that signs in. `is_staff` sees every airline; others see those of their memberships.
+    """A person or program that signs in. Staff see all airlines, other users those of their memberships.
 
-    A program that shows a token has its limits put upon the user for the length of the request: `limited_to` is the id
-    of the one airline it may reach (None: all of the user's), `reads_only` whether it may change nothing.
+    A request with a token sets the limits of the token on the user, for this request only: `limited_to` is the id of
+    the only visible airline (None: all of the user's), `reads_only` forbids changes.
     """
 
     limited_to: int | None = None
@@ -36,7 +36,7 @@ class AirlineQuerySet(ScopedQuerySet["Airline"]):
 
 
 class Airline(models.Model):
-    """An operator; the first segment of every key in both buckets."""
+    """An airline. Its name is the first segment of every key in both buckets."""
 
     name = models.CharField(max_length=200, unique=True, help_text="As it stands in the bucket keys.")
     title = models.CharField(max_length=200, blank=True, help_text="What people call it; the name if empty.")
@@ -93,7 +93,7 @@ class Airline(models.Model):
 
 
 class Logo(models.Model):
-    """An airline's logo, apart from it, so that no list of airlines carries pictures: a PNG drawn anew by ourselves."""
+    """Logo of an airline, a re-encoded PNG. In its own table, so that queries for airlines load no images."""
 
     airline = models.OneToOneField(Airline, primary_key=True, on_delete=models.CASCADE, related_name="logo")
     png = models.BinaryField()
@@ -107,7 +107,7 @@ class MembershipQuerySet(ScopedQuerySet["Membership"]):
 
 
 class Membership(models.Model):
-    """A user may see an airline, and do there what the role allows."""
+    """Gives a user access to an airline, with a role."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     airline = models.ForeignKey(Airline, on_delete=models.CASCADE, related_name="memberships")
@@ -132,10 +132,10 @@ class AuditEntryQuerySet(ScopedQuerySet["AuditEntry"]):
 
 
 class AuditEntry(models.Model):
-    """Who changed what, when (UTC), from where. Written with the change, never changed, read by managers.
+    """One recorded change: who changed what, when (UTC), from where. Written with the change, and never modified.
 
-    `who` and `whose` are names as they were, so that the entry outlives the rows. `changes` is {field: [before, after]}
-    and holds no secret. Without an airline only staff see it.
+    `who` and `whose` are copies of the names, so that the entry outlives the rows. `changes` contains no secrets:
+    {field: [before, after]}. Managers of the airline read it; without an airline, only staff.
     """
 
     at = models.DateTimeField(db_index=True)
@@ -162,17 +162,18 @@ class AuditEntry(models.Model):
 
 class TokenQuerySet(models.QuerySet["Token"]):
     def owned_by(self, user: AbstractUser | AnonymousUser) -> Self:
-        """The user's own."""
         return self.filter(user=user) if user.is_authenticated else self.none()
 
     def valid(self, now: datetime) -> Self:
-        """Those that still open something."""
+        """Return unexpired tokens of active users."""
         return self.filter(expiry__gt=now, user__is_active=True)
 
 
 class Token(AbstractAuthToken):  # type: ignore[misc]  # knox has no annotations
-    """A key by which a program acts as a user, within the limits given; only the key's SHA-512 and its beginning are
-    kept. `expiry` is when it ends (UTC), `used_at` when it was last used, to the minute.
+    """API token: a program that sends its key acts as the user, within the limits of the token.
+
+    Only the SHA-512 of the key and its first characters are stored. `expiry` and `used_at` are UTC; `used_at` is
+    precise to the minute.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -201,45 +202,43 @@ class Token(AbstractAuthToken):  # type: ignore[misc]  # knox has no annotations
 
     @property
     def begins_with(self) -> str:
-        """Enough of the key to tell one from another."""
+        """The first characters of the key, to tell tokens apart."""
         return f"{self.token_key[:10]}…"
 
 
 class JobQuerySet(models.QuerySet["Job"]):
     def without_pacemaker(self) -> Self:
-        """All but the pacemaker's own row."""
         return self.exclude(name=PACEMAKER)
 
     def running(self, now: datetime) -> Self:
-        """Somebody does them, and has shown signs of life."""
+        """Return jobs with a valid lease."""
         return self.filter(lease_until__gte=now)
 
     def free(self, now: datetime) -> Self:
-        """Nobody does them, or whoever did has shown no sign of life for too long."""
+        """Return jobs without a lease or with an expired one."""
         return self.filter(Q(lease_until=None) | Q(lease_until__lt=now))
 
     def due(self, now: datetime) -> Self:
-        """To be done now, by anybody."""
+        """Return jobs that a worker should start now."""
         return self.free(now).filter(due_at__lte=now)
 
     def locked(self) -> JobQuerySet:
-        """The same, locked until the transaction ends; by everybody in one order, so that none waits in a circle."""
+        """Return the same rows, locked until the transaction ends. All callers lock in one order, against deadlocks."""
         return Job.objects.filter(pk__in=list(self.order_by("pk").select_for_update().values_list("pk", flat=True)))
 
     def late(self, now: datetime) -> Self:
-        """Due for so long that it is worth somebody's attention."""
+        """Return jobs that are overdue by more than LATE_AFTER, and need attention."""
         return self.without_pacemaker().free(now).filter(due_at__lt=now - LATE_AFTER)
 
     def failing(self) -> Self:
-        """Those whose last attempt failed."""
         return self.filter(failures__gt=0)
 
 
 class Job(models.Model):
-    """One piece of periodic work (`name`, e.g. "poll:ACME"): when it is due, who holds it, how it went.
+    """A periodic job (`name`, e.g. "poll:ACME"): when it is due, who holds its lease, and its last result.
 
-    It is claimed by conditional update; `fence` grows with each claim, so that a holder whose lease ran out
-    can tell. All times UTC.
+    Claimed by a conditional update. `fence` grows with each claim, so that a holder whose lease expired notices.
+    All times are UTC.
     """
 
     name = models.CharField(max_length=420, unique=True, help_text="kind, kind:airline or kind:airline/part")
@@ -269,14 +268,16 @@ class Job(models.Model):
 
     @property
     def seconds(self) -> float | None:
-        """How long the last finished run took; None before it, and while another runs."""
+        """Duration of the last run; None before the first one ends, and while a run is in progress."""
         if self.started_at is None or self.finished_at is None or self.finished_at < self.started_at:
             return None
         return (self.finished_at - self.started_at).total_seconds()
 
     def state(self, now: datetime) -> str:
-        """`running`, `failing` (and waiting for the next attempt), `late`, `due` or `waiting`; for the
-        pacemaker's own row `running` or `away`."""
+        """Return `running`, `late`, `failing` (waiting for its next attempt), `due` or `waiting`.
+
+        The pacemaker's own row is `running` or `away`.
+        """
         if self.lease_until is not None and self.lease_until >= now:
             return "running"
         if self.name == PACEMAKER:
@@ -288,7 +289,7 @@ class Job(models.Model):
         return "due" if self.due_at <= now else "waiting"
 
     def lag(self, now: datetime) -> float:
-        """Seconds past its time; 0 while it is not due or being done."""
+        """Return how many seconds the job is overdue; 0 while it is not due or is running."""
         if self.state(now) in ("running", "away"):
             return 0.0
         return max((now - self.due_at).total_seconds(), 0.0)

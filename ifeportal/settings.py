@@ -21,7 +21,7 @@ try:
     clean_variables(os.environ)
     config = read_config(os.environ)
 except ValueError as error:
-    sys.exit(f"The settings are wrong, so nothing was started.\n{error}")
+    sys.exit(f"Not started: the settings are invalid.\n{error}")
 
 DEBUG = config.debug
 SECRET_KEY = config.secret_key
@@ -69,7 +69,7 @@ INSTALLED_APPS = [
     "ifeportal.live",
     "campaigns",
     "fleet",
-    "django_q",  # last: `ifeportal` has a qcluster of its own
+    "django_q",  # last: the `qcluster` command of `ifeportal` takes precedence
 ]
 AUTH_USER_MODEL = "ifeportal.User"
 MIDDLEWARE = [
@@ -88,7 +88,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "ifeportal.web.middleware.PermissionsPolicy",
     "allauth.account.middleware.AccountMiddleware",
-    "axes.middleware.AxesMiddleware",  # last: it puts its page in place of the sign-in page's answer
+    "axes.middleware.AxesMiddleware",  # last: it replaces the response of the sign-in page
 ]
 ROOT_URLCONF = "ifeportal.urls"
 ASGI_APPLICATION = "ifeportal.asgi.application"
@@ -128,15 +128,15 @@ if not DATABASES["default"]["NAME"]:
     (BASE_DIR / "var").mkdir(exist_ok=True)
     DATABASES["default"]["NAME"] = str(BASE_DIR / "var" / "ifeportal.sqlite3")
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # Without these three, most of many writers at once fail with "database is locked".
+    # Without these three options, most concurrent writers fail with "database is locked".
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 20,
         "transaction_mode": "IMMEDIATE",
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
     }
 else:
-    # A database that is away is noticed within seconds. Under ASGI every request has a thread of its own, so that a
-    # connection kept in a thread would never be used again: none is kept unless the URL says conn_max_age.
+    # The timeouts detect a lost database within seconds. Under ASGI every request has its own thread, and a persistent
+    # connection of a thread would never be reused: connections are closed, unless the URL sets conn_max_age.
     DATABASES["default"] = {"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True, **DATABASES["default"]}
     DATABASES["default"]["OPTIONS"] = {
         "connect_timeout": 3,
@@ -150,25 +150,26 @@ CACHES = {
     "default": {
         "BACKEND": "ifeportal.web.cache.FaultTolerantRedisCache",
         "LOCATION": config.redis_url,
-        "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},  # seconds; no request waits longer for it
+        "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},  # seconds
     }
     if config.redis_url
     else {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        "OPTIONS": {"MAX_ENTRIES": 50_000},  # with Django's 300 whoever asks for much has counts of attempts forgotten
+        # With Django's default of 300, a client with many requests could evict the counts of its attempts.
+        "OPTIONS": {"MAX_ENTRIES": 50_000},
     }
 }
-PORTAL_URL = config.portal_url or "http://localhost:8000"  # never the host that a request names
+PORTAL_URL = config.portal_url or "http://localhost:8000"  # never the Host header of a request
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = config.email_from
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 globals().update(config.email_url or {})
 
 HTTPS = config.https if config.https is not None else not DEBUG
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from inside, behind whatever ends TLS
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # requested from inside, behind the TLS proxy
 SECURE_HSTS_SECONDS = 365 * 86400 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
-SILENCED_SYSTEM_CHECKS = ["security.W021"]  # HSTS preload is for the owner of the domain to decide
+SILENCED_SYSTEM_CHECKS = ["security.W021"]  # the owner of the domain decides on HSTS preload
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if config.behind_proxy else None
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
@@ -187,8 +188,8 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
-BODY_LIMIT = 2 * DATA_UPLOAD_MAX_MEMORY_SIZE  # bytes of any request: the largest form with the largest logo
-DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000  # a page of the admin with every row ticked
+BODY_LIMIT = 2 * DATA_UPLOAD_MAX_MEMORY_SIZE  # bytes of a request body: the largest form with the largest logo
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000  # an admin page with every row selected
 DATA_UPLOAD_MAX_NUMBER_FILES = 10
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -213,22 +214,22 @@ LOGGING = logging_settings(
     ],
 )
 
-WORKERS = 3 if STATUS_EVENTS_QUEUE_URL else 2  # one of them always waits for events
-# django-q2 only wakes workers: `ifeportal/jobs/runner.py` says what is due, tries again and keeps the outcome.
+WORKERS = 3 if STATUS_EVENTS_QUEUE_URL else 2  # one worker always waits for events
+# django-q2 only wakes workers: `ifeportal/jobs/runner.py` selects due jobs, retries them and stores their results.
 Q_CLUSTER = {
     "name": "ifeportal",
     "orm": "default",
     "broker_class": "ifeportal.jobs.broker.ResilientBroker",
     "workers": WORKERS,
-    "queue_limit": WORKERS,  # no more is taken in advance, so that who is free comes first
-    "poll": 0.2,  # seconds between two looks at an empty queue
+    "queue_limit": WORKERS,  # no prefetching, so that a free worker takes the next call
+    "poll": 0.2,  # seconds between two reads of an empty queue
     "timeout": 300,  # seconds after which a worker is killed; below `retry`, or work runs twice at once
     "retry": 360,
     "max_attempts": 1,
     "ack_failures": True,
     "catch_up": False,
-    "scheduler": False,  # it looks every 30 s only; the pacemaker does this
-    "save_limit": -1,  # successes are not kept
+    "scheduler": False,  # it runs only every 30 s; the pacemaker replaces it
+    "save_limit": -1,  # successes are not stored
 }
 JOBS = {name: f"fleet.jobs.{name}" for name in ("discover", "thin_samples", "archive_loads", "prune_feed")}
 JOBS |= {name: f"campaigns.jobs.{name}" for name in ("run_errands", "hash_items")}
@@ -238,9 +239,9 @@ JOBS_PER_AIRLINE = {"poll": AirlineJob("fleet.jobs.poll", urgent_when_viewed=Tru
 
 KNOX_TOKEN_MODEL = "ifeportal.Token"  # noqa: S105  # the name of a model
 REST_KNOX = {"TOKEN_PREFIX": "ife_"}
-MIGRATION_MODULES = {"knox": None}  # its own table, in place of which we have ours, would never be emptied
+MIGRATION_MODULES = {"knox": None}  # no table for its token model, which ours replaces
 REST_FRAMEWORK = {
-    # Tokens first, so that a program without valid credentials gets a 401 and not a 403.
+    # Tokens first: REST framework derives the 401 (instead of a 403) from the first class.
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "ifeportal.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
@@ -250,7 +251,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["ifeportal.api.parsers.BoundedJSONParser"],
     "DEFAULT_THROTTLE_CLASSES": ["ifeportal.api.throttling.CallerRateThrottle"],
     "DEFAULT_THROTTLE_RATES": {"user": "1200/min"},
-    # Whose attempts are counted: the address the proxy saw, never what a client writes into X-Forwarded-For itself.
+    # Throttles count the address that the proxy saw, never one that a client wrote into X-Forwarded-For.
     "NUM_PROXIES": 1 if config.behind_proxy else 0,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "ifeportal.web.problems.exception_handler",
@@ -259,7 +260,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "In-flight entertainment portal",
-    "DESCRIPTION": "What should fly, and what has arrived of it. Sizes are bytes, rates bytes per second, moments UTC.",
+    "DESCRIPTION": "Content for aircraft, and its loading progress. Sizes in bytes, rates in bytes per second, times in UTC.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],

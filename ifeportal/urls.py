@@ -1,4 +1,4 @@
-"""All addresses of the portal."""
+"""Root URLconf of the portal, and its error handlers."""
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path

@@ -1,6 +1,6 @@
-"""The lease as the work sees it, so that a function takes one argument and needs no import of the jobs.
+"""Protocol of a lease, so that functions can take one without importing the jobs package.
 
-Touches nothing. Workers pass an `ifeportal.jobs.leases.Lease`; commands and tests that run without one pass `NO_LEASE`.
+Touches nothing. Workers pass an `ifeportal.jobs.leases.Lease`; commands and tests without a lease pass `NO_LEASE`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from typing import Final, Protocol
 
 
 class LeaseLost(Exception):
-    """Another worker has taken over the lease: stop, and commit nothing more."""
+    """Another worker took over the lease. Stop, and commit nothing more."""
 
 
 class WorkLease(Protocol):
-    """The right to do a piece of work. What its methods raise must end the work and undo the open transaction."""
+    """The right to run a job. An exception of its methods must end the job and roll back the open transaction."""
 
     def heartbeat(self) -> None:
-        """Show that the work goes on. Call it often, outside transactions. Raises LeaseLost."""
+        """Extend the lease. Call it often, outside transactions. Raises LeaseLost."""
 
     def check_fence(self) -> None:
         """Make the commit of the open transaction depend on the lease. Call it in every transaction that writes.
