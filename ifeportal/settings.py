@@ -260,7 +260,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "In-flight entertainment portal",
-    "DESCRIPTION": "Content for aircraft, and its loading progress. Sizes in bytes, rates in bytes per second, times in UTC.",
+    "DESCRIPTION": "Content for aircraft and its loading progress. Sizes in bytes, rates in bytes/s, times in UTC.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],

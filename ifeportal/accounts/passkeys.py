@@ -41,10 +41,10 @@ class _CredentialForm(forms.Form):
 
     def clean_credential(self) -> Authenticator:
         try:
-            found: Authenticator = super().clean_credential()  # type: ignore[misc]  # of the form it is mixed into
+            authenticator: Authenticator = super().clean_credential()  # type: ignore[misc]  # of the form it is mixed into
         except PARSE_ERRORS as error:
             raise get_adapter().validation_error("incorrect_code") from error
-        return found
+        return authenticator
 
 
 class PasskeySignInForm(_CredentialForm, LoginWebAuthnForm):
