@@ -18,6 +18,10 @@ class AirlineAdminForm(AirlineForm):
 
     class Meta(AirlineForm.Meta):
         fields = ["name", "title", "archive_after_days", *THRESHOLDS, "colour", "contact"]
+        help_texts = AirlineForm.Meta.help_texts | {
+            "name": "The name in the bucket keys.",
+            "discovered": "Created by the poller from a bucket key, not by a person.",
+        }
 
     def clean_name(self) -> str:
         """Return the name. Raises ValidationError if it cannot be part of object keys and URLs, or is taken."""

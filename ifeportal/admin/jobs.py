@@ -127,11 +127,9 @@ class JobAdmin(ReadOnlyAdmin[Job]):
 
 def describe_status(alerts: status.Alerts) -> list[tuple[str, bool]]:
     """Return the sentences on the state of all jobs, each with whether it reports a problem."""
-    pacemaker = (
-        "A pacemaker is running."
-        if alerts.pacemaker
-        else ("No pacemaker is running, so nothing is polled. Start one: python manage.py pacemaker")
-    )
+    pacemaker = "A pacemaker is running."
+    if not alerts.pacemaker:
+        pacemaker = "No pacemaker is running, so nothing is polled. Start one with “python manage.py pacemaker”."
     late = f"Late: {alerts.jobs_late}."
     if alerts.jobs_late and alerts.pacemaker:
         late += " Check that qcluster is running and has enough workers."

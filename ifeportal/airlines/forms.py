@@ -79,6 +79,7 @@ class AirlineForm(_AirlineForm):
             "title": "The name that pages show. If empty, the name in the bucket keys.",
             "archive_after_days": "Finished loads are archived into one object each after this many days. "
             "If empty, ARCHIVE_AFTER applies.",
+            "colour": "Shown next to the airline's name. Format: #rrggbb.",
             "contact": "Contact for this airline, shown to the operator on duty.",
         }
         field_classes = {"colour": ColourField}
