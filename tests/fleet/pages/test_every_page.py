@@ -181,7 +181,7 @@ def test_a_page_that_is_not_there_says_so_in_the_portals_own_words(cast: Cast, c
     client.force_login(cast.alice)
     answer = client.get("/nowhere/")
     assert answer.status_code == 404
-    assert "belongs to an airline that you may not see" in answer.content.decode()
+    assert "you do not have access to its airline" in answer.content.decode()
 
 
 def test_the_theme_of_the_cookie_is_in_the_page_so_that_it_does_not_flash(cast: Cast, client: Client) -> None:

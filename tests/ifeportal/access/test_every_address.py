@@ -1,4 +1,4 @@
-"""Every address for every kind of user, generated from the URL resolver. An address without a rule here fails."""
+"""Every URL for every kind of user, generated from the URL resolver. A URL without a rule here fails."""
 
 from __future__ import annotations
 
@@ -60,48 +60,48 @@ def open_to_all(status: int = 200, *, writes: tuple[str, ...] = ()) -> Rule:
 
 
 def signed_in(anonymous: int) -> Rule:
-    """For everyone who signed in; each sees their own."""
+    """For all signed-in users; each sees their own data."""
     return Rule(anonymous, 200, 200, 200, 200)
 
 
 def strangers_only(anonymous: int) -> Rule:
-    """For who has not signed in; who has is sent on."""
+    """Only for anonymous users; others are redirected."""
     return Rule(anonymous, 302, 302, 302, 302, writes=UNSAFE)
 
 
 def on_the_way(arguments: Arguments = lambda holding: []) -> Rule:
-    """Only for who has just shown once more who they are, and has what it is about; others are sent to do so."""
+    """Only after a recent confirmation of identity, and if the object exists; others are redirected to confirm."""
     return Rule(302, 302, 302, 302, 302, arguments, writes=UNSAFE)
 
 
 def own_airline(anonymous: int, arguments: Arguments) -> Rule:
-    """Only for the airline it belongs to; for others it isn't there."""
+    """Only for members of its airline; a 404 for others."""
     return Rule(anonymous, 404, 200, 404, 200, arguments)
 
 
 def role_needed(role: Role, arguments: Arguments, *, status: int = 200, **more: Any) -> Rule:
-    """A page of an airline for those of its members who have the role; others of it may know that it is there."""
+    """A page of an airline for members with the role; a 403 for its other members."""
     otto = status if role == Role.OPERATOR else 403
     return Rule(302, 404, 403, 404, status, arguments, otto=otto, mona=status, **more)
 
 
 def form_only(arguments: Arguments, empty: Rule) -> Rule:
-    """An address that takes a form and shows nothing."""
+    """A URL that accepts a form and shows no page."""
     return replace(open_to_all(405), anonymous=302, arguments=arguments, empty=empty)
 
 
 def posted(role: Role, arguments: Arguments, status: int) -> Rule:
-    """A form for those of an airline's members who have the role."""
+    """A form for members of an airline with the role."""
     return form_only(arguments, role_needed(role, arguments, status=status))
 
 
-PAGE, API = 302, 401  # how a stranger is turned away: to the sign-in page, or with a status
+PAGE, API = 302, 401  # the response to anonymous users: a redirect to the sign-in page, or a status
 RULES = {
     "account_login": strangers_only(200),
-    "mfa_authenticate": strangers_only(302),  # only on the way in: who is not is sent to begin
+    "mfa_authenticate": strangers_only(302),  # only during sign-in; others are redirected to its start
     "mfa_login_webauthn": strangers_only(302),
     "socialaccount_login_cancelled": open_to_all(),
-    "openid_connect_login": replace(open_to_all(404), arguments=lambda its: ["sso"]),  # no service is set up
+    "openid_connect_login": replace(open_to_all(404), arguments=lambda its: ["sso"]),  # no service is configured
     "openid_connect_callback": replace(open_to_all(404), arguments=lambda its: ["sso"]),
     "account_reset_password": open_to_all(writes=FORM),
     "account_reset_password_done": open_to_all(),
@@ -196,7 +196,7 @@ class World:
     beta: Holding
 
     def client(self, user: str) -> Client:
-        """A browser of the user, signed in unless anonymous."""
+        """Return a client of the user, signed in unless anonymous."""
         client = Client(raise_request_exception=False)
         if user != "anonymous":
             client.force_login(self.person(user))
@@ -207,7 +207,7 @@ class World:
         return person
 
     def foreign_marks(self, user: str) -> tuple[str, ...]:
-        """What must not stand in anything this user is answered."""
+        """Return texts that no response to this user may contain."""
         hidden = {
             **dict.fromkeys(("alice", "otto", "mona"), (self.beta,)),
             **dict.fromkeys(("bob", "bruno"), (self.acme,)),
@@ -218,7 +218,7 @@ class World:
 
 @pytest.fixture
 def world(cast: Cast) -> World:
-    cache.clear()  # the counts of the API's throttles
+    cache.clear()  # throttle counts
     Airline.objects.all().delete()
     of_acme = {cast.alice: Role.VIEWER, cast.otto: Role.OPERATOR, cast.mona: Role.MANAGER}
     of_beta = {cast.bob: Role.VIEWER, cast.bruno: Role.MANAGER}
@@ -362,9 +362,9 @@ def test_staff_without_permissions_change_nothing_in_the_admin(world: World, nam
 
 
 def assert_nothing_foreign(world: World, user: str, address: str, answer: Any) -> None:
-    """What was asked for may be repeated, as in "next=/airlines/BETA/"; nothing else of another airline may show."""
+    """A response may repeat the request, as in "next=/airlines/BETA/", but reveal nothing else of another airline."""
     body = answer.content.decode(errors="replace").replace(address, "").lower()
-    body = re.sub(r"[\w-]{40,}", "", body)  # what is drawn by lot may spell anything
+    body = re.sub(r"[\w-]{40,}", "", body)  # random values may contain any word
     for mark in world.foreign_marks(user):
         assert mark.lower() not in body, f"{user} at {address} sees {mark}"
     for header, value in answer.headers.items():
@@ -374,7 +374,7 @@ def assert_nothing_foreign(world: World, user: str, address: str, answer: Any) -
 
 
 def without_token(page: bytes) -> bytes:
-    """The page without the one thing that differs each time."""
+    """Return the page without the CSRF token, which differs each time."""
     return re.sub(rb'name="csrfmiddlewaretoken" value="[^"]+"', b"", page)
 
 
@@ -383,7 +383,7 @@ def is_sent_to_sign_in(answer: Any) -> bool:
 
 
 def admin_address(name: str, world: World) -> str:
-    """An address of the admin with an id that fits, if it needs one."""
+    """Return an admin URL, with an id that exists if it needs one."""
     if name == "admin:":
         return "/admin/fleet/tail/1/"
     if name == "admin:app_list":
@@ -411,7 +411,7 @@ def admin_address(name: str, world: World) -> str:
 
 
 def everything() -> dict[str, list[dict[str, Any]]]:
-    """Every row of ours, except who signed in when."""
+    """Return all rows of our models, except times of sign-in."""
     passing = (Session, Change, Counter)
     rows = {}
     for model in apps.get_models():

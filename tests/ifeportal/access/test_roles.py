@@ -1,4 +1,4 @@
-"""What each role may do, decided in one place."""
+"""Permissions of each role, which one module decides."""
 
 from __future__ import annotations
 

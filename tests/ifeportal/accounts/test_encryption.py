@@ -1,4 +1,4 @@
-"""What a dump of the database tells of second factors: nothing to sign in with. Keys can be changed."""
+"""Second factors in the database are encrypted, so that a dump is not enough to sign in; keys can be rotated."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def app_code() -> str:
 
 
 def recovery_codes() -> list[str]:
-    """All ten, made of the seed as allauth makes them."""
+    """Return all ten codes, derived from the seed as in allauth."""
     codes: list[str] = RecoveryCodes(Authenticator(data={"seed": SEED, "used_mask": 0})).generate_codes()
     return codes
 
@@ -58,7 +58,7 @@ def dump() -> str:
 
 
 def in_clear(user: User) -> None:
-    """As earlier releases stored them; the first recovery code was used."""
+    """Store the factors as earlier releases did; the first recovery code is used."""
     Authenticator.objects.create(user=user, type="totp", data={"secret": SECRET})
     Authenticator.objects.create(user=user, type="recovery_codes", data={"seed": SEED, "used_mask": 1})
 

@@ -1,4 +1,4 @@
-"""Whatever comes in place of a passkey is a wrong one: no error of ours, and nobody is let in."""
+"""A malformed credential counts as a wrong passkey: no server error, and no sign-in."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def packed(value: bytes) -> str:
 
 
 def credential(part: str = "", value: object = None, **more: object) -> str:
-    """What a browser sends of a passkey that nobody has, one part of the response being something else."""
+    """Return the credential of an unknown passkey, with one part of the response replaced."""
     said = {"type": "webauthn.get", "challenge": "AAAA", "origin": "http://testserver"}
     response: dict[str, Any] = {
         "clientDataJSON": packed(json.dumps(said).encode()),

@@ -1,4 +1,4 @@
-"""Tokens: made and revoked by their users, shown once, kept as hashes; they end, and open no more than they should."""
+"""API tokens: creation, one-time display, stored hashes, limits, expiry and revocation."""
 
 from __future__ import annotations
 

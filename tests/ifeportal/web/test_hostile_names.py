@@ -1,4 +1,4 @@
-"""Whatever names, errors and notes say: on every page of portal and admin it is text, and no page has inline parts."""
+"""Hostile names, errors and notes are shown as text on every page, and no page has inline scripts or styles."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["world"]  # the fixture
 TAG = "<img src=x onerror=1>"
 HOSTILE = f"\"'>{TAG}"
 CODE = HOSTILE[:20]
-SHOWN = ("index", "_changelist", "_change", "_progress", "_withdraw")  # pages of the admin
+SHOWN = ("index", "_changelist", "_change", "_progress", "_withdraw")  # admin pages
 
 
 class Inline(HTMLParser):
-    """Gathers what our policy would not let run or apply: such a page would be broken, or not be ours."""
+    """Collects inline scripts and styles, which our content security policy blocks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def inline_parts(page: str) -> list[str]:
 
 
 def corrupt(its: Holding) -> None:
-    """Give everything the airline has a hostile name, and hostile texts wherever it holds some."""
+    """Set hostile names and texts on all objects of the airline."""
     name = HOSTILE
     Airline.objects.filter(pk=its.airline.pk).update(name=name, title=name, contact=name)
     told = {"title": name, "manifest_problem": name}
@@ -79,7 +79,7 @@ def test_on_every_page_of_portal_and_admin(world: World) -> None:
     paths += [admin_address(name, world) for name in ADMIN if name.endswith(SHOWN)]
     client, shown = world.client("ada"), 0
     for path in paths:
-        cache.clear()  # the counts of throttles
+        cache.clear()  # throttle counts
         answer = client.get(path, {"q": HOSTILE, "kind": HOSTILE, "next": HOSTILE, "acknowledged": "1"})
         assert answer.status_code < 500 or path == "/readyz", path
         page = answer.content.decode(errors="replace")
