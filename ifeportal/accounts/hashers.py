@@ -58,7 +58,7 @@ class Hashing:
             done, _ = wait([work], timeout=self._timeout)
             if not done and work.cancel():
                 raise TooManyPasswords
-            return work.result()  # a hash that has started takes well under a second
+            return work.result()  # a running hash ends soon and cannot be cancelled
         finally:
             self._slots.release()
 

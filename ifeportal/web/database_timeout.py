@@ -75,7 +75,7 @@ class DatabaseTimeout:
     def _on_done(self, work: asyncio.Future[None]) -> None:
         self._work.discard(work)
         if not work.cancelled():
-            work.exception()  # marks it as retrieved; `_serve` has raised it already
+            work.exception()  # marks it as retrieved: `_serve` raises it, or has sent a 503
 
 
 class _Response:
