@@ -6,7 +6,7 @@ from html import escape
 from typing import Any, Final
 from urllib.parse import quote
 
-from fleet.models import Load
+from fleet.models import Load, Transfer
 from fleet.pages import bars
 from ifeportal import formatting
 from ifeportal.tables.cells import age, figure, figure_text, held, labelled
@@ -86,16 +86,36 @@ def tail_link(name: str, start: str, campaign: str, part: str = "") -> str:
     return f'<a href="{row_url(start, name)}?campaign={quote(campaign, "")}{fragment}">{escape(name)}</a>'
 
 
-def error_row(load: Load, across: int) -> str:
-    """The error of a load, over so many columns: which item, code and text as they came, and what to do."""
-    known = find_error_kind(load.error_code)
-    sentence = "" if load.error or not known else f"{escape(known.sentence)} "
-    advice = f' <span class="advice">{sentence}<b>What to do:</b> {escape(known.advice)}</span>' if known else ""
-    hidden = "" if load.error or load.error_code else " hidden"
+def error_row(row: Load | Transfer, across: int) -> str:
+    """The error of a load or transfer, over so many columns: which item, code and text as they came, and what to do."""
+    hidden = "" if row.error or row.error_code else " hidden"
+    item = f'{_error_field("error_content", row.error_content, "b")} ' if isinstance(row, Load) else ""
+    code = _error_field("error_code", row.error_code, 'span class="code"')
+    text = _error_field("error", row.error, 'span class="text"')
     return (
         f'<tr role="row" class="fault-row" data-show="error error_code"{hidden}><td role="cell" colspan="{across}">'
-        f'<div class="fault"><b data-field="error_content" data-as="text">{escape(load.error_content)}</b> '
-        f'<span data-refresh><span class="code" data-field="error_code" data-as="text">{escape(load.error_code)}</span>'
-        f'</span> <span class="text" data-field="error" data-as="text">{escape(load.error)}</span>{advice}'
-        f"</div></td></tr>"
+        f'<div class="fault{" past" if _is_past(row) else ""}">{item}<span data-refresh>{code}</span> {text}'
+        f"{_error_cut(row)}{_error_advice(row)}</div></td></tr>"
     )
+
+
+def _error_field(field: str, value: str, tag: str) -> str:
+    return f'<{tag} data-field="{field}" data-as="text">{escape(value)}</{tag.partition(" ")[0]}>'
+
+
+def _is_past(row: Load | Transfer) -> bool:
+    return isinstance(row, Transfer) and row.error_past
+
+
+def _error_cut(row: Load | Transfer) -> str:
+    return ' <span class="badge">cut at 4 KiB</span>' if isinstance(row, Transfer) and row.error_cut else ""
+
+
+def _error_advice(row: Load | Transfer) -> str:
+    if _is_past(row):
+        return ' <span class="badge">past: it succeeded after this</span>'
+    known = find_error_kind(row.error_code)
+    if not known:
+        return ""
+    sentence = "" if row.error else f"{escape(known.sentence)} "
+    return f' <span class="advice">{sentence}<b>What to do:</b> {escape(known.advice)}</span>'

@@ -1,4 +1,4 @@
-"""Template tags of the airline page's table: rows, and the choice of a campaign."""
+"""Template tags of tables of loads: rows of the airline page, rows of errors, and the choice of a campaign."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django import template
 from django.template.context import Context
 from django.utils.safestring import SafeString
 
-from fleet.models import Load
+from fleet.models import Load, Transfer
 from fleet.pages.airline.columns import render_rows
 from fleet.pages.cells import error_row
 from ifeportal.templatetags.tables import other_parameters
@@ -32,6 +32,12 @@ def campaign_choice(context: Context) -> dict[str, Any]:
 def tail_rows(context: Context) -> SafeString:
     """The rows of the airline page's table."""
     return render_rows(context["rows"], context["columns"], context["around"])
+
+
+@register.simple_tag(name="error_row")
+def error_row_tag(row: Load | Transfer, across: int) -> SafeString:
+    """The error of a load or transfer, over so many columns."""
+    return SafeString(error_row(row, across))
 
 
 @register.simple_tag(takes_context=True)
