@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-# From left to right: what is done, what moves, what does not, what is lost.
-STATE_ORDER: Final = (
-    "complete",
-    "loading",
-    "restarted",
-    "waiting",
-    "contradiction",
-    "stalled",
-    "silent",
-    "failed",
-    "pending",
-)
+from fleet.choices import State
+from fleet.stats.rollup import COUNTED_STATES
+
+# From left to right: complete, then loading, then loading with ever weightier flags, then failed; pending is last.
+STATE_ORDER: Final = (*(state for state in reversed(COUNTED_STATES) if state != State.PENDING), State.PENDING.value)
 
 
 class Parts(NamedTuple):

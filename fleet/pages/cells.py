@@ -89,7 +89,7 @@ def tail_link(name: str, start: str, campaign: str, part: str = "") -> str:
 def error_row(row: Load | Transfer, across: int) -> str:
     """The error of a load or transfer, over so many columns: which item, code and text as they came, and what to do."""
     hidden = "" if row.error or row.error_code else " hidden"
-    item = f'{_error_field("error_content", row.error_content, "b")} ' if isinstance(row, Load) else ""
+    item = f"{_error_field('error_content', row.error_content, 'b')} " if isinstance(row, Load) else ""
     code = _error_field("error_code", row.error_code, 'span class="code"')
     text = _error_field("error", row.error, 'span class="text"')
     return (

@@ -14,6 +14,7 @@ from fleet.models import Load, Transfer
 from fleet.pages import cells
 from fleet.pages.orderings import LOAD_ORDERINGS
 from fleet.serialization import serialize_transfer
+from fleet.stats.rollup import COUNTED_STATES
 from ifeportal.tables.columns import Column, Table, fields
 
 
@@ -24,8 +25,7 @@ def titled_fields(**titles: str) -> list[Column]:
 
 TOTALS: Final = tuple(
     fields(
-        "percent", "bytes_done", "bytes_total", "loads", "loads_unknown",
-        "failed", "silent", "stalled", "contradiction", "waiting", "restarted", "loading", "pending", "complete",
+        "percent", "bytes_done", "bytes_total", "loads", "loads_unknown", *COUNTED_STATES,
         "at_risk", "items_total", "items_done", "items_failed", "as_of",
     )
 )  # fmt: skip

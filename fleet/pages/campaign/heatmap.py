@@ -159,6 +159,7 @@ def as_json(drawn: HeatMap) -> dict[str, Any]:
         "at": drawn.at and iso(drawn.at),
         "items": [[item.name, item.title, item.size, int(item.listed)] for item in items[:ITEMS_LIMIT]],
         "tails": [[line.tail, line.state, line.percent, _seconds(line.as_of)] for line in lines],
+        "states": {code: state for state, code in STATE_CODES.items()},
         "cells": ["".join(row) for row in letters],
         "moving": moving,
         "codes": list(codes),

@@ -46,6 +46,11 @@ def test_every_state_has_a_letter_of_its_own() -> None:
     assert len(set(STATE_CODES.values())) == len(STATE_CODES)
 
 
+def test_the_letters_are_explained_in_the_order_of_weight(cast: Cast, alice: Client) -> None:
+    a_campaign(cast.acme)
+    assert list(drawn(alice)["states"].values()) == State.values
+
+
 def test_each_cell_is_a_letter_and_what_moves_or_failed_says_more(cast: Cast, alice: Client) -> None:
     campaign = a_campaign(cast.acme, items=4)
     for name, story in (("VP-A", "failed"), ("VP-B", "complete"), ("VP-C", "pending"), ("VP-D", "stalled")):

@@ -7,13 +7,8 @@
 import { age, instant, percent as written } from "../format.js";
 import { Paint, visible } from "./heat-map-canvas.js";
 
-const STATES = {
-  f: "failed", i: "silent", s: "stalled", x: "contradiction", w: "waiting",
-  r: "restarted", l: "loading", p: "pending", c: "complete", d: "deleted",
-};
-const LETTERS = Object.fromEntries(Object.entries(STATES).map(([letter, state]) => [state, letter]));
-const SETTLED = new Set(["p", "c", "."]);
-const TROUBLE = { f: 100, x: 40, i: 30, s: 30, w: 5, r: 5 };
+const SETTLED = new Set(["pending", "complete"]);
+const TROUBLE = { failed: 100, contradiction: 40, silent: 30, stalled: 30, waiting: 5, restarted: 5 };
 const HEIGHTS = [2, 4, 8, 14, 20, 28]; // of a cell, CSS pixels
 const LEGIBLE = 14;
 const WIDEST = 56;
@@ -63,10 +58,7 @@ class HeatMap extends HTMLElement {
     this.sizer = make("div", { className: "heat-sizer" }, this.canvas, this.link);
     this.box = make("div", { className: "heat-box", tabIndex: 0, role: "application" }, this.sizer);
     this.box.setAttribute("aria-roledescription", "heat map");
-    this.probes = new Map(Object.values(STATES).map((state) => [state, stateWord(state)]));
-    this.counts = new Map([...this.probes.keys()].map((state) => [state, make("b")]));
     this.legend = make("ul", { className: "legend" });
-    this.legend.append(...[...this.probes].map(([state, word]) => make("li", {}, word, " ", this.counts.get(state))));
     const tools = make("div", { className: "heat-tools" }, this.rowsBy, this.columnsBy);
     tools.append(make("span", { className: "heat-zoom" }, this.smaller, this.larger));
     this.left = make("p", { className: "muted small" });
@@ -124,10 +116,11 @@ class HeatMap extends HTMLElement {
     if (!this.at && this.isConnected) this.timer = setTimeout(() => this.fetch(), wait);
   }
 
-  take({ items, tails, cells, moving, codes, at, out, cut }) {
+  take({ items, tails, states, cells, moving, codes, at, out, cut }) {
+    if (!this.probes) this.addLegend(Object.values(states));
     this.items = items.map(([name, title, size, listed]) => ({ name, title, size, listed }));
     this.tails = tails.map(([name, state, percent, asOf]) => ({ name, state, percent, asOf }));
-    this.cells = cells.map((line) => [...line]);
+    this.cells = cells.map((line) => [...line].map((letter) => states[letter] ?? ""));
     this.details = new Map();
     moving.forEach((line, row) => {
       for (const [column, percent, code, asOf] of line) {
@@ -143,6 +136,12 @@ class HeatMap extends HTMLElement {
     this.left.textContent = notDrawn(out, cut);
     this.toggleAttribute("data-ready", true);
     this.lay();
+  }
+
+  addLegend(states) {
+    this.probes = new Map(states.map((state) => [state, stateWord(state)]));
+    this.counts = new Map(states.map((state) => [state, make("b")]));
+    this.legend.append(...[...this.probes].map(([state, word]) => make("li", {}, word, " ", this.counts.get(state))));
   }
 
   place(row, column) {
@@ -182,12 +181,12 @@ class HeatMap extends HTMLElement {
     const row = this.rowOf.get(state.tail);
     const column = this.columnOf.get(state.content);
     if (row === undefined || column === undefined) return this.unknown(`${state.tail}/${state.content}`);
-    const letter = LETTERS[wordOf(state)];
+    const word = wordOf(state);
     const place = this.place(row, column);
-    if (this.cells[row][column] !== letter) this.mark(place);
-    this.cells[row][column] = letter;
+    if (this.cells[row][column] !== word) this.mark(place);
+    this.cells[row][column] = word;
     const { percent, error_code: code, as_of: asOf } = state;
-    if (SETTLED.has(letter)) this.details.delete(place);
+    if (SETTLED.has(word)) this.details.delete(place);
     else this.details.set(place, { percent, code, asOf: seconds(asOf) });
     this.tails[row].state ||= "loading";
     return false;
@@ -204,7 +203,7 @@ class HeatMap extends HTMLElement {
   // The order --------------------------------------------------------------------------------------------------------
 
   order() {
-    const score = (letters) => letters.reduce((sum, letter) => sum + (TROUBLE[letter] ?? 0), 0);
+    const score = (words) => words.reduce((sum, word) => sum + (TROUBLE[word] ?? 0), 0);
     const names = new Intl.Collator("en", { numeric: true });
     const byName = (a, b) => names.compare(this.tails[a].name, this.tails[b].name);
     const held = (row) => this.tails[row].percent ?? (this.tails[row].state ? 0 : -1);
@@ -282,7 +281,7 @@ class HeatMap extends HTMLElement {
   drawn(row, column, now) {
     const place = this.place(row, column);
     return {
-      state: STATES[this.cells[row][column]],
+      state: this.cells[row][column],
       percent: this.details.get(place)?.percent ?? null,
       changed: now - (this.changed.get(place) ?? -Infinity) < CHANGED_FOR,
     };
@@ -300,11 +299,11 @@ class HeatMap extends HTMLElement {
   }
 
   count() {
-    const sums = Object.fromEntries(Object.keys(STATES).map((letter) => [letter, 0]));
-    for (const line of this.cells) for (const letter of line) if (letter !== ".") sums[letter] += 1;
-    for (const [letter, state] of Object.entries(STATES)) {
-      this.counts.get(state).textContent = grouped.format(sums[letter]);
-      this.probes.get(state).parentElement.classList.toggle("none", !sums[letter]);
+    const sums = new Map();
+    for (const line of this.cells) for (const state of line) sums.set(state, (sums.get(state) ?? 0) + 1);
+    for (const [state, count] of this.counts) {
+      count.textContent = grouped.format(sums.get(state) ?? 0);
+      count.parentElement.classList.toggle("none", !sums.get(state));
     }
   }
 
@@ -416,12 +415,12 @@ class HeatMap extends HTMLElement {
     const tail = this.tails[row];
     const about = `${tail.name}, ${this.items[column].name}: `;
     if (!tail.state) return `${about}not begun`;
-    const letter = this.cells[row][column];
-    if (letter === ".") return `${about}${this.at ? "not known" : "not reported"}`;
+    const state = this.cells[row][column];
+    if (!state) return `${about}${this.at ? "not known" : "not reported"}`;
     const known = this.details.get(this.place(row, column));
-    const parts = [STATES[letter]];
+    const parts = [state];
     if (known?.code) parts.push(known.code);
-    if (letter !== "p") parts.push(written(letter === "c" ? 100 : known?.percent));
+    if (state !== "pending") parts.push(written(state === "complete" ? 100 : known?.percent));
     return about + [...parts, this.asOf(known?.asOf ?? tail.asOf)].join(", ");
   }
 
@@ -447,9 +446,9 @@ class HeatMap extends HTMLElement {
   }
 }
 
-function tally(letters) {
-  const count = (wanted) => letters.filter((letter) => letter === wanted).length;
-  return { complete: count("c"), failed: count("f") };
+function tally(states) {
+  const count = (wanted) => states.filter((state) => state === wanted).length;
+  return { complete: count("complete"), failed: count("failed") };
 }
 
 /** What the picture leaves out, in a sentence; empty if it is all there. */
