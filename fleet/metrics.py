@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -28,6 +29,55 @@ from ifeportal.models import Job
 ITEMS: Final = ("listed", "done", "failed")
 CLAIMED: Final = "claimed"  # the proof of a complete load of which nothing is proven
 logger = logging.getLogger(__name__)
+Sample = tuple[str, tuple[str, ...], float]  # name of the family, values of its labels, value
+
+
+@dataclass(frozen=True)
+class Family:
+    """A metric: its name without `ifeportal_`, its help, the names of its labels."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    kind: type[GaugeMetricFamily] | type[CounterMetricFamily] = GaugeMetricFamily
+
+    def collect(self, samples: Iterable[Sample]) -> Metric:
+        """The metric with those of the samples that are its own."""
+        metric = self.kind(f"ifeportal_{self.name}", self.help, labels=self.labels)
+        for name, labels, value in samples:
+            if name == self.name:
+                metric.add_metric(labels, value)
+        return metric
+
+
+# Items are counted from the sums of the loads: the transfers are too many to be counted at each scrape.
+FAMILIES: Final = (
+    Family("job_success_age_seconds", "Since the last success; absent before the first.", ("job",)),
+    Family("job_overdue_seconds", "Past its time; 0 when not yet due or being done.", ("job",)),
+    Family("job_failures", "Failures in a row.", ("job",)),
+    Family("job_duration_seconds", "Of the last run that ended.", ("job",)),
+    Family("jobs_late", "Jobs that are due for long and that nobody does."),
+    Family("jobs_failing", "Jobs whose last attempt failed."),
+    Family("calls_waiting", "Calls to wake up that wait for a worker."),
+    Family("pacemaker_alive", "Whether a pacemaker wakes the workers."),
+    Family("loads", "Loads on tails in service by their one state.", ("airline", "state")),
+    Family("loads_at_risk", "Loads that may not be complete when their exhibition starts.", ("airline",)),
+    Family("loads_complete", "Complete loads by what is proven of them.", ("airline", "proof")),
+    Family("items", "Items of loads whose size is known: listed, done; and failed ones of all.", ("airline", "state")),
+    Family("tails", "Tails known by their duty.", ("airline", "duty")),
+    Family("tails_silent", "Tails in service of which nothing was heard for long.", ("airline",)),
+    Family("last_heard_timestamp_seconds", "When any of its tails last wrote anything.", ("airline",)),
+    Family("anomalies", "Keys that are not understood now.", ("bucket", "problem")),
+    Family(
+        "store_requests",
+        "Requests to both buckets; without an airline those that look for new ones.",
+        ("airline", "kind"),
+        CounterMetricFamily,
+    ),
+    Family("store_received_bytes", "Bytes of the answers.", ("airline",), CounterMetricFamily),
+    Family("store_price_usd", "The requests at S3's list price.", ("airline",), CounterMetricFamily),
+    Family("feed_revision", "Newest revision of the change feed."),
+)
 
 
 class FleetCollector(Collector):
@@ -41,61 +91,45 @@ class FleetCollector(Collector):
         """All of it, or only that the database is away."""
         up = GaugeMetricFamily("ifeportal_database_up", "Whether the database answered this scrape.")
         try:
-            now = timezone.now()
-            found = [*_jobs(now), *_alerts(now), *_loads(), *_tails(), *_anomalies(), *_usage(), *_feed()]
+            samples = list(_samples(timezone.now()))
         except DatabaseTrouble as error:
             logger.warning("metrics: the database does not answer: %s", error)
-            found = []
-        up.add_metric([], float(bool(found)))
-        return [up, *found]
+            up.add_metric([], 0.0)
+            return [up]
+        up.add_metric([], 1.0)
+        return [up, *(family.collect(samples) for family in FAMILIES)]
 
 
-def _jobs(now: datetime) -> Iterator[Metric]:
-    age = GaugeMetricFamily(
-        "ifeportal_job_success_age_seconds", "Since the last success; absent before the first.", labels=["job"]
-    )
-    overdue = GaugeMetricFamily(
-        "ifeportal_job_overdue_seconds", "Past its time; 0 when not yet due or being done.", labels=["job"]
-    )
-    failures = GaugeMetricFamily("ifeportal_job_failures", "Failures in a row.", labels=["job"])
-    took = GaugeMetricFamily("ifeportal_job_duration_seconds", "Of the last run that ended.", labels=["job"])
+def _samples(now: datetime) -> Iterator[Sample]:
+    yield from _jobs(now)
+    yield from _alerts(now)
+    yield from _loads()
+    yield from _tails()
+    yield from _anomalies()
+    yield from _usage()
+    yield "feed_revision", (), current_rev()
+
+
+def _jobs(now: datetime) -> Iterator[Sample]:
     for job in Job.objects.without_pacemaker().defer("error"):
         if job.succeeded_at:
-            age.add_metric([job.name], (now - job.succeeded_at).total_seconds())
+            yield "job_success_age_seconds", (job.name,), (now - job.succeeded_at).total_seconds()
         if job.seconds is not None:
-            took.add_metric([job.name], job.seconds)
-        overdue.add_metric([job.name], job.lag(now))
-        failures.add_metric([job.name], job.failures)
-    yield from (age, overdue, failures, took)
+            yield "job_duration_seconds", (job.name,), job.seconds
+        yield "job_overdue_seconds", (job.name,), job.lag(now)
+        yield "job_failures", (job.name,), job.failures
 
 
-def _alerts(now: datetime) -> Iterator[Metric]:
+def _alerts(now: datetime) -> Iterator[Sample]:
     found = status.current_alerts(now)
-    for name, words, value in (
-        ("jobs_late", "Jobs that are due for long and that nobody does.", found.jobs_late),
-        ("jobs_failing", "Jobs whose last attempt failed.", found.jobs_failing),
-        ("calls_waiting", "Calls to wake up that wait for a worker.", found.calls_waiting),
-        ("pacemaker_alive", "Whether a pacemaker wakes the workers.", found.pacemaker),
-    ):
-        yield GaugeMetricFamily(f"ifeportal_{name}", words, value=float(value))
+    yield "jobs_late", (), found.jobs_late
+    yield "jobs_failing", (), found.jobs_failing
+    yield "calls_waiting", (), found.calls_waiting
+    yield "pacemaker_alive", (), found.pacemaker
 
 
-def _loads() -> Iterator[Metric]:
+def _loads() -> Iterator[Sample]:
     """Of tails in service, as in every sum."""
-    words = "Loads on tails in service by their one state."
-    loads = GaugeMetricFamily("ifeportal_loads", words, labels=["airline", "state"])
-    at_risk = GaugeMetricFamily(
-        "ifeportal_loads_at_risk", "Loads that may not be complete when their exhibition starts.", labels=["airline"]
-    )
-    proven = GaugeMetricFamily(
-        "ifeportal_loads_complete", "Complete loads by what is proven of them.", labels=["airline", "proof"]
-    )
-    # From the sums of the loads: the transfers are too many to be counted at each scrape.
-    items = GaugeMetricFamily(
-        "ifeportal_items",
-        "Items of loads whose size is known: listed, done; and failed ones of all.",
-        labels=["airline", "state"],
-    )
     there = ~Q(status=Status.DELETED)
     known = there & Q(bytes_total__isnull=False)
     rows: Iterable[Any] = (
@@ -110,68 +144,42 @@ def _loads() -> Iterator[Metric]:
             failed=Sum("items_failed", filter=there),
         )
     )
-    states: Counter[tuple[str, str]] = Counter()
-    sums: dict[str, Counter[str]] = {}
+    sums: Counter[tuple[str, tuple[str, ...]]] = Counter()
     for row in rows:
         airline = row["tail__airline__name"]
-        states[airline, row["word"]] += row["n"]
+        sums["loads", (airline, row["word"])] += row["n"]
+        sums["loads_at_risk", (airline,)] += row["risky"]
         if row["word"] == State.COMPLETE:
-            proven.add_metric([airline, row["proof"] or CLAIMED], row["n"])
-        sums.setdefault(airline, Counter()).update({name: row[name] or 0 for name in ("risky", *ITEMS)})
-    for (airline, word), number in states.items():
-        loads.add_metric([airline, word], number)
-    for airline, counts in sums.items():
-        at_risk.add_metric([airline], counts["risky"])
+            sums["loads_complete", (airline, row["proof"] or CLAIMED)] += row["n"]
         for state in ITEMS:
-            items.add_metric([airline, state], counts[state])
-    yield from (loads, at_risk, proven, items)
+            sums["items", (airline, state)] += row[state] or 0
+    return ((name, labels, number) for (name, labels), number in sums.items())
 
 
-def _tails() -> Iterator[Metric]:
-    tails = GaugeMetricFamily("ifeportal_tails", "Tails known by their duty.", labels=["airline", "duty"])
-    silent = GaugeMetricFamily(
-        "ifeportal_tails_silent", "Tails in service of which nothing was heard for long.", labels=["airline"]
-    )
-    heard = GaugeMetricFamily(
-        "ifeportal_last_heard_timestamp_seconds",
-        "When any of its tails last wrote anything.",
-        labels=["airline"],
-    )
+def _tails() -> Iterator[Sample]:
     newest: dict[str, datetime] = {}
     counts = Tail.objects.order_by().values_list("airline__name", "duty")
     for name, duty, number, quiet, last in counts.annotate(
         n=Count("pk"), quiet=Count("pk", Q(silent=True)), newest=Max("heard_at")
     ):
-        tails.add_metric([name, duty], number)
+        yield "tails", (name, duty), number
         if duty == ServiceStatus.ACTIVE:
-            silent.add_metric([name], quiet)
+            yield "tails_silent", (name,), quiet
         if last:
             newest[name] = max(last, newest.get(name, last))
     for name, last in newest.items():
-        heard.add_metric([name], last.timestamp())
-    yield from (tails, silent, heard)
+        yield "last_heard_timestamp_seconds", (name,), last.timestamp()
 
 
-def _anomalies() -> Iterator[Metric]:
-    family = GaugeMetricFamily("ifeportal_anomalies", "Keys that are not understood now.", labels=["bucket", "problem"])
+def _anomalies() -> Iterator[Sample]:
     open_ones = Anomaly.objects.filter(resolved_at=None).order_by()
     for bucket, problem, number in open_ones.values_list("bucket", "problem").annotate(n=Count("pk")):
-        family.add_metric([bucket, problem], number)
-    yield family
+        yield "anomalies", (bucket, problem), number
 
 
-def _usage() -> Iterator[Metric]:
-    words = "Requests to both buckets; without an airline those that look for new ones."
-    sent = CounterMetricFamily("ifeportal_store_requests", words, labels=["airline", "kind"])
-    received = CounterMetricFamily("ifeportal_store_received_bytes", "Bytes of the answers.", labels=["airline"])
-    price = CounterMetricFamily("ifeportal_store_price_usd", "The requests at S3's list price.", labels=["airline"])
+def _usage() -> Iterator[Sample]:
     for name, counts in usage.by_airline().items():
         for kind in usage.PRICES:
-            sent.add_metric([name, kind.removesuffix("_requests")], counts[kind])
-        received.add_metric([name], counts["bytes_received"])
-        price.add_metric([name], float(usage.price(counts)))
-    yield from (sent, received, price)
-
-
-def _feed() -> Iterator[Metric]:
-    yield GaugeMetricFamily("ifeportal_feed_revision", "Newest revision of the change feed.", value=current_rev())
+            yield "store_requests", (name, kind.removesuffix("_requests")), counts[kind]
+        yield "store_received_bytes", (name,), counts["bytes_received"]
+        yield "store_price_usd", (name,), float(usage.price(counts))
