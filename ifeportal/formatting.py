@@ -50,6 +50,11 @@ def count(value: int | None) -> str:
     return UNKNOWN if value is None else f"{value:,}"
 
 
+def quantity(number: int, noun: str) -> str:
+    """A number of things with their name: `1 tail`, `12 tails`."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: int | None) -> str:
     """Format seconds as `45 s`, `12 min`, `2 h 05 min` or `3 d 4 h`, rounded down; None as a dash."""
     if seconds is None:

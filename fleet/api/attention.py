@@ -65,6 +65,7 @@ class IssueGroupSerializer(serializers.Serializer[Any]):
     subject = serializers.CharField(allow_blank=True, help_text="The object, tail or code at fault; may be empty.")
     error_code = serializers.CharField(allow_blank=True)
     state = serializers.CharField(help_text="What its loads are acknowledged for.")
+    heading = serializers.CharField(help_text="What is wrong, in a sentence.")
     step = serializers.CharField(help_text="What to do next.")
     open = serializers.BooleanField(help_text="One of its loads has not been seen to.")
     loads = IssueSerializer(many=True)
@@ -80,6 +81,7 @@ def serialize_group(group: IssueGroup) -> dict[str, Any]:
         "subject": cause.subject,
         "error_code": cause.code,
         "state": group.reason,
+        "heading": cause.heading,
         "step": cause.next_step,
         "open": group.is_open,
         "loads": [_serialize_issue(*row) for row in group.rows],

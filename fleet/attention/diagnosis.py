@@ -15,6 +15,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from ifeportal.formatting import quantity
 from loader.errors import Cause, find_error_kind
 
 
@@ -95,6 +96,30 @@ class LikelyCause:
     def contents(self) -> tuple[str, ...]:
         """The items concerned, in order."""
         return tuple(sorted({fault.content for fault in self.findings if fault.content}))
+
+    @property
+    def heading(self) -> str:
+        """What is wrong, with the number of loads, tails or items concerned."""
+        tails, loads = quantity(len(self.tails), "tail"), quantity(len(self.loads), "load")
+        one = len(self.loads) == 1
+        match self.kind:
+            case CauseKind.OBJECT:
+                return f"{self.subject} of {self.campaign} fails on {quantity(len(self.loads), 'tail')}"
+            case CauseKind.TAIL if self.contents:
+                verb = "fails" if len(self.contents) == 1 else "fail"
+                return f"{self.subject}: {quantity(len(self.contents), 'item')} {verb}"
+            case CauseKind.TAIL:
+                return f"{self.subject}: the campaign fails"
+            case CauseKind.CODE:
+                return f"{self.subject} on {tails}"
+            case CauseKind.STALLED:
+                return f"{loads} of {self.campaign} {'stands' if one else 'stand'} still"
+            case CauseKind.SILENT:
+                return f"{tails} not heard of for too long"
+            case CauseKind.AT_RISK:
+                return f"{loads} of {self.campaign} may not be complete in time"
+            case CauseKind.CONTRADICTION:
+                return f"{loads} of {self.campaign}: {self.subject}"
 
     @property
     def next_step(self) -> str:

@@ -6,15 +6,37 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final
 
+from django.utils.text import Truncator
+
+from fleet.choices import State
 from fleet.models import Load
 from fleet.pages.columns import TOTALS, changed
 from fleet.pages.freshness import Freshness
 from fleet.serialization import serialize_airline
+from fleet.state.precedence import AT_RISK
 from fleet.stats.rollup import Rollup
 from ifeportal.models import Airline
 from ifeportal.tables.columns import Column, Table, fields
 
 Rank = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WorstLoad:
+    """A load that a card names because it needs attention."""
+
+    load: Load
+
+    @property
+    def state(self) -> str:
+        """What it is named for: its state, or that it is at risk where that state alone is no trouble."""
+        return AT_RISK if self.load.state in (State.LOADING, State.PENDING) else self.load.state
+
+    @property
+    def detail(self) -> str:
+        """Its campaign, and the code or text of its error with the item."""
+        error = self.load.error_code or Truncator(self.load.error).chars(60)
+        return " · ".join(text for text in (self.load.campaign.name, error, self.load.error_content) if text)
 
 
 @dataclass(frozen=True)
@@ -26,7 +48,7 @@ class AirlineCard:
     freshness: Freshness
     received: int
     ready: int
-    worst: list[Load] = field(default_factory=list)
+    worst: list[WorstLoad] = field(default_factory=list)
 
 
 def _attention(card: AirlineCard) -> Rank:

@@ -15,7 +15,7 @@ from fleet.attention import queries
 from fleet.choices import Status
 from fleet.models import Load
 from fleet.pages.freshness import load_freshness
-from fleet.pages.overview.columns import AIRLINES, AirlineCard
+from fleet.pages.overview.columns import AIRLINES, AirlineCard, WorstLoad
 from fleet.stats import airline_totals, rollup
 from fleet.stats.throughput import received_today
 from ifeportal.access import ScopedQuerySet
@@ -53,7 +53,7 @@ def cards(airlines: ScopedQuerySet[Airline], choice: TableQuery, now: datetime) 
     return found
 
 
-def _worst(airlines: list[Airline]) -> dict[int, list[Load]]:
+def _worst(airlines: list[Airline]) -> dict[int, list[WorstLoad]]:
     """The few loads of each airline that need attention most, nearest exhibition first; one query."""
     place = Window(
         RowNumber(),
@@ -61,11 +61,9 @@ def _worst(airlines: list[Airline]) -> dict[int, list[Load]]:
         order_by=[_WEIGHT.asc(), F("campaign__exhibition_starts").asc(nulls_last=True), F("tail__name").asc()],
     )
     rows = queries.needing_attention(Load.objects.filter(tail__airline__in=airlines)).select_related("tail", "campaign")
-    found: dict[int, list[Load]] = {}
-    for load in rows.annotate(place=place).filter(place__lte=WORST).order_by("place"):
-        found.setdefault(load.tail.airline_id, []).append(load)
+    found: dict[int, list[WorstLoad]] = {}
     by_id = {airline.pk: airline for airline in airlines}
-    for airline, worst in found.items():
-        for each in worst:
-            each.tail.airline = by_id[airline]
+    for load in rows.annotate(place=place).filter(place__lte=WORST).order_by("place"):
+        load.tail.airline = by_id[load.tail.airline_id]
+        found.setdefault(load.tail.airline_id, []).append(WorstLoad(load))
     return found

@@ -31,6 +31,26 @@ def test_a_tail_on_which_several_items_fail_is_at_fault_itself() -> None:
     assert told(group_by_cause(faults)) == [("tail", "N1", 1)]
 
 
+@pytest.mark.parametrize(
+    ("findings", "heading"),
+    [
+        (
+            [fault("N1", "movie-3", "OBJECT_GONE"), fault("N2", "movie-3", "OBJECT_GONE")],
+            "movie-3 of 2026-12 fails on 2 tails",
+        ),
+        ([fault("N1", "a", "NETWORK"), fault("N1", "b", "NETWORK")], "N1: 2 items fail"),
+        ([fault("N1", "", "NO_SPACE")], "N1: the campaign fails"),
+        ([fault("N1", "a", "NETWORK"), fault("N2", "b", "NETWORK")], "NETWORK on 2 tails"),
+        ([fault("N1", word="stalled")], "1 load of 2026-12 stands still"),
+        ([fault("N1", word="silent"), fault("N2", word="silent")], "2 tails not heard of for too long"),
+        ([fault("N1", word="at risk")], "1 load of 2026-12 may not be complete in time"),
+        ([fault("N1", word="contradiction", text="reports too much")], "1 load of 2026-12: reports too much"),
+    ],
+)
+def test_a_cause_says_what_is_wrong_in_its_heading(findings: list[Finding], heading: str) -> None:
+    assert [cause.heading for cause in group_by_cause(findings)] == [heading]
+
+
 def test_one_code_on_several_tails_is_one_fault() -> None:
     faults = [fault("N1", "a", "NETWORK"), fault("N2", "b", "NETWORK"), fault("N3", "c", "NETWORK")]
     assert told(group_by_cause(faults)) == [("code", "NETWORK", 3)]
