@@ -12,6 +12,11 @@ from fleet.stats.rollup import COUNTED_STATES
 STATE_ORDER: Final = (*(state for state in reversed(COUNTED_STATES) if state != State.PENDING), State.PENDING.value)
 
 
+def state_label(state: str) -> str:
+    """A state of the address as people say it."""
+    return state.replace("_", " ")
+
+
 class Parts(NamedTuple):
     """Percent of a bar's length: items that are whole, what is held of those in flight, items that failed."""
 

@@ -108,7 +108,7 @@ def received_chart(airlines: Collection[Airline], now: datetime) -> Chart:
 
 def rate_chart(tail: Tail, now: datetime) -> Chart:
     """Bytes a second that arrived on an aircraft in the last 24 hours, as its samples have it; two queries."""
-    fresh = freshness.load_freshness([tail.airline], now)[tail.airline.name]
+    fresh = freshness.airline_freshness(tail.airline, now)
     return _throughput_chart(f"{tail.name} rate", _sampled_throughput(tail, now), tail.created_at, fresh.read_at)
 
 
@@ -150,7 +150,7 @@ def readiness_chart(campaign: Campaign, now: datetime) -> Chart:
     As of the whole minute, so that what did not change is the same when it is asked for again.
     """
     now = now.replace(second=0, microsecond=0)
-    fresh = freshness.load_freshness([campaign.airline], now)[campaign.airline.name]
+    fresh = freshness.airline_freshness(campaign.airline, now)
     found = load_readiness(campaign, now)
     series = [
         Series("hold it", found.observed, "step"),

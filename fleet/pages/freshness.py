@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from django.conf import settings
 from django.db.models import Q
@@ -52,6 +52,11 @@ def load_freshness(airlines: Iterable[Airline], now: datetime) -> dict[str, Fres
     return {name: _freshness(rows, now) for name, rows in jobs.items()}
 
 
+def airline_freshness(airline: Airline, now: datetime) -> Freshness:
+    """The same of one airline."""
+    return load_freshness([airline], now)[airline.name]
+
+
 @dataclass(frozen=True)
 class StoreOutage:
     """For how many of some airlines the buckets have not been read for too long, and since when for the first."""
@@ -70,12 +75,6 @@ def store_outage(found: Collection[Freshness]) -> StoreOutage:
     """What a page says above everything else; an airline that was never read has nothing that could be old."""
     since = [each.read_at for each in found if each.stale and each.read_at]
     return StoreOutage(len(found), len(since), min(since, default=None))
-
-
-def freshness_context(airline: Airline) -> dict[str, Any]:
-    """When the airline was last read, for its badge and for the note above the page."""
-    fresh = load_freshness([airline], timezone.now())[airline.name]
-    return {"freshness": fresh, "away": store_outage([fresh]), "single": True}
 
 
 def _freshness(jobs: Sequence[Job], now: datetime) -> Freshness:

@@ -2,8 +2,9 @@
 
 from django.urls import path
 
-from fleet.pages import attention, audit, charts, freshness, service_status, settings
+from fleet.pages import audit, charts, freshness, service_status, settings
 from fleet.pages.airline.views import airline
+from fleet.pages.attention.views import acknowledgement, attention
 from fleet.pages.campaign.views import campaign, matrix_json
 from fleet.pages.overview.views import fleet
 from fleet.pages.tail.views import tail
@@ -11,8 +12,8 @@ from fleet.pages.tail.views import tail
 urlpatterns = [
     path("", fleet, name="fleet"),
     path("freshness/", freshness.freshness, name="freshness"),
-    path("attention/", attention.attention, name="attention"),
-    path("attention/acknowledgement/", attention.acknowledgement, name="acknowledgement"),
+    path("attention/", attention, name="attention"),
+    path("attention/acknowledgement/", acknowledgement, name="acknowledgement"),
     path("moved/", charts.fleet_received, name="fleet-moved"),
     path("airlines/<str:airline>/moved/", charts.airline_received, name="airline-moved"),
     path("airlines/<str:airline>/tails/<str:tail>/rate/", charts.tail_rate, name="tail-rate"),

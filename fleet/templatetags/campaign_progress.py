@@ -21,21 +21,28 @@ SHOWN: Final = 100
 def campaign_progress(airline: Airline, name: str) -> dict[str, Any]:
     """How many tails in service have the campaign how far, and each with the version its figures rest on."""
     campaign = Campaign.objects.filter(airline=airline, name=name).select_related("airline").first()
-    tails = Tail.objects.filter(airline=airline, duty=ServiceStatus.ACTIVE).count()
     if campaign is None:
-        return {"campaign": None, "tails": tails}
+        return {"campaign": None}
+    tails = Tail.objects.filter(airline=airline, duty=ServiceStatus.ACTIVE).count()
     loads = Load.objects.filter(campaign=campaign, tail__duty=ServiceStatus.ACTIVE)
     counts = {f"{word}": Count("pk", filter=Q(status=word)) for word in Status.values}
     found = loads.aggregate(begun=Count("pk"), **counts)
     rows = list(loads.select_related("tail").order_by("tail__name")[:SHOWN])
     for load in rows:
         load.tail.airline = airline
+    parts = [f"{found[word]:,} {Status(word).label}" for word in Status.values if found[word]]
+    parts.append(f"{max(tails - found['begun'], 0):,} not begun")
     return {
         "campaign": campaign,
-        "tails": tails,
-        "counts": [(Status(word).label, found[word]) for word in Status.values if found[word]],
-        "untouched": max(tails - found["begun"], 0),
-        "rows": [(load, load.manifest_etag == campaign.manifest_etag) for load in rows],
+        "summary": f"Of {tails:,} tails in service: {', '.join(parts)}.",
+        "rows": [(load, _version(load, campaign)) for load in rows],
         "more": max(found["begun"] - SHOWN, 0),
         "now": timezone.now(),
     }
+
+
+def _version(load: Load, campaign: Campaign) -> str:
+    """The version of the manifest that the figures of the load rest on."""
+    if load.manifest_etag != campaign.manifest_etag:
+        return "an earlier one"
+    return "no number" if campaign.version is None else str(campaign.version)

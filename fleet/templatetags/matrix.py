@@ -8,11 +8,18 @@ from django import template
 from django.utils.safestring import SafeString, mark_safe
 
 from fleet.models import Transfer
+from fleet.pages.bars import STATE_ORDER
 from fleet.pages.campaign.columns import ItemColumn
 from fleet.pages.campaign.queries import MatrixRow
 from ifeportal import formatting
 
 register = template.Library()
+
+
+@register.simple_tag
+def matrix_states() -> tuple[str, ...]:
+    """The states of the legend."""
+    return STATE_ORDER
 
 
 @register.simple_tag

@@ -14,7 +14,7 @@ from fleet.stats.rollup import COUNTED_STATES, Rollup
 
 register = template.Library()
 
-LABELS: Final = {**{state: state for state in COUNTED_STATES}, AT_RISK: "at risk"}
+STATES: Final = (*COUNTED_STATES, AT_RISK)
 PLAIN: Final = ("complete", "pending")
 ALWAYS: Final = ("failed", "complete")  # said even where there are none
 
@@ -42,17 +42,14 @@ def _pattern(word: str) -> SafeString:
 def readiness(sums: Rollup, address: str) -> dict[str, Any]:
     """The bar of states with the words and counts of its segments, each a link to the rows it counts at `address`."""
     start = f"{address}{'&' if '?' in address else '?'}state="
-    counts = [(word, label, getattr(sums, word), f"{start}{word}", word in ALWAYS) for word, label in LABELS.items()]
+    counts = [(word, label, count, f"{start}{word}", word in ALWAYS) for word, label, count in counted(sums)]
     return {"sums": sums, "counts": counts}
 
 
-@register.filter
-def state_label(state: str) -> str:
-    """A state of the address as people say it."""
-    return LABELS.get(state, state)
+register.filter("state_label", bars.state_label)
 
 
 @register.simple_tag
 def counted(sums: Rollup) -> list[tuple[str, str, int]]:
     """Each state with its word and how many loads are in it, and how many are at risk."""
-    return [(word, label, getattr(sums, word)) for word, label in LABELS.items()]
+    return [(word, bars.state_label(word), getattr(sums, word)) for word in STATES]

@@ -50,6 +50,15 @@ class AirlineCard:
     ready: int
     worst: list[WorstLoad] = field(default_factory=list)
 
+    @property
+    def coverage(self) -> str:
+        """How many of its tails hold all they have begun, and how many are left out."""
+        sums = self.sums
+        said = f"{self.ready:,} of {sums.tails:,} tails in service hold all they have begun"
+        if not sums.tails_out:
+            return f"{said}; none is stored or retired."
+        return f"{said}; {sums.tails_out:,} stored or retired {'is' if sums.tails_out == 1 else 'are'} left out."
+
 
 def _attention(card: AirlineCard) -> Rank:
     sums = card.sums

@@ -5,21 +5,25 @@ Reads the database only, and only below airlines that its caller has reached by 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from django.db.models import Case, F, IntegerField, Q, Value, When, Window
+from django.db.models import Case, F, IntegerField, Q, QuerySet, Value, When, Window
 from django.db.models.functions import RowNumber
 
 from fleet.attention import queries
 from fleet.choices import Status
-from fleet.models import Load
-from fleet.pages.freshness import load_freshness
-from fleet.pages.overview.columns import AIRLINES, AirlineCard, WorstLoad
+from fleet.models import Anomaly, Load
+from fleet.pages.anomalies import AnomalySummary, open_anomalies
+from fleet.pages.freshness import StoreOutage, load_freshness, store_outage
+from fleet.pages.overview.columns import AIRLINES, ORDERS, AirlineCard, WorstLoad
 from fleet.stats import airline_totals, rollup
 from fleet.stats.throughput import received_today
 from ifeportal.access import ScopedQuerySet
 from ifeportal.models import Airline
+from ifeportal.tables.columns import Table
 from ifeportal.tables.query import TableQuery
 
 WORST: Final = 3  # loads that a card names
@@ -32,6 +36,30 @@ _WEIGHT: Final = Case(
     default=Value(4),
     output_field=IntegerField(),
 )
+
+
+@dataclass(frozen=True)
+class FleetPage:
+    """The variables of the template. `newest`: the highest id of an airline that is shown."""
+
+    choice: TableQuery
+    cards: Sequence[AirlineCard]
+    away: StoreOutage
+    newest: int
+    anomalies: AnomalySummary
+    airlines_table: Table = AIRLINES
+    orders: Sequence[str] = ORDERS
+
+
+def load(choice: TableQuery, found: Sequence[AirlineCard], strays: QuerySet[Anomaly]) -> FleetPage:
+    """The page of these cards and the anomalies that belong to no airline."""
+    return FleetPage(
+        choice=choice,
+        cards=found,
+        away=store_outage([card.freshness for card in found]),
+        newest=max((card.airline.pk for card in found), default=0),
+        anomalies=open_anomalies(strays),
+    )
 
 
 def cards(airlines: ScopedQuerySet[Airline], choice: TableQuery, now: datetime) -> list[AirlineCard]:

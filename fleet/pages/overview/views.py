@@ -8,8 +8,6 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from fleet.models import Anomaly
-from fleet.pages import anomalies
-from fleet.pages.freshness import store_outage
 from fleet.pages.overview import columns, exports, queries
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
@@ -29,17 +27,4 @@ def fleet(request: HttpRequest) -> HttpResponseBase:
     file = export_response(request, exports.fleet_tables(cards, strays))
     if file is not None:
         return file
-    return render_page(
-        request,
-        "fleet/overview.html",
-        {
-            "rev": rev,
-            "airlines_table": columns.AIRLINES,
-            "orders": columns.ORDERS,
-            "choice": choice,
-            "cards": cards,
-            "away": store_outage([card.freshness for card in cards]),
-            "newest": max((card.airline.pk for card in cards), default=0),
-            "anomalies": anomalies.open_anomalies(strays),
-        },
-    )
+    return render_page(request, "fleet/overview.html", {"rev": rev, **vars(queries.load(choice, cards, strays))})

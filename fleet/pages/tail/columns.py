@@ -18,8 +18,9 @@ from fleet.pages.columns import LOAD_COLUMNS, LOAD_PAGE, TRANSFER_COLUMNS, chang
 from fleet.pages.orderings import TRANSFER_ORDERINGS
 from fleet.pages.tail import presenter
 from fleet.serialization import serialize_load, serialize_transfer
-from ifeportal.tables.cells import bar, figure, held, labelled, state, titled
-from ifeportal.tables.columns import Column, Table, template_cell
+from ifeportal import formatting
+from ifeportal.tables.cells import age, bar, figure, held, labelled, state, titled
+from ifeportal.tables.columns import Cell, Column, Table, template_cell
 
 
 @dataclass(frozen=True)
@@ -65,33 +66,33 @@ LOADS: Final = Table(
 )  # fmt: skip
 
 
+def _state(row: Transfer, context: Any) -> str:
+    return state(row.state)
+
+
+def _progress(row: Transfer, context: Any) -> str:
+    return f'<div class="gauge">{bar(row.percent, row.content)}{figure(row.percent, "percent", "percent")}</div>'
+
+
+def _held(row: Transfer, context: Any) -> str:
+    return labelled("Held", held(row.bytes_done, row.bytes_total))
+
+
+def _rate(row: Transfer, context: Any) -> str:
+    return labelled("Rate", figure(row.rate_bps, "rate_bps", "rate"))
+
+
+def _left(row: Transfer, context: Any) -> str:
+    return labelled("Left", figure(row.eta_seconds, "eta_seconds", "duration"))
+
+
+def _of_item(render: Cell) -> Cell:
+    """The cell of the transfer of an `ItemRow`."""
+    return lambda row, context: render(row.transfer, context)
+
+
 def _item(row: ItemRow, context: Any) -> str:
     return titled(escape(row.transfer.content), row.item.title if row.item else "")
-
-
-def _state(row: ItemRow, context: Any) -> str:
-    return state(row.transfer.state)
-
-
-def _progress(row: ItemRow, context: Any) -> str:
-    percent = row.transfer.percent
-    return f'<div class="gauge">{bar(percent, row.transfer.content)}{figure(percent, "percent", "percent")}</div>'
-
-
-def _held(row: ItemRow, context: Any) -> str:
-    return labelled("Held", held(row.transfer.bytes_done, row.transfer.bytes_total))
-
-
-def _rate(row: ItemRow, context: Any) -> str:
-    return labelled("Rate", figure(row.transfer.rate_bps, "rate_bps", "rate"))
-
-
-def _left(row: ItemRow, context: Any) -> str:
-    return labelled("Left", figure(row.transfer.eta_seconds, "eta_seconds", "duration"))
-
-
-def _as_of(row: ItemRow, context: Any) -> str:
-    return cells.as_of(row.transfer, context)
 
 
 # On the page: rows are `ItemRow`; in the file: transfers.
@@ -106,28 +107,28 @@ ITEMS: Final = Table(
             ),
             Column(
                 "state", "State", itemgetter("state"), word="status",
-                css="c-state", header_css="", sort=TRANSFER_ORDERINGS["status"], render=_state,
+                css="c-state", header_css="", sort=TRANSFER_ORDERINGS["status"], render=_of_item(_state),
             ),
             Column(
                 "percent", "Percent", itemgetter("percent"), label="Progress",
-                css="c-bar", header_css="bar-col", sort=TRANSFER_ORDERINGS["percent"], render=_progress,
+                css="c-bar", header_css="bar-col", sort=TRANSFER_ORDERINGS["percent"], render=_of_item(_progress),
             ),
             Column(
                 "bytes_done", "Bytes held", itemgetter("bytes_done"), word="bytes", label="Held",
-                css="c-held num", header_css="num", sort=TRANSFER_ORDERINGS["bytes"], render=_held,
+                css="c-held num", header_css="num", sort=TRANSFER_ORDERINGS["bytes"], render=_of_item(_held),
             ),
             Column(
                 "rate_bps", "Bytes per second", itemgetter("rate_bps"), word="rate", label="Rate",
-                css="c-rate num", header_css="num", sort=TRANSFER_ORDERINGS["rate"], render=_rate,
+                css="c-rate num", header_css="num", sort=TRANSFER_ORDERINGS["rate"], render=_of_item(_rate),
             ),
             Column(
                 "eta_seconds", "Seconds left", itemgetter("eta_seconds"), word="eta", label="Left",
-                css="c-eta num", header_css="num", sort=TRANSFER_ORDERINGS["eta"], render=_left,
+                css="c-eta num", header_css="num", sort=TRANSFER_ORDERINGS["eta"], render=_of_item(_left),
             ),
             Column("error_code", "Error code", itemgetter("error_code"), search="error_code__iexact"),
             Column(
                 "as_of", "As of", itemgetter("as_of"),
-                css="c-heard num", header_css="num", sort=TRANSFER_ORDERINGS["as_of"], render=_as_of,
+                css="c-heard num", header_css="num", sort=TRANSFER_ORDERINGS["as_of"], render=_of_item(cells.as_of),
             ),
         ),
         Column(
@@ -139,16 +140,65 @@ ITEMS: Final = Table(
     page=("item", "checked_by", "status", "percent", "bytes", "rate", "eta", "as_of"),
     serialize=serialize_transfer,
 )  # fmt: skip
+
+
+def _moving_item(row: Transfer, context: Any) -> str:
+    return f'{escape(row.content)} <span class="muted">{escape(row.load.campaign.name)}</span>'
+
+
+# Rows are transfers.
+MOVING: Final = Table(
+    "moving",
+    (
+        Column("content", "Item", css="c-name name", header_css="", render=_moving_item),
+        Column("state", "State", css="c-state", header_css="", render=_state),
+        Column("percent", "Progress", css="c-bar", header_css="bar-col", render=_progress),
+        Column("bytes_done", "Held", css="c-held num", header_css="num", render=_held),
+        Column("rate_bps", "Rate", css="c-rate num", header_css="num", render=_rate),
+        Column("eta_seconds", "Left", css="c-eta num", header_css="num", render=_left),
+    ),
+)
+
+
+def _event_state(row: Event, context: Any) -> str:
+    return f'<span class="state" data-state="{row.state}">{row.state}</span>'
+
+
+def _event_at(row: Event, context: Any) -> str:
+    return age(row.at, context["now"])
+
+
+def _event_of(row: Event, context: Any) -> str:
+    """The item or the load, as a link to it on this page, and its campaign."""
+    name = row.load.campaign.name
+    address = f"?campaign={quote(name, '')}"
+    address += f"&amp;item={quote(row.content, '')}#item" if row.content else "#items"
+    return f'<a href="{address}">{escape(row.content) or "the load"}</a> <span class="muted">{escape(name)}</span>'
+
+
+def _event_text(row: Event, context: Any) -> str:
+    code = f'<span class="code">{escape(row.error_code)}</span> ' if row.error_code else ""
+    amount = f"{formatting.size(row.bytes_done)} of {formatting.size(row.bytes_total)}"
+    return f'{code}{escape(row.text)} <span class="muted">{amount}</span>'
+
+
 EVENTS: Final = Table(
     "events",
     (
         Column("campaign", "Campaign", attrgetter("load.campaign.name")),
-        Column("at", "At", attrgetter("at")),
-        Column("content", "Item", attrgetter("content")),
-        Column("state", "State", attrgetter("state")),
+        Column("at", "At", attrgetter("at"), label="When", css="c-name nowrap", header_css="", render=_event_at),
+        Column(
+            "content", "Item", attrgetter("content"), label="Of what",
+            css="c-campaign name", header_css="", render=_event_of,
+        ),
+        Column("state", "State", attrgetter("state"), css="c-state", header_css="", render=_event_state),
         Column("error_code", "Error code", attrgetter("error_code")),
-        Column("text", "Text", attrgetter("text")),
+        Column(
+            "text", "Text", attrgetter("text"), label="What happened",
+            css="c-campaign what", header_css="", render=_event_text,
+        ),
         Column("bytes_done", "Bytes held", attrgetter("bytes_done")),
         Column("bytes_total", "Bytes in all", attrgetter("bytes_total")),
     ),
-)
+    page=("at", "state", "content", "text"),
+)  # fmt: skip

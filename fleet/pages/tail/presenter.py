@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from campaigns.models import ContentItem
+from campaigns.models import Campaign, ContentItem
 from fleet.choices import Status, Verification
-from fleet.models import Load, Transfer
+from fleet.models import Load, Tail, Transfer
 from fleet.state.forecast import ExhibitionDates, Forecast, forecast, start_of_day
 from fleet.state.verification import heartbeat_entry, verification_level
 from ifeportal import formatting
@@ -26,6 +26,13 @@ class LoadGroup:
     name: str
     loads: Sequence[Load]
     hidden: int = 0
+
+    @property
+    def hidden_text(self) -> str:
+        """How many are not shown; empty for none."""
+        if not self.hidden:
+            return ""
+        return f"{self.hidden:,} older {'one is' if self.hidden == 1 else 'ones are'} not shown."
 
 
 def load_groups(loads: Sequence[Load], now: datetime, *, every: bool = False) -> list[LoadGroup]:
@@ -62,6 +69,20 @@ class DiskFit:
         """Bytes that there is no room for; None while that is not known."""
         return None if self.free is None else max(self.left - self.free, 0)
 
+    @property
+    def text(self) -> str:
+        """Whether it fits."""
+        if self.shortfall is None:
+            return f"{formatting.size(self.left)}: whether it fits is unknown"
+        if self.shortfall:
+            return f"{formatting.size(self.left)}: {formatting.size(self.shortfall)} too much for the disk"
+        return f"{formatting.size(self.left)}: fits"
+
+    @property
+    def unknown_text(self) -> str:
+        """How many loads are not counted; empty for none."""
+        return f"(without {formatting.quantity(self.unknown, 'load')} of unknown size)" if self.unknown else ""
+
 
 def disk_fit(stores: object, loads: Sequence[Load]) -> DiskFit:
     """Whether what is left of these loads fits; `unknown` counts loads whose size nobody knows."""
@@ -77,6 +98,33 @@ def expected_completion(load: Load, now: datetime) -> Forecast | None:
     if load.status != Status.LOADING or load.bytes_total is None:
         return None
     return forecast(load.bytes_total - load.bytes_done, load.rate_bps, load.effective_bps, now)
+
+
+def completion(load: Load, expected: Forecast | None) -> str:
+    """When it was or will be complete, as moments; empty for a load that is neither complete nor on its way."""
+    if load.status == Status.COMPLETE:
+        since = f" since {formatting.instant(load.finished_at)}" if load.finished_at else ""
+        return f"whole{since}; {load.get_proof_display() or 'claimed'}"
+    if expected is None:
+        return "when it will be complete is unknown" if load.status == Status.LOADING else ""
+    moments = dict.fromkeys(formatting.instant(moment) for moment in (expected.earliest, expected.latest))
+    return " to ".join(moments)
+
+
+def idle(tail: Tail) -> str:
+    """That nothing moves, and why, if the loader says so."""
+    said = f"Nothing moves on {tail.name} at the moment."
+    if tail.loader_state not in ("waiting", "paused"):
+        return said
+    reason = f": {tail.loader_reason}" if tail.loader_reason else ""
+    return f"{said} Its loader is {tail.loader_state}{reason}."
+
+
+def manifest_label(campaign: Campaign) -> str:
+    """The version of a manifest and whether it is signed; empty without a version."""
+    if campaign.version is None:
+        return ""
+    return f"version {campaign.version}, {'signed' if campaign.signed else 'not signed'}"
 
 
 def risk_sentence(load: Load, now: datetime) -> str:

@@ -26,7 +26,10 @@ from ifeportal.tables.query import PAGE_ROWS, SEARCH_LIMIT, TableQuery, select_r
 
 def loads_of(tail: Tail) -> list[Load]:
     """The tail's loads, the one that speaks for it first."""
-    return list(Load.objects.filter(tail=tail).select_related("campaign__airline").order_by(*primary_load_order()))
+    loads = list(Load.objects.filter(tail=tail).select_related("campaign__airline").order_by(*primary_load_order()))
+    for load in loads:
+        load.tail = tail
+    return loads
 
 
 LOADING_ROWS: Final = 12
@@ -129,6 +132,11 @@ class EventPage:
     state: str
     number: int
     more: bool
+
+    @property
+    def label(self) -> str:
+        """The order, and which page it is."""
+        return f"Newest first, page {self.number + 1}." if self.number else "Newest first."
 
 
 def filtered_events(tail: Tail, asked: str) -> QuerySet[Event]:

@@ -167,7 +167,7 @@ def test_the_head_says_where_the_tail_stands_and_why_it_is_at_risk(client: Clien
     )
     stands = text(client.get(PAGE), f"load:{load.pk}")
     assert "December 2026 loading at risk 1 to 31 Dec 2026" in stands
-    assert "complete in 1 min, at the latest in 40 d" in stands
+    assert "complete in 1 min to 40 d" in stands
     assert "Its exhibition" in stands
     assert "at the rates observed it is complete at the latest by" in stands
 

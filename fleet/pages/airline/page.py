@@ -1,0 +1,133 @@
+"""What the airline page shows: the query of its address and, in a fixed number of queries, all that its template needs.
+
+Reads the database only, and only below an airline that its caller has reached by `visible_to`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from django.contrib.auth.models import AbstractUser, AnonymousUser
+from django.core.paginator import Page
+from django.http import QueryDict
+
+from campaigns.models import Campaign
+from fleet.models import Anomaly, Tail
+from fleet.pages import anomalies
+from fleet.pages.airline import queries
+from fleet.pages.airline.columns import CAMPAIGNS, TAILS, RowContext, TailRow, row_context
+from fleet.pages.airline.queries import AirlineFacts, CampaignTotals
+from fleet.pages.airline.rows import tail_page
+from fleet.pages.anomalies import AnomalySummary
+from fleet.pages.bars import state_label
+from fleet.pages.freshness import Freshness, StoreOutage, airline_freshness, store_outage
+from fleet.state import precedence
+from fleet.stats import rollup
+from fleet.stats.rollup import Rollup
+from ifeportal.models import Airline
+from ifeportal.tables import query
+from ifeportal.tables.columns import Table
+from ifeportal.tables.query import TableQuery
+
+
+@dataclass(frozen=True)
+class AirlineQuery:
+    """What the address asks for: rows of tails, the campaign they are of, their columns, how many campaigns."""
+
+    tails: TableQuery
+    chosen: CampaignTotals | None
+    columns: tuple[str, ...]
+    all_campaigns: bool
+
+
+@dataclass(frozen=True)
+class AirlinePage:
+    """The variables of the template. `sums` are those of the chosen campaign, else of the airline."""
+
+    airline: Airline
+    about: AirlineFacts
+    freshness: Freshness
+    away: StoreOutage
+    choice: TableQuery
+    chosen: Campaign | None
+    sums: Rollup
+    coverage: str
+    page: Page[Tail]
+    rows: Sequence[TailRow]
+    columns: tuple[str, ...]
+    around: RowContext
+    no_match: str
+    campaigns: Sequence[CampaignTotals]
+    more_campaigns: bool
+    anomalies: AnomalySummary
+    tails_table: Table = TAILS
+    campaigns_table: Table = CAMPAIGNS
+
+
+def parse_query(airline: Airline, params: QueryDict) -> AirlineQuery:
+    """Read the address; a campaign that the airline does not have is left out. At most one query."""
+    choice = query.parse_query(params, TAILS, precedence.CHOICES)
+    chosen = queries.campaign_of(airline, choice.campaign)
+    if chosen is None:
+        choice = replace(choice, campaign="")
+    return AirlineQuery(choice, chosen, query.parse_columns(params, TAILS), "all" in params)
+
+
+def load(airline: Airline, asked: AirlineQuery, user: AbstractUser | AnonymousUser, now: datetime) -> AirlinePage:
+    """Gather the page of an airline that comes from `queries.airlines`."""
+    sums, chosen, choice = rollup.read_rollup(airline), asked.chosen, asked.tails
+    page, rows = tail_page(airline, choice, sums.tails + sums.tails_out)
+    about = queries.airline_facts(airline, user)
+    fresh = airline_freshness(airline, now)
+    campaigns, more = _campaigns(airline, every=asked.all_campaigns)
+    return AirlinePage(
+        airline=airline,
+        about=about,
+        freshness=fresh,
+        away=store_outage([fresh]),
+        choice=choice,
+        chosen=chosen.campaign if chosen else None,
+        sums=chosen.sums if chosen else sums,
+        coverage=coverage(sums, chosen, about.ready),
+        page=page,
+        rows=rows,
+        columns=asked.columns,
+        around=row_context(airline.name, now),
+        no_match=no_match(airline, choice) if choice.is_filtered else "",
+        campaigns=campaigns,
+        more_campaigns=more,
+        anomalies=anomalies.open_anomalies(Anomaly.objects.filter(airline=airline)),
+    )
+
+
+def coverage(sums: Rollup, chosen: CampaignTotals | None, ready: int) -> str:
+    """How many of the airline's tails hold the chosen campaign, else all they have begun, and how many are left out."""
+    if chosen is None:
+        said = f"{ready:,} of {sums.tails:,} tails in service hold all they have begun"
+    else:
+        said = f"{chosen.sums.complete:,} of {sums.tails:,} tails in service hold it"
+        not_begun = sums.tails - chosen.sums.tails
+        if not_begun > 0:
+            said += f", {not_begun:,} {'has' if not_begun == 1 else 'have'} not begun it"
+    if not sums.tails_out:
+        return f"{said}; none is stored or retired."
+    verb = "is" if sums.tails_out == 1 else "are"
+    return f"{said}; {sums.tails_out:,} stored or retired {verb} left out of every count."
+
+
+def no_match(airline: Airline, choice: TableQuery) -> str:
+    """Why no row is shown."""
+    wanted = [f"has a load that is {state_label(choice.state)}"] if choice.state else []
+    if choice.search:
+        wanted.append(f"matches “{choice.search}”")
+    return f"No tail of {airline} {' and '.join(wanted)}."
+
+
+def _campaigns(airline: Airline, *, every: bool) -> tuple[list[CampaignTotals], bool]:
+    """The campaigns that are listed, and whether there are more."""
+    if every:
+        return queries.newest_campaigns(airline, None), False
+    found = queries.newest_campaigns(airline, queries.CAMPAIGNS_SHOWN + 1)
+    return found[: queries.CAMPAIGNS_SHOWN], len(found) > queries.CAMPAIGNS_SHOWN

@@ -1,0 +1,164 @@
+"""What the page of loads that need attention shows: the query of its address and all that its template needs.
+
+Reads the database only, and only below airlines that the user may see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from urllib.parse import urlencode
+
+from django.contrib.auth.models import AbstractUser, AnonymousUser
+from django.core.paginator import Page, Paginator
+from django.db.models import QuerySet
+from django.http import QueryDict
+
+from fleet.attention.diagnosis import CauseKind
+from fleet.attention.queries import Issue, IssueGroup, group_issues, list_issues
+from fleet.models import Load
+from fleet.pages.attention.columns import ISSUES
+from fleet.pages.freshness import StoreOutage, load_freshness, store_outage
+from ifeportal.access import Role
+from ifeportal.formatting import quantity
+from ifeportal.models import Airline
+from ifeportal.tables.columns import Table
+from ifeportal.tables.query import SEARCH_LIMIT
+
+GROUPS_A_PAGE: Final = 12
+LOADS_LIMIT: Final = 5_000  # beyond, something is wrong with all of them, and the page says that it is cut
+NOTE_LIMIT: Final = 1_000
+FILTER_PARAMETERS: Final = ("airline", "kind", "q", "acknowledged")
+KIND_LABELS: Final[Mapping[CauseKind, str]] = {
+    CauseKind.OBJECT: "one object",
+    CauseKind.TAIL: "one tail",
+    CauseKind.CODE: "one error code",
+}
+
+
+@dataclass(frozen=True)
+class AttentionQuery:
+    """What the address asks for: an airline, a kind of cause, a text, and whether acknowledged causes are shown too."""
+
+    airline: str
+    kind: str
+    q: str
+    acknowledged: str
+
+    @classmethod
+    def parse(cls, params: QueryDict) -> AttentionQuery:
+        """Read the address."""
+        return cls(*(params.get(name, "").replace("\0", "").strip()[:SEARCH_LIMIT] for name in FILTER_PARAMETERS))
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether causes may be left out that are not acknowledged."""
+        return bool(self.airline or self.kind or self.q)
+
+    @property
+    def address(self) -> str:
+        """The same as the query of an address."""
+        return urlencode({name: value for name, value in vars(self).items() if value})
+
+    def matches(self, group: IssueGroup) -> bool:
+        """Whether the cause is of that kind and one of its findings has that text."""
+        if self.kind and group.cause.kind != self.kind:
+            return False
+        search = self.q.casefold()
+        texts = (text for each in group.cause.findings for text in (each.tail, each.campaign, each.content, each.code))
+        return not search or any(search in text.casefold() for text in texts)
+
+
+@dataclass(frozen=True)
+class KindChip:
+    """A kind of cause with the number of open causes of it."""
+
+    kind: CauseKind
+    count: int
+
+    @property
+    def label(self) -> str:
+        """What it is called; empty where the state itself says it."""
+        return KIND_LABELS.get(self.kind, "")
+
+
+@dataclass(frozen=True)
+class AttentionPage:
+    """The variables of the template. `open` and `acknowledged` count causes, `operated` names airlines."""
+
+    wanted: AttentionQuery
+    query: str
+    airlines: Sequence[Airline]
+    away: StoreOutage
+    kinds: Sequence[KindChip]
+    open: int
+    open_text: str
+    acknowledged: int
+    empty: str
+    page: Page[IssueGroup]
+    cut: bool
+    operated: Collection[str]
+    issues_table: Table = ISSUES
+    note_limit: int = NOTE_LIMIT
+
+
+@dataclass(frozen=True)
+class IssueList:
+    """The loads that need attention, their causes, and those of the causes that the address selects and shows."""
+
+    issues: Sequence[Issue]
+    groups: Sequence[IssueGroup]
+    selected: Sequence[IssueGroup]
+    shown: Sequence[IssueGroup]
+
+
+def load_issues(user: AbstractUser | AnonymousUser, wanted: AttentionQuery) -> IssueList:
+    """Find what needs attention in the airlines that the user may see."""
+    loads = Load.objects.visible_to(user)
+    if wanted.airline:
+        loads = loads.filter(tail__airline__name=wanted.airline)
+    issues = list_issues(loads, LOADS_LIMIT)
+    groups = group_issues(issues)
+    selected = [group for group in groups if wanted.matches(group)]
+    shown = selected if wanted.acknowledged else [group for group in selected if group.is_open]
+    return IssueList(issues, groups, selected, shown)
+
+
+def load_page(
+    user: AbstractUser | AnonymousUser, wanted: AttentionQuery, found: IssueList, number: str, now: datetime
+) -> AttentionPage:
+    """Gather the page of these issues."""
+    airlines = Airline.objects.visible_to(user)
+    is_open = [group for group in found.groups if group.is_open]
+    acknowledged = sum(not group.is_open for group in found.selected)
+    return AttentionPage(
+        wanted=wanted,
+        query=wanted.address,
+        airlines=list(airlines),
+        away=store_outage(list(load_freshness(airlines, now).values())),
+        kinds=[KindChip(kind, sum(group.cause.kind is kind for group in is_open)) for kind in CauseKind],
+        open=len(is_open),
+        open_text=open_text(sum(issue.is_open for issue in found.issues), len(is_open)),
+        acknowledged=acknowledged,
+        empty=empty_text(airlines, acknowledged),
+        page=Paginator(found.shown, GROUPS_A_PAGE).get_page(number),
+        cut=len(found.issues) == LOADS_LIMIT,
+        operated=set(Airline.objects.with_role(user, Role.OPERATOR).values_list("name", flat=True)),
+    )
+
+
+def open_text(loads: int, causes: int) -> str:
+    """How many loads nobody sees to; empty for none."""
+    return f"{quantity(loads, 'load')} that nobody sees to, under {quantity(causes, 'cause')}" if causes else ""
+
+
+def empty_text(airlines: Sequence[Airline] | QuerySet[Airline], acknowledged: int) -> str:
+    """What a page says that shows nothing."""
+    whose = str(airlines[0]) if len(airlines) == 1 else "your airlines"
+    but = f", but for {acknowledged} that somebody sees to" if acknowledged else ""
+    return (
+        f"No load of {whose} has failed, stands still, is silent, at risk or contradicts itself{but}. "
+        "This page fills by itself as soon as one does."
+    )

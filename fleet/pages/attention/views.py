@@ -1,0 +1,80 @@
+"""Views of the page of loads that need attention, and of the form that acknowledges them."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from fleet.attention.acknowledgements import acknowledge, withdraw
+from fleet.attention.queries import REASONS
+from fleet.models import Load
+from fleet.pages.attention.columns import ISSUES, iter_lines
+from fleet.pages.attention.page import FILTER_PARAMETERS, NOTE_LIMIT, AttentionQuery, load_issues, load_page
+from ifeportal.access import Role
+from ifeportal.audit import Actor
+from ifeportal.live.feed import current_rev
+from ifeportal.tables.export import export
+from ifeportal.tables.query import SEARCH_LIMIT
+from ifeportal.web.responses import render_page
+
+LOADS_AT_ONCE: Final = 1_000  # acknowledged by one form
+ID_DIGITS: Final = 18
+
+
+@never_cache
+@require_safe
+def attention(request: HttpRequest) -> HttpResponseBase:
+    """Everything that failed, stands, is silent, at risk or contradicts itself, under its likeliest cause."""
+    rev = current_rev()
+    wanted = AttentionQuery.parse(request.GET)
+    found = load_issues(request.user, wanted)
+    file = export(request, ISSUES.with_rows(iter_lines(found.shown)))
+    if file:
+        return file
+    page = load_page(request.user, wanted, found, request.GET.get("page", "1"), timezone.now())
+    return render_page(request, "fleet/attention.html", {"rev": rev, **vars(page)})
+
+
+@require_POST
+def acknowledgement(request: HttpRequest) -> HttpResponse:
+    """Note that somebody sees to some loads, or take that back; says what became of each."""
+    word, note = request.POST.get("word", ""), request.POST.get("note", "").replace("\0", "").strip()
+    loads = _loads(request)
+    if word not in REASONS:
+        raise Http404
+    taken_back = "withdraw" in request.POST
+    if not taken_back and not 0 < len(note) <= NOTE_LIMIT:
+        messages.error(request, f"Write a note of at most {NOTE_LIMIT:,} characters: what is being done about it?")
+    else:
+        actor = Actor.of(request)
+        done = sum(
+            bool(withdraw(actor, load, word) if taken_back else acknowledge(actor, load, word, note)) for load in loads
+        )
+        left = len(loads) - done
+        rest = f" {left} left as they were: they need no attention for this any more." if left else ""
+        messages.success(request, f"{'Taken back' if taken_back else 'Acknowledged'}: {done} of {len(loads)}.{rest}")
+    back = QueryDict(request.POST.get("query", "")[: SEARCH_LIMIT * len(FILTER_PARAMETERS)])
+    kept = urlencode({name: back[name] for name in FILTER_PARAMETERS if name in back})
+    return redirect(f"{reverse('attention')}?{kept}" if kept else reverse("attention"))
+
+
+def _loads(request: HttpRequest) -> list[Load]:
+    """The loads of the form. Raises Http404 if the user may not see them all, PermissionDenied if not see to them."""
+    texts = {text for text in request.POST.getlist("load")[:LOADS_AT_ONCE] if text.isascii() and text.isdigit()}
+    numbers = {int(text) if len(text) <= ID_DIGITS else 0 for text in texts}  # no load has the id 0
+    wanted = Load.objects.filter(pk__in=numbers)
+    loads = list(wanted.visible_to(request.user).select_related("tail__airline", "campaign").order_by("pk"))
+    if not loads or len(loads) < len(numbers):
+        raise Http404
+    if wanted.with_role(request.user, Role.OPERATOR).count() < len(loads):
+        raise PermissionDenied("For this you need to be operator of the airline.")
+    return loads

@@ -1,0 +1,213 @@
+"""What the page of a campaign shows, at present and at an earlier time: all that its templates need.
+
+Reads the database only, and only below a campaign that its caller has reached by `visible_to`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlencode
+
+from django.contrib.auth.models import AbstractUser, AnonymousUser
+from django.core.paginator import Page
+from django.http import HttpRequest, QueryDict
+from django.urls import reverse
+
+from campaigns.models import Campaign, Draft, ManifestState
+from fleet.history import point_in_time
+from fleet.history.point_in_time import CampaignSnapshot, LoadSnapshot
+from fleet.models import Load, Transfer
+from fleet.pages.campaign import history, queries
+from fleet.pages.campaign.columns import ITEMS, LOADS, PAST_ITEMS, PAST_LOADS, ItemColumn, ItemCounts
+from fleet.pages.campaign.history import SnapshotTotals, TimeStep
+from fleet.pages.campaign.queries import MatrixRow
+from fleet.pages.freshness import Freshness, StoreOutage, airline_freshness, store_outage
+from fleet.state import precedence
+from fleet.stats import rollup
+from fleet.stats.rollup import Rollup
+from ifeportal.access import Role
+from ifeportal.formatting import quantity
+from ifeportal.models import Airline
+from ifeportal.tables.columns import Table
+from ifeportal.tables.query import TableQuery, parse_query
+
+
+@dataclass(frozen=True)
+class CampaignQuery:
+    """What the address asks for: rows of tails, a page of items, and whether the heat map is wanted as a table.
+
+    `with_cells` is False for a script that fetches the page: it has no use of what stands there for want of scripts.
+    """
+
+    loads: TableQuery
+    items: str
+    as_table: bool
+    with_cells: bool
+
+
+@dataclass(frozen=True)
+class CampaignPage:
+    """The variables of the template. `run`: where the campaign is run; empty for who may not."""
+
+    airline: Airline
+    campaign: Campaign
+    sums: Rollup
+    in_service: int
+    scope: str
+    empty: str
+    manifest: str
+    freshness: Freshness
+    away: StoreOutage
+    run: str
+    choice: TableQuery
+    page: Page[Load]
+    names: Page[str]
+    columns: Sequence[ItemColumn]
+    matrix: Sequence[MatrixRow]
+    as_table: bool
+    with_cells: bool
+    newest_load: int
+    newest_transfer: int
+    loads_table: Table = LOADS
+    items_table: Table = ITEMS
+
+
+@dataclass(frozen=True)
+class PastCampaignPage:
+    """The variables of the template for an earlier time. `at` is that time as an address has it."""
+
+    airline: Airline
+    campaign: Campaign
+    then: CampaignSnapshot
+    at: str
+    steps: Sequence[TimeStep]
+    sums: SnapshotTotals
+    scope: str
+    choice: TableQuery
+    page: Page[LoadSnapshot]
+    items: Page[ItemCounts]
+    loads_table: Table = PAST_LOADS
+    items_table: Table = PAST_ITEMS
+
+
+def parse_request(request: HttpRequest) -> CampaignQuery:
+    """Read the address, and the header by which a browser says that a script asks."""
+    params, as_table = request.GET, "table" in request.GET
+    return CampaignQuery(
+        parse_query(params, LOADS, precedence.CHOICES),
+        params.get("items", "1"),
+        as_table,
+        as_table or request.headers.get("Sec-Fetch-Dest") != "empty",
+    )
+
+
+def load(campaign: Campaign, asked: CampaignQuery, user: AbstractUser | AnonymousUser, now: datetime) -> CampaignPage:
+    """Gather the page of the campaign as it stands."""
+    page = queries.load_page(campaign, asked.loads)
+    names = queries.item_names(campaign, asked.items)
+    columns = queries.item_columns(campaign, list(names.object_list))
+    sums = queries.totals_of(rollup.campaigns(Campaign.objects.filter(pk=campaign.pk)))
+    not_started = queries.not_started(campaign)
+    fresh = airline_freshness(campaign.airline, now)
+    return CampaignPage(
+        airline=campaign.airline,
+        campaign=campaign,
+        sums=sums,
+        in_service=sums.tails + not_started,
+        scope=scope(campaign.airline, sums, not_started),
+        empty=empty(campaign.airline, sums.tails_out),
+        manifest=manifest(campaign),
+        freshness=fresh,
+        away=store_outage([fresh]),
+        run=run_address(campaign, user),
+        choice=asked.loads,
+        page=page,
+        names=names,
+        columns=columns,
+        matrix=queries.matrix(list(page.object_list), columns if asked.with_cells else []),
+        as_table=asked.as_table,
+        with_cells=asked.with_cells,
+        newest_load=queries.newest_id(Load.objects.filter(campaign=campaign)),
+        newest_transfer=queries.newest_id(Transfer.objects.filter(load__campaign=campaign)),
+    )
+
+
+def load_past(campaign: Campaign, at: datetime, params: QueryDict, now: datetime) -> PastCampaignPage:
+    """Gather the page of the campaign as it was at that moment, on the tails that are in service today."""
+    then = history.in_service(campaign, point_in_time.snapshot_at(campaign, at, now))
+    choice = parse_query(params, PAST_LOADS, precedence.CHOICES)
+    sums = history.snapshot_totals(then)
+    return PastCampaignPage(
+        airline=campaign.airline,
+        campaign=campaign,
+        then=then,
+        at=history.format_time(at),
+        steps=history.steps(at, now),
+        sums=sums,
+        scope=past_scope(sums, then.not_started),
+        choice=choice,
+        page=history.load_page(then, choice),
+        items=history.item_page(campaign, then, params.get("items", "1")),
+    )
+
+
+def scope(airline: Airline, sums: Rollup, not_started: int) -> str:
+    """Which tails are counted, and which are not."""
+    tails = quantity(sums.tails + not_started, "tail")
+    said = (
+        f"Counted are the {tails} of {airline} in service: {sums.tails:,} {_has(sums.tails)} begun this campaign, "
+        f"{not_started:,} {_has(not_started)} not. A tail counts from the day it is first heard of."
+    )
+    if not sums.tails_out:
+        return said
+    return f"{said} Left out: {sums.tails_out:,} that {'is' if sums.tails_out == 1 else 'are'} stored or retired."
+
+
+def empty(airline: Airline, tails_out: int) -> str:
+    """Why there is no row."""
+    said = f"No aircraft has reported on this campaign. It appears here as soon as a loader of {airline} begins it."
+    if not tails_out:
+        return said
+    verb = "tail has reported on it and is" if tails_out == 1 else "tails have reported on it and are"
+    return f"{said} {tails_out:,} stored or retired {verb} not counted."
+
+
+def manifest(campaign: Campaign) -> str:
+    """The version of the manifest, or why it has none and which version is shown."""
+    version = f"version {'not given' if campaign.version is None else campaign.version}"
+    if campaign.manifest_state == ManifestState.OK:
+        return version
+    return campaign.manifest_state if campaign.version is None else f"{campaign.manifest_state}, showing {version}"
+
+
+def past_scope(sums: SnapshotTotals, not_started: int) -> str:
+    """Of which tails the sums are, and of which they are not."""
+    said = [f"on {quantity(sums.loads, 'tail')} that had begun"]
+    if sums.unknown:
+        said.append(f"left out, bytes unknown: {sums.unknown:,}")
+    if not_started:
+        said.append(f"{not_started:,} had not begun")
+    return " · ".join([*said, "tails that are in service today"])
+
+
+def _has(count: int) -> str:
+    return "has" if count == 1 else "have"
+
+
+def run_address(campaign: Campaign, user: AbstractUser | AnonymousUser) -> str:
+    """Where the campaign is run: its draft in the admin, or a new one of its name; empty for who may not.
+
+    Staff with rights of their own find it in the admin: to ask for these here would cost every page two queries.
+    """
+    if user.is_staff and not user.is_superuser:
+        return ""
+    if not Airline.objects.with_role(user, Role.MANAGER).filter(pk=campaign.airline_id).exists():
+        return ""
+    draft = Draft.objects.filter(airline=campaign.airline_id, name=campaign.name).values_list("pk", flat=True).first()
+    if draft is not None:
+        return reverse("admin:campaigns_draft_change", args=[draft])
+    return (
+        f"{reverse('admin:campaigns_draft_add')}?{urlencode({'airline': campaign.airline_id, 'name': campaign.name})}"
+    )
