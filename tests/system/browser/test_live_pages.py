@@ -158,12 +158,12 @@ def test_rows_stay_where_they_are_when_the_page_is_fetched_anew(cast: Cast, load
 
 def test_an_item_that_begins_to_move_joins_what_loads_now(cast: Cast, load: Load, visit: Visitor) -> None:
     page = visit(cast.alice).go(TAIL)
-    expect(page.locator(".now > li")).to_have_count(2)
+    expect(page.locator(".moving tbody")).to_have_count(2)
     third = load.transfers.get(content="movie-002")
     Transfer.objects.filter(pk=third.pk).update(status=Status.LOADING, bytes_done=5, restarted=True, finished_at=None)
     tell(third)
-    expect(page.locator(".now > li")).to_have_count(3)
-    expect(page.locator(f'tbody[data-key="transfer:{third.pk}"]')).to_contain_text("restarted")
+    expect(page.locator(".moving tbody")).to_have_count(3)
+    expect(page.locator(f'.items tbody[data-key="transfer:{third.pk}"]')).to_contain_text("restarted")
 
 
 def test_the_table_of_tails_by_items_follows(cast: Cast, load: Load, visit: Visitor) -> None:

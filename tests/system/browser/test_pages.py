@@ -159,7 +159,7 @@ def test_hostile_text_stays_text(fleet: Cast, visit: Visitor) -> None:
     )
     window = visit(fleet.alice)
     page = window.go("/airlines/ACME/tails/VP-AAA/")
-    assert "onerror" in page.locator(".now").inner_text()
+    assert "onerror" in page.locator(".moving").inner_text()
     assert page.title() != "owned"
     assert window.complaints == []
 
