@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from fleet.api.filters import LOAD_SCOPED_ORDERINGS, LoadScopedFilter
-from fleet.attention.acknowledgements import acknowledge, withdraw
+from fleet.attention.acknowledgements import NOTE_LIMIT, acknowledge, withdraw
 from fleet.attention.queries import REASONS
 from fleet.models import Acknowledgement, Load
 from ifeportal.access import Role, role_or_403
@@ -75,7 +75,7 @@ class AcknowledgementRequest(serializers.Serializer[Any]):
 
     load = serializers.IntegerField(min_value=1, max_value=2**63 - 1, help_text="The load's id.")
     state = serializers.ChoiceField(choices=REASON_CHOICES, help_text="What it needs attention for.")
-    note = serializers.CharField(max_length=1000, help_text="What is being done about it.")
+    note = serializers.CharField(max_length=NOTE_LIMIT, help_text="What is being done about it.")
 
 
 class AcknowledgementFilter(LoadScopedFilter):

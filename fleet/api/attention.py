@@ -13,12 +13,10 @@ from rest_framework.views import APIView
 
 from fleet.api.acknowledgements import AcknowledgementSerializer, serialize_acknowledgement
 from fleet.attention.diagnosis import CauseKind, Finding
-from fleet.attention.queries import Issue, IssueGroup, group_issues, list_issues
+from fleet.attention.queries import LOADS_LIMIT, Issue, IssueGroup, group_issues, list_issues
 from fleet.models import Acknowledgement, Load
 from ifeportal.formatting import iso
 from ifeportal.live.feed import current_rev
-
-LOADS_LIMIT: Final = 5_000  # that need attention; beyond, something is wrong with all of them
 
 KIND_CHOICES: Final = [(kind.value, kind.value) for kind in CauseKind]
 

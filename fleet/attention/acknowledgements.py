@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.db import transaction
 from django.utils import timezone
 
 from fleet.attention.queries import create_acknowledgement, withdraw_acknowledgements
 from fleet.models import Acknowledgement, Load
 from ifeportal.audit import Actor, Changes, record
+
+NOTE_LIMIT: Final = 1_000  # characters
 
 
 def acknowledge(actor: Actor, load: Load, reason: str, note: str) -> Acknowledgement | None:

@@ -22,6 +22,7 @@ from ifeportal.bulk import where_in
 from ifeportal.models import Airline, User
 from loader.errors import Code
 
+LOADS_LIMIT: Final = 5_000  # that need attention; beyond, something is wrong with all of them
 FINDINGS_LIMIT: Final = 20_000  # failed items that are looked at; beyond, their loads are still listed
 FAILED: Final = "failed"
 _OPEN: Final = Q(status__in=[Status.PENDING, Status.LOADING, Status.FAILED])

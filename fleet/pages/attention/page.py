@@ -16,8 +16,9 @@ from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 from django.http import QueryDict
 
+from fleet.attention.acknowledgements import NOTE_LIMIT
 from fleet.attention.diagnosis import CauseKind
-from fleet.attention.queries import Issue, IssueGroup, group_issues, list_issues
+from fleet.attention.queries import LOADS_LIMIT, Issue, IssueGroup, group_issues, list_issues
 from fleet.models import Load
 from fleet.pages.attention.columns import ISSUES
 from fleet.pages.freshness import StoreOutage, load_freshness, store_outage
@@ -28,8 +29,6 @@ from ifeportal.tables.columns import Table
 from ifeportal.tables.query import SEARCH_LIMIT
 
 GROUPS_A_PAGE: Final = 12
-LOADS_LIMIT: Final = 5_000  # beyond, something is wrong with all of them, and the page says that it is cut
-NOTE_LIMIT: Final = 1_000
 FILTER_PARAMETERS: Final = ("airline", "kind", "q", "acknowledged")
 KIND_LABELS: Final[Mapping[CauseKind, str]] = {
     CauseKind.OBJECT: "one object",

@@ -14,11 +14,11 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from fleet.attention.acknowledgements import acknowledge, withdraw
+from fleet.attention.acknowledgements import NOTE_LIMIT, acknowledge, withdraw
 from fleet.attention.queries import REASONS
 from fleet.models import Load
 from fleet.pages.attention.columns import ISSUES, iter_lines
-from fleet.pages.attention.page import FILTER_PARAMETERS, NOTE_LIMIT, AttentionQuery, load_issues, load_page
+from fleet.pages.attention.page import FILTER_PARAMETERS, AttentionQuery, load_issues, load_page
 from ifeportal.access import Role
 from ifeportal.audit import Actor
 from ifeportal.live.feed import current_rev

@@ -32,7 +32,6 @@ class ItemColumn:
     complete: int
     loading: int
     failed: int
-    reported: int
 
 
 @dataclass(frozen=True)

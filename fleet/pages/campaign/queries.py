@@ -97,11 +97,10 @@ def item_columns(campaign: Campaign, names: Sequence[str]) -> list[ItemColumn]:
             complete=Count("pk", filter=Q(status=Status.COMPLETE)),
             loading=Count("pk", filter=Q(status=Status.LOADING)),
             failed=Count("pk", filter=Q(status=Status.FAILED)),
-            reported=Count("pk"),
         )
     )
     counts = {name: tuple(numbers) for name, *numbers in counted}
-    return [ItemColumn(name, items.get(name), *counts.get(name, (0, 0, 0, 0))) for name in names]
+    return [ItemColumn(name, items.get(name), *counts.get(name, (0, 0, 0))) for name in names]
 
 
 def matrix(loads: Sequence[Load], columns: Sequence[ItemColumn]) -> list[MatrixRow]:
