@@ -41,10 +41,10 @@ class TailAdmin(ReadOnlyScopedAdmin[Tail]):
     search_fields = ["name", "airline__name", "aircraft_type"]
     date_hierarchy = "heard_at"
 
-    @admin.display(description="heard", ordering="seen_at")
+    @admin.display(description="contact", ordering="seen_at")
     def heard(self, tail: Tail) -> str:
         """Whether it is heard of; Django's own mark for "no" would look like a fault."""
-        return "silent" if tail.silent else "heard"
+        return "silent" if tail.silent else "in contact"
 
 
 class LoadStateFilter(admin.SimpleListFilter):
@@ -220,7 +220,7 @@ class UsageAdmin(ReadOnlyScopedAdmin[Usage]):
     @admin.display(description="airline", ordering="airline__name")
     def whose(self, row: Usage) -> str:
         """The airline; requests without one look for new airlines."""
-        return str(row.airline) if row.airline else "(looking for airlines)"
+        return str(row.airline) if row.airline else "(airline discovery)"
 
     @admin.display(description="USD")
     def price(self, row: Usage) -> str:
@@ -233,7 +233,7 @@ class UsageAdmin(ReadOnlyScopedAdmin[Usage]):
         context = getattr(answer, "context_data", {})
         if "cl" in context:
             month = self.get_queryset(request).filter(day__gte=timezone.now().date().replace(day=1))
-            sums = (("Listed below", context["cl"].queryset), ("This month", month))
+            sums = (("Rows below", context["cl"].queryset), ("This month", month))
             totals = [(words, usage.totals(rows)) for words, rows in sums]
             context["sums"] = [(words, counts, f"{usage.price(counts):.4f}") for words, counts in totals]
         return answer

@@ -37,18 +37,18 @@ OF_THE_TAIL: Final = frozenset({Cause.DISK, Cause.AUTHENTICATION, Cause.HOOK})
 
 STEPS: Final[Mapping[CauseKind, str]] = MappingProxyType(
     {
-        CauseKind.OBJECT: "The aircraft are not at fault. "
-        "Mend the content once, and every one of them heals by itself.",
-        CauseKind.TAIL: "The content is not at fault: other aircraft take it. Have this aircraft looked at.",
-        CauseKind.CODE: "The same happens on several aircraft, so look for what they have in common.",
-        CauseKind.STALLED: "The loader is alive but gets no byte. Check the link where the aircraft stands; if other "
-        "aircraft load there, have the loader started anew.",
-        CauseKind.SILENT: "Ask where the aircraft is. If it is out of service, say so on its page, and it is left out; "
-        "if it flies, have the power and the link of its loader checked.",
-        CauseKind.AT_RISK: "At the rate seen so far it comes too late. Give it more ground time on a good link, "
-        "pause what is not needed first, or load it by hand.",
-        CauseKind.CONTRADICTION: "What is reported does not fit together, so do not trust these figures: "
-        "compare what is aboard with the manifest.",
+        CauseKind.OBJECT: "The content is at fault, not the aircraft. "
+        "Fix the content once; every aircraft then recovers on its own.",
+        CauseKind.TAIL: "The content is not at fault: other aircraft load it. Have this aircraft inspected.",
+        CauseKind.CODE: "The same error occurs on several aircraft. Look for what they have in common.",
+        CauseKind.STALLED: "The loader is running but receives no data. Check the link at the aircraft's position. If "
+        "other aircraft load there, have the loader restarted.",
+        CauseKind.SILENT: "Find out where the aircraft is. If it is out of service, set that on its page. "
+        "If it is flying, have the power and the link of its loader checked.",
+        CauseKind.AT_RISK: "At the observed rate the load completes too late. Give it more ground time on a good link, "
+        "pause other campaigns, or load it by hand.",
+        CauseKind.CONTRADICTION: "The reports contradict each other, so these figures are not reliable. "
+        "Compare the content on the aircraft with the manifest.",
     }
 )
 
@@ -101,23 +101,21 @@ class LikelyCause:
     def heading(self) -> str:
         """What is wrong, with the number of loads, tails or items concerned."""
         tails, loads = quantity(len(self.tails), "tail"), quantity(len(self.loads), "load")
-        one = len(self.loads) == 1
         match self.kind:
             case CauseKind.OBJECT:
                 return f"{self.subject} of {self.campaign} fails on {quantity(len(self.loads), 'tail')}"
             case CauseKind.TAIL if self.contents:
-                verb = "fails" if len(self.contents) == 1 else "fail"
-                return f"{self.subject}: {quantity(len(self.contents), 'item')} {verb}"
+                return f"{self.subject}: {quantity(len(self.contents), 'failed item')}"
             case CauseKind.TAIL:
-                return f"{self.subject}: the campaign fails"
+                return f"{self.subject}: campaign failed"
             case CauseKind.CODE:
                 return f"{self.subject} on {tails}"
             case CauseKind.STALLED:
-                return f"{loads} of {self.campaign} {'stands' if one else 'stand'} still"
+                return f"{quantity(len(self.loads), 'stalled load')} of {self.campaign}"
             case CauseKind.SILENT:
-                return f"{tails} not heard of for too long"
+                return quantity(len(self.tails), "silent tail")
             case CauseKind.AT_RISK:
-                return f"{loads} of {self.campaign} may not be complete in time"
+                return f"{loads} of {self.campaign} may miss the start of the exhibition"
             case CauseKind.CONTRADICTION:
                 return f"{loads} of {self.campaign}: {self.subject}"
 

@@ -34,8 +34,7 @@ class AnomalySummary:
     @property
     def text(self) -> str:
         """How many there are, and that they hold nothing up."""
-        objects, them = quantity(self.count, "object"), "it" if self.count == 1 else "them"
-        return f"{objects} in the buckets could not be read. Nothing else is held up by {them}."
+        return f"{quantity(self.count, 'object')} in the buckets could not be read. Other objects are not affected."
 
 
 def open_anomalies(anomalies: QuerySet[Anomaly]) -> AnomalySummary:
@@ -80,7 +79,7 @@ ANOMALIES: Final = Table(
             "detail",
             "Detail",
             attrgetter("detail"),
-            label="What is wrong",
+            label="Details",
             css="c-campaign",
             header_css="",
             render=_detail,

@@ -26,7 +26,7 @@ from ifeportal.tables.export import export
 from ifeportal.tables.query import SEARCH_LIMIT, TableQuery, order_by
 from ifeportal.web.responses import render_page
 
-SYSTEM_ACTORS: Final = {"command": "the command line", "job": "the portal"}  # by the way, where there is no user
+SYSTEM_ACTORS: Final = {"command": "command line", "job": "portal"}  # by the way, where there is no user
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def filter_entries(rows: QuerySet[AuditEntry], wanted: AuditQuery, choice: Table
 
 def who_text(entry: AuditEntry) -> str:
     """Return who made the change: a user, else what acts without one."""
-    return entry.who or SYSTEM_ACTORS.get(entry.via, "somebody unknown")
+    return entry.who or SYSTEM_ACTORS.get(entry.via, "unknown")
 
 
 def field_changes(entry: AuditEntry) -> Iterator[tuple[str, str, str]]:
@@ -136,15 +136,15 @@ AUDIT: Final = Table(
         Column(
             "at", "When", attrgetter("at"), word="age", css="when", header_css="", sort=F("at"), render=_when,
         ),
-        Column("who", "Who", attrgetter("who"), sort=F("who"), render=_who),
-        Column("action", "What", attrgetter("action"), sort=F("action"), render=_action),
-        Column("target", "Of what", attrgetter("target"), sort=F("target"), render=_target),
+        Column("who", "User", attrgetter("who"), sort=F("who"), render=_who),
+        Column("action", "Action", attrgetter("action"), sort=F("action"), render=_action),
+        Column("target", "Target", attrgetter("target"), sort=F("target"), render=_target),
         Column("airline", "Airline", attrgetter("whose"), sort=F("whose"), render=_airline),
-        Column("changes", "Before and after", attrgetter("changes"), render=_changes),
+        Column("changes", "Changes", attrgetter("changes"), render=_changes),
         Column(
-            "via", "Way", attrgetter("via"), label="From", css="muted", header_css="", sort=F("via"), render=_from,
+            "via", "Source", attrgetter("via"), label="Source", css="muted", header_css="", sort=F("via"), render=_from,
         ),
-        Column("address", "From", attrgetter("address")),
+        Column("address", "Address", attrgetter("address")),
     ),
     order="age",
 )  # fmt: skip
@@ -164,7 +164,9 @@ def airline_audit(request: HttpRequest, airline: str) -> HttpResponseBase:
 def audit(request: HttpRequest) -> HttpResponseBase:
     """What was changed anywhere. Raises PermissionDenied for all but staff."""
     if not sees_every_airline(request.user):
-        raise PermissionDenied("The audit log of everything is for staff. Managers find that of their airline there.")
+        raise PermissionDenied(
+            "The complete audit log is for staff. Managers find the log of an airline on the page of the airline."
+        )
     return _page(request, AuditEntry.objects.visible_to(request.user), None)
 
 

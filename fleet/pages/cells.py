@@ -56,7 +56,7 @@ def items(load: Load, context: object) -> str:
 
 def bytes_held(load: Load, context: object) -> str:
     """Bytes that are there, of how many."""
-    return labelled("Held", held(load.bytes_done, load.bytes_total))
+    return labelled("Loaded", held(load.bytes_done, load.bytes_total))
 
 
 def rate(load: Load, context: object) -> str:
@@ -108,12 +108,12 @@ def _is_past(row: Load | Transfer) -> bool:
 
 
 def _error_cut(row: Load | Transfer) -> str:
-    return ' <span class="badge">cut at 4 KiB</span>' if isinstance(row, Transfer) and row.error_cut else ""
+    return ' <span class="badge">truncated to 4 KiB</span>' if isinstance(row, Transfer) and row.error_cut else ""
 
 
 def _error_advice(row: Load | Transfer) -> str:
     if _is_past(row):
-        return ' <span class="badge">past: it succeeded after this</span>'
+        return ' <span class="badge">resolved: the item succeeded later</span>'
     known = find_error_kind(row.error_code)
     if not known:
         return ""

@@ -34,9 +34,10 @@ Values = Sequence[int | None]
 
 @dataclass(frozen=True)
 class Series:
-    """`shape` is how it is drawn: an area, steps, or the lower or upper edge of a band."""
+    """`shape` is how it is drawn: an area, steps, or the lower or upper edge of a band. `key` names it in files."""
 
     name: str
+    key: str
     values: Values
     shape: str = "area"
 
@@ -89,7 +90,7 @@ class Chart:
         unit = "_bps" if self.unit == "bytes/s" else ""
         columns = [Column("at", "At", _nth(0))]
         for index, each in enumerate(self.series, 1):
-            columns.append(Column(each.name.replace(" ", "_") + unit, each.name.capitalize(), _nth(index)))
+            columns.append(Column(each.key + unit, each.name.capitalize(), _nth(index)))
         return Table(self.name, columns, list(zip(self.at, *(each.values for each in self.series), strict=True)))
 
 
@@ -131,17 +132,17 @@ def _throughput_chart(name: str, moved: Throughput, begun: datetime, read_at: da
     rates = [rate if is_known else None for rate, is_known in zip(moved.rates(), known, strict=True)]
     seen = [rate for rate in rates if rate is not None]
     if not seen:
-        summary = "Nothing was recorded in the last 24 hours."
+        summary = "No data was recorded in the last 24 hours."
     elif not any(seen):
-        summary = "No byte arrived in the last 24 hours."
+        summary = "Nothing was received in the last 24 hours."
     else:
         peak = max(seen)
         when = moved.at[rates.index(peak)]
         summary = (
-            f"{formatting.size(moved.bytes)} arrived in the last 24 hours, at most {formatting.rate(peak)} "
-            f"(about {when:%H:%M} UTC)."
+            f"{formatting.size(moved.bytes)} received in the last 24 hours. "
+            f"Peak: {formatting.rate(peak)} at about {when:%H:%M} UTC."
         )
-    return Chart(name, "bytes/s", moved.at, [Series("received", rates)], summary, read_at)
+    return Chart(name, "bytes/s", moved.at, [Series("received", "received", rates)], summary, read_at)
 
 
 def readiness_chart(campaign: Campaign, now: datetime) -> Chart:
@@ -153,9 +154,9 @@ def readiness_chart(campaign: Campaign, now: datetime) -> Chart:
     fresh = freshness.airline_freshness(campaign.airline, now)
     found = load_readiness(campaign, now)
     series = [
-        Series("hold it", found.observed, "step"),
-        Series("expected at least", found.fewest, "low"),
-        Series("expected at most", found.most, "high"),
+        Series("complete", "hold_it", found.observed, "step"),
+        Series("expected at least", "expected_at_least", found.fewest, "low"),
+        Series("expected at most", "expected_at_most", found.most, "high"),
     ]
     marks = [Mark(now, "now")] if found.at[-1] > now else []
     if found.starts is not None:

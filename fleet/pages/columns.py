@@ -45,10 +45,10 @@ LOAD_COLUMNS: Final = (
         css="c-bar", header_css="bar-col", sort=LOAD_ORDERINGS["percent"], render=cells.progress,
     ),
     Column(
-        "bytes_done", "Bytes held", itemgetter("bytes_done"), word="bytes", label="Held",
+        "bytes_done", "Bytes loaded", itemgetter("bytes_done"), word="bytes", label="Loaded",
         css="c-held num", header_css="num", sort=LOAD_ORDERINGS["bytes"], render=cells.bytes_held,
     ),
-    *titled_fields(bytes_total="Bytes in all"),
+    *titled_fields(bytes_total="Bytes total"),
     Column(
         "rate_bps", "Bytes per second", itemgetter("rate_bps"), word="rate", label="Rate",
         css="c-rate num", header_css="num", sort=LOAD_ORDERINGS["rate"], render=cells.rate,
@@ -58,10 +58,10 @@ LOAD_COLUMNS: Final = (
         css="c-eta num", header_css="num", sort=LOAD_ORDERINGS["eta"], render=cells.time_left,
     ),
     Column(
-        "effective_bps", "Bytes per second over days", itemgetter("effective_bps"),
+        "effective_bps", "Effective bytes per second", itemgetter("effective_bps"),
         word="effective", label="Effective rate", css="c-effective num", render=cells.effective_rate,
     ),
-    *titled_fields(eta_latest_seconds="Seconds left at the latest", at_risk="At risk", items_total="Items"),
+    *titled_fields(eta_latest_seconds="Seconds left, latest", at_risk="At risk", items_total="Items"),
     # Another item that is complete or failed changes counts of the page: the script fetches it anew.
     Column(
         "items_done", "Items complete", itemgetter("items_done"), word="items", label="Items",
@@ -69,7 +69,7 @@ LOAD_COLUMNS: Final = (
         sort=LOAD_ORDERINGS["items"], render=cells.items,
     ),
     *titled_fields(items_failed="Items failed", proof="Proof", error_code="Error code", error="Error"),
-    *titled_fields(error_content="Item of the error"),
+    *titled_fields(error_content="Error item"),
     Column(
         "as_of", "As of", itemgetter("as_of"),
         css="c-heard num", header_css="num", sort=LOAD_ORDERINGS["as_of"], render=cells.as_of,
@@ -81,10 +81,10 @@ LOAD_PAGE: Final = ("status", "percent", "items", "bytes", "rate", "eta", "as_of
 
 TRANSFER_COLUMNS: Final = (
     *SCOPE,
-    *titled_fields(content="Item", state="State", status="Status", percent="Percent", bytes_done="Bytes held"),
-    *titled_fields(bytes_total="Bytes in all", rate_bps="Bytes per second", eta_seconds="Seconds left"),
+    *titled_fields(content="Item", state="State", status="Status", percent="Percent", bytes_done="Bytes loaded"),
+    *titled_fields(bytes_total="Bytes total", rate_bps="Bytes per second", eta_seconds="Seconds left"),
     *titled_fields(bytes_reported="Bytes reported", listed="In the manifest", restarted="Restarted"),
-    *titled_fields(error_code="Error code", error="Error", error_past="Error is past", as_of="As of"),
+    *titled_fields(error_code="Error code", error="Error", error_past="Error resolved", as_of="As of"),
     *_TIMES,
 )
 TRANSFERS: Final = Table("items", TRANSFER_COLUMNS, serialize=serialize_transfer)

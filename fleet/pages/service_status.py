@@ -42,7 +42,7 @@ def duty(request: HttpRequest, airline: str, tail: str) -> HttpResponse:
     elif form.changed_data:
         with transaction.atomic():
             _save(request, rows.get(pk=row.pk), form)
-        messages.success(request, f"{row.name}: {row.get_duty_display()}.")
+        messages.success(request, f"{row.name} is now {row.get_duty_display()}.")
     return redirect("tail", airline, tail)
 
 

@@ -36,7 +36,7 @@ def settings(request: HttpRequest, airline: str) -> HttpResponse:
                 changes = audit.changes_of(form)
                 audit.record(audit.Actor.of(request), "airline.settings", row.name, airline=row, changes=changes)
                 publish([airline_change(each) for each in rollup.airlines(Airline.objects.filter(pk=row.pk))])
-        messages.success(request, f"The settings of {row} are kept." if form.changed_data else "Nothing was changed.")
+        messages.success(request, "Settings saved." if form.changed_data else "No changes to save.")
         return redirect("airline-settings", row.name)
     shown = visible_or_404(Airline.objects.all(), request.user, pk=row.pk)  # as it is, not as the form would have it
     context = {"airline": shown, "form": form, "manages": manages}

@@ -31,7 +31,7 @@ def campaign_progress(airline: Airline, name: str) -> dict[str, Any]:
     for load in rows:
         load.tail.airline = airline
     parts = [f"{found[word]:,} {Status(word).label}" for word in Status.values if found[word]]
-    parts.append(f"{max(tails - found['begun'], 0):,} not begun")
+    parts.append(f"{max(tails - found['begun'], 0):,} not started")
     return {
         "campaign": campaign,
         "summary": f"Of {tails:,} tails in service: {', '.join(parts)}.",
@@ -44,5 +44,5 @@ def campaign_progress(airline: Airline, name: str) -> dict[str, Any]:
 def _version(load: Load, campaign: Campaign) -> str:
     """The version of the manifest that the figures of the load rest on."""
     if load.manifest_etag != campaign.manifest_etag:
-        return "an earlier one"
-    return "no number" if campaign.version is None else str(campaign.version)
+        return "earlier version"
+    return "unnumbered" if campaign.version is None else str(campaign.version)

@@ -209,7 +209,7 @@ def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
     system.manage("publish_campaign", tmp_path / "december", "--airline", AIRLINE, "--campaign", CAMPAIGN)
     client = Client(system.address, cast.alice)
     airline = open_page(cast.alice, f"/airlines/{AIRLINE}/")
-    expect(airline.get_by_role("heading", name="No tail yet")).to_be_visible()
+    expect(airline.get_by_role("heading", name="No tails yet")).to_be_visible()
     airline.evaluate(REMEMBER)
 
     # It loads; one byte of one item is wrong each time it comes.

@@ -65,7 +65,7 @@ def _type(row: TailRow, around: RowContext) -> str:
 
 def _campaign(row: TailRow, around: RowContext) -> str:
     if row.load is None:
-        return '<span class="muted">no load yet</span>'
+        return '<span class="muted">no loads yet</span>'
     name = row.load.campaign.name
     loading = f' <span class="badge">+{row.others_loading} loading</span>' if row.others_loading else ""
     failed = ""
@@ -76,7 +76,7 @@ def _campaign(row: TailRow, around: RowContext) -> str:
 
 
 def _heard(row: TailRow, around: RowContext) -> str:
-    return labelled("Heard", age(row.tail.heard_at, around.now, "tail.heard_at" if row.load else "heard_at"))
+    return labelled("Last contact", age(row.tail.heard_at, around.now, "tail.heard_at" if row.load else "heard_at"))
 
 
 def _disk(row: TailRow, around: RowContext) -> str:
@@ -152,7 +152,7 @@ TAILS: Final = Table(
         ),
         *fields("duty"),
         Column(
-            "heard_at", "Heard at", itemgetter("heard_at"), word="heard", label="Last heard",
+            "heard_at", "Heard at", itemgetter("heard_at"), word="heard", label="Last contact",
             css="c-heard num", sort=_by_tail("heard_at"), render=_heard,
         ),
         *fields("loader_version", "loader_state", "loader_reason"),
@@ -187,7 +187,7 @@ def _campaign_name(row: CampaignTotals, context: Any) -> str:
 
 
 def _campaign_state(row: CampaignTotals, context: Any) -> str:
-    return state(row.sums.state) if row.sums.loads else '<span class="muted">no tail yet</span>'
+    return state(row.sums.state) if row.sums.loads else '<span class="muted">no tails yet</span>'
 
 
 def _campaign_tails(row: CampaignTotals, context: Any) -> str:
@@ -235,7 +235,7 @@ CAMPAIGNS: Final = Table(
         *changed(
             TOTALS,
             Column(
-                "percent", "Percent", itemgetter("percent"), label="Progress over all tails",
+                "percent", "Percent", itemgetter("percent"), label="Progress on all tails",
                 css="c-bar", header_css="bar-col", render=template_cell("fleet/airline/progress_cell.html"),
             ),
             Column(

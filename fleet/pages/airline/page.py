@@ -22,10 +22,12 @@ from fleet.pages.airline.queries import AirlineFacts, CampaignTotals
 from fleet.pages.airline.rows import tail_page
 from fleet.pages.anomalies import AnomalySummary
 from fleet.pages.bars import state_label
+from fleet.pages.coverage import coverage, excluded
 from fleet.pages.freshness import Freshness, StoreOutage, airline_freshness, store_outage
 from fleet.state import precedence
 from fleet.stats import rollup
 from fleet.stats.rollup import Rollup
+from ifeportal.formatting import quantity
 from ifeportal.models import Airline
 from ifeportal.tables import query
 from ifeportal.tables.columns import Table
@@ -90,7 +92,7 @@ def load(airline: Airline, asked: AirlineQuery, user: AbstractUser | AnonymousUs
         choice=choice,
         chosen=chosen.campaign if chosen else None,
         sums=chosen.sums if chosen else sums,
-        coverage=coverage(sums, chosen, about.ready),
+        coverage=campaign_coverage(sums, chosen) if chosen else coverage(about.ready, sums.tails, sums.tails_out),
         page=page,
         rows=rows,
         columns=asked.columns,
@@ -102,27 +104,19 @@ def load(airline: Airline, asked: AirlineQuery, user: AbstractUser | AnonymousUs
     )
 
 
-def coverage(sums: Rollup, chosen: CampaignTotals | None, ready: int) -> str:
-    """How many of the airline's tails hold the chosen campaign, else all they have begun, and how many are left out."""
-    if chosen is None:
-        said = f"{ready:,} of {sums.tails:,} tails in service hold all they have begun"
-    else:
-        said = f"{chosen.sums.complete:,} of {sums.tails:,} tails in service hold it"
-        not_begun = sums.tails - chosen.sums.tails
-        if not_begun > 0:
-            said += f", {not_begun:,} {'has' if not_begun == 1 else 'have'} not begun it"
-    if not sums.tails_out:
-        return f"{said}; none is stored or retired."
-    verb = "is" if sums.tails_out == 1 else "are"
-    return f"{said}; {sums.tails_out:,} stored or retired {verb} left out of every count."
+def campaign_coverage(sums: Rollup, chosen: CampaignTotals) -> str:
+    """Return how many of the airline's tails in service have completed the campaign, and how many are not counted."""
+    completed = f"{chosen.sums.complete:,} of {quantity(sums.tails, 'tail')} in service completed it"
+    waiting = max(sums.tails - chosen.sums.tails, 0)
+    return f"{completed}, {waiting:,} not started. {excluded(sums.tails_out)}".rstrip()
 
 
 def no_match(airline: Airline, choice: TableQuery) -> str:
-    """Why no row is shown."""
-    wanted = [f"has a load that is {state_label(choice.state)}"] if choice.state else []
+    """Return which filters no row matches."""
+    filters = [f"state “{state_label(choice.state)}”"] if choice.state else []
     if choice.search:
-        wanted.append(f"matches “{choice.search}”")
-    return f"No tail of {airline} {' and '.join(wanted)}."
+        filters.append(f"search “{choice.search}”")
+    return f"No tail of {airline} matches {' and '.join(filters)}."
 
 
 def _campaigns(airline: Airline, *, every: bool) -> tuple[list[CampaignTotals], bool]:

@@ -33,7 +33,7 @@ def _campaign(row: Row, context: Any) -> str:
 
 
 def _held(row: Row, context: Any) -> str:
-    return labelled("Held", figure(row[0].load.percent, "percent", "percent"))
+    return labelled("Loaded", figure(row[0].load.percent, "percent", "percent"))
 
 
 def _as_of(row: Row, context: Any) -> str:
@@ -45,7 +45,7 @@ def _what(row: Row, context: Any) -> str:
     load, findings, _ = row
     shown = [_finding(each, load.load, context) for each in findings[:FINDINGS_SHOWN]]
     if len(findings) > FINDINGS_SHOWN:
-        shown.append(f'<div class="muted">and {len(findings) - FINDINGS_SHOWN} more items</div>')
+        shown.append(f'<div class="muted">{len(findings) - FINDINGS_SHOWN} more items</div>')
     return "".join(shown)
 
 
@@ -61,13 +61,13 @@ def _finding_text(finding: Finding, load: Load, now: datetime) -> str:
         return f'<span class="text">{escape(finding.text)}</span>'
     match finding.reason:
         case CauseKind.SILENT:
-            return f"last heard {age(load.tail.heard_at, now)}"
+            return f"last contact {age(load.tail.heard_at, now)}"
         case CauseKind.STALLED:
-            return f"no byte since {age(load.moved_at, now)}"
+            return f"no data since {age(load.moved_at, now)}"
         case CauseKind.AT_RISK if load.eta_seconds is None:
-            return "how long it takes cannot be told"
+            return "time left unknown"
         case CauseKind.AT_RISK:
-            return f"{figure(load.eta_seconds, 'eta_seconds', 'duration')} left at the present rate"
+            return f"{figure(load.eta_seconds, 'eta_seconds', 'duration')} left at the current rate"
     return ""
 
 
@@ -80,21 +80,21 @@ ISSUES: Final = Table(
         Column("tail", "Tail", lambda line: line[2].tail, render=_tail),
         Column("campaign", "Campaign", lambda line: line[2].campaign, render=_campaign),
         Column("content", "Item", lambda line: line[2].content),
-        Column("word", "What for", lambda line: line[2].reason),
-        Column("error_code", "Code", lambda line: line[2].code),
+        Column("word", "Reason", lambda line: line[2].reason),
+        Column("error_code", "Error code", lambda line: line[2].code),
         Column(
-            "error", "Error", lambda line: line[2].text, label="What is wrong",
+            "error", "Error", lambda line: line[2].text, label="Problem",
             css="what", header_css="", render=_what,
         ),
         Column("what_to_do", "What to do", lambda line: line[0].cause.next_step),
-        Column("held", "Held", css="num", render=_held),
+        Column("held", "Loaded", css="num", render=_held),
         Column(
             "exhibition_starts", "Exhibition starts", lambda line: line[1].load.campaign.exhibition_starts,
             label="Exhibition", render=template_cell("fleet/attention/exhibition_cell.html"),
         ),
         Column("as_of", "As of", lambda line: line[1].load.as_of, css="num", render=_as_of),
         Column(
-            "acknowledged_by", "Acknowledged by", lambda line: line[3].who if line[3] else "", label="Seen to by",
+            "acknowledged_by", "Acknowledged by", lambda line: line[3].who if line[3] else "", label="Acknowledged by",
             css="seen", header_css="", render=template_cell("fleet/attention/seen_cell.html"),
         ),
         Column("acknowledged_at", "Acknowledged at", lambda line: line[3].at if line[3] else None),

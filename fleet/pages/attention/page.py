@@ -31,9 +31,9 @@ from ifeportal.tables.query import SEARCH_LIMIT
 GROUPS_A_PAGE: Final = 12
 FILTER_PARAMETERS: Final = ("airline", "kind", "q", "acknowledged")
 KIND_LABELS: Final[Mapping[CauseKind, str]] = {
-    CauseKind.OBJECT: "one object",
-    CauseKind.TAIL: "one tail",
-    CauseKind.CODE: "one error code",
+    CauseKind.OBJECT: "object",
+    CauseKind.TAIL: "tail",
+    CauseKind.CODE: "error code",
 }
 
 
@@ -150,14 +150,14 @@ def load_page(
 
 def open_text(loads: int, causes: int) -> str:
     """How many loads nobody sees to; empty for none."""
-    return f"{quantity(loads, 'load')} that nobody sees to, under {quantity(causes, 'cause')}" if causes else ""
+    return f"{quantity(loads, 'open load')} in {quantity(causes, 'cause')}" if causes else ""
 
 
 def empty_text(airlines: Sequence[Airline] | QuerySet[Airline], acknowledged: int) -> str:
     """What a page says that shows nothing."""
     whose = str(airlines[0]) if len(airlines) == 1 else "your airlines"
-    but = f", but for {acknowledged} that somebody sees to" if acknowledged else ""
+    others = f" {quantity(acknowledged, 'acknowledged cause')} not shown." if acknowledged else ""
     return (
-        f"No load of {whose} has failed, stands still, is silent, at risk or contradicts itself{but}. "
-        "This page fills by itself as soon as one does."
+        f"No load of {whose} is failed, stalled, silent, at risk or contradictory.{others} "
+        "Loads appear here as soon as they need attention."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlencode
 
@@ -21,6 +22,7 @@ from fleet.pages.attention.columns import ISSUES, iter_lines
 from fleet.pages.attention.page import FILTER_PARAMETERS, AttentionQuery, load_issues, load_page
 from ifeportal.access import Role
 from ifeportal.audit import Actor
+from ifeportal.formatting import quantity
 from ifeportal.live.feed import current_rev
 from ifeportal.tables.export import export
 from ifeportal.tables.query import SEARCH_LIMIT
@@ -46,29 +48,39 @@ def attention(request: HttpRequest) -> HttpResponseBase:
 
 @require_POST
 def acknowledgement(request: HttpRequest) -> HttpResponse:
-    """Note that somebody sees to some loads, or take that back; says what became of each."""
-    word, note = request.POST.get("word", ""), request.POST.get("note", "").replace("\0", "").strip()
+    """Acknowledge loads, or withdraw their acknowledgements, and say how many changed."""
+    reason, note = request.POST.get("word", ""), request.POST.get("note", "").replace("\0", "").strip()
     loads = _loads(request)
-    if word not in REASONS:
+    if reason not in REASONS:
         raise Http404
-    taken_back = "withdraw" in request.POST
-    if not taken_back and not 0 < len(note) <= NOTE_LIMIT:
-        messages.error(request, f"Write a note of at most {NOTE_LIMIT:,} characters: what is being done about it?")
-    else:
-        actor = Actor.of(request)
-        done = sum(
-            bool(withdraw(actor, load, word) if taken_back else acknowledge(actor, load, word, note)) for load in loads
+    actor, is_withdrawal = Actor.of(request), "withdraw" in request.POST
+    if is_withdrawal:
+        done = sum(withdraw(actor, load, reason) for load in loads)
+        messages.success(
+            request, _result(f"Withdrew {done} of {quantity(len(loads), 'acknowledgement')}.", loads, done)
         )
-        left = len(loads) - done
-        rest = f" {left} left as they were: they need no attention for this any more." if left else ""
-        messages.success(request, f"{'Taken back' if taken_back else 'Acknowledged'}: {done} of {len(loads)}.{rest}")
+    elif not 0 < len(note) <= NOTE_LIMIT:
+        messages.error(
+            request, f"Enter a note of 1 to {NOTE_LIMIT:,} characters that says what is being done about it."
+        )
+    else:
+        done = sum(acknowledge(actor, load, reason, note) is not None for load in loads)
+        messages.success(request, _result(f"Acknowledged {done} of {quantity(len(loads), 'load')}.", loads, done))
     back = QueryDict(request.POST.get("query", "")[: SEARCH_LIMIT * len(FILTER_PARAMETERS)])
-    kept = urlencode({name: back[name] for name in FILTER_PARAMETERS if name in back})
-    return redirect(f"{reverse('attention')}?{kept}" if kept else reverse("attention"))
+    query = urlencode({name: back[name] for name in FILTER_PARAMETERS if name in back})
+    return redirect(f"{reverse('attention')}?{query}" if query else reverse("attention"))
+
+
+def _result(sentence: str, loads: Sequence[Load], done: int) -> str:
+    unchanged = len(loads) - done
+    return f"{sentence} {unchanged:,} no longer needed attention." if unchanged else sentence
 
 
 def _loads(request: HttpRequest) -> list[Load]:
-    """The loads of the form. Raises Http404 if the user may not see them all, PermissionDenied if not see to them."""
+    """Return the loads of the form.
+
+    Raises Http404 if the user may not see them all, PermissionDenied if the user may not acknowledge them all.
+    """
     texts = {text for text in request.POST.getlist("load")[:LOADS_AT_ONCE] if text.isascii() and text.isdigit()}
     numbers = {int(text) if len(text) <= ID_DIGITS else 0 for text in texts}  # no load has the id 0
     wanted = Load.objects.filter(pk__in=numbers)
@@ -76,5 +88,5 @@ def _loads(request: HttpRequest) -> list[Load]:
     if not loads or len(loads) < len(numbers):
         raise Http404
     if wanted.with_role(request.user, Role.OPERATOR).count() < len(loads):
-        raise PermissionDenied("For this you need to be operator of the airline.")
+        raise PermissionDenied("This needs the operator role for the airline.")
     return loads

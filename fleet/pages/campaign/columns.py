@@ -90,7 +90,7 @@ def _checked_by(row: ItemColumn, context: Any) -> str:
 
 
 def _complete_on(row: ItemColumn, context: Any) -> str:
-    return _tally(row.complete, context["in_service"], f"Tails that hold {row.name}")
+    return _tally(row.complete, context["in_service"], f"Tails with {row.name} complete")
 
 
 def _tally(complete: int, tails: int, label: str) -> str:
@@ -154,13 +154,13 @@ def _past_items(row: LoadSnapshot, context: Any) -> str:
 
 def _past_held(row: LoadSnapshot, context: Any) -> str:
     total = f'<span class="muted">of {formatting.size(row.bytes_total)}</span>'
-    return labelled("Held", f"{formatting.size(row.bytes_done)} {total}")
+    return labelled("Loaded", f"{formatting.size(row.bytes_done)} {total}")
 
 
 def _since(row: LoadSnapshot, context: Any) -> str:
     if row.since is None:
-        return labelled("So since", formatting.UNKNOWN)
-    return labelled("So since", f'<time datetime="{formatting.iso(row.since)}">{formatting.instant(row.since)}</time>')
+        return labelled("Since", formatting.UNKNOWN)
+    return labelled("Since", f'<time datetime="{formatting.iso(row.since)}">{formatting.instant(row.since)}</time>')
 
 
 def _state_rank(row: LoadSnapshot) -> int:
@@ -179,8 +179,8 @@ PAST_LOADS: Final = Table(
         Column(
             "items", "Items", css="c-items num", header_css="num", sort=attrgetter("items_done"), render=_past_items
         ),
-        Column("bytes", "Held", css="c-held num", header_css="num", sort=attrgetter("bytes_done"), render=_past_held),
-        Column("since", "So since", css="c-heard num", header_css="num", render=_since),
+        Column("bytes", "Loaded", css="c-held num", header_css="num", sort=attrgetter("bytes_done"), render=_past_held),
+        Column("since", "Since", css="c-heard num", header_css="num", render=_since),
     ),
     order="status",
 )  # fmt: skip
@@ -191,7 +191,7 @@ def _past_item(row: ItemCounts, context: Any) -> str:
 
 
 def _past_complete(row: ItemCounts, context: Any) -> str:
-    return _tally(row.complete, context["sums"].loads, f"Tails that held {row.item.name}")
+    return _tally(row.complete, context["sums"].loads, f"Tails with {row.item.name} complete")
 
 
 def _past_loading(row: ItemCounts, context: Any) -> str:

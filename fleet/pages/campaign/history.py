@@ -90,10 +90,10 @@ def _item(then: CampaignSnapshot, item: HeatMapItem) -> ItemCounts:
 
 STEPS: Final[Mapping[str, timedelta]] = MappingProxyType(
     {
-        "1 day back": timedelta(days=-1),
-        "1 hour back": timedelta(hours=-1),
-        "1 hour on": timedelta(hours=1),
-        "1 day on": timedelta(days=1),
+        "1 day earlier": timedelta(days=-1),
+        "1 hour earlier": timedelta(hours=-1),
+        "1 hour later": timedelta(hours=1),
+        "1 day later": timedelta(days=1),
     }
 )
 

@@ -23,6 +23,7 @@ from fleet.pages.campaign import history, queries
 from fleet.pages.campaign.columns import ITEMS, LOADS, PAST_ITEMS, PAST_LOADS, ItemColumn, ItemCounts
 from fleet.pages.campaign.history import SnapshotTotals, TimeStep
 from fleet.pages.campaign.queries import MatrixRow
+from fleet.pages.coverage import excluded
 from fleet.pages.freshness import Freshness, StoreOutage, airline_freshness, store_outage
 from fleet.state import precedence
 from fleet.stats import rollup
@@ -154,24 +155,18 @@ def load_past(campaign: Campaign, at: datetime, params: QueryDict, now: datetime
 
 
 def scope(airline: Airline, sums: Rollup, not_started: int) -> str:
-    """Which tails are counted, and which are not."""
+    """Return which tails are counted, and how many are not."""
     tails = quantity(sums.tails + not_started, "tail")
-    said = (
-        f"Counted are the {tails} of {airline} in service: {sums.tails:,} {_has(sums.tails)} begun this campaign, "
-        f"{not_started:,} {_has(not_started)} not. A tail counts from the day it is first heard of."
-    )
-    if not sums.tails_out:
-        return said
-    return f"{said} Left out: {sums.tails_out:,} that {'is' if sums.tails_out == 1 else 'are'} stored or retired."
+    counted = f"Counts cover the {tails} of {airline} in service: {sums.tails:,} started, {not_started:,} not started."
+    return f"{counted} A tail is counted from its first report. {excluded(sums.tails_out)}".rstrip()
 
 
 def empty(airline: Airline, tails_out: int) -> str:
-    """Why there is no row."""
-    said = f"No aircraft has reported on this campaign. It appears here as soon as a loader of {airline} begins it."
-    if not tails_out:
-        return said
-    verb = "tail has reported on it and is" if tails_out == 1 else "tails have reported on it and are"
-    return f"{said} {tails_out:,} stored or retired {verb} not counted."
+    """Return why there is no row."""
+    missing = (
+        f"No aircraft in service has reported this campaign. It appears here when a loader of {airline} starts it."
+    )
+    return f"{missing} {excluded(tails_out)}".rstrip()
 
 
 def manifest(campaign: Campaign) -> str:
@@ -183,17 +178,13 @@ def manifest(campaign: Campaign) -> str:
 
 
 def past_scope(sums: SnapshotTotals, not_started: int) -> str:
-    """Of which tails the sums are, and of which they are not."""
-    said = [f"on {quantity(sums.loads, 'tail')} that had begun"]
+    """Return which tails the sums cover, and which they do not."""
+    facts = [f"on {quantity(sums.loads, 'tail')} that had started"]
     if sums.unknown:
-        said.append(f"left out, bytes unknown: {sums.unknown:,}")
+        facts.append(f"{sums.unknown:,} of unknown size not counted")
     if not_started:
-        said.append(f"{not_started:,} had not begun")
-    return " · ".join([*said, "tails that are in service today"])
-
-
-def _has(count: int) -> str:
-    return "has" if count == 1 else "have"
+        facts.append(f"{not_started:,} had not started")
+    return " · ".join([*facts, "only tails in service today"])
 
 
 def run_address(campaign: Campaign, user: AbstractUser | AnonymousUser) -> str:

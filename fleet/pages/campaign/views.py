@@ -65,5 +65,5 @@ def _moment(request: HttpRequest) -> datetime | None:
     asked = request.GET.get("at")
     at = history.parse_time(asked, timezone.now()) if asked is not None else None
     if asked and at is None:
-        messages.warning(request, "The address asks for a moment that is none or has not passed. Shown is the present.")
+        messages.warning(request, "The time in the address is invalid or in the future. Showing the current state.")
     return at

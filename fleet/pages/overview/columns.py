@@ -11,6 +11,7 @@ from django.utils.text import Truncator
 from fleet.choices import State
 from fleet.models import Load
 from fleet.pages.columns import TOTALS, changed
+from fleet.pages.coverage import coverage
 from fleet.pages.freshness import Freshness
 from fleet.serialization import serialize_airline
 from fleet.state.precedence import AT_RISK
@@ -52,12 +53,8 @@ class AirlineCard:
 
     @property
     def coverage(self) -> str:
-        """How many of its tails hold all they have begun, and how many are left out."""
-        sums = self.sums
-        said = f"{self.ready:,} of {sums.tails:,} tails in service hold all they have begun"
-        if not sums.tails_out:
-            return f"{said}; none is stored or retired."
-        return f"{said}; {sums.tails_out:,} stored or retired {'is' if sums.tails_out == 1 else 'are'} left out."
+        """How many of its tails have completed all their loads, and how many are not counted."""
+        return coverage(self.ready, self.sums.tails, self.sums.tails_out)
 
 
 def _attention(card: AirlineCard) -> Rank:

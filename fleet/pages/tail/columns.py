@@ -75,7 +75,7 @@ def _progress(row: Transfer, context: Any) -> str:
 
 
 def _held(row: Transfer, context: Any) -> str:
-    return labelled("Held", held(row.bytes_done, row.bytes_total))
+    return labelled("Loaded", held(row.bytes_done, row.bytes_total))
 
 
 def _rate(row: Transfer, context: Any) -> str:
@@ -114,7 +114,7 @@ ITEMS: Final = Table(
                 css="c-bar", header_css="bar-col", sort=TRANSFER_ORDERINGS["percent"], render=_of_item(_progress),
             ),
             Column(
-                "bytes_done", "Bytes held", itemgetter("bytes_done"), word="bytes", label="Held",
+                "bytes_done", "Bytes loaded", itemgetter("bytes_done"), word="bytes", label="Loaded",
                 css="c-held num", header_css="num", sort=TRANSFER_ORDERINGS["bytes"], render=_of_item(_held),
             ),
             Column(
@@ -153,7 +153,7 @@ MOVING: Final = Table(
         Column("content", "Item", css="c-name name", header_css="", render=_moving_item),
         Column("state", "State", css="c-state", header_css="", render=_state),
         Column("percent", "Progress", css="c-bar", header_css="bar-col", render=_progress),
-        Column("bytes_done", "Held", css="c-held num", header_css="num", render=_held),
+        Column("bytes_done", "Loaded", css="c-held num", header_css="num", render=_held),
         Column("rate_bps", "Rate", css="c-rate num", header_css="num", render=_rate),
         Column("eta_seconds", "Left", css="c-eta num", header_css="num", render=_left),
     ),
@@ -173,7 +173,7 @@ def _event_of(row: Event, context: Any) -> str:
     name = row.load.campaign.name
     address = f"?campaign={quote(name, '')}"
     address += f"&amp;item={quote(row.content, '')}#item" if row.content else "#items"
-    return f'<a href="{address}">{escape(row.content) or "the load"}</a> <span class="muted">{escape(name)}</span>'
+    return f'<a href="{address}">{escape(row.content) or "load"}</a> <span class="muted">{escape(name)}</span>'
 
 
 def _event_text(row: Event, context: Any) -> str:
@@ -188,17 +188,17 @@ EVENTS: Final = Table(
         Column("campaign", "Campaign", attrgetter("load.campaign.name")),
         Column("at", "At", attrgetter("at"), label="When", css="c-name nowrap", header_css="", render=_event_at),
         Column(
-            "content", "Item", attrgetter("content"), label="Of what",
+            "content", "Item", attrgetter("content"), label="Item",
             css="c-campaign name", header_css="", render=_event_of,
         ),
         Column("state", "State", attrgetter("state"), css="c-state", header_css="", render=_event_state),
         Column("error_code", "Error code", attrgetter("error_code")),
         Column(
-            "text", "Text", attrgetter("text"), label="What happened",
+            "text", "Text", attrgetter("text"), label="Event",
             css="c-campaign what", header_css="", render=_event_text,
         ),
-        Column("bytes_done", "Bytes held", attrgetter("bytes_done")),
-        Column("bytes_total", "Bytes in all", attrgetter("bytes_total")),
+        Column("bytes_done", "Bytes loaded", attrgetter("bytes_done")),
+        Column("bytes_total", "Bytes total", attrgetter("bytes_total")),
     ),
     page=("at", "state", "content", "text"),
 )  # fmt: skip

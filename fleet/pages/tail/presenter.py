@@ -32,7 +32,7 @@ class LoadGroup:
         """How many are not shown; empty for none."""
         if not self.hidden:
             return ""
-        return f"{self.hidden:,} older {'one is' if self.hidden == 1 else 'ones are'} not shown."
+        return f"{self.hidden:,} older {'load' if self.hidden == 1 else 'loads'} not shown."
 
 
 def load_groups(loads: Sequence[Load], now: datetime, *, every: bool = False) -> list[LoadGroup]:
@@ -73,15 +73,15 @@ class DiskFit:
     def text(self) -> str:
         """Whether it fits."""
         if self.shortfall is None:
-            return f"{formatting.size(self.left)}: whether it fits is unknown"
+            return f"{formatting.size(self.left)}, free space unknown"
         if self.shortfall:
-            return f"{formatting.size(self.left)}: {formatting.size(self.shortfall)} too much for the disk"
-        return f"{formatting.size(self.left)}: fits"
+            return f"{formatting.size(self.left)}, {formatting.size(self.shortfall)} more than the free space"
+        return f"{formatting.size(self.left)}, fits on the disk"
 
     @property
     def unknown_text(self) -> str:
         """How many loads are not counted; empty for none."""
-        return f"(without {formatting.quantity(self.unknown, 'load')} of unknown size)" if self.unknown else ""
+        return f"({formatting.quantity(self.unknown, 'load')} of unknown size not counted)" if self.unknown else ""
 
 
 def disk_fit(stores: object, loads: Sequence[Load]) -> DiskFit:
@@ -104,16 +104,16 @@ def completion(load: Load, expected: Forecast | None) -> str:
     """When it was or will be complete, as moments; empty for a load that is neither complete nor on its way."""
     if load.status == Status.COMPLETE:
         since = f" since {formatting.instant(load.finished_at)}" if load.finished_at else ""
-        return f"whole{since}; {load.get_proof_display() or 'claimed'}"
+        return f"complete{since} ({load.get_proof_display() or 'claimed'})"
     if expected is None:
-        return "when it will be complete is unknown" if load.status == Status.LOADING else ""
+        return "completion time unknown" if load.status == Status.LOADING else ""
     moments = dict.fromkeys(formatting.instant(moment) for moment in (expected.earliest, expected.latest))
     return " to ".join(moments)
 
 
 def idle(tail: Tail) -> str:
     """That nothing moves, and why, if the loader says so."""
-    said = f"Nothing moves on {tail.name} at the moment."
+    said = f"Nothing is loading on {tail.name}."
     if tail.loader_state not in ("waiting", "paused"):
         return said
     reason = f": {tail.loader_reason}" if tail.loader_reason else ""
@@ -133,14 +133,14 @@ def risk_sentence(load: Load, now: datetime) -> str:
     if not load.at_risk or exhibition.starts is None:
         return ""
     start = start_of_day(exhibition.starts)
-    when = f"begins {formatting.instant(start)[:10]}" if start > now else f"began {formatting.instant(start)[:10]}"
+    when = f"{'starts' if start > now else 'started'} on {formatting.instant(start)[:10]}"
     likely = expected_completion(load, now)
     if load.status == Status.FAILED:
-        return f"Its exhibition {when}, and an item that failed may never come."
+        return f"The exhibition {when}, and a failed item may never complete."
     if likely is None:
-        return f"Its exhibition {when}, and nothing that was observed tells when it will be complete."
+        return f"The exhibition {when}. No completion time can be estimated from the observed rates."
     by = f"{formatting.instant(likely.latest)[:16]} UTC"
-    return f"Its exhibition {when}; at the rates observed it is complete at the latest by {by}."
+    return f"The exhibition {when}. At the observed rates, this load completes by {by} at the latest."
 
 
 def checked_by(item: ContentItem | None) -> str:

@@ -296,7 +296,7 @@ def test_it_is_seen_at_once_which_tails_took_it(cast: Cast, manager: Client, med
     Load.objects.update(manifest_etag="e1")
     page = re.sub(r"\s+", " ", manager.get(reverse(CHANGE, args=[draft.pk])).content.decode())
     assert "Of 2 tails in service: 1 " in page
-    assert "1 not begun" in page
+    assert "1 not started" in page
     assert ">D-ABCD</a>" in page
 
 

@@ -41,7 +41,7 @@ def test_a_row_tells_where_the_tail_stands(cast: Cast, alice: Client) -> None:
     assert row.startswith("VP-ABC A320neo 2026-12 loading")
     assert "Items 2 of 4" in row
     assert "MB/s" in row
-    assert row.endswith("Heard 3 min ago Free 187 GB")
+    assert row.endswith("Last contact 3 min ago Free 187 GB")
 
 
 def test_a_failed_row_says_which_item_why_and_what_to_do(cast: Cast, alice: Client) -> None:
@@ -84,13 +84,13 @@ def test_an_unknown_total_is_called_unknown(cast: Cast, alice: Client) -> None:
 def test_a_deleted_load_speaks_for_no_tail(cast: Cast, alice: Client) -> None:
     load = a_load(a_tail(cast.acme, "VP-ABC"), a_campaign(cast.acme), "complete")
     Load.objects.filter(pk=load.pk).update(status=Status.DELETED)
-    assert "no load yet" in text(alice.get("/airlines/ACME/"), key("VP-ABC"))
-    assert "On no tail yet" in text(alice.get("/airlines/ACME/campaigns/2026-12/"))
+    assert "no loads yet" in text(alice.get("/airlines/ACME/"), key("VP-ABC"))
+    assert "Not started on any tail" in text(alice.get("/airlines/ACME/campaigns/2026-12/"))
 
 
 def test_a_tail_without_a_load_is_listed(cast: Cast, alice: Client) -> None:
     a_tail(cast.acme, "VP-ABC")
-    assert "no load yet" in text(alice.get("/airlines/ACME/"), key("VP-ABC"))
+    assert "no loads yet" in text(alice.get("/airlines/ACME/"), key("VP-ABC"))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_the_address_chooses_the_columns_and_links_keep_them(cast: Cast, alice: 
     assert headers("?cols=rate,items&cols=nonsense") == ["Tail", "Items", "Rate"]
     assert headers("?cols=items&cols=effective") == ["Tail", "Items", "Effective rate"]
     assert headers("?cols=nonsense") == headers("")
-    usual = ["Tail", "Type", "Campaign", "State", "Progress", "Items", "Rate", "Left", "Last heard", "Free disk"]
+    usual = ["Tail", "Type", "Campaign", "State", "Progress", "Items", "Rate", "Left", "Last contact", "Free disk"]
     assert headers("") == usual
     assert 'href="?cols=rate%2Citems&amp;sort=rate"' in html(alice.get("/airlines/ACME/?cols=rate,items"))
 
@@ -179,7 +179,7 @@ def test_chips_count_loads_by_state_and_leave_out_tails_that_are_not_in_service(
     Tail.objects.filter(name="VP-C").update(duty="stored")
     page = alice.get("/airlines/ACME/")
     assert "all loads 2 failed 1 silent 1" in text(page)
-    assert "1 stored or retired is left out of every count" in text(page)
+    assert "1 stored or retired tail is not counted." in text(page)
     assert "stored" in text(page, key("VP-C"))
     assert names(alice.get("/airlines/ACME/?state=failed")) == ["VP-B"]
     assert names(alice.get("/airlines/ACME/?state=silent")) == ["VP-A"]
@@ -191,10 +191,10 @@ def test_with_a_campaign_rows_and_counts_are_of_its_loads(cast: Cast, alice: Cli
         a_load(a_tail(cast.acme, name), new, "loading")
     a_load(Tail.objects.get(name="VP-A"), old, "complete")
     page = alice.get("/airlines/ACME/?campaign=2026-11")
-    assert "1 of 2 tails in service hold it, 1 has not begun it" in text(page)
+    assert "1 of 2 tails in service completed it, 1 not started." in text(page)
     assert "all loads 1" in text(page)
     assert "2026-11 +1 loading complete 100%" in text(page, key("VP-A"))
-    assert "no load yet" in text(page, key("VP-B"))
+    assert "no loads yet" in text(page, key("VP-B"))
     assert 'data-src="/airlines/ACME/campaigns/2026-11/readiness/"' in html(page)
 
 
@@ -289,13 +289,13 @@ def test_on_a_wall_there_are_no_controls(cast: Cast, alice: Client) -> None:
 
 
 def test_an_airline_without_tails_says_how_one_appears(cast: Cast, alice: Client) -> None:
-    assert "No tail yet" in text(alice.get("/airlines/ACME/"))
+    assert "No tails yet" in text(alice.get("/airlines/ACME/"))
 
 
 def test_a_filter_that_leaves_nothing_offers_the_way_back(cast: Cast, alice: Client) -> None:
     a_fleet(cast.acme, 1)
     page = text(alice.get("/airlines/ACME/?q=zeppelin&state=failed"))
-    assert "No tail matches" in page
+    assert "No matching tails" in page
     assert "Show all tails" in page
 
 

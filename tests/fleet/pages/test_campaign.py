@@ -33,7 +33,7 @@ def test_the_head_tells_what_the_manifest_says(cast: Cast, alice: Client) -> Non
     assert "version 3" in head
     assert "1 to 31 Dec 2026" in head
     assert "Items 6" in head
-    assert "8.05 GB a tail" in head
+    assert "8.05 GB per tail" in head
     assert "Signature not signed" in head
     Campaign.objects.update(signed=True)
     assert "Signature signed" in text(alice.get(PAGE))
@@ -53,7 +53,7 @@ def test_who_may_run_the_campaign_is_led_to_its_draft(cast: Cast, client: Client
     campaign = a_campaign(cast.acme)
     for user, may in ((cast.alice, False), (cast.otto, False), (cast.mona, True), (cast.olga, False), (cast.ada, True)):
         client.force_login(user)
-        assert ("Run this campaign" in client.get(PAGE).content.decode()) is may, user
+        assert ("Manage campaign" in client.get(PAGE).content.decode()) is may, user
     new = f"/admin/campaigns/draft/add/?airline={cast.acme.pk}&amp;name=2026-12"
     assert new in client.get(PAGE).content.decode()
     draft = Draft.objects.create(airline=cast.acme, name=campaign.name)
@@ -62,7 +62,7 @@ def test_who_may_run_the_campaign_is_led_to_its_draft(cast: Cast, client: Client
 
 def test_an_empty_manifest_explains_itself(cast: Cast, alice: Client) -> None:
     a_campaign(cast.acme, items=0)
-    assert "The manifest lists no item" in text(alice.get(PAGE))
+    assert "The manifest lists no items" in text(alice.get(PAGE))
 
 
 def test_the_denominator_is_stated_and_leaves_out_what_is_not_in_service(cast: Cast, alice: Client) -> None:
@@ -72,8 +72,8 @@ def test_the_denominator_is_stated_and_leaves_out_what_is_not_in_service(cast: C
     a_tail(cast.acme, "VP-LATE")
     Tail.objects.filter(name="VP-OLD").update(duty=ServiceStatus.RETIRED)
     page = text(alice.get(PAGE))
-    assert "Counted are the 3 tails of ACME in service: 2 have begun this campaign, 1 has not." in page
-    assert "Left out: 1 that is stored or retired." in page
+    assert "Counts cover the 3 tails of ACME in service: 2 started, 1 not started." in page
+    assert "1 stored or retired tail is not counted." in page
     assert "complete on 1 of 3" in page
     assert "VP-OLD" not in page
     assert re.search(r"movie-003 .*? 1 of 3 Loading 0 Failing on 1 ", page[page.index("Complete on") :])
@@ -126,14 +126,14 @@ def test_the_file_of_tails_is_narrowed_as_the_page_is(cast: Cast, alice: Client)
 
 def test_a_campaign_on_no_tail_says_so(cast: Cast, alice: Client) -> None:
     a_campaign(cast.acme)
-    assert "On no tail yet" in text(alice.get(PAGE))
+    assert "Not started on any tail" in text(alice.get(PAGE))
 
 
 @pytest.mark.parametrize(
     ("state", "problem", "words"),
     [
         (ManifestState.MISSING, "", "There is no campaign.json under ACME/2026-12/"),
-        (ManifestState.REFUSED, "content[0].name: missing.", "was refused. content[0].name: missing. What is shown is"),
+        (ManifestState.REFUSED, "content[0].name: missing.", "was refused. content[0].name: missing. This page shows the"),
     ],
 )
 def test_a_manifest_that_is_missing_or_refused_raises_a_banner(
@@ -205,4 +205,4 @@ def test_the_filter_narrows_the_tails(cast: Cast, alice: Client) -> None:
     page = text(alice.get(f"{PAGE}?state=failed"))
     assert "VP-A" in page
     assert "VP-B" not in page
-    assert "No tail matches" in text(alice.get(f"{PAGE}?q=zeppelin"))
+    assert "No matching tails" in text(alice.get(f"{PAGE}?q=zeppelin"))

@@ -43,8 +43,8 @@ def asked(moment: datetime) -> str:
 def test_it_shows_what_was_and_says_that_it_is_not_live(cast: Cast, alice: Client, then: datetime) -> None:
     answer = alice.get(asked(then + timedelta(minutes=1)))
     page = text(answer)
-    assert f"This is the campaign as it was at {then + timedelta(minutes=1):%Y-%m-%d %H:%M}:00 UTC" in page
-    assert "Show it as it is now" in page
+    assert f"Showing the campaign as of {then + timedelta(minutes=1):%Y-%m-%d %H:%M}:00 UTC" in page
+    assert "Show the current state" in page
     assert "VP-A loading 25%" in page
     assert "250 MB of 1.00 GB" in page
     assert "movie-001 The Long Way Up 0 of 1 Loading 0 Failing on 1" in page
@@ -56,7 +56,7 @@ def test_it_shows_what_was_and_says_that_it_is_not_live(cast: Cast, alice: Clien
 def test_what_is_not_known_of_that_moment_is_said(cast: Cast, alice: Client, then: datetime) -> None:
     page = text(alice.get(asked(then - timedelta(days=9))))
     assert "Little is known of this time" in page
-    assert "Nothing had begun" in page
+    assert "Not started on any tail" in page
 
 
 def test_tails_out_of_service_today_are_left_out(cast: Cast, alice: Client, then: datetime) -> None:
@@ -69,7 +69,7 @@ def test_a_moment_that_is_none_falls_back_to_the_present_and_says_so(
     cast: Cast, alice: Client, then: datetime, at: str
 ) -> None:
     answer = alice.get(f"{PAGE}?at={at}")
-    assert "Shown is the present" in text(answer)
+    assert "Showing the current state" in text(answer)
     assert "<live-page" in html(answer)
 
 
@@ -101,7 +101,7 @@ def test_a_moment_is_read_as_utc_and_only_from_the_past(text: str, moment: datet
 
 def test_one_steps_by_hours_and_days_but_not_into_the_future() -> None:
     labels = [step.label for step in history.steps(NOON - timedelta(hours=2), NOON)]
-    assert labels == ["1 day back", "1 hour back", "1 hour on"]
+    assert labels == ["1 day earlier", "1 hour earlier", "1 hour later"]
     assert history.steps(NOON, NOON + timedelta(days=9))[0].at == "2026-11-19T12:00Z"
 
 

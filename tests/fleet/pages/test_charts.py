@@ -57,7 +57,7 @@ def test_bytes_are_rates_where_the_buckets_were_read_and_unknown_elsewhere(alice
     assert found[interval_start(now - 25 * MINUTE)] == 2_000
     assert found[interval_start(now - 30 * MINUTE)] == 0
     assert found[interval_start(now - 24 * 60 * MINUTE)] is None, "there were no records"
-    assert "at most 2.00 kB/s" in chart.summary
+    assert "Peak: 2.00 kB/s" in chart.summary
     read_just_now(cast.acme, seconds=1_800)
     assert values(received_chart([begun], now).data)[-1] is None, "nobody looked"
 
@@ -65,7 +65,7 @@ def test_bytes_are_rates_where_the_buckets_were_read_and_unknown_elsewhere(alice
 def test_what_was_never_read_is_no_zero(alice: Client) -> None:
     data = alice.get(MOVED).json()
     assert set(values(data)) == {None}
-    assert (data["as_of"], data["summary"]) == (None, "Nothing was recorded in the last 24 hours.")
+    assert (data["as_of"], data["summary"]) == (None, "No data was recorded in the last 24 hours.")
 
 
 def test_the_rate_of_an_aircraft_follows_from_the_samples_of_all_its_loads(load: Load, cast: Cast) -> None:

@@ -26,7 +26,7 @@ def test_a_card_sums_up_what_the_airline_holds(cast: Cast, client: Client) -> No
     client.force_login(cast.alice)
     card = text(client.get("/"), f"airline:{cast.acme.pk}")
     assert "1 failed 1 stalled 1 complete" in card
-    assert "1 of 3 tails in service hold all they have begun; none is stored or retired" in card
+    assert "1 of 3 tails in service completed all loads." in card
     assert "failed items: 1" in card
     assert "VP-B failed 2026-12 · HASH_MISMATCH · movie-003 VP-C stalled" in card
     assert re.search(r"\d+%", card)
@@ -67,7 +67,7 @@ def test_bytes_of_today_and_what_is_left_out_are_said(cast: Cast, client: Client
     client.force_login(cast.alice)
     card = text(client.get("/"), f"airline:{cast.acme.pk}")
     assert "5.00 GB received today" in card
-    assert "0 of 2 tails in service hold all they have begun; 1 stored or retired is left out" in card
+    assert "0 of 2 tails in service completed all loads. 1 stored or retired tail is not counted." in card
 
 
 def test_airlines_are_a_file_too(cast: Cast, client: Client) -> None:
@@ -105,7 +105,7 @@ def test_a_user_without_an_airline_is_told_whom_to_ask(cast: Cast, client: Clien
 def test_an_airline_without_loads_claims_no_figures(cast: Cast, client: Client) -> None:
     client.force_login(cast.alice)
     card = text(client.get("/"), f"airline:{cast.acme.pk}")
-    assert "No load yet" in card
+    assert "No loads yet" in card
     assert "%" not in card
     assert "0 B" not in card
 

@@ -135,6 +135,6 @@ def test_metrics_count_the_same(campaign: Campaign, olga: Client) -> None:
 
 
 def test_what_is_left_out_is_said(campaign: Campaign, olga: Client) -> None:
-    assert "2 stored or retired are left out" in html(olga.get("/"))
-    assert "2 stored or retired are left out of every count" in html(olga.get(AIRLINE))
-    assert "Left out: 2 that are stored or retired" in html(olga.get(CAMPAIGN))
+    assert "2 stored or retired tails are not counted." in html(olga.get("/"))
+    assert "2 stored or retired tails are not counted." in html(olga.get(AIRLINE))
+    assert "2 stored or retired tails are not counted." in html(olga.get(CAMPAIGN))

@@ -38,7 +38,7 @@ def row(client: Client, transfer: Transfer, query: str = "") -> str:
 def test_the_head_tells_what_the_loader_says_of_itself(client: Client, tail: Tail) -> None:
     head = text(client.get(PAGE), f"tail:{tail.pk}")
     assert "Loader version 0.1.0" in head
-    assert "Rate of the loader 11.2 MB/s" in head
+    assert "Loader rate 11.2 MB/s" in head
     assert "Disk /var/content 187 GB free of 512 GB" in head
     assert "UTC" in head
 
@@ -48,7 +48,7 @@ def test_an_aircraft_that_said_nothing_of_itself_is_unknown_not_zero(cast: Cast,
         heard_at=None, heartbeat_at=None, loader_version="", loader_state="", rate_bps=None, stores=[]
     )
     head = text(client.get(PAGE), f"tail:{tail.pk}")
-    assert "Last heard never" in head
+    assert "Last contact never" in head
     assert "Loader unknown" in head
     assert "Disk not reported" in head
 
@@ -59,7 +59,7 @@ def test_a_disk_report_of_any_shape_is_survived(client: Client, tail: Tail) -> N
 
 
 def test_a_tail_without_loads_says_so(client: Client, tail: Tail) -> None:
-    assert "No load yet" in text(client.get(PAGE))
+    assert "No loads yet" in text(client.get(PAGE))
 
 
 def test_what_moves_stands_on_top_with_its_message(client: Client, load: Load) -> None:
@@ -75,14 +75,14 @@ def test_what_moves_stands_on_top_with_its_message(client: Client, load: Load) -
 
 def test_when_nothing_moves_the_page_says_so(cast: Cast, client: Client, tail: Tail) -> None:
     a_load(tail, a_campaign(cast.acme), "complete")
-    assert "Nothing moves on VP-ABC at the moment" in text(client.get(PAGE))
+    assert "Nothing is loading on VP-ABC" in text(client.get(PAGE))
 
 
 def test_every_item_has_its_row_with_how_it_is_checked(client: Client, load: Load) -> None:
     ContentItem.objects.filter(name="movie-002").update(sha256="")
     first, second = load.transfers.order_by("content")[:2]
     shown, as_of = row(client, first).split("As of ")
-    assert shown == "movie-001 The Long Way Up SHA-256 claimed complete 100% Held 400 MB of 400 MB Rate — Left — "
+    assert shown == "movie-001 The Long Way Up SHA-256 claimed complete 100% Loaded 400 MB of 400 MB Rate — Left — "
     assert as_of.endswith(" ago")
     assert "size only size-checked complete" in row(client, second)
 
@@ -91,11 +91,11 @@ def test_every_item_has_its_row_with_how_it_is_checked(client: Client, load: Loa
     ("fields", "words"),
     [
         ({"restarted": True}, "restarted"),
-        ({"unreadable": True}, "unreadable status"),
+        ({"unreadable": True}, "unreadable report"),
         ({"oversized": True, "bytes_reported": 500_000_000}, "size mismatch: reports 500 MB"),
         ({"listed": False}, "no longer listed"),
-        ({"error": "disk wobbled", "error_past": True}, "disk wobbled past: it succeeded after this"),
-        ({"error": "long story", "error_cut": True}, "long story cut at 4 KiB"),
+        ({"error": "disk wobbled", "error_past": True}, "disk wobbled resolved: the item succeeded later"),
+        ({"error": "long story", "error_cut": True}, "long story truncated to 4 KiB"),
         ({"error_code": "IO_ERROR"}, "IO_ERROR The disk reported an error while the item was written. What to do:"),
     ],
 )
@@ -140,15 +140,15 @@ def test_without_a_manifest_bytes_are_shown_and_totals_unknown(cast: Cast, clien
     load = a_load(tail, a_campaign(cast.acme), "unknown")
     Campaign.objects.update(manifest_state=ManifestState.MISSING, items_total=None, bytes_total=None)
     page = text(client.get(PAGE))
-    assert "There is no campaign.json for this campaign" in page
+    assert "This campaign has no campaign.json" in page
     first = load.transfers.order_by("content")[0]
-    assert "no manifest loading unknown Held 133 MB of unknown" in row(client, first)
+    assert "no manifest loading unknown Loaded 133 MB of unknown" in row(client, first)
 
 
 def test_a_refused_manifest_raises_a_banner_that_names_the_place(client: Client, load: Load) -> None:
     Campaign.objects.update(manifest_state=ManifestState.REFUSED, manifest_problem="content[3].size: not a number.")
     page = text(client.get(PAGE))
-    assert "was refused: content[3].size: not a number. The last good version (3) counts" in page
+    assert "was refused: content[3].size: not a number. The last valid version (3) applies" in page
 
 
 def test_many_items_come_in_pages(cast: Cast, client: Client, tail: Tail) -> None:
@@ -168,23 +168,23 @@ def test_the_head_says_where_the_tail_stands_and_why_it_is_at_risk(client: Clien
     stands = text(client.get(PAGE), f"load:{load.pk}")
     assert "December 2026 loading at risk 1 to 31 Dec 2026" in stands
     assert "complete in 1 min to 40 d" in stands
-    assert "Its exhibition" in stands
-    assert "at the rates observed it is complete at the latest by" in stands
+    assert "The exhibition" in stands
+    assert "At the observed rates, this load completes by" in stands
 
 
 def test_what_cannot_be_forecast_is_unknown(client: Client, load: Load) -> None:
     Load.objects.filter(pk=load.pk).update(rate_bps=None, effective_bps=None, at_risk=True)
     stands = text(client.get(PAGE), f"load:{load.pk}")
-    assert "when it will be complete is unknown" in stands
-    assert "nothing that was observed tells when it will be complete" in stands
+    assert "completion time unknown" in stands
+    assert "No completion time can be estimated" in stands
 
 
 @pytest.mark.parametrize(
     ("free", "words"),
     [
-        (500 * GB, "Still to come 5.0"),
-        (GB, "too much for the disk"),
-        (None, "whether it fits is unknown"),
+        (500 * GB, "Remaining 5.0"),
+        (GB, "more than the free space"),
+        (None, "free space unknown"),
     ],
 )
 def test_the_head_says_whether_what_is_left_fits(client: Client, load: Load, free: int | None, words: str) -> None:
@@ -195,7 +195,7 @@ def test_the_head_says_whether_what_is_left_fits(client: Client, load: Load, fre
 
 def test_queue_signatures_and_duty_are_told(client: Client, tail: Tail) -> None:
     head = text(client.get(PAGE), f"tail:{tail.pk}")
-    assert "counts in no sum" not in head
+    assert "excluded from all totals" not in head
     Tail.objects.filter(pk=tail.pk).update(
         queue_version=7,
         queue_error="entries[0]: no such campaign",
@@ -206,7 +206,7 @@ def test_queue_signatures_and_duty_are_told(client: Client, tail: Tail) -> None:
     )
     page = text(client.get(PAGE))
     assert "A321neo" in page
-    assert "stored: counts in no sum" in page
+    assert "stored: excluded from all totals" in page
     assert "Signatures enforce" in page
     assert "version 7 entries[0]: no such campaign" in page
 
@@ -228,7 +228,7 @@ def test_only_the_newest_past_loads_are_listed_until_all_are_asked_for(cast: Cas
     for month in range(1, 13):
         a_load(tail, a_campaign(cast.acme, f"2025-{month:02}", items=1, title=""), "complete")
     page = text(client.get(PAGE))
-    assert "2 older ones are not shown" in page
+    assert "2 older loads not shown" in page
     assert "not shown" not in text(client.get(f"{PAGE}?all"))
 
 
@@ -270,16 +270,16 @@ def test_an_item_tells_its_history_and_the_tail_its_time_line(client: Client, lo
         )
     third = load.transfers.get(content="movie-003")
     told = row(client, third)
-    assert "History: 2 turns" in told
+    assert "History: 2 events" in told
     assert told.index("complete 2 B") < told.index("failed 1 B TIMEOUT <b>no answer</b>")
     page = text(client.get(PAGE))
-    line = page[page.index("What happened") :]
-    assert line.index("stalled the load") < line.index("complete movie-003") < line.index("failed movie-003")
+    line = page[page.index("Timeline") :]
+    assert line.index("stalled load") < line.index("complete movie-003") < line.index("failed movie-003")
     assert "<b>no answer" not in html(client.get(PAGE))
     only = text(client.get(f"{PAGE}?turns=failed"))
-    assert "failed movie-003" in only[only.index("What happened") :]
-    assert "stalled the load" not in only
-    assert "Nothing of that kind is recorded" in text(client.get(f"{PAGE}?turns=waiting"))
+    assert "failed movie-003" in only[only.index("Timeline") :]
+    assert "stalled load" not in only
+    assert "No events match" in text(client.get(f"{PAGE}?turns=waiting"))
 
 
 def test_the_time_line_is_paged(client: Client, load: Load) -> None:

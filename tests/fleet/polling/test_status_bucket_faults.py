@@ -168,7 +168,7 @@ def test_without_a_manifest_there_are_bytes_but_no_percentage(wire: Wire, cast: 
     assert (row.bytes_done, row.bytes_total, row.percent, load().percent) == (5_000_000, None, None, None)
     client.force_login(cast.alice)
     page = text(client.get("/airlines/ACME/tails/N1/"))
-    assert "Held 5.00 MB of unknown" in page
+    assert "Loaded 5.00 MB of unknown" in page
 
 
 def test_a_manifest_that_changes_midway_moves_the_totals(wire: Wire) -> None:

@@ -190,10 +190,10 @@ def test_managers_read_of_their_airline_and_staff_of_everything(cast: Cast, clie
     ("via", "who", "shown"),
     [
         ("page", "otto", "otto"),
-        ("page", "", "somebody unknown"),
-        ("command", "", "the command line"),
+        ("page", "", "unknown"),
+        ("command", "", "command line"),
         ("job", "mona", "mona"),
-        ("job", "", "the portal"),
+        ("job", "", "portal"),
     ],
 )
 def test_the_log_says_who_and_which_way(cast: Cast, client: Client, via: str, who: str, shown: str) -> None:

@@ -53,7 +53,7 @@ def test_a_chart_is_drawn_and_read_by_keyboard_and_pointer_in_either_theme(movin
     page = window.go("/airlines/ACME/tails/VP-AAA/")
     drawn(page)
     expect(page.locator("[data-chart-summary]")).to_contain_text(
-        "3.60 GB arrived in the last 24 hours, at most 2.00 MB/s"
+        "3.60 GB received in the last 24 hours. Peak: 2.00 MB/s"
     )
     plot = page.get_by_role("application")
     plot.focus()

@@ -66,7 +66,7 @@ def test_the_map_is_read_by_keys_follows_changes_and_leads_to_the_transfer(
         ("ArrowUp", "movie-001 (The Long Way Up): complete on 2 of 3 tails, failing on 0"),
         ("PageDown", "D-AIMB, movie-001: complete"),
         ("ArrowLeft", "D-AIMB: complete, 100%, complete 4 of 4 items, failed 0"),
-        ("Control+End", "D-AIMC, movie-004: not begun"),
+        ("Control+End", "D-AIMC, movie-004: not started"),
         ("Control+Home", "D-AIMA, movie-001: complete"),
         ("ArrowRight", "D-AIMA, movie-002: complete"),
     ):

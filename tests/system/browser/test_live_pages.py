@@ -237,7 +237,7 @@ def test_a_new_version_shows_its_number(cast: Cast, load: Load, visit: Visitor) 
 def test_the_first_airline_appears_on_an_empty_fleet_page(portal: Portal, cast: Cast, visit: Visitor) -> None:
     Airline.objects.all().delete()
     page = visit(cast.olga).go("/")
-    expect(page.get_by_role("heading", name="No airline yet")).to_be_visible()
+    expect(page.get_by_role("heading", name="No airlines yet")).to_be_visible()
     tell(Airline.objects.create(name="NEW AIR"))
     expect(page.get_by_role("link", name="NEW AIR")).to_be_visible()
 
@@ -332,8 +332,8 @@ def test_what_turns_is_told_in_a_corner_and_in_the_title_and_put_away(cast: Cast
     toasts.get_by_role("button", name="Dismiss").click()
     expect(toasts).to_have_count(0)
     page.locator("summary", has_text="account menu").click()
-    page.get_by_role("button", name="Notices").click()
-    expect(page.get_by_role("button", name="Notices")).to_have_text("Notices: off")
+    page.get_by_role("button", name="Notifications").click()
+    expect(page.get_by_role("button", name="Notifications")).to_have_text("Notifications: off")
 
 
 def test_many_that_turn_at_once_are_told_together(cast: Cast, load: Load, visit: Visitor) -> None:

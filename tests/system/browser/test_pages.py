@@ -99,7 +99,7 @@ def test_every_page_is_whole_without_javascript(fleet: Cast, visit: Visitor) -> 
     page.get_by_role("link", name="failed").first.click()
     expect(page).to_have_url(re.compile("state=failed"))
     page.get_by_role("searchbox").fill("VP-AAD")
-    page.get_by_role("button", name="Find").click()
+    page.get_by_role("button", name="Search").click()
     expect(page.locator("tbody[data-tail]")).to_have_count(1)
     page.get_by_role("columnheader", name="Tail").get_by_role("link").click()
     expect(page).to_have_url(re.compile("sort=tail"))
@@ -167,4 +167,4 @@ def test_hostile_text_stays_text(fleet: Cast, visit: Visitor) -> None:
 def test_a_campaign_without_any_load_shows_its_empty_state(fleet: Cast, visit: Visitor) -> None:
     a_campaign(fleet.acme, "2027-01")
     page = visit(fleet.alice).go("/airlines/ACME/campaigns/2027-01/")
-    assert page.get_by_role("heading", name="On no tail yet").is_visible()
+    assert page.get_by_role("heading", name="Not started on any tail").is_visible()

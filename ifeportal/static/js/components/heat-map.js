@@ -47,11 +47,11 @@ class HeatMap extends HTMLElement {
 
   build() {
     const params = new URLSearchParams(location.search);
-    this.rowsBy = choice("Tails by", { trouble: "trouble", tail: "registration", percent: "progress" }, params.get("rows"));
-    this.columnsBy = choice("Items", { manifest: "as in the manifest", trouble: "by trouble" }, params.get("columns"));
+    this.rowsBy = choice("Sort tails by", { trouble: "severity", tail: "registration", percent: "progress" }, params.get("rows"));
+    this.columnsBy = choice("Sort items by", { manifest: "manifest order", trouble: "severity" }, params.get("columns"));
     this.smaller = make("button", { type: "button", className: "button", textContent: "−", ariaLabel: "Smaller cells" });
     this.larger = make("button", { type: "button", className: "button", textContent: "+", ariaLabel: "Larger cells" });
-    this.says = make("p", { className: "heat-says", textContent: "Drawing…" });
+    this.says = make("p", { className: "heat-says", textContent: "Loading…" });
     this.tells = make("p", { className: "sr", role: "status" });
     this.canvas = make("canvas", { ariaHidden: "true" });
     this.link = make("a", { className: "heat-link", tabIndex: -1, ariaHidden: "true", hidden: true });
@@ -108,7 +108,7 @@ class HeatMap extends HTMLElement {
       }
     } catch {
       wait = AGAIN_AFTER;
-      if (!this.tails) this.says.textContent = "The picture cannot be had at the moment. It is asked for again.";
+      if (!this.tails) this.says.textContent = "The heat map could not be loaded. Retrying.";
     }
     const missed = this.during;
     this.during = null;
@@ -132,7 +132,7 @@ class HeatMap extends HTMLElement {
     this.at = at;
     this.order();
     const what = `${this.tails.length} tails by ${this.items.length} items`;
-    this.box.setAttribute("aria-label", `${what}. Arrow keys move, Enter opens the transfer.`);
+    this.box.setAttribute("aria-label", `${what}. Use the arrow keys to move, and Enter to open the transfer.`);
     this.left.textContent = notDrawn(out, cut);
     this.toggleAttribute("data-ready", true);
     this.lay();
@@ -400,7 +400,7 @@ class HeatMap extends HTMLElement {
 
   describe() {
     if (!this.tails) return;
-    const text = this.active ? this.sentence(this.active) : "Point at a cell, or use the arrow keys, to read it; click or Enter opens the transfer.";
+    const text = this.active ? this.sentence(this.active) : "Point at a cell or use the arrow keys to read it. Click it or press Enter to open the transfer.";
     this.toggleAttribute("data-reading", Boolean(this.active));
     if (this.says.textContent !== text) this.says.textContent = text;
   }
@@ -414,9 +414,9 @@ class HeatMap extends HTMLElement {
   ofCell(row, column) {
     const tail = this.tails[row];
     const about = `${tail.name}, ${this.items[column].name}: `;
-    if (!tail.state) return `${about}not begun`;
+    if (!tail.state) return `${about}not started`;
     const state = this.cells[row][column];
-    if (!state) return `${about}${this.at ? "not known" : "not reported"}`;
+    if (!state) return `${about}${this.at ? "unknown" : "not reported"}`;
     const known = this.details.get(this.place(row, column));
     const parts = [state];
     if (known?.code) parts.push(known.code);
@@ -426,7 +426,7 @@ class HeatMap extends HTMLElement {
 
   ofTail(row) {
     const { name, state, percent, asOf } = this.tails[row];
-    if (!state) return `${name}: in service, has not begun this campaign`;
+    if (!state) return `${name}: in service, not started`;
     const sums = tally(this.cells[row]);
     const items = `complete ${sums.complete} of ${this.items.length} items, failed ${sums.failed}`;
     return `${name}: ${state}, ${written(percent)}, ${items}, ${this.asOf(asOf)}`;
@@ -440,7 +440,7 @@ class HeatMap extends HTMLElement {
   }
 
   asOf(moment) {
-    if (!moment) return "as of never";
+    if (!moment) return "as of: never";
     if (this.at) return `as of ${instant(moment * 1000)}`;
     return `as of ${age(moment * 1000, this.page ? this.page.now() : Date.now())}`;
   }
@@ -455,7 +455,7 @@ function tally(states) {
 function notDrawn(out, cut) {
   const parts = [[out, "stored or retired tail"], [cut.tails, "more tail"], [cut.items, "more item"]];
   const said = parts.filter(([count]) => count).map(([count, what]) => `${grouped.format(count)} ${what}${count === 1 ? "" : "s"}`);
-  return said.length ? `Not drawn: ${said.join(", ")}.` : "";
+  return said.length ? `Not shown: ${said.join(", ")}.` : "";
 }
 
 const seconds = (moment) => (moment ? Math.floor(Date.parse(moment) / 1000) : null);

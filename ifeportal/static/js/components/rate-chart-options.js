@@ -18,7 +18,7 @@ export function words(numbers, index) {
   const values = numbers.series
     .filter((one) => one.values[index] !== null)
     .map((one) => `${one.name} ${written(one.values[index])}`);
-  return [`${day(date)} ${clock(date)} UTC`, ...(values.length ? values : ["not known"])];
+  return [`${day(date)} ${clock(date)} UTC`, ...(values.length ? values : ["unknown"])];
 }
 
 /** What uPlot is told. `element` is the <rate-chart>: its computed style has the colours. */

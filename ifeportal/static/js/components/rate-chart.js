@@ -68,7 +68,7 @@ class RateChart extends HTMLElement {
     this.plot = make("div", "chart-plot", {
       role: "application",
       tabindex: "0",
-      "aria-label": `${this.dataset.title}: chart. The arrow keys read its values.`,
+      "aria-label": `${this.dataset.title}: chart. Use the arrow keys to read values.`,
     });
     this.note = make("p", "chart-note");
     this.note.textContent = "Loading…";
@@ -101,7 +101,7 @@ class RateChart extends HTMLElement {
       this.show(await response.json());
     } catch {
       this.dataset.state = "error";
-      this.say(this.chart ? "These numbers could not be read again." : "The chart could not be loaded. It is tried again every minute.");
+      this.say(this.chart ? "The chart could not be updated. Retrying every minute." : "The chart could not be loaded. Retrying every minute.");
     }
     this.reading = false;
     if (this.isConnected) this.seen(this.visible);
@@ -111,7 +111,7 @@ class RateChart extends HTMLElement {
     this.numbers = numbers;
     const empty = !numbers.series.some((one) => one.values.some((value) => value !== null));
     this.dataset.state = empty ? "empty" : "drawn";
-    this.say(empty ? "Nothing was recorded in this time." : "");
+    this.say(empty ? "No data for this period." : "");
     for (const part of this.querySelectorAll("[data-chart-summary]")) part.textContent = numbers.summary;
     for (const part of this.querySelectorAll("[data-chart-as-of]")) {
       part.textContent = numbers.as_of ? `As of ${instant(Date.parse(numbers.as_of))}.` : "";

@@ -49,7 +49,7 @@ class Wall {
       this.to += 1;
     }
     const all = this.from === 0 && this.to >= parts.length;
-    const held = this.held ? " · held, space goes on" : "";
+    const held = this.held ? " · paused, press Space to continue" : "";
     this.place.textContent = all ? "" : `${this.from + 1}–${this.to} of ${parts.length}${held}`;
   }
 }
