@@ -1,1 +1,1 @@
-"""The fleet in the API: view sets, serializers and filters."""
+"""API of the fleet: viewsets, serializers and filters."""

@@ -1,4 +1,4 @@
-"""Acknowledgements of loads that need attention, in the API. Operators create and withdraw them."""
+"""API of acknowledgements of loads that need attention. Operators create and withdraw them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ REASON_CHOICES: Final = [(word, word) for word in REASONS]
 
 
 class Conflict(APIException):
-    """What was asked for does not fit what is."""
+    """The load is not in the state that the request names (HTTP 409)."""
 
     status_code = 409
-    default_detail = "The load does not need attention for that any more."
+    default_detail = "The load no longer needs attention for this reason."
 
 
 def serialize_acknowledgement(row: Acknowledgement) -> dict[str, Any]:
-    """Who saw to a load, for what."""
     load = row.load
     return {
         "id": row.pk,
@@ -52,7 +51,7 @@ def serialize_acknowledgement(row: Acknowledgement) -> dict[str, Any]:
 
 @extend_schema_serializer(component_name="AcknowledgementRow")
 class AcknowledgementSerializer(RowSerializer[Acknowledgement]):
-    """Somebody sees to a load. It counts while the load is in that state, with that error, and it is not withdrawn."""
+    """An acknowledgement of a load. It applies while the load has that state and error and it is not withdrawn."""
 
     values_of = serialize_acknowledgement
 
@@ -61,7 +60,7 @@ class AcknowledgementSerializer(RowSerializer[Acknowledgement]):
     tail = serializers.CharField()
     campaign = serializers.CharField()
     load = serializers.IntegerField(help_text="The load's id.")
-    state = serializers.CharField(help_text="What it was acknowledged for.")
+    state = serializers.CharField(help_text="The reason it was acknowledged for.")
     error_code = serializers.CharField(allow_blank=True)
     note = serializers.CharField()
     who = serializers.CharField()
@@ -71,15 +70,15 @@ class AcknowledgementSerializer(RowSerializer[Acknowledgement]):
 
 @extend_schema_serializer(component_name="AcknowledgementQuestion")
 class AcknowledgementRequest(serializers.Serializer[Any]):
-    """What is to be acknowledged."""
+    """Body of the request that creates an acknowledgement."""
 
     load = serializers.IntegerField(min_value=1, max_value=2**63 - 1, help_text="The load's id.")
-    state = serializers.ChoiceField(choices=REASON_CHOICES, help_text="What it needs attention for.")
+    state = serializers.ChoiceField(choices=REASON_CHOICES, help_text="The reason it needs attention.")
     note = serializers.CharField(max_length=NOTE_LIMIT, help_text="What is being done about it.")
 
 
 class AcknowledgementFilter(LoadScopedFilter):
-    """By where, what for, who and time."""
+    """Filter by scope, state, user and time."""
 
     state = ChoicesFilter(field_name="state", choices=REASON_CHOICES)
     who = django_filters.CharFilter(field_name="who")
@@ -88,10 +87,10 @@ class AcknowledgementFilter(LoadScopedFilter):
 
 @extend_schema_view(
     list=extend_schema(summary="List acknowledgements", tags=["attention"]),
-    retrieve=extend_schema(summary="One acknowledgement", tags=["attention"]),
+    retrieve=extend_schema(summary="Retrieve an acknowledgement", tags=["attention"]),
 )
 class AcknowledgementViewSet(ReadOnlyViewSet[Acknowledgement]):
-    """Who sees to which loads."""
+    """Acknowledgements of loads that need attention."""
 
     queryset = Acknowledgement.objects.select_related("load__tail__airline", "load__campaign")
     serializer_class = AcknowledgementSerializer
@@ -102,17 +101,17 @@ class AcknowledgementViewSet(ReadOnlyViewSet[Acknowledgement]):
     orderings = {"at": "at", "state": "state", "who": "who", **LOAD_SCOPED_ORDERINGS}
 
     @extend_schema(
-        summary="Acknowledge what a load needs attention for",
-        description="For operators of the airline. 409 if the load does not need attention for that any more.",
+        summary="Acknowledge a load that needs attention",
+        description="For operators of the airline. 409 if the load no longer needs attention for this reason.",
         tags=["attention"],
         request=AcknowledgementRequest,
         responses={201: AcknowledgementSerializer},
         extensions=with_errors(
-            {"404": "There is no such load, or it is not for you to see.", "409": Conflict.default_detail}
+            {"404": "The load does not exist, or you may not see it.", "409": Conflict.default_detail}
         ),
     )
     def create(self, request: Request) -> Response:
-        """Note that the user sees to it. Raises Http404, PermissionDenied, Conflict, ValidationError."""
+        """Create an acknowledgement by the user. Raises Http404, PermissionDenied, Conflict, ValidationError."""
         question = AcknowledgementRequest(data=request.data)
         question.is_valid(raise_exception=True)
         asked = question.validated_data
@@ -125,12 +124,12 @@ class AcknowledgementViewSet(ReadOnlyViewSet[Acknowledgement]):
 
     @extend_schema(
         summary="Withdraw an acknowledgement",
-        description="For operators of the airline: the load needs attention for that again.",
+        description="For operators of the airline. The load then needs attention again.",
         tags=["attention"],
         responses={204: None},
     )
     def destroy(self, request: Request, pk: str) -> Response:
-        """Take it back; one that was is so already. Raises Http404, PermissionDenied."""
+        """Withdraw the acknowledgement; repeating it changes nothing. Raises Http404, PermissionDenied."""
         row = role_or_403(self.queryset.all(), request.user, Role.OPERATOR, pk=pk)
         if row.withdrawn_at is None:
             withdraw(Actor.of(request), row.load, row.state)

@@ -1,4 +1,4 @@
-"""Bytes received and requests to the buckets, in the API."""
+"""API of bytes received by aircraft and of requests to the buckets."""
 
 from __future__ import annotations
 
@@ -16,24 +16,22 @@ from ifeportal.formatting import iso
 
 
 def serialize_throughput(row: ThroughputInterval) -> dict[str, Any]:
-    """Bytes of five minutes."""
     return {"id": row.pk, "airline": row.airline.name, "at": iso(row.at), "bytes": row.bytes}
 
 
 @extend_schema_serializer(component_name="MovedRow")
 class ThroughputSerializer(RowSerializer[ThroughputInterval]):
-    """Bytes that arrived on an airline's aircraft within five minutes."""
+    """Bytes received by the aircraft of an airline in five minutes."""
 
     values_of = serialize_throughput
 
     id = serializers.IntegerField()
     airline = serializers.CharField()
-    at = serializers.DateTimeField(help_text="When the five minutes begin.")
+    at = serializers.DateTimeField(help_text="Start of the five minutes.")
     bytes = serializers.IntegerField()
 
 
 def serialize_usage(row: Usage) -> dict[str, Any]:
-    """Requests of a day."""
     return {
         "id": row.pk,
         "airline": row.airline.name if row.airline else None,
@@ -48,7 +46,7 @@ def serialize_usage(row: Usage) -> dict[str, Any]:
 
 @extend_schema_serializer(component_name="UsageRow")
 class UsageSerializer(RowSerializer[Usage]):
-    """The requests the portal sent to both buckets on a day (UTC). Without an airline: to find airlines."""
+    """Requests of the portal to both buckets on a day (UTC). Requests without an airline look for new airlines."""
 
     values_of = serialize_usage
 
@@ -63,27 +61,27 @@ class UsageSerializer(RowSerializer[Usage]):
 
 
 class ThroughputFilter(django_filters.FilterSet):
-    """By airline and time."""
+    """Filter by airline and time."""
 
     airline = django_filters.CharFilter(field_name="airline__name")
     at_after, at_before = datetime_range("at")
 
 
 class UsageFilter(django_filters.FilterSet):
-    """By airline and day."""
+    """Filter by airline and day."""
 
     airline = django_filters.CharFilter(field_name="airline__name")
     day = django_filters.DateFilter(field_name="day")
-    day_after = django_filters.DateFilter(field_name="day", lookup_expr="gte", label="From that day on.")
-    day_before = django_filters.DateFilter(field_name="day", lookup_expr="lt", label="Before that day.")
+    day_after = django_filters.DateFilter(field_name="day", lookup_expr="gte", label="On or after this day.")
+    day_before = django_filters.DateFilter(field_name="day", lookup_expr="lt", label="Before this day.")
 
 
 @extend_schema_view(
-    list=extend_schema(summary="List bytes moved", tags=["moved"]),
-    retrieve=extend_schema(summary="One slot", tags=["moved"]),
+    list=extend_schema(summary="List bytes received", tags=["moved"]),
+    retrieve=extend_schema(summary="Retrieve an interval", tags=["moved"]),
 )
 class ThroughputViewSet(ReadOnlyViewSet[ThroughputInterval]):
-    """Bytes that arrived, by airline and slot of five minutes."""
+    """Bytes received, by airline and interval of five minutes."""
 
     queryset = ThroughputInterval.objects.select_related("airline").defer("airline__contact")
     serializer_class = ThroughputSerializer
@@ -95,11 +93,11 @@ class ThroughputViewSet(ReadOnlyViewSet[ThroughputInterval]):
 
 
 @extend_schema_view(
-    list=extend_schema(summary="List requests to the buckets", tags=["usage"]),
-    retrieve=extend_schema(summary="One day", tags=["usage"]),
+    list=extend_schema(summary="List bucket requests", tags=["usage"]),
+    retrieve=extend_schema(summary="Retrieve a day", tags=["usage"]),
 )
 class UsageViewSet(ReadOnlyViewSet[Usage]):
-    """The requests the portal sent to both buckets, by airline and day. For staff; others see none."""
+    """Requests of the portal to both buckets, by airline and day. Only staff see them."""
 
     queryset = Usage.objects.select_related("airline").defer("airline__contact")
     serializer_class = UsageSerializer
@@ -113,6 +111,6 @@ class UsageViewSet(ReadOnlyViewSet[Usage]):
     }
 
     def get_queryset(self) -> QuerySet[Usage]:
-        """What the buckets cost is for who pays for them."""
+        """Return no rows to users who are not staff."""
         rows = super().get_queryset()
         return rows if self.request.user.is_staff else rows.none()

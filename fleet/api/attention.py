@@ -1,4 +1,4 @@
-"""Loads that need attention, grouped by likely cause, in the API."""
+"""API of loads that need attention, grouped by likely cause."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ KIND_CHOICES: Final = [(kind.value, kind.value) for kind in CauseKind]
 
 
 class AttentionRequest(serializers.Serializer[Any]):
-    """What of it is asked for."""
+    """Query parameters."""
 
     airline = serializers.CharField(required=False, max_length=200)
     kind = serializers.ChoiceField(required=False, choices=KIND_CHOICES)
     acknowledged = serializers.ChoiceField(
-        required=False, choices=[("true", "true"), ("false", "false")], help_text="With `true` also what is seen to."
+        required=False, choices=[("true", "true"), ("false", "false")], help_text="`true` includes acknowledged groups."
     )
 
 
 @extend_schema_serializer(component_name="FaultRow")
 class FindingSerializer(serializers.Serializer[Any]):
-    """One thing that is wrong with a load."""
+    """A problem of a load or of one of its items."""
 
     content = serializers.CharField(allow_blank=True, help_text="The item; empty for the load itself.")
     error_code = serializers.CharField(allow_blank=True)
@@ -42,7 +42,7 @@ class FindingSerializer(serializers.Serializer[Any]):
 
 @extend_schema_serializer(component_name="TroubleRow")
 class IssueSerializer(serializers.Serializer[Any]):
-    """A load of a group."""
+    """A load with its problems and its acknowledgement."""
 
     load = serializers.IntegerField(help_text="The load's id.")
     tail = serializers.CharField()
@@ -55,22 +55,21 @@ class IssueSerializer(serializers.Serializer[Any]):
 
 @extend_schema_serializer(component_name="GroupRow")
 class IssueGroupSerializer(serializers.Serializer[Any]):
-    """Loads whose trouble most likely has one cause, and what to do about it."""
+    """Loads whose problems most likely have one cause, and what to do about it."""
 
     kind = serializers.ChoiceField(choices=KIND_CHOICES)
     airline = serializers.CharField()
-    campaign = serializers.CharField(allow_blank=True, help_text="Empty where several are concerned.")
+    campaign = serializers.CharField(allow_blank=True, help_text="Empty if several are affected.")
     subject = serializers.CharField(allow_blank=True, help_text="The object, tail or code at fault; may be empty.")
     error_code = serializers.CharField(allow_blank=True)
-    state = serializers.CharField(help_text="What its loads are acknowledged for.")
-    heading = serializers.CharField(help_text="What is wrong, in a sentence.")
+    state = serializers.CharField(help_text="The reason its loads are acknowledged for.")
+    heading = serializers.CharField(help_text="The problem, in one line.")
     step = serializers.CharField(help_text="What to do next.")
-    open = serializers.BooleanField(help_text="One of its loads has not been seen to.")
+    open = serializers.BooleanField(help_text="Whether one of its loads is unacknowledged.")
     loads = IssueSerializer(many=True)
 
 
 def serialize_group(group: IssueGroup) -> dict[str, Any]:
-    """One cause, with its loads."""
     cause = group.cause
     return {
         "kind": cause.kind.value,
@@ -89,7 +88,7 @@ def serialize_group(group: IssueGroup) -> dict[str, Any]:
 def _serialize_issue(trouble: Issue, faults: list[Finding], seen: Acknowledgement | None) -> dict[str, Any]:
     load = trouble.load
     if seen is not None:
-        seen.load = load  # with the names that are loaded already
+        seen.load = load  # its tail, campaign and airline are loaded already
     return {
         "load": load.pk,
         "tail": load.tail.name,
@@ -102,7 +101,7 @@ def _serialize_issue(trouble: Issue, faults: list[Finding], seen: Acknowledgemen
 
 
 class IssueGroupPagination(PageNumberPagination):
-    """Few groups a page: each may hold many loads."""
+    """Small pages, because a group may contain many loads."""
 
     page_size = 25
     page_size_query_param = "page_size"
@@ -110,21 +109,21 @@ class IssueGroupPagination(PageNumberPagination):
 
 
 class AttentionView(APIView):
-    """What needs attention, under its likeliest cause, as the page has it."""
+    """Loads that need attention, grouped by likely cause as on the page."""
 
     pagination_class = IssueGroupPagination
 
     @extend_schema(
         operation_id="attention",
-        summary="What needs attention",
-        description="Everything failed, stalled, silent, at risk or contradictory, grouped by its likeliest cause, the "
-        f"most urgent first. At most {LOADS_LIMIT:,} loads are looked at, those first whose exhibition is nearest.",
+        summary="List loads that need attention",
+        description="Failed, stalled, silent, at-risk and contradictory loads by likely cause, most urgent first. "
+        f"At most {LOADS_LIMIT:,} loads are included, those with the nearest exhibition first.",
         tags=["attention"],
         parameters=[AttentionRequest],
         responses=IssueGroupSerializer(many=True),
     )
     def get(self, request: Request) -> Response:
-        """A page of groups. Raises ValidationError, NotFound."""
+        """Return a page of groups. Raises ValidationError, NotFound."""
         question = AttentionRequest(data=request.query_params)
         question.is_valid(raise_exception=True)
         asked = question.validated_data

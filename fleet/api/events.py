@@ -1,4 +1,4 @@
-"""Events of loads and items, in the API."""
+"""API of events of loads and items."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from ifeportal.formatting import iso
 
 
 def serialize_event(row: Event) -> dict[str, Any]:
-    """One turn in the life of a load or an item."""
     load = row.load
     return {
         "id": row.pk,
@@ -37,7 +36,7 @@ def serialize_event(row: Event) -> dict[str, Any]:
 
 @extend_schema_serializer(component_name="EventRow")
 class EventSerializer(RowSerializer[Event]):
-    """A load or an item turned."""
+    """A change of a load or an item."""
 
     values_of = serialize_event
 
@@ -47,16 +46,16 @@ class EventSerializer(RowSerializer[Event]):
     campaign = serializers.CharField()
     content = serializers.CharField(allow_blank=True, help_text="The item; empty for the load itself.")
     load = serializers.IntegerField(help_text="The load's id.")
-    at = serializers.DateTimeField(help_text="When what told of it was written.")
-    state = serializers.ChoiceField(choices=State.choices, help_text="What it was from then on.")
+    at = serializers.DateTimeField(help_text="When the reporting object was written.")
+    state = serializers.ChoiceField(choices=State.choices, help_text="The state from then on.")
     error_code = serializers.CharField(allow_blank=True)
-    text = serializers.CharField(allow_blank=True, help_text="The error, or a sentence on what happened.")
+    text = serializers.CharField(allow_blank=True, help_text="The error, or a description of the event.")
     bytes_done = serializers.IntegerField()
     bytes_total = serializers.IntegerField(allow_null=True)
 
 
 class EventFilter(LoadScopedFilter):
-    """By where, what, state, error and time."""
+    """Filter by scope, item, state, error and time."""
 
     content = django_filters.CharFilter(field_name="content")
     state = ChoicesFilter(field_name="state", choices=State.choices)
@@ -74,10 +73,10 @@ NAME_COLUMNS: Final = (
 
 @extend_schema_view(
     list=extend_schema(summary="List events", tags=["events"]),
-    retrieve=extend_schema(summary="One event", tags=["events"]),
+    retrieve=extend_schema(summary="Retrieve an event", tags=["events"]),
 )
 class EventViewSet(ReadOnlyViewSet[Event]):
-    """Turns in the life of loads and items: the time line, and the history of errors."""
+    """Changes of loads and items: the timeline and the history of errors."""
 
     queryset = Event.objects.select_related("load__tail__airline", "load__campaign").only(
         *column_names(Event), *NAME_COLUMNS

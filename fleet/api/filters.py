@@ -1,4 +1,4 @@
-"""Filters of the API's lists, named as the columns. Build conditions, ask nothing."""
+"""Filters of the API's lists, named like the fields. They build conditions and run no query."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INCONSISTENCIES = [choice for choice in Inconsistency.choices if choice[0]]
 
 
 class TransferFilter(django_filters.FilterSet):
-    """By where, what, state, error and time."""
+    """Filter by scope, item, state, error and time."""
 
     airline = django_filters.CharFilter(field_name="load__tail__airline__name")
     tail = django_filters.CharFilter(field_name="load__tail__name")
@@ -44,12 +44,11 @@ class TransferFilter(django_filters.FilterSet):
     finished_at_after, finished_at_before = datetime_range("finished_at")
 
     def by_state(self, rows: QuerySet[Transfer], name: str, words: list[str]) -> QuerySet[Transfer]:
-        """The rows in one of these states."""
         return rows.filter(reduce(or_, map(transfer_in_state, words), Q()))
 
 
 class LoadFilter(django_filters.FilterSet):
-    """By where, state, error, proof and time."""
+    """Filter by scope, state, error, proof and time."""
 
     airline = django_filters.CharFilter(field_name="tail__airline__name")
     tail = django_filters.CharFilter(field_name="tail__name")
@@ -71,23 +70,20 @@ class LoadFilter(django_filters.FilterSet):
     finished_at_after, finished_at_before = datetime_range("finished_at")
 
     def by_state(self, rows: QuerySet[Load], name: str, words: list[str]) -> QuerySet[Load]:
-        """The rows in one of these states."""
         return rows.filter(reduce(or_, map(in_state, words), Q()))
 
 
 class TotalsFilter(django_filters.FilterSet):
-    """By the words the sums come to."""
+    """Filter by the status and state that the totals add up to."""
 
     status = ChoicesFilter(choices=SUM_STATUSES, method="by_status")
     state = ChoicesFilter(choices=SUM_STATES, method="by_state")
     at_risk = BooleanFilter(field_name=f"{rollup.PREFIX}at_risk", method="by_risk")
 
     def by_state(self, rows: QuerySet[Any], name: str, words: list[str]) -> QuerySet[Any]:
-        """The rows whose `state` is one of the words."""
         return rows.filter(reduce(or_, map(self._has_state, words), Q()))
 
     def by_risk(self, rows: QuerySet[Any], name: str, at_risk: bool) -> QuerySet[Any]:
-        """The rows with a load at risk, or those without."""
         some = Q(**{f"{name}__gt": 0})
         return rows.filter(some if at_risk else ~some)
 
@@ -95,12 +91,11 @@ class TotalsFilter(django_filters.FilterSet):
     def _has_state(word: str) -> Q:
         lighter = rollup.COUNTED_STATES[: rollup.COUNTED_STATES.index(word)]
         some = Q(**{f"{rollup.PREFIX}{word}__gt": 0})
-        if word == Status.PENDING:  # of nothing, too
+        if word == Status.PENDING:  # also rows without loads
             some |= Q(**{f"{rollup.PREFIX}{Status.COMPLETE.value}": 0})
         return some & Q(**{f"{rollup.PREFIX}{state}": 0 for state in lighter})
 
     def by_status(self, rows: QuerySet[Any], name: str, words: list[str]) -> QuerySet[Any]:
-        """The rows whose `status` is one of the words."""
         wanted = Q()
         for word in words:
             wanted |= self._has_status(word)
@@ -118,14 +113,14 @@ class TotalsFilter(django_filters.FilterSet):
 
 
 class AirlineFilter(TotalsFilter):
-    """By name and state."""
+    """Filter by name and state."""
 
     airline = django_filters.CharFilter(field_name="name")
     discovered = BooleanFilter(field_name="discovered")
 
 
 class CampaignFilter(TotalsFilter):
-    """By airline, name, manifest and state."""
+    """Filter by airline, name, manifest and state."""
 
     airline = django_filters.CharFilter(field_name="airline__name")
     campaign = django_filters.CharFilter(field_name="name")
@@ -136,7 +131,7 @@ class CampaignFilter(TotalsFilter):
 
 
 class TailFilter(TotalsFilter):
-    """By airline, registration, a campaign on board and state."""
+    """Filter by airline, registration, loaded campaign and state."""
 
     airline = django_filters.CharFilter(field_name="airline__name")
     tail = django_filters.CharFilter(field_name="name")
@@ -148,12 +143,12 @@ class TailFilter(TotalsFilter):
     discovered = BooleanFilter(field_name="discovered")
 
     def by_campaign(self, rows: QuerySet[Tail], name: str, campaign: str) -> QuerySet[Tail]:
-        """The tails that have a load of the campaign; their sums stay those of all their loads."""
+        """Select tails with a load of the campaign. Their totals still cover all their loads."""
         return rows.filter(Exists(Load.objects.filter(tail=OuterRef("pk"), campaign__name=campaign)))
 
 
 class AnomalyFilter(django_filters.FilterSet):
-    """By airline, bucket, problem and whether it is over."""
+    """Filter by airline, bucket, problem and whether it is resolved."""
 
     airline = django_filters.CharFilter(field_name="airline__name")
     bucket = ChoicesFilter(field_name="bucket", choices=[("media", "media"), ("status", "status")])
@@ -163,7 +158,7 @@ class AnomalyFilter(django_filters.FilterSet):
 
 
 class LoadScopedFilter(django_filters.FilterSet):
-    """By where."""
+    """Filter by scope and time."""
 
     airline = django_filters.CharFilter(field_name="load__tail__airline__name")
     tail = django_filters.CharFilter(field_name="load__tail__name")

@@ -1,4 +1,4 @@
-"""Fields of the API's rows and what they mean, for the schema. Values come from `fleet.serialization`."""
+"""Fields of the API's rows and their meaning, for the schema. Values come from `fleet.serialization`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from fleet.stats import rollup
 from ifeportal.api.viewsets import RowSerializer
 from ifeportal.formatting import iso
 
-# The order of weight in which a sum of loads gets its word (see Rollup.status).
+# Precedence of the status of several loads together (see Rollup.status).
 STATUS_PRECEDENCE = (Status.FAILED, Status.LOADING, Status.PENDING, Status.COMPLETE)
 SUM_STATUSES = [(word.value, word.label) for word in STATUS_PRECEDENCE]
 SUM_STATES = [(word, word) for word in rollup.COUNTED_STATES]
 
 
 class ProgressSerializer(RowSerializer[Any]):
-    """What a load and a transfer have in common."""
+    """Fields shared by loads and transfers."""
 
     id = serializers.IntegerField()
     airline = serializers.CharField()
@@ -36,42 +36,44 @@ class ProgressSerializer(RowSerializer[Any]):
     campaign = serializers.CharField()
     status = serializers.ChoiceField(choices=Status.choices)
     state = serializers.ChoiceField(
-        choices=State.choices, help_text="The one word: the status, or the weightiest of what lies on top of loading."
+        choices=State.choices, help_text="The status, or the most severe flag of a loading row."
     )
-    stalled = serializers.BooleanField(help_text="Loading, its loader alive, but no byte for a while.")
-    silent = serializers.BooleanField(help_text="Loading, but nothing was heard of its tail for long.")
-    waiting = serializers.BooleanField(help_text="Loading, but its loader says that it waits or is paused.")
+    stalled = serializers.BooleanField(help_text="Loading and the loader is running, but no data for a while.")
+    silent = serializers.BooleanField(help_text="Loading, but no report from the tail for a long time.")
+    waiting = serializers.BooleanField(help_text="Loading, but the loader reports that it is waiting or paused.")
     restarted = serializers.BooleanField(help_text="The bytes of an item went down.")
     contradiction = serializers.ChoiceField(
-        choices=Inconsistency.choices, allow_blank=True, help_text="What does not fit together; empty: all does."
+        choices=Inconsistency.choices, allow_blank=True, help_text="The contradiction in the reports; empty for none."
     )
     bytes_done = serializers.IntegerField(help_text="Never above bytes_total.")
     bytes_total = serializers.IntegerField(allow_null=True, help_text="Null while unknown.")
     percent = serializers.IntegerField(
         allow_null=True, help_text="Rounded down: 100 means every byte. Null while the total is unknown."
     )
-    error = serializers.CharField(allow_blank=True, help_text="As the aircraft wrote it; empty when there is none.")
-    error_code = serializers.CharField(allow_blank=True, help_text="Empty where the error names none.")
+    error = serializers.CharField(allow_blank=True, help_text="As written by the aircraft; empty for none.")
+    error_code = serializers.CharField(allow_blank=True, help_text="Empty if the error has no code.")
     rate_bps = serializers.IntegerField(allow_null=True, help_text="Bytes per second, as observed.")
-    eta_seconds = serializers.IntegerField(allow_null=True, help_text="Seconds to the end at that rate.")
-    as_of = serializers.DateTimeField(allow_null=True, help_text="When the figures were true.")
+    eta_seconds = serializers.IntegerField(allow_null=True, help_text="Seconds left at that rate.")
+    as_of = serializers.DateTimeField(allow_null=True, help_text="Time of the report that the figures come from.")
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
 
 
 @extend_schema_serializer(component_name="TransferRow")
 class TransferSerializer(ProgressSerializer):
-    """One content item on its way to one tail."""
+    """One content item on one tail."""
 
     values_of = serialize_transfer
 
     content = serializers.CharField(help_text="The item's name, without .tgz.")
-    listed = serializers.BooleanField(help_text="The manifest names it.")
-    bytes_reported = serializers.IntegerField(allow_null=True, help_text="As the aircraft says, even above the total.")
-    oversized = serializers.BooleanField(help_text="It reported more than the item's size.")
-    unreadable = serializers.BooleanField(help_text="Its newest report could not be read.")
-    error_past = serializers.BooleanField(help_text="The item succeeded after this error.")
-    error_cut = serializers.BooleanField(help_text="The error was longer than 4 KiB.")
+    listed = serializers.BooleanField(help_text="Whether the manifest lists it.")
+    bytes_reported = serializers.IntegerField(
+        allow_null=True, help_text="As reported by the aircraft, even above the total."
+    )
+    oversized = serializers.BooleanField(help_text="Whether it reported more bytes than the item has.")
+    unreadable = serializers.BooleanField(help_text="Whether its newest report could not be read.")
+    error_past = serializers.BooleanField(help_text="Whether the item succeeded after this error.")
+    error_cut = serializers.BooleanField(help_text="Whether the error was truncated to 4 KiB.")
 
 
 @extend_schema_serializer(component_name="LoadRow")
@@ -80,17 +82,17 @@ class LoadSerializer(ProgressSerializer):
 
     values_of = serialize_load
 
-    at_risk = serializers.BooleanField(help_text="It may not be complete when its exhibition starts.")
+    at_risk = serializers.BooleanField(help_text="Whether it may be incomplete when its exhibition starts.")
     effective_bps = serializers.IntegerField(
         allow_null=True, help_text="Bytes per second over days, pauses included, as observed."
     )
     eta_latest_seconds = serializers.IntegerField(
-        allow_null=True, help_text="Seconds to the end at the slower of the two rates."
+        allow_null=True, help_text="Seconds left at the slower of the two rates."
     )
     proof = serializers.ChoiceField(
         choices=Verification.choices,
         allow_blank=True,
-        help_text="What is proven of a complete load; empty: it is claimed.",
+        help_text="Verification of a complete load; empty if it is only claimed.",
     )
     error_content = serializers.CharField(
         allow_blank=True, help_text="The item whose error it is; empty for an error of the campaign itself."
@@ -99,30 +101,31 @@ class LoadSerializer(ProgressSerializer):
     items_done = serializers.IntegerField()
     items_failed = serializers.IntegerField()
     archived_at = serializers.DateTimeField(
-        allow_null=True, help_text="When its reports were packed into one object; what is shown is their last word."
+        allow_null=True,
+        help_text="When its reports were packed into one object. Other fields have the last reported values.",
     )
 
 
 class TotalsSerializer(RowSerializer[Any]):
-    """Sums over loads, each counted under one state.
+    """Totals over loads. Each load is counted under one state.
 
-    Loads that were deleted and those of stored or retired tails are left out; bytes are of loads whose total is known.
+    Deleted loads and those of stored or retired tails are not counted. Bytes cover the loads whose total is known.
     """
 
     id = serializers.IntegerField()
     airline = serializers.CharField()
-    discovered = serializers.BooleanField(help_text="Found in a bucket rather than made by a person.")
+    discovered = serializers.BooleanField(help_text="Whether it was created from a key in a bucket, not by a person.")
     status = serializers.ChoiceField(
         choices=SUM_STATUSES,
-        help_text="The word that matters most: failed before loading before pending before complete.",
+        help_text="The most severe status: failed, loading, pending, complete.",
     )
     state = serializers.ChoiceField(choices=SUM_STATES, help_text="The weightiest state any of the loads is in.")
     percent = serializers.IntegerField(allow_null=True)
     bytes_done = serializers.IntegerField()
     bytes_total = serializers.IntegerField(allow_null=True, help_text="Null while no total is known.")
     loads = serializers.IntegerField()
-    loads_unknown = serializers.IntegerField(help_text="How many of them are not in the bytes.")
-    failed = serializers.IntegerField(help_text="Loads in that state, and in no other; so the next eight.")
+    loads_unknown = serializers.IntegerField(help_text="Loads of unknown size, which are not in the bytes.")
+    failed = serializers.IntegerField(help_text="Loads in this state. Each load is counted under one state.")
     silent = serializers.IntegerField()
     stalled = serializers.IntegerField()
     contradiction = serializers.IntegerField()
@@ -131,27 +134,27 @@ class TotalsSerializer(RowSerializer[Any]):
     loading = serializers.IntegerField()
     pending = serializers.IntegerField()
     complete = serializers.IntegerField()
-    at_risk = serializers.IntegerField(help_text="Loads that may be late, whatever their state.")
+    at_risk = serializers.IntegerField(help_text="Loads at risk, in any state.")
     items_total = serializers.IntegerField(allow_null=True)
     items_done = serializers.IntegerField()
     items_failed = serializers.IntegerField()
-    as_of = serializers.DateTimeField(allow_null=True, help_text="Time of the newest object the sums rest on.")
+    as_of = serializers.DateTimeField(allow_null=True, help_text="Time of the newest object that the totals come from.")
 
 
 @extend_schema_serializer(component_name="AirlineRow")
 class AirlineSerializer(TotalsSerializer):
-    """An airline and the sums of all its loads."""
+    """An airline and the totals of its loads."""
 
     values_of = serialize_airline
 
     title = serializers.CharField(allow_blank=True)
     tails = serializers.IntegerField(help_text="In service.")
-    tails_out = serializers.IntegerField(help_text="Stored or retired: in no sum.")
+    tails_out = serializers.IntegerField(help_text="Stored or retired; not in the totals.")
 
 
 @extend_schema_serializer(component_name="CampaignRow")
 class CampaignSerializer(TotalsSerializer):
-    """A campaign: what its manifest says, and the sums of its loads on all tails."""
+    """A campaign: its manifest and the totals of its loads on all tails."""
 
     values_of = serialize_campaign
 
@@ -165,15 +168,15 @@ class CampaignSerializer(TotalsSerializer):
     manifest_as_of = serializers.DateTimeField(allow_null=True)
     items = serializers.IntegerField(allow_null=True, help_text="Items of one set.")
     bytes = serializers.IntegerField(allow_null=True, help_text="Bytes of one set.")
-    signed = serializers.BooleanField(help_text="A signed manifest lies beside the plain one.")
-    withdrawn_at = serializers.DateTimeField(allow_null=True, help_text="When its manifest was taken away.")
-    tails = serializers.IntegerField(help_text="In service, that have begun it.")
-    tails_out = serializers.IntegerField(help_text="Stored or retired ones with a load of it: in no sum.")
+    signed = serializers.BooleanField(help_text="Whether there is a signed manifest.")
+    withdrawn_at = serializers.DateTimeField(allow_null=True, help_text="When its manifest was removed.")
+    tails = serializers.IntegerField(help_text="Tails in service that have started it.")
+    tails_out = serializers.IntegerField(help_text="Stored or retired tails with a load of it; not in the totals.")
 
 
 @extend_schema_serializer(component_name="StoreRow")
 class StoreSerializer(serializers.Serializer[Any]):
-    """One content directory of a loader, as it says itself."""
+    """A content directory, as reported by the loader."""
 
     path = serializers.CharField()
     total = serializers.IntegerField(help_text="Bytes.")
@@ -182,7 +185,7 @@ class StoreSerializer(serializers.Serializer[Any]):
 
 @extend_schema_serializer(component_name="TailRow")
 class TailSerializer(TotalsSerializer):
-    """An aircraft: what its loader last said of itself, and the sums of its loads."""
+    """An aircraft: the last report of its loader and the totals of its loads."""
 
     values_of = serialize_tail
 
@@ -192,27 +195,33 @@ class TailSerializer(TotalsSerializer):
     loader_version = serializers.CharField(allow_blank=True)
     loader_state = serializers.CharField(allow_blank=True)
     loader_reason = serializers.CharField(allow_blank=True)
-    rate_bps = serializers.IntegerField(allow_null=True, help_text="Bytes per second, as its loader says.")
+    rate_bps = serializers.IntegerField(allow_null=True, help_text="Bytes per second, as reported by the loader.")
     stores = StoreSerializer(many=True)
-    duty = serializers.ChoiceField(choices=ServiceStatus.choices, help_text="Stored and retired ones are in no sum.")
+    duty = serializers.ChoiceField(
+        choices=ServiceStatus.choices, help_text="Stored and retired tails are not in totals."
+    )
     aircraft_type = serializers.CharField(allow_blank=True)
-    seen_at = serializers.DateTimeField(allow_null=True, help_text="When the portal last saw something new of it.")
-    is_silent = serializers.BooleanField(help_text="Nothing was heard of it for long.")
-    queue_version = serializers.IntegerField(allow_null=True, help_text="Of the transfer queue its loader follows.")
-    queue_error = serializers.CharField(allow_blank=True, help_text="What is wrong with that queue.")
+    seen_at = serializers.DateTimeField(
+        allow_null=True, help_text="When the portal last received a new report from it."
+    )
+    is_silent = serializers.BooleanField(help_text="Whether it has not reported for a long time.")
+    queue_version = serializers.IntegerField(
+        allow_null=True, help_text="Version of the transfer queue that the loader uses."
+    )
+    queue_error = serializers.CharField(allow_blank=True, help_text="Error in that queue.")
     signatures = serializers.CharField(allow_blank=True, help_text="Its loader's policy: off, warn or enforce.")
 
 
 @extend_schema_serializer(component_name="TailChange")
 class TailUpdateSerializer(serializers.Serializer[Any]):
-    """What can be said of a tail."""
+    """Fields of a tail that operators can set."""
 
     duty = serializers.ChoiceField(required=False, choices=ServiceStatus.choices)
     aircraft_type = serializers.CharField(required=False, allow_blank=True, max_length=100)
 
 
 def serialize_anomaly(row: Anomaly) -> dict[str, Any]:
-    """One thing that could not be understood; `airline` is null where the key names none we know."""
+    """Return the row; `airline` is null if the key names no known airline."""
     return {
         "id": row.pk,
         "airline": row.airline.name if row.airline else None,
@@ -228,7 +237,7 @@ def serialize_anomaly(row: Anomaly) -> dict[str, Any]:
 
 @extend_schema_serializer(component_name="AnomalyRow")
 class AnomalySerializer(RowSerializer[Anomaly]):
-    """Something in a bucket that could not be understood."""
+    """An object in a bucket that could not be read."""
 
     values_of = serialize_anomaly
 
@@ -236,7 +245,7 @@ class AnomalySerializer(RowSerializer[Anomaly]):
     airline = serializers.CharField(allow_null=True)
     bucket = serializers.ChoiceField(choices=["media", "status"])
     key = serializers.CharField()
-    problem = serializers.CharField(help_text="A word for it, e.g. BAD_NAME.")
+    problem = serializers.CharField(help_text="Code of the problem, for example BAD_NAME.")
     detail = serializers.CharField(allow_blank=True)
     first_seen = serializers.DateTimeField()
     last_seen = serializers.DateTimeField()

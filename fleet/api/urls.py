@@ -1,4 +1,4 @@
-"""Addresses of the fleet's part of the API, below `/api/v1/`."""
+"""URLs of the fleet's API, below `/api/v1/`."""
 
 from fleet.api.acknowledgements import AcknowledgementViewSet
 from fleet.api.activity import ThroughputViewSet, UsageViewSet

@@ -1,7 +1,7 @@
-"""View sets of the API: airlines and campaigns with their totals, tails, loads, transfers, anomalies.
+"""Viewsets of airlines, campaigns, tails, loads, transfers and anomalies.
 
-Each row is built by `fleet.serialization`, which pages and the feed use too, so that all say the same. Only whether a
-tail is in service, and its type, can be written.
+`fleet.serialization` builds each row for the API, the pages and the feed alike. The only writable fields are service
+status and aircraft type of a tail.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PROGRESS_ORDERINGS = {
     name: name
     for name in ("status", "bytes_done", "bytes_total", "rate_bps", "as_of", "started_at", "finished_at", "error_code")
 }
-# What of the joined rows is shown: all of them would be a hundred columns, a logo among them.
+# Columns of joined rows: all of them would be about a hundred, including the airline's logo.
 TAIL_NAME_COLUMNS = ("tail__name", "tail__airline__name", "campaign__name")
 LOAD_COLUMNS = ("silent", "waiting", *TAIL_NAME_COLUMNS)
 TOTALS_ORDERINGS = {
@@ -48,10 +48,10 @@ TOTALS_ORDERINGS = {
 
 @extend_schema_view(
     list=extend_schema(summary="List airlines", tags=["airlines"]),
-    retrieve=extend_schema(summary="One airline", tags=["airlines"]),
+    retrieve=extend_schema(summary="Retrieve an airline", tags=["airlines"]),
 )
 class AirlineViewSet(ReadOnlyViewSet[Airline]):
-    """The airlines the user may see."""
+    """Airlines with the totals of their loads."""
 
     queryset = Airline.objects.defer("contact")
     serializer_class = AirlineSerializer
@@ -61,16 +61,15 @@ class AirlineViewSet(ReadOnlyViewSet[Airline]):
     orderings = {"airline": "name", **TOTALS_ORDERINGS}
 
     def with_totals(self, rows: QuerySet[Airline]) -> QuerySet[Airline]:
-        """The sums of all their loads."""
         return rollup.airlines(rows)
 
 
 @extend_schema_view(
     list=extend_schema(summary="List campaigns", tags=["campaigns"]),
-    retrieve=extend_schema(summary="One campaign", tags=["campaigns"]),
+    retrieve=extend_schema(summary="Retrieve a campaign", tags=["campaigns"]),
 )
 class CampaignViewSet(ReadOnlyViewSet[Campaign]):
-    """Content cycles, with how far they have got on all tails."""
+    """Campaigns with the totals of their loads on all tails."""
 
     queryset = Campaign.objects.select_related("airline").defer("airline__contact", "extra")
     serializer_class = CampaignSerializer
@@ -86,16 +85,15 @@ class CampaignViewSet(ReadOnlyViewSet[Campaign]):
     }
 
     def with_totals(self, rows: QuerySet[Campaign]) -> QuerySet[Campaign]:
-        """The sums of their loads."""
         return rollup.campaigns(rows)
 
 
 @extend_schema_view(
     list=extend_schema(summary="List tails", tags=["tails"]),
-    retrieve=extend_schema(summary="One tail", tags=["tails"]),
+    retrieve=extend_schema(summary="Retrieve a tail", tags=["tails"]),
 )
 class TailViewSet(ReadOnlyViewSet[Tail]):
-    """Aircraft, with how far all their loads have got."""
+    """Aircraft with the totals of their loads."""
 
     queryset = Tail.objects.select_related("airline").defer("airline__contact", "held")
     serializer_class = TailSerializer
@@ -111,18 +109,17 @@ class TailViewSet(ReadOnlyViewSet[Tail]):
     }
 
     def with_totals(self, rows: QuerySet[Tail]) -> QuerySet[Tail]:
-        """The sums of their loads."""
         return rollup.tails(rows)
 
     @extend_schema(
-        summary="Say whether a tail is in service, and of what type it is",
-        description="For operators of the airline. What is not given stays.",
+        summary="Set service status and aircraft type of a tail",
+        description="For operators of the airline. Omitted fields do not change.",
         tags=["tails"],
         request=TailUpdateSerializer,
         responses=TailSerializer,
     )
     def partial_update(self, request: Request, pk: str) -> Response:
-        """Keep what was given, and answer the row. Raises Http404, PermissionDenied, ValidationError."""
+        """Update the given fields and return the row. Raises Http404, PermissionDenied, ValidationError."""
         row = role_or_403(Tail.objects.select_related("airline"), request.user, Role.OPERATOR, pk=pk)
         question = TailUpdateSerializer(data=request.data)
         question.is_valid(raise_exception=True)
@@ -138,10 +135,10 @@ class TailViewSet(ReadOnlyViewSet[Tail]):
 
 @extend_schema_view(
     list=extend_schema(summary="List loads", tags=["loads"]),
-    retrieve=extend_schema(summary="One load", tags=["loads"]),
+    retrieve=extend_schema(summary="Retrieve a load", tags=["loads"]),
 )
 class LoadViewSet(ReadOnlyViewSet[Load]):
-    """Campaigns on tails."""
+    """Loads: campaigns on tails."""
 
     queryset = Load.objects.select_related("tail__airline", "campaign").only(*column_names(Load), *TAIL_NAME_COLUMNS)
     serializer_class = LoadSerializer
@@ -160,10 +157,10 @@ class LoadViewSet(ReadOnlyViewSet[Load]):
 
 @extend_schema_view(
     list=extend_schema(summary="List transfers", tags=["transfers"]),
-    retrieve=extend_schema(summary="One transfer", tags=["transfers"]),
+    retrieve=extend_schema(summary="Retrieve a transfer", tags=["transfers"]),
 )
 class TransferViewSet(ReadOnlyViewSet[Transfer]):
-    """Content items on their way to tails."""
+    """Transfers: content items on tails."""
 
     queryset = Transfer.objects.select_related("load__tail__airline", "load__campaign").only(
         *column_names(Transfer), "load__tail", "load__campaign", *(f"load__{name}" for name in LOAD_COLUMNS)
@@ -183,10 +180,10 @@ class TransferViewSet(ReadOnlyViewSet[Transfer]):
 
 @extend_schema_view(
     list=extend_schema(summary="List anomalies", tags=["anomalies"]),
-    retrieve=extend_schema(summary="One anomaly", tags=["anomalies"]),
+    retrieve=extend_schema(summary="Retrieve an anomaly", tags=["anomalies"]),
 )
 class AnomalyViewSet(ReadOnlyViewSet[Anomaly]):
-    """What could not be understood. Those that name no known airline are for staff."""
+    """Objects in the buckets that could not be read. Only staff see those that name no known airline."""
 
     queryset = Anomaly.objects.select_related("airline").defer("airline__contact")
     serializer_class = AnomalySerializer
