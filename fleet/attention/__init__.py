@@ -1,1 +1,1 @@
-"""Loads that need action: finding them, grouping them by likely cause, acknowledging them."""
+"""Loads that need attention: query them, group them by likely cause, acknowledge them."""

@@ -1,4 +1,4 @@
-"""Acknowledge loads that need attention, with an audit entry. For pages and API alike."""
+"""Acknowledge loads that need attention, with an audit entry. Used by pages and API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOTE_LIMIT: Final = 1_000  # characters
 
 
 def acknowledge(actor: Actor, load: Load, reason: str, note: str) -> Acknowledgement | None:
-    """Note that the actor, a user, sees to the load; None if it does not need attention for that any more."""
+    """Acknowledge the load for the actor, a user. Return None if it no longer needs attention for that reason."""
     assert actor.user is not None
     with transaction.atomic():
         taken = create_acknowledgement(load, reason, actor.user, note, timezone.now())
@@ -25,7 +25,7 @@ def acknowledge(actor: Actor, load: Load, reason: str, note: str) -> Acknowledge
 
 
 def withdraw(actor: Actor, load: Load, reason: str) -> bool:
-    """Let it need attention for that again; whether anybody had seen to it."""
+    """Withdraw the acknowledgements of the load for that reason. Return whether there were any."""
     with transaction.atomic():
         taken_back = withdraw_acknowledgements(load, reason, timezone.now()) > 0
         if taken_back:

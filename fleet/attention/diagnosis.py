@@ -1,9 +1,11 @@
-"""Diagnosis: groups loads that need attention by their likeliest cause. Pure.
+"""Group findings about loads by their likely cause. Pure.
 
-An error code often says by itself where the fault lies: in the object, aboard the aircraft, or on the way. Where it
-does not, or there is none, the pattern decides: what fails on several tails lies with the object, what fails in several
-items of one tail lies with the tail, and the same code on several tails is one fault. What fails on one tail but is
-whole on others lies with the tail, or with its link, whatever the code.
+Many error codes name the faulty part: the object, the aircraft or the link. Otherwise the pattern decides:
+
+- An item that fails on several tails points to the object.
+- Several failing items on one tail point to the tail.
+- The same code on several tails points to a common cause.
+- An item that fails on one tail and is complete on others points to that tail or its link, whatever the code.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from loader.errors import Cause, find_error_kind
 
 
 class CauseKind(StrEnum):
-    """Where the fault most likely lies, the most urgent first."""
+    """Likely cause, the most urgent first."""
 
     OBJECT = "object"
     TAIL = "tail"
@@ -31,7 +33,7 @@ class CauseKind(StrEnum):
     CONTRADICTION = "contradiction"
 
 
-# Where the fault lies, by what a code is about; for the other causes the pattern decides.
+# Causes of error codes that name the faulty part. For the others the pattern decides.
 OF_THE_OBJECT: Final = frozenset({Cause.OBJECT, Cause.MANIFEST, Cause.POLICY})
 OF_THE_TAIL: Final = frozenset({Cause.DISK, Cause.AUTHENTICATION, Cause.HOOK})
 
@@ -55,9 +57,9 @@ STEPS: Final[Mapping[CauseKind, str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing wrong: an item that failed, or (with `content` empty) something about the load as a whole.
+    """A problem of an item, or of the load if `content` is empty.
 
-    `reason` is what the load needs attention for: `failed`, `stalled`, `silent`, `at risk` or `contradiction`.
+    `reason` is why the load needs attention: `failed`, `stalled`, `silent`, `at risk` or `contradiction`.
     """
 
     load: int
@@ -73,7 +75,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class LikelyCause:
-    """Faults that most likely have one cause. `subject` names it: an object, a tail, a code, or is empty."""
+    """Findings that most likely have one cause. `subject` is the object, tail or code at fault, or empty."""
 
     kind: CauseKind
     airline: str
@@ -84,22 +86,19 @@ class LikelyCause:
 
     @property
     def loads(self) -> frozenset[int]:
-        """The ids of the loads concerned."""
         return frozenset(fault.load for fault in self.findings)
 
     @property
     def tails(self) -> tuple[str, ...]:
-        """The tails concerned, in order."""
         return tuple(sorted({fault.tail for fault in self.findings}))
 
     @property
     def contents(self) -> tuple[str, ...]:
-        """The items concerned, in order."""
         return tuple(sorted({fault.content for fault in self.findings if fault.content}))
 
     @property
     def heading(self) -> str:
-        """What is wrong, with the number of loads, tails or items concerned."""
+        """The problem, with the number of affected loads, tails or items."""
         tails, loads = quantity(len(self.tails), "tail"), quantity(len(self.loads), "load")
         match self.kind:
             case CauseKind.OBJECT:
@@ -121,7 +120,7 @@ class LikelyCause:
 
     @property
     def next_step(self) -> str:
-        """What to do next: what the error's own table says first, then what the pattern says."""
+        """What to do: the advice of the error table, then that of the kind of cause."""
         known = find_error_kind(self.code)
         return f"{known.advice} {STEPS[self.kind]}" if known else STEPS[self.kind]
 
@@ -130,7 +129,7 @@ CauseKey = tuple[CauseKind, str, str, str, str]  # kind, airline, campaign, subj
 
 
 def group_by_cause(findings: Iterable[Finding]) -> list[LikelyCause]:
-    """The faults under their causes, each in exactly one, the kinds in their order and the largest first."""
+    """Group the findings, each under exactly one cause. Order the causes by kind, then by number of loads."""
     grouped: dict[CauseKey, list[Finding]] = defaultdict(list)
     failed: list[Finding] = []
     for fault in findings:
@@ -149,7 +148,7 @@ def group_by_cause(findings: Iterable[Finding]) -> list[LikelyCause]:
 
 
 def _key_of_flag(fault: Finding) -> CauseKey:
-    """For what is not an error: loads of one campaign together, silent tails whatever they hold."""
+    """Group findings that are not errors: by campaign, but silent tails across campaigns."""
     kind = CauseKind(fault.reason)
     campaign = "" if kind is CauseKind.SILENT else fault.campaign
     subject = fault.text if kind is CauseKind.CONTRADICTION else ""
@@ -158,7 +157,7 @@ def _key_of_flag(fault: Finding) -> CauseKey:
 
 @dataclass(frozen=True, slots=True)
 class _Spread:
-    """On how many tails an item fails, in how many items a tail, on how many tails a code."""
+    """Number of tails by failing item, of items by failing tail, and of tails by code."""
 
     of_object: Mapping[tuple[str, ...], int]
     of_tail: Mapping[tuple[str, ...], int]
@@ -183,7 +182,7 @@ def _counted(
 
 
 def _key_of_failure(fault: Finding, spread: _Spread) -> CauseKey:
-    """An item's fault: as its code says, else as the pattern does."""
+    """Group a failure by its code if that names the faulty part, else by the pattern."""
     of_object, of_tail = spread.of_object[_object(fault)], spread.of_tail[_tail(fault)]
     of_code = spread.of_code[_code(fault)] if fault.code else 1
     if _is_of_the_object(fault, of_object, of_tail):
@@ -194,7 +193,7 @@ def _key_of_failure(fault: Finding, spread: _Spread) -> CauseKey:
 
 
 def _is_of_the_object(fault: Finding, of_object: int, of_tail: int) -> bool:
-    """What other tails hold whole is not at fault itself, unless it fails on more than one."""
+    """Return False for an item that is complete on other tails, unless it fails on several."""
     kind = find_error_kind(fault.code)
     cause = kind.cause if kind else None
     if cause in OF_THE_OBJECT:

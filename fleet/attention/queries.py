@@ -1,7 +1,7 @@
-"""Queries for loads that need attention: failed, stalled, silent, at risk or contradictory; and acknowledgements.
+"""Queries for loads that need attention: failed, stalled, silent, at risk or contradictory; and their acknowledgements.
 
-May touch loads, transfers and acknowledgements; only below airlines its caller has reached by `visible_to`. Loads of
-tails out of service, archived loads and deleted ones need none, nor do those that fail because their campaign was
+Reads loads and transfers and writes acknowledgements, only of airlines that the caller selected with `visible_to`.
+Excluded are loads of tails out of service, archived and deleted loads, and loads that fail because their campaign was
 withdrawn.
 """
 
@@ -22,14 +22,14 @@ from ifeportal.bulk import where_in
 from ifeportal.models import Airline, User
 from loader.errors import Code
 
-LOADS_LIMIT: Final = 5_000  # that need attention; beyond, something is wrong with all of them
-FINDINGS_LIMIT: Final = 20_000  # failed items that are looked at; beyond, their loads are still listed
+LOADS_LIMIT: Final = 5_000  # that need attention; with more, the cause is common to all of them
+FINDINGS_LIMIT: Final = 20_000  # failed items that are read; loads of further ones are still listed
 FAILED: Final = "failed"
 _OPEN: Final = Q(status__in=[Status.PENDING, Status.LOADING, Status.FAILED])
-# Of a withdrawn campaign this is what is to be: its objects and its manifest are gone on purpose.
+# Expected errors of a withdrawn campaign: its objects and its manifest were removed on purpose.
 _EXPECTED: Final = frozenset({Code.OBJECT_GONE.value, Code.UNSIGNED.value})
 _WITHDRAWN: Final = Q(campaign__withdrawn_at__isnull=False, error_code__in=_EXPECTED)
-# What a load needs attention for, the weightiest first; a load is listed under each that holds.
+# Reasons by precedence; a load is listed under each that holds.
 REASONS: Final[Mapping[str, Q]] = {
     FAILED: Q(status=Status.FAILED),
     CauseKind.STALLED.value: Q(status=Status.LOADING, stalled=True, silent=False),
@@ -41,7 +41,7 @@ REASONS: Final[Mapping[str, Q]] = {
 
 @dataclass(frozen=True)
 class Issue:
-    """A load that needs attention, for which words, and the acknowledgements that count, by word."""
+    """A load that needs attention, the reasons, and the current acknowledgements by reason."""
 
     load: Load
     reasons: tuple[str, ...]
@@ -49,30 +49,30 @@ class Issue:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is something that nobody has seen to."""
+        """Whether a reason is unacknowledged."""
         return any(word not in self.acknowledged for word in self.reasons)
 
 
 @dataclass(frozen=True)
 class IssueGroup:
-    """A cause with the rows of its loads."""
+    """A cause with its loads."""
 
     cause: LikelyCause
     issues: Sequence[Issue]
 
     @property
     def reason(self) -> str:
-        """What its loads are acknowledged for."""
+        """The reason that its loads are acknowledged for."""
         return self.cause.findings[0].reason
 
     @property
     def is_open(self) -> bool:
-        """Whether one of its loads has not been seen to."""
+        """Whether one of its loads is unacknowledged."""
         return any(self.reason not in trouble.acknowledged for trouble in self.issues)
 
     @property
     def rows(self) -> list[tuple[Issue, list[Finding], Acknowledgement | None]]:
-        """Each load with its faults of this cause, and who has seen to it."""
+        """Each load with its findings of this cause and its acknowledgement."""
         faults: dict[int, list[Finding]] = {}
         for fault in self.cause.findings:
             faults.setdefault(fault.load, []).append(fault)
@@ -80,9 +80,9 @@ class IssueGroup:
 
 
 def needing_attention(loads: QuerySet[Load]) -> QuerySet[Load]:
-    """Those of the loads that need attention, whether somebody has seen to them or not.
+    """Select the loads that need attention, acknowledged or not.
 
-    What the load says itself and what its tail says are asked for apart: for each there is an index of little else.
+    Conditions on the load and on its tail are two queries, so that each uses its partial index.
     """
     every, by_itself = Load.objects.order_by(), Q()
     for word, condition in REASONS.items():
@@ -94,7 +94,7 @@ def needing_attention(loads: QuerySet[Load]) -> QuerySet[Load]:
 
 
 def open_count(loads: QuerySet[Load]) -> int:
-    """How many of the loads need attention and have something that nobody has seen to; one query."""
+    """Count the loads with an unacknowledged reason; one query."""
     unseen = Q()
     for word, condition in REASONS.items():
         seen = Acknowledgement.objects.filter(load=OuterRef("pk"), state=word, withdrawn_at=None)
@@ -105,14 +105,14 @@ def open_count(loads: QuerySet[Load]) -> int:
 
 
 def list_issues(loads: QuerySet[Load], limit: int) -> list[Issue]:
-    """The loads that need attention, nearest exhibition first, at most `limit`; four queries."""
+    """Return at most `limit` loads that need attention, nearest exhibition first; four queries."""
     rows = (
         needing_attention(loads)
         .select_related("tail")
         .order_by("campaign__exhibition_starts", "tail__airline__name", "tail__name", "pk")[:limit]
     )
     found = list(rows)
-    # Each made once: many loads are of few campaigns and airlines.
+    # One instance each: many loads share few campaigns and airlines.
     campaigns = Campaign.objects.in_bulk({row.campaign_id for row in found})
     airlines = Airline.objects.in_bulk({row.tail.airline_id for row in found})
     for row in found:
@@ -126,7 +126,7 @@ def list_issues(loads: QuerySet[Load], limit: int) -> list[Issue]:
 
 
 def reasons_of(load: Load) -> tuple[str, ...]:
-    """What the load needs attention for, as `REASONS` has it; wants its tail loaded."""
+    """Return the reasons that hold for the load, in the order of `REASONS`. The load's tail must be loaded."""
     held = {
         FAILED: load.status == Status.FAILED,
         CauseKind.STALLED.value: load.status == Status.LOADING and load.stalled and not load.silent,
@@ -138,7 +138,7 @@ def reasons_of(load: Load) -> tuple[str, ...]:
 
 
 def _acknowledged(loads: Collection[Load]) -> dict[tuple[int, str], Acknowledgement]:
-    """The newest acknowledgement that counts, by load and word."""
+    """Return the newest current acknowledgement by load and reason."""
     if not loads:
         return {}
     codes = {load.pk: load.error_code for load in loads}
@@ -153,7 +153,7 @@ def _acknowledged(loads: Collection[Load]) -> dict[tuple[int, str], Acknowledgem
 
 
 def group_issues(found: Collection[Issue]) -> list[IssueGroup]:
-    """The troubles under their likely causes; two queries for what has failed."""
+    """Group the issues by likely cause; two queries if any load has failed."""
     by_load = {trouble.load.pk: trouble for trouble in found}
     faults = [
         fault
@@ -176,7 +176,7 @@ def group_issues(found: Collection[Issue]) -> list[IssueGroup]:
 
 
 def _has_own(load: Load) -> bool:
-    """Whether the campaign as a whole has failed on this tail."""
+    """Return whether the error is of the campaign and not of one of its items."""
     return bool(load.error_etag) and not load.error_content
 
 
@@ -191,7 +191,6 @@ def _load_finding(issue: Issue, reason: str) -> Finding:
 
 
 def _failed_items(failed: Collection[Issue]) -> Iterator[Finding]:
-    """The failed items of these loads."""
     loads = {trouble.load.pk: trouble.load for trouble in failed}
     rows = Transfer.objects.filter(where_in(Transfer, ["load_id"], ((pk,) for pk in loads)), status=Status.FAILED)
     told = list(rows.filter(listed=True).values_list("load_id", "content", "error_code", "error")[:FINDINGS_LIMIT])
@@ -202,7 +201,7 @@ def _failed_items(failed: Collection[Issue]) -> Iterator[Finding]:
 
 
 def _complete_elsewhere(items: Collection[tuple[int, str]]) -> dict[tuple[int, str], int]:
-    """On how many tails each item of a campaign is complete."""
+    """Count the tails on which each item of a campaign is complete."""
     campaigns, contents = {campaign for campaign, _ in items}, {content for _, content in items}
     whole = Transfer.objects.filter(load__campaign__in=campaigns, content__in=contents, status=Status.COMPLETE)
     counted = whole.order_by().values_list("load__campaign", "content").annotate(Count("pk"))
@@ -215,7 +214,7 @@ def _finding(load: Load, reason: str, content: str, code: str, text: str) -> Fin
 
 
 def create_acknowledgement(load: Load, reason: str, user: User, note: str, now: datetime) -> Acknowledgement | None:
-    """Note that `user` has seen what the load needs attention for; None if it no longer does."""
+    """Acknowledge the load for `user`. Return None if it no longer needs attention for that reason."""
     if not needing_attention(Load.objects.filter(pk=load.pk)).filter(REASONS[reason]).exists():
         return None
     return Acknowledgement.objects.create(
@@ -230,5 +229,5 @@ def create_acknowledgement(load: Load, reason: str, user: User, note: str, now: 
 
 
 def withdraw_acknowledgements(load: Load, reason: str, now: datetime) -> int:
-    """Let it need attention again; how many acknowledgements that took back."""
+    """Withdraw the acknowledgements and return their number."""
     return Acknowledgement.objects.filter(load=load, state=reason, withdrawn_at=None).update(withdrawn_at=now)
