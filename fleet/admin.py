@@ -1,4 +1,4 @@
-"""Admin of tails, loads, transfers and anomalies, read-only: the observed state."""
+"""Read-only admin of observed state: tails, loads, transfers, samples, anomalies and usage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ifeportal.tables.export import export_as
 
 @admin.register(Tail)
 class TailAdmin(ReadOnlyScopedAdmin[Tail]):
-    """Aircraft, and what their loaders last said."""
+    """Aircraft and the last report of their loaders."""
 
     list_display = [
         "name",
@@ -43,57 +43,51 @@ class TailAdmin(ReadOnlyScopedAdmin[Tail]):
 
     @admin.display(description="contact", ordering="seen_at")
     def heard(self, tail: Tail) -> str:
-        """Whether it is heard of; Django's own mark for "no" would look like a fault."""
+        """Return a word: Django's icon for a false boolean would look like an error."""
         return "silent" if tail.silent else "in contact"
 
 
 class LoadStateFilter(admin.SimpleListFilter):
-    """By the one word for a row, as pages and API have it, or by being at risk."""
+    """Filter by the derived state that pages and the API show, or by `at_risk`."""
 
     title = "state"
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The words."""
         return [(word, word.replace("_", " ")) for word in CHOICES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The rows in the chosen state."""
         word = self.value()
         return queryset.filter(self.condition(word)) if word in CHOICES else queryset
 
     def condition(self, state: str) -> Q:
-        """Loads in that state."""
         return in_state(state)
 
 
 class TransferStateFilter(LoadStateFilter):
-    """The same of transfers."""
+    """Filter transfers by state."""
 
     def condition(self, state: str) -> Q:
-        """Transfers in that state."""
         return transfer_in_state(state)
 
 
 class ProgressAdmin(ReadOnlyScopedAdmin[Any]):
-    """What the lists of loads and transfers have in common."""
+    """Columns shared by the lists of loads and transfers."""
 
     date_hierarchy = "as_of"
 
     @admin.display(description="state", ordering="status")
     def state_word(self, row: Load | Transfer) -> str:
-        """The one word for it."""
         return row.state
 
     @admin.display(description="%")
     def percent(self, row: Load | Transfer) -> str:
-        """Whole percent, or that the total is unknown."""
         return "unknown" if row.percent is None else f"{row.percent}%"
 
 
 @admin.register(Load)
 class LoadAdmin(ProgressAdmin):
-    """Campaigns on tails."""
+    """Loads: campaigns on tails."""
 
     list_display = [
         "tail",
@@ -116,28 +110,24 @@ class LoadAdmin(ProgressAdmin):
 
     @admin.display(description="risk", ordering="at_risk")
     def risk(self, load: Load) -> str:
-        """Whether it may be late."""
         return "at risk" if load.at_risk else ""
 
     @admin.display(description="proof", ordering="proof")
     def proven(self, load: Load) -> str:
-        """What is proven of a complete load."""
         return load.get_proof_display() if load.status == Status.COMPLETE else ""
 
     @admin.display(ordering="tail__airline__name")
     def airline(self, load: Load) -> str:
-        """The airline of the tail."""
         return str(load.tail.airline)
 
     @admin.display(description="page")
     def page(self, row: Load) -> SafeString:
-        """A link to the tail's page."""
         return page_link(row.tail)
 
 
 @admin.register(Transfer)
 class TransferAdmin(ProgressAdmin):
-    """Content items on their way to tails."""
+    """Transfers: content items on tails."""
 
     list_display = ["content", "tail", "campaign", "state_word", "percent", "error_code", "as_of", "page"]
     list_filter = [
@@ -154,23 +144,20 @@ class TransferAdmin(ProgressAdmin):
 
     @admin.display(ordering="load__tail__name")
     def tail(self, transfer: Transfer) -> str:
-        """The aircraft."""
         return str(transfer.load.tail)
 
     @admin.display(ordering="load__campaign__name")
     def campaign(self, transfer: Transfer) -> str:
-        """The campaign the item belongs to."""
         return str(transfer.load.campaign)
 
     @admin.display(description="page")
     def page(self, row: Transfer) -> SafeString:
-        """A link to the tail's page."""
         return page_link(row.load.tail)
 
 
 @admin.register(ProgressSample)
 class ProgressSampleAdmin(ReadOnlyAdmin[ProgressSample]):
-    """How many bytes of a load were there at a moment."""
+    """Bytes of a load over time."""
 
     list_display = ["load", "at", "bytes_done"]
     list_select_related = ["load__tail", "load__campaign"]
@@ -181,7 +168,7 @@ class ProgressSampleAdmin(ReadOnlyAdmin[ProgressSample]):
 
 @admin.register(Anomaly)
 class AnomalyAdmin(ReadOnlyScopedAdmin[Anomaly]):
-    """What could not be understood."""
+    """Objects in the buckets that could not be read."""
 
     list_display = ["problem", "bucket", "key", "detail", "airline", "first_seen", "last_seen", "resolved_at"]
     list_filter = ["bucket", "problem", ("resolved_at", admin.EmptyFieldListFilter), "airline"]
@@ -191,7 +178,6 @@ class AnomalyAdmin(ReadOnlyScopedAdmin[Anomaly]):
 
 
 def counts_of(row: Usage) -> dict[str, int]:
-    """The figures of one row of the ledger."""
     return {name: getattr(row, name) for name in usage.COUNT_FIELDS}
 
 
@@ -208,7 +194,7 @@ USAGE: Final = Table(
 
 @admin.register(Usage)
 class UsageAdmin(ReadOnlyScopedAdmin[Usage]):
-    """Requests to the buckets by airline and day, with their sums and their price."""
+    """Requests to the buckets by airline and day, with totals and price."""
 
     list_display = ["day", "whose", *usage.COUNT_FIELDS, "price"]
     list_filter = [("airline", admin.RelatedOnlyFieldListFilter), "day"]
@@ -219,16 +205,16 @@ class UsageAdmin(ReadOnlyScopedAdmin[Usage]):
 
     @admin.display(description="airline", ordering="airline__name")
     def whose(self, row: Usage) -> str:
-        """The airline; requests without one look for new airlines."""
+        """Return the airline. Requests without one list the buckets to find new airlines."""
         return str(row.airline) if row.airline else "(airline discovery)"
 
     @admin.display(description="USD")
     def price(self, row: Usage) -> str:
-        """What S3 would charge for the requests."""
+        """Return the price of the requests at the S3 list price, in USD."""
         return f"{usage.price(counts_of(row)):.4f}"
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list, with the sums of what it shows and of this month above it."""
+        """Show totals above the list: of the listed rows and of the current month (UTC)."""
         answer = super().changelist_view(request, extra_context)
         context = getattr(answer, "context_data", {})
         if "cl" in context:
@@ -240,5 +226,4 @@ class UsageAdmin(ReadOnlyScopedAdmin[Usage]):
 
     @admin.action(description="Export as CSV", permissions=["view"])
     def export(self, request: HttpRequest, rows: QuerySet[Usage]) -> HttpResponseBase:
-        """The chosen rows as a file for a spreadsheet."""
         return export_as(request, USAGE.with_rows(rows.select_related("airline")), "csv", "usage.csv")

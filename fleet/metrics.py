@@ -1,6 +1,6 @@
 """Prometheus metrics of the fleet, read from the database at each scrape in a constant number of queries.
 
-Reads only. Figures by airline name the airline, so /metrics is for staff and the scraper alone.
+Reads the database only. Labels name airlines, so only staff and the scraper may read /metrics.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from ifeportal.live.feed import current_rev
 from ifeportal.models import Job
 
 ITEMS: Final = ("listed", "done", "failed")
-CLAIMED: Final = "claimed"  # the proof of a complete load of which nothing is proven
+CLAIMED: Final = "claimed"  # proof label of a complete load that is not verified
 logger = logging.getLogger(__name__)
-Sample = tuple[str, tuple[str, ...], float]  # name of the family, values of its labels, value
+Sample = tuple[str, tuple[str, ...], float]  # name of the family, label values, value
 
 
 @dataclass(frozen=True)
 class Family:
-    """A metric: its name without `ifeportal_`, its help, the names of its labels."""
+    """A metric: its name without the prefix `ifeportal_`, its help text and the names of its labels."""
 
     name: str
     help: str
@@ -42,7 +42,7 @@ class Family:
     kind: type[GaugeMetricFamily] | type[CounterMetricFamily] = GaugeMetricFamily
 
     def collect(self, samples: Iterable[Sample]) -> Metric:
-        """The metric with those of the samples that are its own."""
+        """Return the metric with its own samples."""
         metric = self.kind(f"ifeportal_{self.name}", self.help, labels=self.labels)
         for name, labels, value in samples:
             if name == self.name:
@@ -50,50 +50,50 @@ class Family:
         return metric
 
 
-# Items are counted from the sums of the loads: the transfers are too many to be counted at each scrape.
+# Items come from the totals of loads: there are too many transfers to count at each scrape.
 FAMILIES: Final = (
-    Family("job_success_age_seconds", "Since the last success; absent before the first.", ("job",)),
-    Family("job_overdue_seconds", "Past its time; 0 when not yet due or being done.", ("job",)),
-    Family("job_failures", "Failures in a row.", ("job",)),
-    Family("job_duration_seconds", "Of the last run that ended.", ("job",)),
-    Family("jobs_late", "Jobs that are due for long and that nobody does."),
+    Family("job_success_age_seconds", "Seconds since the last success; absent before the first.", ("job",)),
+    Family("job_overdue_seconds", "Seconds that the job is overdue; 0 if not due or running.", ("job",)),
+    Family("job_failures", "Consecutive failures.", ("job",)),
+    Family("job_duration_seconds", "Duration of the last completed run.", ("job",)),
+    Family("jobs_late", "Jobs that are overdue and not running."),
     Family("jobs_failing", "Jobs whose last attempt failed."),
-    Family("calls_waiting", "Calls to wake up that wait for a worker."),
-    Family("pacemaker_alive", "Whether a pacemaker wakes the workers."),
-    Family("loads", "Loads on tails in service by their one state.", ("airline", "state")),
-    Family("loads_at_risk", "Loads that may not be complete when their exhibition starts.", ("airline",)),
-    Family("loads_complete", "Complete loads by what is proven of them.", ("airline", "proof")),
-    Family("items", "Items of loads whose size is known: listed, done; and failed ones of all.", ("airline", "state")),
-    Family("tails", "Tails known by their duty.", ("airline", "duty")),
-    Family("tails_silent", "Tails in service of which nothing was heard for long.", ("airline",)),
-    Family("last_heard_timestamp_seconds", "When any of its tails last wrote anything.", ("airline",)),
-    Family("anomalies", "Keys that are not understood now.", ("bucket", "problem")),
+    Family("calls_waiting", "Wake-up messages waiting for a worker."),
+    Family("pacemaker_alive", "Whether a pacemaker is running."),
+    Family("loads", "Loads on tails in service, by state.", ("airline", "state")),
+    Family("loads_at_risk", "Loads that may be incomplete when their exhibition starts.", ("airline",)),
+    Family("loads_complete", "Complete loads by verification.", ("airline", "proof")),
+    Family("items", "Items: listed and done of loads of known size, failed of all loads.", ("airline", "state")),
+    Family("tails", "Tails by service status.", ("airline", "duty")),
+    Family("tails_silent", "Tails in service that have not reported for a long time.", ("airline",)),
+    Family("last_heard_timestamp_seconds", "Time of the newest object of any of its tails.", ("airline",)),
+    Family("anomalies", "Objects in the buckets that cannot be read.", ("bucket", "problem")),
     Family(
         "store_requests",
-        "Requests to both buckets; without an airline those that look for new ones.",
+        "Requests to both buckets; without an airline, those that look for new airlines.",
         ("airline", "kind"),
         CounterMetricFamily,
     ),
-    Family("store_received_bytes", "Bytes of the answers.", ("airline",), CounterMetricFamily),
-    Family("store_price_usd", "The requests at S3's list price.", ("airline",), CounterMetricFamily),
+    Family("store_received_bytes", "Bytes of the responses.", ("airline",), CounterMetricFamily),
+    Family("store_price_usd", "Price of the requests at the S3 list price.", ("airline",), CounterMetricFamily),
     Family("feed_revision", "Newest revision of the change feed."),
 )
 
 
 class FleetCollector(Collector):
-    """Asks the database anew at each scrape; every process would say the same."""
+    """Read the database at each scrape. Every process returns the same values."""
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing beforehand: registering must not ask the database."""
+        """Return nothing, because registering must not query the database."""
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """All of it, or only that the database is away."""
+        """Return all metrics, or only `ifeportal_database_up` if the database does not answer."""
         up = GaugeMetricFamily("ifeportal_database_up", "Whether the database answered this scrape.")
         try:
             samples = list(_samples(timezone.now()))
         except DatabaseTrouble as error:
-            logger.warning("metrics: the database does not answer: %s", error)
+            logger.warning("metrics: the database did not answer: %s", error)
             up.add_metric([], 0.0)
             return [up]
         up.add_metric([], 1.0)
@@ -129,7 +129,7 @@ def _alerts(now: datetime) -> Iterator[Sample]:
 
 
 def _loads() -> Iterator[Sample]:
-    """Of tails in service, as in every sum."""
+    """Yield samples of loads on tails in service, which all totals are restricted to."""
     there = ~Q(status=Status.DELETED)
     known = there & Q(bytes_total__isnull=False)
     rows: Iterable[Any] = (
