@@ -1,4 +1,4 @@
-"""Pages of the fleet. Each view reaches its row by `visible_or_404`, has the page gathered, and answers.
+"""Pages of the fleet. Each view authorises with `visible_or_404`, then exports a file or renders a page object.
 
-`current_rev()` is read before any row, so that the page's socket asks for everything later than what it shows.
+Views read `current_rev()` before any row, so that the page's socket receives every change that the page does not show.
 """

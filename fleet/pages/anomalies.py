@@ -1,4 +1,4 @@
-"""Anomalies that are still open, for pages and as a file. Reads the database only."""
+"""Open anomalies, for pages and as a file. Reads the database only."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ ANOMALIES_SHOWN: Final = 12
 
 @dataclass(frozen=True)
 class AnomalySummary:
-    """The newest few anomalies that still stand, and how many there are."""
+    """The newest open anomalies and the number of all open ones."""
 
     newest: Sequence[Anomaly]
     count: int
 
     @property
     def table(self) -> Table:
-        """The table of the newest ones."""
+        """Columns of the newest ones."""
         return ANOMALIES
 
     @property
     def text(self) -> str:
-        """How many there are, and that they hold nothing up."""
+        """The number of objects, and that others are not affected."""
         return f"{quantity(self.count, 'object')} in the buckets could not be read. Other objects are not affected."
 
 
 def open_anomalies(anomalies: QuerySet[Anomaly]) -> AnomalySummary:
-    """What could not be understood and still stands; one query."""
+    """Load the newest open anomalies; one query."""
     rows = anomalies.filter(resolved_at=None).order_by("-last_seen", "pk")
     found = list(rows.annotate(count=Window(Count("pk")))[:ANOMALIES_SHOWN])
     return AnomalySummary(found, getattr(found[0], "count") if found else 0)  # noqa: B009  (an annotation)
@@ -92,6 +92,6 @@ ANOMALIES: Final = Table(
 
 
 def anomaly_file(name: str, rows: QuerySet[Anomaly]) -> Table:
-    """What could not be understood and still stands, as a file."""
+    """Return the table of open anomalies for a file."""
     found = rows.filter(resolved_at=None).order_by("-last_seen", "pk").select_related("airline")
     return ANOMALIES.with_rows(found, f"{name} anomalies")

@@ -1,4 +1,4 @@
-"""The audit log as a page and as a file: of one airline for its managers, of everything for staff."""
+"""The audit log as a page and a file: of one airline for its managers, complete for staff."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from ifeportal.tables.export import export
 from ifeportal.tables.query import SEARCH_LIMIT, TableQuery, order_by
 from ifeportal.web.responses import render_page
 
-SYSTEM_ACTORS: Final = {"command": "command line", "job": "portal"}  # by the way, where there is no user
+SYSTEM_ACTORS: Final = {"command": "command line", "job": "portal"}  # by `via`, for entries without a user
 
 
 @dataclass(frozen=True)
 class AuditQuery:
-    """What of the log is asked for. Both days belong to it."""
+    """Filter of the audit log. `since` and `until` are inclusive days (UTC)."""
 
     who: str = ""
     action: str = ""
@@ -41,12 +41,12 @@ class AuditQuery:
 
     @property
     def is_filtered(self) -> bool:
-        """Whether entries may be left out."""
+        """Whether the filter may exclude entries."""
         return self != AuditQuery()
 
 
 def parse_filter(params: QueryDict) -> AuditQuery:
-    """Read `who`, `action`, `q`, `since` and `until` (2026-12-01)."""
+    """Parse `who`, `action`, `q`, `since` and `until` (2026-12-01)."""
     who, action, text = (
         params.get(name, "").replace("\0", "").strip()[:SEARCH_LIMIT] for name in ("who", "action", "q")
     )
@@ -61,7 +61,7 @@ def _day(text: str) -> date | None:
 
 
 def filter_entries(rows: QuerySet[AuditEntry], wanted: AuditQuery, choice: TableQuery) -> QuerySet[AuditEntry]:
-    """Those asked for, in the order asked for."""
+    """Filter and order the entries."""
     if wanted.who:
         rows = rows.filter(who__icontains=wanted.who)
     if wanted.action:
@@ -80,12 +80,12 @@ def filter_entries(rows: QuerySet[AuditEntry], wanted: AuditQuery, choice: Table
 
 
 def who_text(entry: AuditEntry) -> str:
-    """Return who made the change: a user, else what acts without one."""
+    """Return the user who made the change, else the name of the system actor."""
     return entry.who or SYSTEM_ACTORS.get(entry.via, "unknown")
 
 
 def field_changes(entry: AuditEntry) -> Iterator[tuple[str, str, str]]:
-    """What the entry says was changed: the field, what it was, what it is."""
+    """Yield each changed field with its old and new value."""
     for field, (before, after) in entry.changes.items():
         yield field.replace("_", " "), _text(before), _text(after)
 
@@ -129,7 +129,7 @@ def _from(entry: AuditEntry, context: Any) -> str:
     return escape(f"{entry.via}, {entry.address}" if entry.address else entry.via)
 
 
-# A young age comes first.
+# Ascending age means newest first.
 AUDIT: Final = Table(
     "audit",
     (
@@ -154,7 +154,7 @@ AIRLINE_AUDIT: Final = replace(AUDIT, page=[word for word in AUDIT.shown if word
 @never_cache
 @require_safe
 def airline_audit(request: HttpRequest, airline: str) -> HttpResponseBase:
-    """What was changed at an airline."""
+    """Show the log of an airline to its managers."""
     row = role_or_403(Airline.objects.all(), request.user, Role.MANAGER, name=airline)
     return _page(request, AuditEntry.objects.visible_to(request.user).filter(airline=row), row)
 
@@ -162,7 +162,7 @@ def airline_audit(request: HttpRequest, airline: str) -> HttpResponseBase:
 @never_cache
 @require_safe
 def audit(request: HttpRequest) -> HttpResponseBase:
-    """What was changed anywhere. Raises PermissionDenied for all but staff."""
+    """Show the complete log. Raises PermissionDenied for users who are not staff."""
     if not sees_every_airline(request.user):
         raise PermissionDenied(
             "The complete audit log is for staff. Managers find the log of an airline on the page of the airline."

@@ -8,17 +8,17 @@ from typing import Final, NamedTuple
 from fleet.choices import State
 from fleet.stats.rollup import COUNTED_STATES
 
-# From left to right: complete, then loading, then loading with ever weightier flags, then failed; pending is last.
+# From left to right: complete, loading, flags of loading rows by rising severity, failed, pending.
 STATE_ORDER: Final = (*(state for state in reversed(COUNTED_STATES) if state != State.PENDING), State.PENDING.value)
 
 
 def state_label(state: str) -> str:
-    """A state of the address as people say it."""
+    """Return the label of a state of the API."""
     return state.replace("_", " ")
 
 
 class Parts(NamedTuple):
-    """Percent of a bar's length: items that are whole, what is held of those in flight, items that failed."""
+    """Percent of the bar: complete items, loaded bytes of other items, failed items."""
 
     done: int
     flight: int
@@ -26,9 +26,9 @@ class Parts(NamedTuple):
 
 
 def parts(percent: int | None, items_done: int, items_failed: int, items_total: int | None) -> Parts:
-    """The parts of a load's bar, which in all is filled as far as its bytes are held.
+    """Divide the bar of a load, which is filled to its share of loaded bytes.
 
-    Of that at most the share of its whole items is done; what failed stands at the end, as far as there is room.
+    The done part is at most the share of complete items. Failed items are at the end, as far as there is space.
     """
     if percent is None or not items_total:
         return Parts(0, percent or 0, 0)
@@ -37,7 +37,7 @@ def parts(percent: int | None, items_done: int, items_failed: int, items_total: 
 
 
 class Segment(NamedTuple):
-    """A state's part of a bar: where it begins and how wide it is, in percent of the bar."""
+    """Start and width of a state's segment, in percent of the bar."""
 
     state: str
     start: float
@@ -45,7 +45,7 @@ class Segment(NamedTuple):
 
 
 def segments(counts: Mapping[str, int]) -> list[Segment]:
-    """A bar of how many are in each state, in `STATE_ORDER`; states nobody is in have no width."""
+    """Divide a bar by the number of rows in each state, in `STATE_ORDER`; a state without rows has no width."""
     total = sum(counts.get(word, 0) for word in STATE_ORDER)
     found, before = [], 0
     for word in STATE_ORDER:

@@ -1,4 +1,4 @@
-"""Cells that tables of loads have in common. Pure; whatever is not a number goes through `escape`."""
+"""Cells shared by tables of loads. Pure; all text goes through `escape`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from ifeportal import formatting
 from ifeportal.tables.cells import age, figure, figure_text, held, labelled
 from loader.errors import find_error_kind
 
-SAFE: Final = "!$&'()*+,;=/~:@"  # in an address, as Django's `reverse` has it
+SAFE: Final = "!$&'()*+,;=/~:@"  # characters that Django's `reverse` does not quote
 
 
 def row_url(start: str, name: str) -> str:
-    """The address of a tail or campaign, for an attribute."""
+    """Return the URL of a tail or campaign, escaped for an attribute."""
     return escape(f"{start}{quote(name, SAFE)}/")
 
 
 def state(load: Load, context: object) -> str:
-    """The load's state, and whether it is at risk."""
     word = load.state
     risk = "" if load.at_risk else " hidden"
     return (
@@ -31,7 +30,7 @@ def state(load: Load, context: object) -> str:
 
 
 def progress(load: Load, context: object) -> str:
-    """A bar of the bytes that are there, with what moves and what has failed."""
+    """Render a bar of complete items, loaded bytes and failed items."""
     percent = load.percent
     done, flight, lost = bars.parts(percent, load.items_done, load.items_failed, load.items_total)
     unknown = " unknown" if percent is None else ""
@@ -45,7 +44,6 @@ def progress(load: Load, context: object) -> str:
 
 
 def items(load: Load, context: object) -> str:
-    """Items that are complete, of how many, and how many have failed."""
     failed = "" if load.items_failed else " hidden"
     return (
         f'<span class="lead">Items</span> <span class="bad-count" data-show="items_failed"{failed}>'
@@ -55,39 +53,34 @@ def items(load: Load, context: object) -> str:
 
 
 def bytes_held(load: Load, context: object) -> str:
-    """Bytes that are there, of how many."""
     return labelled("Loaded", held(load.bytes_done, load.bytes_total))
 
 
 def rate(load: Load, context: object) -> str:
-    """Bytes a second."""
     return labelled("Rate", figure(load.rate_bps, "rate_bps", "rate"))
 
 
 def effective_rate(load: Load, context: object) -> str:
-    """Bytes a second over days, pauses included."""
     return labelled("Effective", figure(load.effective_bps, "effective_bps", "rate"))
 
 
 def time_left(load: Load, context: object) -> str:
-    """Time until the load is complete."""
     text = formatting.band(load.eta_seconds, load.eta_latest_seconds)
     return labelled("Left", figure_text(text, "eta_seconds", "band"))
 
 
 def as_of(row: Any, context: Any) -> str:
-    """The age of the figures of a load or transfer."""
     return labelled("As of", age(row.as_of, context["now"], "as_of"))
 
 
 def tail_link(name: str, start: str, campaign: str, part: str = "") -> str:
-    """The way to a tail's page at a campaign, and to a part of it; `start` is how its airline's addresses begin."""
+    """Link to a tail's page for a campaign, and to a section; `start` is the URL prefix of the airline's tails."""
     fragment = f"#{part}" if part else ""
     return f'<a href="{row_url(start, name)}?campaign={quote(campaign, "")}{fragment}">{escape(name)}</a>'
 
 
 def error_row(row: Load | Transfer, across: int) -> str:
-    """The error of a load or transfer, over so many columns: which item, code and text as they came, and what to do."""
+    """Render the error of a load or transfer across the columns: item, code, text and advice."""
     hidden = "" if row.error or row.error_code else " hidden"
     item = f"{_error_field('error_content', row.error_content, 'b')} " if isinstance(row, Load) else ""
     code = _error_field("error_code", row.error_code, 'span class="code"')

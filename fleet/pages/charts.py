@@ -1,7 +1,7 @@
-"""Charts: timestamps, series of numbers and a sentence that says the same; as JSON for scripts or as a file.
+"""Charts: timestamps, series of numbers and a summary sentence, as JSON for scripts or as a file.
 
-Reads the database only, below rows that its caller has reached by `visible_to`. An unknown number is None: before the
-records began, and after the buckets were last read. Browsers cache the JSON for some seconds and revalidate it.
+Reads the database only, for rows that the caller selected with `visible_to`. Numbers are None before the records begin
+and after the buckets were last read. Browsers cache the JSON for some seconds and revalidate it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Values = Sequence[int | None]
 
 @dataclass(frozen=True)
 class Series:
-    """`shape` is how it is drawn: an area, steps, or the lower or upper edge of a band. `key` names it in files."""
+    """A series. `shape` is an area, steps, or the lower or upper edge of a band. `key` names it in files."""
 
     name: str
     key: str
@@ -44,7 +44,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Mark:
-    """A moment worth a line."""
+    """A time that is marked by a line."""
 
     at: datetime
     name: str
@@ -52,7 +52,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Limit:
-    """What a number may at most be."""
+    """The maximum of the numbers."""
 
     value: int
     name: str
@@ -60,7 +60,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Chart:
-    """Numbers at moments, in `bytes/s` or `tails`. `as_of`: when the buckets were last read; None: never."""
+    """Numbers over time, in `bytes/s` or `tails`. `as_of`: when the buckets were last read, or None."""
 
     name: str
     unit: str
@@ -73,7 +73,7 @@ class Chart:
 
     @property
     def data(self) -> dict[str, Any]:
-        """As its address answers; moments of points in seconds since 1970."""
+        """The JSON of the chart; times are seconds since 1970."""
         return {
             "unit": self.unit,
             "at": [int(moment.timestamp()) for moment in self.at],
@@ -86,7 +86,7 @@ class Chart:
 
     @property
     def table(self) -> Table:
-        """The same numbers as a table: a row a moment."""
+        """The numbers as a table with one row per time."""
         unit = "_bps" if self.unit == "bytes/s" else ""
         columns = [Column("at", "At", _nth(0))]
         for index, each in enumerate(self.series, 1):
@@ -99,7 +99,7 @@ def _nth(index: int) -> Callable[[Sequence[Any]], object]:
 
 
 def received_chart(airlines: Collection[Airline], now: datetime) -> Chart:
-    """Bytes a second that arrived on the aircraft of these airlines in the last 24 hours; two queries."""
+    """Return bytes per second received by the aircraft of these airlines in the last 24 hours; two queries."""
     read = [each.read_at for each in freshness.load_freshness(airlines, now).values() if each.read_at is not None]
     begun = min((airline.created_at for airline in airlines), default=now)
     moved = throughput([airline.pk for airline in airlines], now)
@@ -108,13 +108,13 @@ def received_chart(airlines: Collection[Airline], now: datetime) -> Chart:
 
 
 def rate_chart(tail: Tail, now: datetime) -> Chart:
-    """Bytes a second that arrived on an aircraft in the last 24 hours, as its samples have it; two queries."""
+    """Return bytes per second received by an aircraft in the last 24 hours, from its samples; two queries."""
     fresh = freshness.airline_freshness(tail.airline, now)
     return _throughput_chart(f"{tail.name} rate", _sampled_throughput(tail, now), tail.created_at, fresh.read_at)
 
 
 def _sampled_throughput(tail: Tail, now: datetime) -> Throughput:
-    """What arrived in each slot: how much more a sample of a load has than the one before it."""
+    """Add up, by interval, the increases between consecutive samples of each load."""
     first, last = interval_start(now - DAY), interval_start(now)
     rows = ProgressSample.objects.filter(load__tail=tail, at__gte=first, at__lte=now).order_by("load", "at")
     at = [first + INTERVAL * number for number in range((last - first) // INTERVAL + 1)]
@@ -146,9 +146,9 @@ def _throughput_chart(name: str, moved: Throughput, begun: datetime, read_at: da
 
 
 def readiness_chart(campaign: Campaign, now: datetime) -> Chart:
-    """How many tails in service hold a campaign, and will at the earliest and the latest; three queries.
+    """Return how many tails in service completed a campaign and are expected to; three queries.
 
-    As of the whole minute, so that what did not change is the same when it is asked for again.
+    `now` is rounded down to the minute, so that an unchanged chart has the same ETag.
     """
     now = now.replace(second=0, microsecond=0)
     fresh = freshness.airline_freshness(campaign.airline, now)
@@ -166,32 +166,28 @@ def readiness_chart(campaign: Campaign, now: datetime) -> Chart:
     return Chart(name, "tails", found.at, series, found.summary(now), fresh.read_at, marks, limit)
 
 
-BROWSER_CACHE_SECONDS: Final = 10  # seconds, by the browser
+BROWSER_CACHE_SECONDS: Final = 10  # in the browser; then it revalidates
 
 
 @require_safe
 def fleet_received(request: HttpRequest) -> HttpResponseBase:
-    """What arrived on all aircraft the user may see."""
     return _answer(request, received_chart(list(Airline.objects.visible_to(request.user)), timezone.now()))
 
 
 @require_safe
 def airline_received(request: HttpRequest, airline: str) -> HttpResponseBase:
-    """What arrived on the aircraft of an airline."""
     row = visible_or_404(Airline.objects.all(), request.user, name=airline)
     return _answer(request, received_chart([row], timezone.now()))
 
 
 @require_safe
 def tail_rate(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
-    """What arrived on an aircraft."""
     row = visible_or_404(Tail.objects.select_related("airline"), request.user, airline__name=airline, name=tail)
     return _answer(request, rate_chart(row, timezone.now()))
 
 
 @require_safe
 def campaign_readiness(request: HttpRequest, airline: str, campaign: str) -> HttpResponseBase:
-    """How many tails hold a campaign, and will."""
     rows = Campaign.objects.select_related("airline")
     row = visible_or_404(rows, request.user, airline__name=airline, name=campaign)
     return _answer(request, readiness_chart(row, timezone.now()))

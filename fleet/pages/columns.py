@@ -1,6 +1,6 @@
-"""Columns that tables of several pages have in common: of loads, of items on tails, and of sums of loads.
+"""Columns shared by tables of several pages: loads, items on tails, and totals of loads.
 
-Files name them as the API does: bytes, bytes per second, seconds; moments in ISO 8601 with Z.
+Files name them as the API does: bytes, bytes per second, seconds; timestamps in ISO 8601 with Z.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ifeportal.tables.columns import Column, Table, fields
 
 
 def titled_fields(**titles: str) -> list[Column]:
-    """Columns for files alone of rows that are serialized as in the API, by their keys."""
+    """Return columns that are only in files, for rows serialized as in the API, by key."""
     return [Column(key, title, itemgetter(key)) for key, title in titles.items()]
 
 
@@ -32,7 +32,7 @@ TOTALS: Final = tuple(
 SCOPE: Final = tuple(titled_fields(airline="Airline", tail="Tail", campaign="Campaign"))
 _TIMES: Final = titled_fields(started_at="Started", finished_at="Finished")
 
-# On the page: rows are loads.
+# Rows are loads on the page and dictionaries of the API in the file.
 LOAD_COLUMNS: Final = (
     *SCOPE,
     Column(
@@ -62,7 +62,7 @@ LOAD_COLUMNS: Final = (
         word="effective", label="Effective rate", css="c-effective num", render=cells.effective_rate,
     ),
     *titled_fields(eta_latest_seconds="Seconds left, latest", at_risk="At risk", items_total="Items"),
-    # Another item that is complete or failed changes counts of the page: the script fetches it anew.
+    # `data-refresh`: a completed or failed item changes counts elsewhere, so the script reloads the page.
     Column(
         "items_done", "Items complete", itemgetter("items_done"), word="items", label="Items",
         attributes=" data-refresh", css="c-items num", header_css="num",
@@ -91,16 +91,16 @@ TRANSFERS: Final = Table("items", TRANSFER_COLUMNS, serialize=serialize_transfer
 
 
 def changed(columns: tuple[Column, ...], *others: Column) -> tuple[Column, ...]:
-    """Return the columns with those of the same key in their place."""
+    """Return the columns, replaced by those of the same key."""
     by_key = {column.key: column for column in others}
     return tuple(by_key.get(column.key, column) for column in columns)
 
 
 def load_file(table: Table, name: str, rows: QuerySet[Load]) -> Table:
-    """The table with loads for its file."""
+    """Return the table with loads for a file."""
     return table.with_rows(rows.select_related("tail__airline", "campaign"), f"{name} loads")
 
 
 def transfer_file(table: Table, name: str, rows: QuerySet[Transfer]) -> Table:
-    """The table with items on tails for its file."""
+    """Return the table with items on tails for a file."""
     return table.with_rows(rows.select_related("load__tail__airline", "load__campaign"), f"{name} items")

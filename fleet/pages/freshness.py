@@ -1,6 +1,6 @@
-"""Freshness: when the buckets were last read for an airline, for badges, for the note above pages, and for open pages.
+"""When the buckets of an airline were last read: for badges, the outage notice and the scripts of open pages.
 
-Reads the database only, and only below airlines that its caller has reached by `visible_to`.
+Reads the database only, for airlines that the caller selected with `visible_to`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ifeportal.formatting import iso
 from ifeportal.models import Airline, Job
 
 POLL_GRACE: Final = timedelta(seconds=10)
-MINIMUM_REST: Final = timedelta(seconds=10)  # a shorter pause is not worth a word
+MINIMUM_REST: Final = timedelta(seconds=10)  # a shorter wait for the next poll is not shown
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """When the buckets were last read for an airline; of one in parts, the part that was read longest ago counts.
+    """When the buckets of an airline were last read. For an airline in partitions, the oldest partition counts.
 
-    `stale`: longer ago than two rounds at its own pace should take. `next_at`: when it is read next, while it rests.
+    `stale`: two polls at its interval are overdue. `next_at`: time of the next poll while the airline is polled slowly.
     """
 
     read_at: datetime | None = None
@@ -37,10 +37,10 @@ class Freshness:
 
 
 def load_freshness(airlines: Iterable[Airline], now: datetime) -> dict[str, Freshness]:
-    """By the airline's name; one query, whatever their number."""
+    """Return freshness by name of airline; one query."""
     names = [airline.name for airline in airlines]
     heads = {f"poll:{name}": name for name in names}
-    # Most airlines are polled whole: the rows of parts are few, whosoever they are.
+    # Few airlines are polled in partitions, so all rows of partitions are read.
     parts = (
         Q(name__startswith=f"poll:{names[0]}/") if len(names) == 1 else Q(name__startswith="poll:", name__contains="/")
     )
@@ -53,13 +53,12 @@ def load_freshness(airlines: Iterable[Airline], now: datetime) -> dict[str, Fres
 
 
 def airline_freshness(airline: Airline, now: datetime) -> Freshness:
-    """The same of one airline."""
     return load_freshness([airline], now)[airline.name]
 
 
 @dataclass(frozen=True)
 class StoreOutage:
-    """For how many of some airlines the buckets have not been read for too long, and since when for the first."""
+    """How many of the airlines are stale, and the oldest time that one of them was read."""
 
     airlines: int
     stale_count: int = 0
@@ -67,12 +66,12 @@ class StoreOutage:
 
     @property
     def stale(self) -> bool:
-        """Whether there are any."""
+        """Whether an airline is stale."""
         return self.stale_count > 0
 
 
 def store_outage(found: Collection[Freshness]) -> StoreOutage:
-    """What a page says above everything else; an airline that was never read has nothing that could be old."""
+    """Summarise freshness for the outage notice. Airlines that were never read have no data that could be stale."""
     since = [each.read_at for each in found if each.stale and each.read_at]
     return StoreOutage(len(found), len(since), min(since, default=None))
 
@@ -92,7 +91,7 @@ def _freshness(jobs: Sequence[Job], now: datetime) -> Freshness:
 
 def _is_stale(job: Job, now: datetime) -> bool:
     interval = timedelta(seconds=settings.POLL_INTERVAL)
-    if job.succeeded_at is None:  # a part that is new
+    if job.succeeded_at is None:  # a new partition
         return now > job.due_at + POLL_GRACE
     if job.failures:
         return now > job.succeeded_at + 2 * interval + POLL_GRACE
@@ -101,7 +100,7 @@ def _is_stale(job: Job, now: datetime) -> bool:
 
 @require_safe
 def freshness(request: HttpRequest) -> HttpResponse:
-    """For open pages: the server's time, and when the buckets were last read for the airlines of the user."""
+    """Return the server's time and the freshness of the user's airlines as JSON."""
     airlines = Airline.objects.visible_to(request.user)
     if "airline" in request.GET:
         airlines = airlines.filter(name=request.GET["airline"])

@@ -1,4 +1,4 @@
-"""Columns that loads and transfers can be ordered by, and the order that picks a tail's primary load."""
+"""Orderings of loads and transfers, and the order that selects a tail's primary load."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fleet.state.precedence import IS_LOADING, LOAD_STATE, STATES, TRANSFER_STAT
 
 
 def _rank(word: Case) -> Case:
-    """The states in order of weight."""
+    """Rank the states by precedence."""
     return Case(*(When(Exact(word, state), then=Value(rank)) for rank, state in enumerate(STATES)))
 
 
@@ -34,7 +34,7 @@ _PROGRESS_ORDERINGS: Final[Mapping[str, Expression | F]] = MappingProxyType(
     }
 )
 
-# Columns that transfers and loads can be ordered by: the word in the address, and what of the row it means.
+# Sort expressions by the value of the `sort` parameter.
 TRANSFER_ORDERINGS: Final[Mapping[str, Expression | F]] = MappingProxyType(
     {"status": _rank(TRANSFER_STATE), **_PROGRESS_ORDERINGS}
 )
@@ -45,7 +45,7 @@ LOAD_ORDERINGS: Final[Mapping[str, Expression | F]] = MappingProxyType(
 
 
 def primary_load_order() -> list[OrderBy]:
-    """Which load speaks for a tail: the one that moves (nearest exhibition first), else the one heard of last."""
+    """Order a tail's loads, primary load first: loading ones by nearest exhibition, then the others by last report."""
     return [
         Case(When(IS_LOADING, then=Value(0)), default=Value(1)).asc(),
         Case(When(IS_LOADING, then=F("campaign__exhibition_starts"))).asc(nulls_last=True),

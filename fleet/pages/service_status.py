@@ -24,7 +24,7 @@ else:
 
 
 class ServiceStatusForm(_ServiceStatusForm):
-    """Whether the tail counts, and its type."""
+    """Service status and aircraft type."""
 
     class Meta:
         model = Tail
@@ -33,7 +33,7 @@ class ServiceStatusForm(_ServiceStatusForm):
 
 @require_POST
 def duty(request: HttpRequest, airline: str, tail: str) -> HttpResponse:
-    """Keep both, and publish the tail with all sums it is in."""
+    """Save the form and publish the tail with the totals that it changes."""
     rows = Tail.objects.select_related("airline")
     row = role_or_403(rows, request.user, Role.OPERATOR, airline__name=airline, name=tail)
     form = ServiceStatusForm(request.POST, instance=row)

@@ -1,4 +1,4 @@
-"""The settings page of an airline, and the logo and stylesheet that its pages load."""
+"""The settings page of an airline, and the logo and style sheet that its pages load."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ifeportal.web.responses import render_page
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def settings(request: HttpRequest, airline: str) -> HttpResponse:
-    """What the airline's pages go by, for operators; for managers also how it looks and whom to call."""
+    """Edit an airline: operators its thresholds, managers also its branding and contact."""
     row = role_or_403(Airline.objects.all(), request.user, Role.OPERATOR, name=airline)
     manages = Airline.objects.with_role(request.user, Role.MANAGER).filter(pk=row.pk).exists()
     kind = AirlineForm if manages else ThresholdForm
@@ -38,7 +38,8 @@ def settings(request: HttpRequest, airline: str) -> HttpResponse:
                 publish([airline_change(each) for each in rollup.airlines(Airline.objects.filter(pk=row.pk))])
         messages.success(request, "Settings saved." if form.changed_data else "No changes to save.")
         return redirect("airline-settings", row.name)
-    shown = visible_or_404(Airline.objects.all(), request.user, pk=row.pk)  # as it is, not as the form would have it
+    # Read again: an invalid form has changed `row`.
+    shown = visible_or_404(Airline.objects.all(), request.user, pk=row.pk)
     context = {"airline": shown, "form": form, "manages": manages}
     page = render_page(request, "fleet/settings.html", context)
     page.status_code = 400 if form.errors else 200
@@ -63,18 +64,16 @@ def _colour(request: HttpRequest, airline: str) -> str:
 @require_safe
 @condition(etag_func=lambda request, airline: f'"{logo_tag_of(_logo(request, airline))}"')
 def logo(request: HttpRequest, airline: str) -> HttpResponse:
-    """The airline's logo."""
     return _for_this_user(HttpResponse(_logo(request, airline), content_type="image/png"))
 
 
 @require_safe
 @condition(etag_func=lambda request, airline: f'"{_colour(request, airline)[1:]}"')
 def brand(request: HttpRequest, airline: str) -> HttpResponse:
-    """The airline's colour as a style sheet."""
     return _for_this_user(HttpResponse(stylesheet(_colour(request, airline)), content_type="text/css; charset=utf-8"))
 
 
 def _for_this_user(response: HttpResponse) -> HttpResponse:
-    """Kept by the user's own browser, which asks each time whether it may still show it."""
+    """Let the user's browser cache the response, and revalidate it on each use."""
     patch_cache_control(response, private=True, no_cache=True)
     return response

@@ -1,4 +1,4 @@
-"""Addresses of the fleet's pages."""
+"""URLs of the fleet's pages."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Template tag of the tails that loaded a campaign, for the admin page of its draft. Reads rows only."""
+"""Template tag for the admin page of a draft: progress of its campaign by tail. Reads the database only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN: Final = 100
 
 @register.inclusion_tag("fleet/campaign/progress.html")
 def campaign_progress(airline: Airline, name: str) -> dict[str, Any]:
-    """How many tails in service have the campaign how far, and each with the version its figures rest on."""
+    """Count the tails in service by status, and list them with the manifest version of their figures."""
     campaign = Campaign.objects.filter(airline=airline, name=name).select_related("airline").first()
     if campaign is None:
         return {"campaign": None}
@@ -42,7 +42,7 @@ def campaign_progress(airline: Airline, name: str) -> dict[str, Any]:
 
 
 def _version(load: Load, campaign: Campaign) -> str:
-    """The version of the manifest that the figures of the load rest on."""
+    """Return the manifest version that the figures of the load are based on."""
     if load.manifest_etag != campaign.manifest_etag:
         return "earlier version"
     return "unnumbered" if campaign.version is None else str(campaign.version)

@@ -1,4 +1,4 @@
-"""Template tags of the table cells for loads and items, built in Python because a page has thousands."""
+"""Template tags for the table of tails by items. Cells are built in Python because a page has thousands."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ register = template.Library()
 
 @register.simple_tag
 def matrix_states() -> tuple[str, ...]:
-    """The states of the legend."""
     return STATE_ORDER
 
 
 @register.simple_tag
 def matrix_cells(line: MatrixRow, live: bool) -> SafeString:
-    """The state of each item on a tail, and how far a moving one is; `live`: the page's script keeps it true."""
-    # The names are escaped; besides them there are only words and numbers of ours.
+    """Render the state of each item on a tail, and the percent of loading ones. The script updates `live` cells."""
+    # The names are escaped; all else is states and numbers.
     return mark_safe("".join(_cell(line, column, cell, live=live) for column, cell in line.cells))  # noqa: S308
 
 

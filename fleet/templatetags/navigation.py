@@ -1,4 +1,4 @@
-"""Template tags of the navigation above every page: airlines, and the number of loads that need attention."""
+"""Template tag of the main navigation: airlines, and the number of loads that need attention."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fleet.models import Load
 from ifeportal.models import Airline
 
 register = template.Library()
-NAMED: Final = 30  # airlines; whoever sees more finds the others on the fleet page
+NAMED: Final = 30  # airlines; the fleet page lists the others
 
 
 @register.inclusion_tag("components/navigation.html", takes_context=True)
 def navigation(context: Context) -> dict[str, Any]:
-    """Fleet, attention with its count, and the airlines the user may see; two queries. Nothing for a stranger."""
+    """Render links to the fleet, attention and the user's airlines; two queries. Empty for anonymous users."""
     request = context.get("request")
     user = getattr(request, "user", None)
     if request is None or user is None or not user.is_authenticated:

@@ -1,4 +1,4 @@
-"""Template tag of the form that sets whether a tail is in service."""
+"""Template tag of the form for service status and aircraft type."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ register = template.Library()
 
 @register.inclusion_tag("fleet/tail/service_status.html", takes_context=True)
 def duty_form(context: Context, tail: Tail) -> dict[str, Any]:
-    """Duty and type of the tail, for those who may set them; nothing for others. One query."""
+    """Render the form for users who may submit it, else nothing; one query."""
     may = Tail.objects.with_role(context["request"].user, Role.OPERATOR).filter(pk=tail.pk).exists()
     return {"tail": tail, "may": may, "duties": ServiceStatus.choices}

@@ -1,4 +1,4 @@
-"""Template tags of state bars, drawn with attributes alone; `live/live-page.js` updates them."""
+"""Template tags of state bars. They use attributes, not inline styles; `live/live-page.js` updates them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ register = template.Library()
 
 STATES: Final = (*COUNTED_STATES, AT_RISK)
 PLAIN: Final = ("complete", "pending")
-ALWAYS: Final = ("failed", "complete")  # said even where there are none
+ALWAYS: Final = ("failed", "complete")  # shown even without loads
 
 
 @register.simple_tag
 def segments(sums: Rollup) -> SafeString:
-    """A bar of how many loads are in each state. Words and counts have to stand beside it."""
+    """Render a bar of loads by state. It is hidden from screen readers, so show labels and counts beside it."""
     found = bars.segments({word: getattr(sums, word) for word in bars.STATE_ORDER})
     rects = format_html_join(
         "",
@@ -34,13 +34,13 @@ def segments(sums: Rollup) -> SafeString:
 
 
 def _pattern(word: str) -> SafeString:
-    """What it is filled with, besides its colour; what is complete or pending is plain."""
+    """Return the fill pattern, so that states differ without colour; plain states have none."""
     return format_html(' fill="url(#p-{})"', word) if word not in PLAIN else SafeString("")
 
 
 @register.inclusion_tag("components/state_bar.html")
 def readiness(sums: Rollup, address: str) -> dict[str, Any]:
-    """The bar of states with the words and counts of its segments, each a link to the rows it counts at `address`."""
+    """Render the bar with labels and counts, each a link to its rows at `address`."""
     start = f"{address}{'&' if '?' in address else '?'}state="
     counts = [(word, label, count, f"{start}{word}", word in ALWAYS) for word, label, count in counted(sums)]
     return {"sums": sums, "counts": counts}
@@ -51,5 +51,5 @@ register.filter("state_label", bars.state_label)
 
 @register.simple_tag
 def counted(sums: Rollup) -> list[tuple[str, str, int]]:
-    """Each state with its word and how many loads are in it, and how many are at risk."""
+    """Return state, label and number of loads for each state and for `at_risk`."""
     return [(word, bars.state_label(word), getattr(sums, word)) for word in STATES]

@@ -1,4 +1,4 @@
-"""Template tags of tables of loads: rows of the airline page, rows of errors, and the choice of a campaign."""
+"""Template tags of tables of loads: rows of tails, rows of errors, and the campaign picker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ register = template.Library()
 
 @register.inclusion_tag("fleet/airline/campaign_picker.html", takes_context=True)
 def campaign_choice(context: Context) -> dict[str, Any]:
-    """The choice of the campaign that the airline page's rows and counts are of."""
+    """Render the picker of the campaign that rows and counts are filtered by."""
     chosen = context["choice"].campaign
     names = [row.campaign.name for row in context["campaigns"]]
     return {
@@ -30,17 +30,15 @@ def campaign_choice(context: Context) -> dict[str, Any]:
 
 @register.simple_tag(takes_context=True)
 def tail_rows(context: Context) -> SafeString:
-    """The rows of the airline page's table."""
     return render_rows(context["rows"], context["columns"], context["around"])
 
 
 @register.simple_tag(name="error_row")
 def error_row_tag(row: Load | Transfer, across: int) -> SafeString:
-    """The error of a load or transfer, over so many columns."""
     return SafeString(error_row(row, across))
 
 
 @register.simple_tag(takes_context=True)
 def fault_template(context: Context) -> SafeString:
-    """What the page's script puts under a row when an error comes: the row of an error, without one."""
+    """Render an empty error row, which the page's script adds below a row that gets an error."""
     return SafeString(error_row(Load(), len(context["columns"])))

@@ -1,7 +1,7 @@
-"""The tables of the airline page: tails, loads and campaigns, and the HTML of a row of tails.
+"""Tables of the airline page: tails, loads and campaigns; and the HTML of a row of tails.
 
-Pure: rows in, HTML out. Cells of tails are functions rather than templates because a page may hold a thousand rows,
-which a template takes ten times as long for. Whatever is not a number goes through `escape`.
+Pure: rows in, HTML out. Cells of tails are functions, not templates: a page may have a thousand rows, and a template
+takes ten times as long. All text goes through `escape`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ifeportal.tables.columns import Cell, Column, Table, field_title, fields, t
 
 @dataclass(frozen=True, slots=True)
 class TailRow:
-    """A tail, the load that speaks for it, and how many other loads of it are moving or have failed."""
+    """A tail, its primary load, and how many of its other loads are loading or failed."""
 
     tail: Tail
     load: Load | None
@@ -40,7 +40,7 @@ class TailRow:
 
 @dataclass(frozen=True, slots=True)
 class RowContext:
-    """What all rows of a page share: the moment it is made, and how addresses of tails and campaigns begin."""
+    """Values shared by all rows of a page: its time, and the URL prefixes of tails and campaigns."""
 
     now: datetime
     tails: str
@@ -48,7 +48,6 @@ class RowContext:
 
 
 def row_context(airline: str, now: datetime) -> RowContext:
-    """Those of an airline's page."""
     return RowContext(now, *(reverse(name, args=[airline, "-"])[:-2] for name in ("tail", "campaign")))
 
 
@@ -84,7 +83,7 @@ def _disk(row: TailRow, around: RowContext) -> str:
     return labelled("Free", figure_text(formatting.free(row.tail.stores), field, "free"))
 
 
-# What tails are ordered by, made of the loads of a tail, the one that speaks for it first.
+# Sort expression of tails, made from the query set of a tail's loads with the primary load first.
 TailSort = Callable[[QuerySet[Load]], F | Subquery]
 
 
@@ -97,12 +96,12 @@ def _by_load(value: Any) -> TailSort:
 
 
 def _load_cell(render: Cell) -> Cell:
-    """The cell of a load; empty on a tail without one."""
+    """Wrap the cell of a load for rows of tails; empty for a tail without a load."""
     return lambda row, around: render(row.load, around) if row.load else ""
 
 
 def _of_load(key: str) -> Column:
-    """The column of loads in the table of tails."""
+    """Return the column of loads for the table of tails."""
     column = _COLUMNS[key]
     render = _load_cell(column.render) if column.render and key != "as_of" else None
     sort = F("effective_bps") if key == "effective_bps" else column.sort
@@ -120,7 +119,7 @@ LOAD_KEYS: Final = (
     "error", "error_content", "as_of", "started_at", "finished_at", "archived_at",
 )  # fmt: skip
 TAIL_KEYS: Final = ("aircraft_type", "duty", "heard_at", "loader_version", "loader_state", "loader_reason", "stores")
-# Files of this page have the words of the API's fields for titles, headers the class of their cells.
+# Files of this page are titled by the names of the API's fields. Headers have the class of their cells.
 _COLUMNS: Final = {
     column.key: replace(column, title=field_title(column.key), label=column.heading, header_css=None, attributes="")
     for column in changed(
@@ -195,11 +194,11 @@ def _campaign_tails(row: CampaignTotals, context: Any) -> str:
 
 
 def _sum(label: str, get: Callable[[CampaignTotals], int | None], field: str, how: str) -> Cell:
-    """A number of the campaign or of its sums."""
+    """Return a cell for a number of the campaign or of its totals."""
     return lambda row, context: labelled(label, figure(get(row), field, how))
 
 
-# On the page: rows are `CampaignTotals`; in the file: campaigns with their sums.
+# Rows are `CampaignTotals` on the page and campaigns with totals in the file.
 CAMPAIGNS: Final = Table(
     "campaigns",
     (
@@ -257,9 +256,9 @@ CAMPAIGNS: Final = Table(
 
 
 def render_rows(rows: Sequence[TailRow], shown: Sequence[str], context: RowContext) -> SafeString:
-    """Each row as a `tbody`: its cells, and its error under them if there is one."""
+    """Render each row as a `tbody` with its cells and, below them, its error if it has one."""
     render = TAILS.row_renderer(shown)
-    # Every part that is not a number was escaped where it was written.
+    # All text was escaped by the cells.
     return mark_safe("".join(_render_row(row, render(row, context), len(shown)) for row in rows))  # noqa: S308
 
 

@@ -1,4 +1,4 @@
-"""The tables of the airline page as files: all rows that the address selects, not one page of them."""
+"""Tables of the airline page as files, with all rows that the query selects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ifeportal.tables.query import TableQuery, select_rows
 
 
 def airline_tables(airline: Airline, choice: TableQuery) -> dict[str, Callable[[], Table]]:
-    """The tables of an airline's page; the first is the one that is meant where none is named."""
+    """Return the tables by name; the first is the default."""
     return {
         "tails": lambda: TAILS.with_rows(iter_tails(airline, choice), f"{airline.name} tails"),
         "loads": lambda: _loads(airline, choice),
@@ -30,7 +30,10 @@ def airline_tables(airline: Airline, choice: TableQuery) -> dict[str, Callable[[
 
 
 def _loads(airline: Airline, choice: TableQuery) -> Table:
-    """Every load in the chosen state, also those that speak for no tail; with a state as with its count."""
+    """Select every load in the chosen state, not only primary loads.
+
+    With a state only those of tails in service are selected, as in the count of the state.
+    """
     rows = Load.objects.filter(in_state(choice.state), tail__airline=airline)
     if choice.state:
         rows = rows.filter(tail__duty=ServiceStatus.ACTIVE)

@@ -1,6 +1,6 @@
-"""What the airline page shows: the query of its address and, in a fixed number of queries, all that its template needs.
+"""The airline page: its query parameters and the variables of its template.
 
-Reads the database only, and only below an airline that its caller has reached by `visible_to`.
+Reads the database only, in a fixed number of queries, for an airline that the caller selected with `visible_to`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ifeportal.tables.query import TableQuery
 
 @dataclass(frozen=True)
 class AirlineQuery:
-    """What the address asks for: rows of tails, the campaign they are of, their columns, how many campaigns."""
+    """Query parameters: filter and order of tails, campaign, visible columns, and whether to list all campaigns."""
 
     tails: TableQuery
     chosen: CampaignTotals | None
@@ -46,7 +46,7 @@ class AirlineQuery:
 
 @dataclass(frozen=True)
 class AirlinePage:
-    """The variables of the template. `sums` are those of the chosen campaign, else of the airline."""
+    """Variables of the template. `sums` are the totals of the chosen campaign, else of the airline."""
 
     airline: Airline
     about: AirlineFacts
@@ -69,7 +69,7 @@ class AirlinePage:
 
 
 def parse_query(airline: Airline, params: QueryDict) -> AirlineQuery:
-    """Read the address; a campaign that the airline does not have is left out. At most one query."""
+    """Parse the query parameters; an unknown campaign is ignored. At most one query."""
     choice = query.parse_query(params, TAILS, precedence.CHOICES)
     chosen = queries.campaign_of(airline, choice.campaign)
     if chosen is None:
@@ -78,7 +78,7 @@ def parse_query(airline: Airline, params: QueryDict) -> AirlineQuery:
 
 
 def load(airline: Airline, asked: AirlineQuery, user: AbstractUser | AnonymousUser, now: datetime) -> AirlinePage:
-    """Gather the page of an airline that comes from `queries.airlines`."""
+    """Load the page of an airline from `queries.airlines`."""
     sums, chosen, choice = rollup.read_rollup(airline), asked.chosen, asked.tails
     page, rows = tail_page(airline, choice, sums.tails + sums.tails_out)
     about = queries.airline_facts(airline, user)
@@ -120,7 +120,7 @@ def no_match(airline: Airline, choice: TableQuery) -> str:
 
 
 def _campaigns(airline: Airline, *, every: bool) -> tuple[list[CampaignTotals], bool]:
-    """The campaigns that are listed, and whether there are more."""
+    """Return the listed campaigns and whether there are more."""
     if every:
         return queries.newest_campaigns(airline, None), False
     found = queries.newest_campaigns(airline, queries.CAMPAIGNS_SHOWN + 1)

@@ -1,6 +1,6 @@
-"""Rows, totals and choices of the airline page, in a number of queries that does not grow with the rows.
+"""Totals and campaigns of the airline page, in a number of queries that does not grow with the rows.
 
-Reads the database only, and only below rows that its caller has reached by `visible_to`.
+Reads the database only, for airlines that the caller selected with `visible_to`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CAMPAIGNS_SHOWN: Final = 12
 
 
 def airlines(rows: QuerySet[Airline]) -> QuerySet[Airline]:
-    """The airlines with their sums, and the newest ids of their tails and loads."""
+    """Annotate the airlines with their totals and the highest ids of their tails and loads."""
     found: QuerySet[Airline] = rollup.airlines(rows).annotate(
         newest_tail=Max("tails__pk"), newest_load=Max("tails__loads__pk")
     )
@@ -32,7 +32,7 @@ def airlines(rows: QuerySet[Airline]) -> QuerySet[Airline]:
 
 @dataclass(frozen=True)
 class AirlineFacts:
-    """Of an airline: how many tails hold all that was begun on them, its newest campaign, and what the user may do."""
+    """Facts about an airline: tails that completed all their loads, highest campaign id, and the user's role."""
 
     ready: int
     newest_campaign: int
@@ -40,7 +40,7 @@ class AirlineFacts:
 
 
 def airline_facts(airline: Airline, user: AbstractUser | AnonymousUser) -> AirlineFacts:
-    """Gathered in one query."""
+    """Load the facts in one query."""
     ready = Tail.objects.filter(READY, airline=OuterRef("pk")).order_by().values("airline")
     campaigns = Campaign.objects.filter(airline=OuterRef("pk")).order_by("-pk")
     memberships = Membership.objects.filter(user=user.pk, airline=OuterRef("pk"))
@@ -59,25 +59,25 @@ def airline_facts(airline: Airline, user: AbstractUser | AnonymousUser) -> Airli
 
 @dataclass(frozen=True)
 class CampaignTotals:
-    """A campaign and the sums of its loads."""
+    """A campaign and the totals of its loads."""
 
     campaign: Campaign
     sums: Rollup
 
 
 def newest_campaigns(airline: Airline, limit: int | None) -> list[CampaignTotals]:
-    """The airline's campaigns, the latest exhibition first (those without a date before them); one query."""
+    """Return the airline's campaigns, latest exhibition first, those without a date before them; one query."""
     by_date = (F("exhibition_starts").desc(nulls_first=True), "-name")
     shown = airline.campaigns.order_by(*by_date).values("pk")[:limit]
     return [CampaignTotals(row, rollup.read_rollup(row)) for row in _campaigns(shown).order_by(*by_date)]
 
 
 def campaign_of(airline: Airline, name: str) -> CampaignTotals | None:
-    """One of its campaigns; None if it has none of that name."""
+    """Return the campaign of that name, or None."""
     row = _campaigns(airline.campaigns.filter(name=name).values("pk")).first() if name else None
     return CampaignTotals(row, rollup.read_rollup(row)) if row else None
 
 
 def _campaigns(keys: QuerySet[Campaign, Any]) -> QuerySet[Campaign]:
-    """With their sums: of these alone, so that a page of a few does not sum up all there ever were."""
+    """Annotate only these campaigns with totals, so that a page of a few does not add up all campaigns."""
     return rollup.campaigns(Campaign.objects.filter(pk__in=keys))

@@ -1,6 +1,6 @@
 """Rows of the airline page: its tails, each with its primary load, in a fixed number of queries.
 
-Reads the database only, and only below an airline that its caller has reached by `visible_to`.
+Reads the database only, for an airline that the caller selected with `visible_to`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from ifeportal.models import Airline
 from ifeportal.tables.query import TableQuery, order_by, paginate
 
 CHUNK: Final = 500
-# What the page says of a tail and of its load: half of the columns, and hardly one of the moments, each of which takes
-# as long as three numbers.
+# Fields that the page shows: half of the columns and few timestamps, each of which takes as long as three numbers.
 TAIL_FIELDS: Final = ("airline", "name", "duty", "discovered", "aircraft_type", "heard_at", "stores")
 LOAD_FIELDS: Final = (
     "tail", "campaign", "status", "silent", "stalled", "contradiction", "waiting", "restarted", "at_risk", "bytes_done",
@@ -34,7 +33,7 @@ LOAD_FIELDS: Final = (
 
 
 def tail_page(airline: Airline, choice: TableQuery, count: int) -> tuple[Page[Tail], list[TailRow]]:
-    """A page of the airline's tails, of which there are `count`; two queries, one more where some are left out."""
+    """Return a page of the airline's `count` tails; two queries, three if the rows are filtered."""
     chosen = _filtered(airline, choice).only(*TAIL_FIELDS)
     page = paginate(chosen, choice.page, choice.size, None if choice.is_filtered else count)
     tails = list(page.object_list)
@@ -43,7 +42,7 @@ def tail_page(airline: Airline, choice: TableQuery, count: int) -> tuple[Page[Ta
 
 
 def iter_tails(airline: Airline, choice: TableQuery) -> Iterator[TailRow]:
-    """All the tails in the chosen state and order, some at a time."""
+    """Yield all tails that the query selects, in chunks."""
     rows: QuerySet[Any, Any] = _filtered(airline, choice)
     keys = list(rows.values_list("pk", "primary_load_id"))
     for start in range(0, len(keys), CHUNK):
@@ -55,9 +54,9 @@ def iter_tails(airline: Airline, choice: TableQuery) -> Iterator[TailRow]:
 
 
 def _filtered(airline: Airline, choice: TableQuery) -> QuerySet[Tail]:
-    """The tails, each with the id of the load that speaks for it among those in the chosen state and campaign.
+    """Select tails, annotated with the id of the primary load among those in the chosen state and campaign.
 
-    With a state only tails in service, as it is with the counts of the states.
+    With a state only tails in service are selected, as in the counts of states.
     """
     loads = Load.objects.filter(in_state(choice.state), tail=OuterRef("pk"))
     if choice.campaign:
@@ -76,7 +75,7 @@ def _filtered(airline: Airline, choice: TableQuery) -> QuerySet[Tail]:
 def _rows(
     airline: Airline, tails: Sequence[Tail], speakers: Sequence[int | None], found: QuerySet[Load]
 ) -> list[TailRow]:
-    """The tails with the loads that speak for them, and those that move or have failed counted; one query."""
+    """Combine the tails with their primary loads and the counts of their other loads; one query."""
     loads = {load.pk: load for load in found}
     campaigns = _campaigns(airline, loads.values())
     counts = Counter((load.tail_id, load.status) for load in loads.values())
@@ -92,7 +91,7 @@ def _rows(
 
 
 def _loads(tails: Sequence[Tail], speakers: Sequence[int | None]) -> QuerySet[Load]:
-    """Those of the tails that speak, move or have failed, each with the name of its campaign."""
+    """Select the loads of the tails that are primary, loading or failed, annotated with the name of the campaign."""
     theirs = Load.objects.filter(where_in(Load, ["tail_id"], ((tail.pk,) for tail in tails)))
     told = Q(where_in(Load, ["id"], ((pk,) for pk in speakers if pk)))
     return (
@@ -103,7 +102,7 @@ def _loads(tails: Sequence[Tail], speakers: Sequence[int | None]) -> QuerySet[Lo
 
 
 def _campaigns(airline: Airline, loads: Collection[Load]) -> dict[int, Campaign]:
-    """Those of the loads, each made once, with nothing but the name: a thousand loads are of a few."""
+    """Return one instance per campaign with only its name: a thousand loads share few campaigns."""
     names = {load.campaign_id: getattr(load, "campaign_name") for load in loads}  # noqa: B009  (an annotation)
     found = {pk: Campaign.from_db(None, ["id", "name"], [pk, name]) for pk, name in names.items()}
     for campaign in found.values():

@@ -18,7 +18,7 @@ from ifeportal.web.responses import compressed, export_response, render_page
 @require_safe
 @compressed
 def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
-    """One row a tail, and the airline's campaigns; or one of these tables as a file."""
+    """Show the tails and campaigns of an airline, or export one of these tables."""
     rev = current_rev()
     row = get_object_or_404(queries.airlines(Airline.objects.visible_to(request.user)), name=airline)
     asked = parse_query(row, request.GET)

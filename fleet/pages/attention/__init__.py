@@ -1,1 +1,1 @@
-"""The page of loads that need attention in the user's airlines, and the form that acknowledges them."""
+"""The attention page: loads that need attention, and the form that acknowledges them."""

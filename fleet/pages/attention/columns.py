@@ -1,4 +1,4 @@
-"""The table of loads that need attention: a row a load on the page, a line a finding in the file. Pure."""
+"""Table of loads that need attention: one row per load on the page, one per finding in the file. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fleet.pages.cells import as_of, tail_link
 from ifeportal.tables.cells import age, figure, labelled
 from ifeportal.tables.columns import Column, Table, template_cell
 
-FINDINGS_SHOWN: Final = 5  # of a load
+FINDINGS_SHOWN: Final = 5  # per load
 Line = tuple[IssueGroup, Issue, Finding, Acknowledgement | None]
 Row = tuple[Issue, Sequence[Finding], Acknowledgement | None]
 
@@ -41,7 +41,7 @@ def _as_of(row: Row, context: Any) -> str:
 
 
 def _what(row: Row, context: Any) -> str:
-    """The first few findings of the load, and how many more there are."""
+    """List the first findings of the load and the number of others."""
     load, findings, _ = row
     shown = [_finding(each, load.load, context) for each in findings[:FINDINGS_SHOWN]]
     if len(findings) > FINDINGS_SHOWN:
@@ -71,7 +71,7 @@ def _finding_text(finding: Finding, load: Load, now: datetime) -> str:
     return ""
 
 
-# On the page: rows are those of a group, a load each; in the file: a line for each thing that is wrong.
+# One row per load of a group on the page, one per finding in the file.
 ISSUES: Final = Table(
     "attention",
     (

@@ -1,6 +1,6 @@
-"""What the page of loads that need attention shows: the query of its address and all that its template needs.
+"""The attention page: its query parameters and the variables of its template.
 
-Reads the database only, and only below airlines that the user may see.
+Reads the database only, for airlines that the user may see.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KIND_LABELS: Final[Mapping[CauseKind, str]] = {
 
 @dataclass(frozen=True)
 class AttentionQuery:
-    """What the address asks for: an airline, a kind of cause, a text, and whether acknowledged causes are shown too."""
+    """Query parameters: airline, kind of cause, search text, and whether to include acknowledged causes."""
 
     airline: str
     kind: str
@@ -48,21 +48,20 @@ class AttentionQuery:
 
     @classmethod
     def parse(cls, params: QueryDict) -> AttentionQuery:
-        """Read the address."""
         return cls(*(params.get(name, "").replace("\0", "").strip()[:SEARCH_LIMIT] for name in FILTER_PARAMETERS))
 
     @property
     def is_filtered(self) -> bool:
-        """Whether causes may be left out that are not acknowledged."""
+        """Whether a filter may exclude causes."""
         return bool(self.airline or self.kind or self.q)
 
     @property
     def address(self) -> str:
-        """The same as the query of an address."""
+        """The parameters as a query string."""
         return urlencode({name: value for name, value in vars(self).items() if value})
 
     def matches(self, group: IssueGroup) -> bool:
-        """Whether the cause is of that kind and one of its findings has that text."""
+        """Return whether the cause has that kind and one of its findings contains the text."""
         if self.kind and group.cause.kind != self.kind:
             return False
         search = self.q.casefold()
@@ -72,20 +71,20 @@ class AttentionQuery:
 
 @dataclass(frozen=True)
 class KindChip:
-    """A kind of cause with the number of open causes of it."""
+    """A kind of cause and its number of open causes."""
 
     kind: CauseKind
     count: int
 
     @property
     def label(self) -> str:
-        """What it is called; empty where the state itself says it."""
+        """The label; empty for kinds that are named like their state."""
         return KIND_LABELS.get(self.kind, "")
 
 
 @dataclass(frozen=True)
 class AttentionPage:
-    """The variables of the template. `open` and `acknowledged` count causes, `operated` names airlines."""
+    """Variables of the template. `open` and `acknowledged` count causes; in `operated` the user is operator."""
 
     wanted: AttentionQuery
     query: str
@@ -105,7 +104,7 @@ class AttentionPage:
 
 @dataclass(frozen=True)
 class IssueList:
-    """The loads that need attention, their causes, and those of the causes that the address selects and shows."""
+    """Loads that need attention, their causes, and the causes that the query selects and shows."""
 
     issues: Sequence[Issue]
     groups: Sequence[IssueGroup]
@@ -114,7 +113,7 @@ class IssueList:
 
 
 def load_issues(user: AbstractUser | AnonymousUser, wanted: AttentionQuery) -> IssueList:
-    """Find what needs attention in the airlines that the user may see."""
+    """Load the issues of the airlines that the user may see."""
     loads = Load.objects.visible_to(user)
     if wanted.airline:
         loads = loads.filter(tail__airline__name=wanted.airline)
@@ -128,7 +127,7 @@ def load_issues(user: AbstractUser | AnonymousUser, wanted: AttentionQuery) -> I
 def load_page(
     user: AbstractUser | AnonymousUser, wanted: AttentionQuery, found: IssueList, number: str, now: datetime
 ) -> AttentionPage:
-    """Gather the page of these issues."""
+    """Load the page of these issues."""
     airlines = Airline.objects.visible_to(user)
     is_open = [group for group in found.groups if group.is_open]
     acknowledged = sum(not group.is_open for group in found.selected)
@@ -149,12 +148,12 @@ def load_page(
 
 
 def open_text(loads: int, causes: int) -> str:
-    """How many loads nobody sees to; empty for none."""
+    """Return the number of open loads and causes; empty for none."""
     return f"{quantity(loads, 'open load')} in {quantity(causes, 'cause')}" if causes else ""
 
 
 def empty_text(airlines: Sequence[Airline] | QuerySet[Airline], acknowledged: int) -> str:
-    """What a page says that shows nothing."""
+    """Return the text of the empty page."""
     whose = str(airlines[0]) if len(airlines) == 1 else "your airlines"
     others = f" {quantity(acknowledged, 'acknowledged cause')} not shown." if acknowledged else ""
     return (

@@ -35,7 +35,7 @@ ID_DIGITS: Final = 18
 @never_cache
 @require_safe
 def attention(request: HttpRequest) -> HttpResponseBase:
-    """Everything that failed, stands, is silent, at risk or contradicts itself, under its likeliest cause."""
+    """Show loads that need attention, grouped by likely cause, or export them."""
     rev = current_rev()
     wanted = AttentionQuery.parse(request.GET)
     found = load_issues(request.user, wanted)

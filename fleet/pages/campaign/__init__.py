@@ -1,1 +1,1 @@
-"""The page of a campaign, at present and at an earlier time, and its heat map."""
+"""The campaign page, current and at an earlier time, and its heat map."""

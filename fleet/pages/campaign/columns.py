@@ -1,4 +1,4 @@
-"""The tables of the page of a campaign: its tails and its items, as they are and as they were."""
+"""Tables of the campaign page: tails and items, current and at an earlier time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ifeportal.tables.columns import Column, Table, fields
 
 @dataclass(frozen=True)
 class ItemColumn:
-    """An item, as the manifest has it (`item` is None if it does not), and how many tails stand where with it."""
+    """An item, its manifest entry (None if not listed), and the number of tails by state."""
 
     name: str
     item: ContentItem | None
@@ -36,7 +36,7 @@ class ItemColumn:
 
 @dataclass(frozen=True)
 class ItemCounts:
-    """An item and on how many loads it was in which state."""
+    """An item and the number of loads by its state at an earlier time."""
 
     item: HeatMapItem
     complete: int
@@ -113,7 +113,7 @@ def _size(row: ItemColumn, context: Any) -> str:
     return labelled("Size", formatting.size(row.item.size if row.item else None))
 
 
-# On the page: rows are `ItemColumn`; in the file: items of the manifest.
+# Rows are `ItemColumn` on the page and items of the manifest in the file.
 ITEMS: Final = Table(
     "manifest",
     (
@@ -167,7 +167,7 @@ def _state_rank(row: LoadSnapshot) -> int:
     return STATES.index(row.state) if row.state else len(STATES)
 
 
-# At an earlier moment; rows are in memory, so they are sorted by functions.
+# For an earlier time. Rows are in memory, so `sort` is a function.
 PAST_LOADS: Final = Table(
     "loads",
     (

@@ -1,4 +1,4 @@
-"""The tables of the page of a campaign as files: all rows that the address selects, not one page of them."""
+"""Tables of the campaign page as files, with all rows that the query selects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ifeportal.tables.query import parse_query
 
 
 def campaign_tables(campaign: Campaign, params: QueryDict) -> dict[str, Callable[[], Table]]:
-    """The tables of the page of `campaign`; the first is meant where none is named."""
+    """Return the tables by name; the first is the default."""
     name = f"{campaign.airline.name} {campaign.name}"
     return {
         "loads": lambda: load_file(
@@ -28,7 +28,7 @@ def campaign_tables(campaign: Campaign, params: QueryDict) -> dict[str, Callable
 
 
 def _manifest(campaign: Campaign, name: str) -> Table:
-    """The items that the campaign's manifest lists, in its order."""
+    """Return the items of the manifest, in its order."""
     rows = ContentItem.objects.filter(campaign=campaign, listed=True).order_by("position", "name")
     version = "" if campaign.version is None else f" v{campaign.version}"
     return ITEMS.with_rows(rows, f"{name} manifest{version}")

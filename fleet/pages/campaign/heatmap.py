@@ -1,7 +1,7 @@
-"""Heat map of a campaign as data for the browser: tails by items, one letter a cell, more for items in progress.
+"""Data of a campaign's heat map: tails by items, one letter per cell, details for items in progress.
 
-Reads the database only, and only below a campaign that its caller has reached by `visible_to`: five queries, whatever
-there is. Tails that are stored or retired are left out and counted; one in service that has not begun is there.
+Reads the database only, in five queries, for a campaign that the caller selected with `visible_to`. Tails in service
+that have not started the campaign are rows. Stored and retired tails are only counted.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ifeportal.formatting import iso
 
 ITEMS_LIMIT: Final = 500
 TAILS_LIMIT: Final = 3_000
-UNKNOWN: Final = "unknown"  # the state of a load of which nothing was recorded
-NOT_REPORTED: Final = "."  # the aircraft has said nothing of the item
+UNKNOWN: Final = "unknown"  # state of a load without records
+NOT_REPORTED: Final = "."  # the aircraft has not reported the item
 STATE_CODES: Final[Mapping[str, str]] = MappingProxyType(
     {
         State.FAILED: "f",
@@ -36,11 +36,11 @@ STATE_CODES: Final[Mapping[str, str]] = MappingProxyType(
         State.DELETED: "d",
     }
 )
-SETTLED: Final = (Status.PENDING, Status.COMPLETE)  # of these the letter says it all, and the line when it was true
+SETTLED: Final = (Status.PENDING, Status.COMPLETE)  # these need no details; they have the time of their row
 
 
 class HeatMapItem(NamedTuple):
-    """A column. `size` in bytes; None where no manifest tells it."""
+    """A column. `size` in bytes; None if no manifest states it."""
 
     name: str
     title: str = ""
@@ -49,7 +49,7 @@ class HeatMapItem(NamedTuple):
 
 
 class HeatMapRow(NamedTuple):
-    """A tail. `load` is None where it has not begun; then there is no `state`, `percent` nor `as_of`."""
+    """A tail. `load` is None if it has not started; then `state`, `percent` and `as_of` are empty."""
 
     tail: str
     load: int | None = None
@@ -59,7 +59,7 @@ class HeatMapRow(NamedTuple):
 
 
 class HeatMapCell(NamedTuple):
-    """An item on a tail; `load` tells the tail. `percent`, `code` and `as_of` matter only where it is not settled."""
+    """An item of a load. `percent`, `code` and `as_of` apply only to states that are not `SETTLED`."""
 
     load: int
     content: str
@@ -71,7 +71,7 @@ class HeatMapCell(NamedTuple):
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Everything there is to draw. `out`: tails stored or retired; `at`: the moment it shows, None for the present."""
+    """The heat map. `out`: number of stored or retired tails. `at`: the time it shows, None for the current state."""
 
     items: Sequence[HeatMapItem]
     rows: Sequence[HeatMapRow]
@@ -81,7 +81,7 @@ class HeatMap:
 
 
 def load_heat_map(campaign: Campaign) -> HeatMap:
-    """The campaign as it stands."""
+    """Load the current heat map."""
     tails = Tail.objects.filter(airline=campaign.airline_id).order_by("name").values_list("pk", "name", "duty")
     serving = {pk: name for pk, name, duty in tails if duty == ServiceStatus.ACTIVE}
     loads = {load.tail_id: load for load in campaign.loads.all() if load.tail_id in serving}
@@ -91,7 +91,7 @@ def load_heat_map(campaign: Campaign) -> HeatMap:
 
 
 def heat_map_at(campaign: Campaign, snapshot: CampaignSnapshot) -> HeatMap:
-    """The campaign as it stood at an earlier moment, on the tails that are in service today."""
+    """Return the heat map at an earlier time, for the tails in service today."""
     tails = Tail.objects.filter(airline=campaign.airline_id).order_by("name").values_list("name", "duty")
     serving = [name for name, duty in tails if duty == ServiceStatus.ACTIVE]
     loads = {load.tail: load for load in snapshot.loads}
@@ -108,7 +108,7 @@ def heat_map_at(campaign: Campaign, snapshot: CampaignSnapshot) -> HeatMap:
 
 
 def items_of(campaign: Campaign) -> list[HeatMapItem]:
-    """The items any manifest of the campaign has named, in its order, those no longer listed last."""
+    """Return the items of all manifests of the campaign, in manifest order, those no longer listed last."""
     known = ContentItem.objects.filter(campaign=campaign).order_by("-listed", "position", "name")
     return [HeatMapItem(*row) for row in known.values_list("name", "title", "size", "listed")]
 
@@ -124,7 +124,7 @@ def _row_at(tail: str, load: LoadSnapshot | None) -> HeatMapRow:
 
 
 def _cells(loads: Mapping[int, Load]) -> Iterator[HeatMapCell]:
-    """Of loads of one campaign. What is settled is by far the most: only its word is read."""
+    """Yield the cells of loads of one campaign. Most are settled; only their status is read."""
     campaign = next((load.campaign_id for load in loads.values()), None)
     rows = Transfer.objects.filter(load__campaign=campaign).order_by()
     for load, content, status in rows.filter(status__in=SETTLED).values_list("load_id", "content", "status"):
@@ -136,9 +136,9 @@ def _cells(loads: Mapping[int, Load]) -> Iterator[HeatMapCell]:
 
 
 def as_json(drawn: HeatMap) -> dict[str, Any]:
-    """The picture, compact: a string of letters a tail, and what moves as [column, percent, code, seconds since 1970].
+    """Encode the heat map: a string of letters per tail, and details as [column, percent, code, seconds since 1970].
 
-    A settled cell is as of its tail. Beyond the limits tails and items are left out and counted in `cut`.
+    A settled cell has the time of its row. Tails and items beyond the limits are counted in `cut`.
     """
     lines, cells = drawn.rows[:TAILS_LIMIT], list(drawn.cells)
     items = _with_strangers(drawn.items, cells)
@@ -169,7 +169,7 @@ def as_json(drawn: HeatMap) -> dict[str, Any]:
 
 
 def _with_strangers(items: Sequence[HeatMapItem], cells: Collection[HeatMapCell]) -> list[HeatMapItem]:
-    """The items, and after them those that only aircraft know of."""
+    """Return the items, followed by those that only aircraft report."""
     known = {item.name for item in items}
     return [*items, *(HeatMapItem(name) for name in sorted({cell.content for cell in cells} - known))]
 

@@ -1,7 +1,6 @@
-"""The campaign page at an earlier time: the time in the address, and the tables of loads, items and totals.
+"""The campaign page at an earlier time: parsing of the time, and the rows of loads, items and totals.
 
-Rows are those of `fleet.history.point_in_time`, as many as a campaign has tails; read are only the names of tails and
-items.
+Rows come from `fleet.history.point_in_time`, one per tail. Only names of tails and items are read here.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from ifeportal.tables.query import PAGE_ROWS, TableQuery
 
 @dataclass(frozen=True)
 class SnapshotTotals:
-    """All loads together. `bytes_total` and `bytes_done` are of those of which both are known."""
+    """Totals of the loads. `bytes_total` and `bytes_done` cover the loads of which both are known."""
 
     loads: int
     states: list[tuple[str, int]]
@@ -37,12 +36,12 @@ class SnapshotTotals:
 
     @property
     def percent(self) -> int | None:
-        """Whole percent, rounded down; None while nothing is known."""
+        """Integer percent, rounded down; None if no total is known."""
         return self.bytes_done * 100 // self.bytes_total if self.bytes_total else None
 
 
 def in_service(campaign: Campaign, snapshot: CampaignSnapshot) -> CampaignSnapshot:
-    """The same of tails that are in service today: whether they were then is not recorded."""
+    """Restrict the snapshot to tails in service today. Service status of earlier times is not recorded."""
     names = set(
         Tail.objects.filter(airline=campaign.airline_id, duty=ServiceStatus.ACTIVE).values_list("name", flat=True)
     )
@@ -50,7 +49,7 @@ def in_service(campaign: Campaign, snapshot: CampaignSnapshot) -> CampaignSnapsh
 
 
 def snapshot_totals(snapshot: CampaignSnapshot) -> SnapshotTotals:
-    """What the loads came to."""
+    """Add up the loads."""
     known = [(load.bytes_done, load.bytes_total) for load in snapshot.loads if load.bytes_total is not None]
     pairs = [(done, total) for done, total in known if done is not None]
     return SnapshotTotals(
@@ -63,7 +62,7 @@ def snapshot_totals(snapshot: CampaignSnapshot) -> SnapshotTotals:
 
 
 def load_page(snapshot: CampaignSnapshot, choice: TableQuery) -> Page[LoadSnapshot]:
-    """A page of the loads, as the address wants them; what is not known comes last either way."""
+    """Filter, sort and paginate the loads. Unknown values are last in either direction."""
     wanted = choice.search.casefold()
     rows = [
         load
@@ -77,7 +76,7 @@ def load_page(snapshot: CampaignSnapshot, choice: TableQuery) -> Page[LoadSnapsh
 
 
 def item_page(campaign: Campaign, snapshot: CampaignSnapshot, number: str) -> Page[ItemCounts]:
-    """A page of the items of today's manifest."""
+    """Paginate the items of the current manifest."""
     counted = [_item(snapshot, item) for item in items_of(campaign)]
     return Paginator(counted, PAGE_ROWS).get_page(number)
 
@@ -97,20 +96,20 @@ STEPS: Final[Mapping[str, timedelta]] = MappingProxyType(
     }
 )
 
-EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)  # nothing was recorded before
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)  # no records before
 
 LENGTH_LIMIT: Final = 40
 
 
 class TimeStep(NamedTuple):
-    """A way to a moment a little before or after; `at` is as an address has it."""
+    """A link to a nearby time; `at` is the value of the parameter."""
 
     label: str
     at: str
 
 
 def parse_time(text: str, now: datetime) -> datetime | None:
-    """What `?at=` says, `2026-11-20T12:00Z`, in UTC where it names no zone; None if it is no moment or none passed."""
+    """Parse `?at=2026-11-20T12:00Z`, in UTC if it names no zone. Return None if it is invalid or in the future."""
     try:
         found = datetime.fromisoformat(text) if len(text) <= LENGTH_LIMIT else now
         found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
@@ -120,10 +119,10 @@ def parse_time(text: str, now: datetime) -> datetime | None:
 
 
 def format_time(at: datetime) -> str:
-    """The moment as an address has it, to the minute."""
+    """Format the time for the `at` parameter, to the minute."""
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
 
 
 def steps(at: datetime, now: datetime) -> list[TimeStep]:
-    """Where one can go from a moment: as far as `parse_time` follows."""
+    """Return links to nearby times that `parse_time` accepts."""
     return [TimeStep(label, format_time(at + by)) for label, by in STEPS.items() if EARLIEST < at + by < now]

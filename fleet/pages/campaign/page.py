@@ -1,6 +1,6 @@
-"""What the page of a campaign shows, at present and at an earlier time: all that its templates need.
+"""The campaign page, current and at an earlier time: query parameters and the variables of the templates.
 
-Reads the database only, and only below a campaign that its caller has reached by `visible_to`.
+Reads the database only, for a campaign that the caller selected with `visible_to`.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from ifeportal.tables.query import TableQuery, parse_query
 
 @dataclass(frozen=True)
 class CampaignQuery:
-    """What the address asks for: rows of tails, a page of items, and whether the heat map is wanted as a table.
+    """Query parameters: filter and order of tails, page of items, and whether to show the heat map as a table.
 
-    `with_cells` is False for a script that fetches the page: it has no use of what stands there for want of scripts.
+    `with_cells` is False for scripts that fetch the page: they do not need the table for browsers without scripts.
     """
 
     loads: TableQuery
@@ -50,7 +50,7 @@ class CampaignQuery:
 
 @dataclass(frozen=True)
 class CampaignPage:
-    """The variables of the template. `run`: where the campaign is run; empty for who may not."""
+    """Variables of the template. `run` is the URL of the campaign in the admin; empty without permission."""
 
     airline: Airline
     campaign: Campaign
@@ -77,7 +77,7 @@ class CampaignPage:
 
 @dataclass(frozen=True)
 class PastCampaignPage:
-    """The variables of the template for an earlier time. `at` is that time as an address has it."""
+    """Variables of the template for an earlier time. `at` is the value of the parameter."""
 
     airline: Airline
     campaign: Campaign
@@ -94,7 +94,7 @@ class PastCampaignPage:
 
 
 def parse_request(request: HttpRequest) -> CampaignQuery:
-    """Read the address, and the header by which a browser says that a script asks."""
+    """Parse the query parameters and the `Sec-Fetch-Dest` header, which is `empty` for requests of scripts."""
     params, as_table = request.GET, "table" in request.GET
     return CampaignQuery(
         parse_query(params, LOADS, precedence.CHOICES),
@@ -105,7 +105,7 @@ def parse_request(request: HttpRequest) -> CampaignQuery:
 
 
 def load(campaign: Campaign, asked: CampaignQuery, user: AbstractUser | AnonymousUser, now: datetime) -> CampaignPage:
-    """Gather the page of the campaign as it stands."""
+    """Load the current page of the campaign."""
     page = queries.load_page(campaign, asked.loads)
     names = queries.item_names(campaign, asked.items)
     columns = queries.item_columns(campaign, list(names.object_list))
@@ -136,7 +136,7 @@ def load(campaign: Campaign, asked: CampaignQuery, user: AbstractUser | Anonymou
 
 
 def load_past(campaign: Campaign, at: datetime, params: QueryDict, now: datetime) -> PastCampaignPage:
-    """Gather the page of the campaign as it was at that moment, on the tails that are in service today."""
+    """Load the page of the campaign at an earlier time, for the tails in service today."""
     then = history.in_service(campaign, point_in_time.snapshot_at(campaign, at, now))
     choice = parse_query(params, PAST_LOADS, precedence.CHOICES)
     sums = history.snapshot_totals(then)
@@ -170,7 +170,7 @@ def empty(airline: Airline, tails_out: int) -> str:
 
 
 def manifest(campaign: Campaign) -> str:
-    """The version of the manifest, or why it has none and which version is shown."""
+    """Return the version of the manifest, or its state and the version shown instead."""
     version = f"version {'not given' if campaign.version is None else campaign.version}"
     if campaign.manifest_state == ManifestState.OK:
         return version
@@ -188,9 +188,9 @@ def past_scope(sums: SnapshotTotals, not_started: int) -> str:
 
 
 def run_address(campaign: Campaign, user: AbstractUser | AnonymousUser) -> str:
-    """Where the campaign is run: its draft in the admin, or a new one of its name; empty for who may not.
+    """Return the URL of the campaign's draft in the admin, or of a new draft; empty without permission.
 
-    Staff with rights of their own find it in the admin: to ask for these here would cost every page two queries.
+    Staff with individual permissions get no link: checking these would cost every page two queries.
     """
     if user.is_staff and not user.is_superuser:
         return ""

@@ -1,8 +1,7 @@
-"""Rows of the campaign page: a row a tail, tails per item, and both as a table for browsers without scripts.
+"""Rows of the campaign page: tails, items, and tails by items for browsers without scripts.
 
-Reads the database only, and only below a campaign that its caller has reached by `visible_to`. Both directions are
-paged, so the page stays small and the number of queries constant. Counted are the tails in service, those that have
-not begun the campaign too; tails that are stored or retired stand in no row and no total.
+Reads the database only, for a campaign that the caller selected with `visible_to`. Tails and items are paginated, so
+the number of queries is constant. Totals cover all tails in service, also those that have not started the campaign.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from ifeportal.tables.query import TableQuery, paginate, select_rows
 
 
 def totals_of(row: QuerySet[Airline] | QuerySet[Tail] | QuerySet[Campaign]) -> Rollup:
-    """The sums of the one row in the query set, which comes from `fleet.stats.rollup`."""
+    """Return the totals of the only row of a query set from `fleet.stats.rollup`."""
     return rollup.read_rollup(row.get())
 
 
 def newest_id(rows: QuerySet[Load] | QuerySet[Tail] | QuerySet[Transfer] | QuerySet[Campaign]) -> int:
-    """The highest id among the rows, so that the page can tell a new row from one on another page."""
+    """Return the highest id, by which the page's script tells a new row from one on another page."""
     top: int | None = rows.aggregate(top=Max("pk"))["top"]
     return top or 0
 
@@ -41,42 +40,40 @@ ITEMS_ACROSS: Final = 40
 
 @dataclass(frozen=True)
 class MatrixRow:
-    """A load and its transfers in the order of the columns; None where the aircraft has said nothing."""
+    """A load and its transfers in the order of the columns; None for items not reported."""
 
     load: Load
     cells: Sequence[tuple[ItemColumn, Transfer | None]]
 
 
 def not_started(campaign: Campaign) -> int:
-    """How many tails in service have not begun it; one is counted from the day it is first heard of."""
+    """Count the tails in service that have not started the campaign."""
     begun = Load.objects.filter(campaign=campaign, tail=OuterRef("pk"))
     return Tail.objects.filter(~Exists(begun), airline=campaign.airline_id, duty=ServiceStatus.ACTIVE).count()
 
 
 def loads_of(campaign: Campaign) -> QuerySet[Load]:
-    """The campaign's loads on tails in service."""
     return Load.objects.filter(campaign=campaign, tail__duty=ServiceStatus.ACTIVE)
 
 
 def transfers_of(campaign: Campaign) -> QuerySet[Transfer]:
-    """All items on all tails in service, tail by tail."""
+    """Select all items on all tails in service, ordered by tail."""
     rows = Transfer.objects.filter(load__campaign=campaign, load__tail__duty=ServiceStatus.ACTIVE)
     return rows.order_by("load__tail__name", "content")
 
 
 def filtered_loads(campaign: Campaign, choice: TableQuery) -> QuerySet[Load]:
-    """The campaign's loads with their tails, as the address wants them."""
+    """Select and order the campaign's loads, with their tails."""
     rows = loads_of(campaign).filter(in_state(choice.state)).select_related("tail")
     return select_rows(rows, LOADS, choice, "tail__name")
 
 
 def load_page(campaign: Campaign, choice: TableQuery) -> Page[Load]:
-    """A page of these loads."""
     return paginate(filtered_loads(campaign, choice), choice.page)
 
 
 def item_names(campaign: Campaign, number: str) -> Page[str]:
-    """A page of item names: those of the manifest in its order, then those that only aircraft know of."""
+    """Return a page of item names: those of the manifest in its order, then those that only aircraft report."""
     known = list(
         ContentItem.objects.filter(campaign=campaign).order_by("-listed", "position").values_list("name", flat=True)
     )
@@ -87,7 +84,7 @@ def item_names(campaign: Campaign, number: str) -> Page[str]:
 
 
 def item_columns(campaign: Campaign, names: Sequence[str]) -> list[ItemColumn]:
-    """The named items with their counts over all tails; two queries."""
+    """Return the named items with their counts on tails in service; two queries."""
     items = {item.name: item for item in ContentItem.objects.filter(campaign=campaign, name__in=names)}
     counted = (
         Transfer.objects.filter(load__campaign=campaign, load__tail__duty=ServiceStatus.ACTIVE, content__in=names)
@@ -104,7 +101,7 @@ def item_columns(campaign: Campaign, names: Sequence[str]) -> list[ItemColumn]:
 
 
 def matrix(loads: Sequence[Load], columns: Sequence[ItemColumn]) -> list[MatrixRow]:
-    """The cells of these loads and items; one query."""
+    """Return the cells of these loads and items; one query."""
     found = {
         (cell.load_id, cell.content): cell
         for cell in Transfer.objects.filter(load__in=loads, content__in=[column.name for column in columns]).only(

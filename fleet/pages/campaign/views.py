@@ -1,4 +1,4 @@
-"""The page of a campaign, at present and at an earlier time, and the data of its heat map."""
+"""Views of the campaign page and of the data of its heat map."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ifeportal.web.responses import compressed, export_response, render_page
 
 @require_safe
 def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseBase:
-    """A campaign: its manifest, tails by items, a row a tail, a row an item; with `at` as it was at that moment."""
+    """Show a campaign, at an earlier time if `at` is given; or export a table."""
     rev = current_rev()
     row = _campaign(request, airline, campaign)
     file = export_response(request, exports.campaign_tables(row, request.GET))
@@ -42,7 +42,7 @@ def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseB
 @compressed
 @require_safe
 def matrix_json(request: HttpRequest, airline: str, campaign: str) -> HttpResponse:
-    """The picture of the campaign for the page's script, with `at` as it was; 304 for a script that has it."""
+    """Return the heat map as JSON, at an earlier time if `at` is given; 304 if the ETag matches."""
     row = _campaign(request, airline, campaign)
     now = timezone.now()
     at = history.parse_time(request.GET.get("at", ""), now)
@@ -61,7 +61,7 @@ def _campaign(request: HttpRequest, airline: str, campaign: str) -> Campaign:
 
 
 def _moment(request: HttpRequest) -> datetime | None:
-    """The earlier moment asked for; what is none is said, and the page shows the present."""
+    """Return the requested time. If it is invalid, add a warning and return None."""
     asked = request.GET.get("at")
     at = history.parse_time(asked, timezone.now()) if asked is not None else None
     if asked and at is None:

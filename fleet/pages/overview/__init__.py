@@ -1,1 +1,1 @@
-"""The page of all airlines."""
+"""The fleet page: all airlines that the user may see."""

@@ -1,4 +1,4 @@
-"""The list of airlines: what its cards are ordered by, and its file."""
+"""The list of airlines: orderings of its cards, and its file."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ Rank = tuple[int, ...]
 
 @dataclass(frozen=True)
 class WorstLoad:
-    """A load that a card names because it needs attention."""
+    """An urgent load on a card."""
 
     load: Load
 
     @property
     def state(self) -> str:
-        """What it is named for: its state, or that it is at risk where that state alone is no trouble."""
+        """The state of the load, or `at_risk` if its state needs no attention."""
         return AT_RISK if self.load.state in (State.LOADING, State.PENDING) else self.load.state
 
     @property
     def detail(self) -> str:
-        """Its campaign, and the code or text of its error with the item."""
+        """The campaign, and the error with its item."""
         error = self.load.error_code or Truncator(self.load.error).chars(60)
         return " · ".join(text for text in (self.load.campaign.name, error, self.load.error_content) if text)
 
 
 @dataclass(frozen=True)
 class AirlineCard:
-    """An airline: its sums, bytes that arrived today (UTC), how many tails hold all they began, the worst loads."""
+    """An airline: totals, bytes received today (UTC), tails that completed all their loads, most urgent loads."""
 
     airline: Airline
     sums: Rollup
@@ -65,7 +65,7 @@ def _attention(card: AirlineCard) -> Rank:
 
 
 def _name(card: AirlineCard) -> Rank:
-    return ()  # those of the same rank stand by name
+    return ()  # cards of equal rank are ordered by name
 
 
 def _percent(card: AirlineCard) -> Rank:
@@ -91,4 +91,4 @@ AIRLINES: Final = Table(
     order="attention",
     serialize=lambda card: serialize_airline(card.airline),
 )
-ORDERS: Final = ("attention", "name", "percent", "tails")  # as the page offers them
+ORDERS: Final = ("attention", "name", "percent", "tails")  # in the order of the page

@@ -1,4 +1,4 @@
-"""Tables of the page of all airlines as files."""
+"""Tables of the fleet page as files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ifeportal.tables.columns import Table
 
 
 def fleet_tables(cards: Iterable[AirlineCard], strays: QuerySet[Anomaly]) -> dict[str, Callable[[], Table]]:
-    """The tables of the fleet page."""
+    """Return the tables by name; the first is the default."""
     return {
         "airlines": lambda: AIRLINES.with_rows(cards),
         "anomalies": lambda: anomaly_file("fleet", strays),

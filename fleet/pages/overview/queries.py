@@ -1,6 +1,6 @@
-"""Rows of the page of all airlines: a card for each, in a number of queries that does not grow with them.
+"""The fleet page: one card per airline, in a number of queries that does not grow with the airlines.
 
-Reads the database only, and only below airlines that its caller has reached by `visible_to`.
+Reads the database only, for airlines that the caller selected with `visible_to`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ifeportal.models import Airline
 from ifeportal.tables.columns import Table
 from ifeportal.tables.query import TableQuery
 
-WORST: Final = 3  # loads that a card names
-# What is shown first of what needs attention.
+WORST: Final = 3  # loads on a card
+# Precedence of urgent loads.
 _WEIGHT: Final = Case(
     When(status=Status.FAILED, then=Value(0)),
     When(stalled=True, then=Value(1)),
@@ -40,7 +40,7 @@ _WEIGHT: Final = Case(
 
 @dataclass(frozen=True)
 class FleetPage:
-    """The variables of the template. `newest`: the highest id of an airline that is shown."""
+    """Variables of the template. `newest` is the highest id of the airlines shown."""
 
     choice: TableQuery
     cards: Sequence[AirlineCard]
@@ -52,7 +52,7 @@ class FleetPage:
 
 
 def load(choice: TableQuery, found: Sequence[AirlineCard], strays: QuerySet[Anomaly]) -> FleetPage:
-    """The page of these cards and the anomalies that belong to no airline."""
+    """Load the page of these cards and of the anomalies without an airline."""
     return FleetPage(
         choice=choice,
         cards=found,
@@ -63,7 +63,7 @@ def load(choice: TableQuery, found: Sequence[AirlineCard], strays: QuerySet[Anom
 
 
 def cards(airlines: ScopedQuerySet[Airline], choice: TableQuery, now: datetime) -> list[AirlineCard]:
-    """One card an airline, in the chosen order; seven queries."""
+    """Return one card per airline, in the chosen order; seven queries."""
     if choice.search:
         airlines = airlines.filter(Q(name__icontains=choice.search) | Q(title__icontains=choice.search))
     rows = list(airlines)
@@ -82,7 +82,7 @@ def cards(airlines: ScopedQuerySet[Airline], choice: TableQuery, now: datetime) 
 
 
 def _worst(airlines: list[Airline]) -> dict[int, list[WorstLoad]]:
-    """The few loads of each airline that need attention most, nearest exhibition first; one query."""
+    """Return the most urgent loads by airline id, nearest exhibition first; one query."""
     place = Window(
         RowNumber(),
         partition_by=F("tail__airline"),

@@ -1,4 +1,4 @@
-"""The page of all airlines."""
+"""View of the fleet page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ifeportal.web.responses import compressed, export_response, render_page
 @require_safe
 @compressed
 def fleet(request: HttpRequest) -> HttpResponseBase:
-    """Every airline the user may see; or these as a file."""
+    """Show a card for each airline that the user may see, or export a table."""
     rev = current_rev()
     airlines = Airline.objects.visible_to(request.user)
     choice = query.parse_query(request.GET, columns.AIRLINES)

@@ -1,1 +1,1 @@
-"""The page of an aircraft."""
+"""The page of a tail."""

@@ -1,4 +1,4 @@
-"""The tables of the page of an aircraft: its loads, the items of a load, and what happened."""
+"""Tables of the tail page: loads, items of a load, current transfers and events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ifeportal.tables.columns import Cell, Column, Table, template_cell
 
 @dataclass(frozen=True)
 class ItemRow:
-    """A transfer, what the manifest says of its item, what is proven of it, and its turns, newest first."""
+    """A transfer, its item in the manifest, its verification, and its events, newest first."""
 
     transfer: Transfer
     item: ContentItem | None
@@ -35,12 +35,11 @@ class ItemRow:
 
     @property
     def checked_by(self) -> str:
-        """What it can be checked by."""
         return presenter.checked_by(self.item)
 
 
 def _campaign(row: Load, context: Any) -> str:
-    """The campaign, as a link to its items on this page."""
+    """Link to the items of the campaign on this page."""
     campaign, chosen = row.campaign, context["load"]
     current = ' aria-current="true"' if chosen and row.pk == chosen.pk else ""
     return titled(
@@ -48,7 +47,7 @@ def _campaign(row: Load, context: Any) -> str:
     )
 
 
-# Without an order of their own: they stand in groups, as `presenter.load_groups` has them.
+# Not sortable: the page groups the loads, see `presenter.load_groups`.
 LOADS: Final = Table(
     "loads",
     (
@@ -87,7 +86,7 @@ def _left(row: Transfer, context: Any) -> str:
 
 
 def _of_item(render: Cell) -> Cell:
-    """The cell of the transfer of an `ItemRow`."""
+    """Wrap the cell of a transfer for rows that are `ItemRow`."""
     return lambda row, context: render(row.transfer, context)
 
 
@@ -95,7 +94,7 @@ def _item(row: ItemRow, context: Any) -> str:
     return titled(escape(row.transfer.content), row.item.title if row.item else "")
 
 
-# On the page: rows are `ItemRow`; in the file: transfers.
+# Rows are `ItemRow` on the page and transfers in the file.
 ITEMS: Final = Table(
     "items",
     (
@@ -169,7 +168,7 @@ def _event_at(row: Event, context: Any) -> str:
 
 
 def _event_of(row: Event, context: Any) -> str:
-    """The item or the load, as a link to it on this page, and its campaign."""
+    """Link to the item or load on this page, with its campaign."""
     name = row.load.campaign.name
     address = f"?campaign={quote(name, '')}"
     address += f"&amp;item={quote(row.content, '')}#item" if row.content else "#items"

@@ -1,4 +1,4 @@
-"""The tables of the page of an aircraft as files: all rows that the address selects, not one page of them."""
+"""Tables of the tail page as files, with all rows that the query selects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ifeportal.tables.query import parse_query
 
 
 def tail_tables(tail: Tail, load: Load | None, params: QueryDict) -> dict[str, Callable[[], Table]]:
-    """The tables of the page of `tail` while `load` is chosen; the first is meant where none is named."""
+    """Return the tables by name, with `load` chosen for the items; the first is the default."""
     name = f"{tail.airline.name} {tail.name}"
     return {
         "items": lambda: _items(name, load, params),

@@ -1,6 +1,6 @@
-"""What the page of an aircraft shows: all that its templates need, in a number of queries that does not grow with rows.
+"""The tail page: the variables of its template, in a number of queries that does not grow with the rows.
 
-Reads the database only, below a tail that its caller has reached by `visible_to`.
+Reads the database only, for a tail that the caller selected with `visible_to`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,16 @@ from ifeportal.tables.columns import Table
 from ifeportal.tables.query import TableQuery, parse_query
 
 UNFINISHED: Final = (Status.LOADING, Status.FAILED, Status.PENDING)
-RARE_STATES: Final = (State.CONTRADICTION, State.WAITING, State.RESTARTED)  # offered only where an item is in them
+RARE_STATES: Final = (
+    State.CONTRADICTION,
+    State.WAITING,
+    State.RESTARTED,
+)  # filters only if an item is in them
 
 
 @dataclass(frozen=True)
 class PrimaryLoad:
-    """The load that speaks for the tail. `left` is the time to its end, `completion` the moments of that."""
+    """The primary load of the tail. `left` is the time left, `completion` says when it is or will be complete."""
 
     load: Load
     is_expected: bool
@@ -47,7 +51,7 @@ class PrimaryLoad:
 
 @dataclass(frozen=True)
 class TailPage:
-    """The variables of the template. `load` is the one whose items are listed; `chips` are states with their counts."""
+    """Variables of the template. `load` is the load whose items are listed; `chips` are states with counts."""
 
     airline: Airline
     tail: Tail
@@ -79,7 +83,7 @@ class TailPage:
 
 
 def load(tail: Tail, loads: Sequence[Load], chosen: Load | None, params: QueryDict, now: datetime) -> TailPage:
-    """Gather the page of the tail with these loads, of which one is chosen for the list of items."""
+    """Load the page of the tail with these loads; `chosen` is the load whose items are listed."""
     choice = parse_query(params, ITEMS, precedence.CHOICES)
     counts = queries.counts(tail, chosen)
     page, rows = queries.item_page(chosen, choice, counts, queries.requested_item(params)) if chosen else (None, [])

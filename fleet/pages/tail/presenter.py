@@ -1,6 +1,6 @@
-"""Values of the tail page besides its rows: status of loads, whether the rest fits, verification.
+"""Texts and values of the tail page besides its rows: groups of loads, disk space, forecasts, verification.
 
-Pure: rows in, words and figures out; `now` is the portal's clock. Bytes; UTC.
+Pure. `now` is the portal's clock. Bytes; UTC.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PAST_SHOWN = 10
 
 @dataclass(frozen=True)
 class LoadGroup:
-    """Loads that stand alike; `hidden`: how many more there are."""
+    """Loads of one group; `hidden` more are not shown."""
 
     name: str
     loads: Sequence[Load]
@@ -29,14 +29,14 @@ class LoadGroup:
 
     @property
     def hidden_text(self) -> str:
-        """How many are not shown; empty for none."""
+        """The number of loads not shown; empty for none."""
         if not self.hidden:
             return ""
         return f"{self.hidden:,} older {'load' if self.hidden == 1 else 'loads'} not shown."
 
 
 def load_groups(loads: Sequence[Load], now: datetime, *, every: bool = False) -> list[LoadGroup]:
-    """What is under way, what waits for its turn, and what is done with or over, each in the order given."""
+    """Group the loads into current, queued and past ones, in the given order."""
     found: dict[str, list[Load]] = {"current": [], "queued": [], "past": []}
     for load in loads:
         found[_group_of(load, now)].append(load)
@@ -58,7 +58,7 @@ def _group_of(load: Load, now: datetime) -> str:
 
 @dataclass(frozen=True)
 class DiskFit:
-    """Bytes that are still to come, and that are free on all disks together; None where it is not known."""
+    """Bytes left to load, and bytes free on all disks together; None if unknown."""
 
     left: int
     free: int | None
@@ -66,12 +66,11 @@ class DiskFit:
 
     @property
     def shortfall(self) -> int | None:
-        """Bytes that there is no room for; None while that is not known."""
+        """Bytes missing on the disks; None if unknown."""
         return None if self.free is None else max(self.left - self.free, 0)
 
     @property
     def text(self) -> str:
-        """Whether it fits."""
         if self.shortfall is None:
             return f"{formatting.size(self.left)}, free space unknown"
         if self.shortfall:
@@ -80,12 +79,12 @@ class DiskFit:
 
     @property
     def unknown_text(self) -> str:
-        """How many loads are not counted; empty for none."""
+        """The number of loads of unknown size; empty for none."""
         return f"({formatting.quantity(self.unknown, 'load')} of unknown size not counted)" if self.unknown else ""
 
 
 def disk_fit(stores: object, loads: Sequence[Load]) -> DiskFit:
-    """Whether what is left of these loads fits; `unknown` counts loads whose size nobody knows."""
+    """Compare the bytes left of these loads with free space; `unknown` counts loads of unknown size."""
     known = [load for load in loads if load.bytes_total is not None]
     left = sum((load.bytes_total or 0) - load.bytes_done for load in known)
     found = [store.get("free") for store in stores if isinstance(store, dict)] if isinstance(stores, list) else []
@@ -94,14 +93,14 @@ def disk_fit(stores: object, loads: Sequence[Load]) -> DiskFit:
 
 
 def expected_completion(load: Load, now: datetime) -> Forecast | None:
-    """When the load will be whole, from the rates that were observed; None while that cannot be told."""
+    """Forecast completion from the observed rates; None if the load is not loading or its size is unknown."""
     if load.status != Status.LOADING or load.bytes_total is None:
         return None
     return forecast(load.bytes_total - load.bytes_done, load.rate_bps, load.effective_bps, now)
 
 
 def completion(load: Load, expected: Forecast | None) -> str:
-    """When it was or will be complete, as moments; empty for a load that is neither complete nor on its way."""
+    """Return when the load was or will be complete; empty for a load that is neither complete nor loading."""
     if load.status == Status.COMPLETE:
         since = f" since {formatting.instant(load.finished_at)}" if load.finished_at else ""
         return f"complete{since} ({load.get_proof_display() or 'claimed'})"
@@ -112,7 +111,7 @@ def completion(load: Load, expected: Forecast | None) -> str:
 
 
 def idle(tail: Tail) -> str:
-    """That nothing moves, and why, if the loader says so."""
+    """Return that nothing is loading, with the reason that the loader reports."""
     said = f"Nothing is loading on {tail.name}."
     if tail.loader_state not in ("waiting", "paused"):
         return said
@@ -121,14 +120,14 @@ def idle(tail: Tail) -> str:
 
 
 def manifest_label(campaign: Campaign) -> str:
-    """The version of a manifest and whether it is signed; empty without a version."""
+    """Return the version of the manifest and whether it is signed; empty without a version."""
     if campaign.version is None:
         return ""
     return f"version {campaign.version}, {'signed' if campaign.signed else 'not signed'}"
 
 
 def risk_sentence(load: Load, now: datetime) -> str:
-    """Why the load is at risk, in a sentence; empty if it is not."""
+    """Return why the load is at risk; empty if it is not."""
     exhibition = ExhibitionDates(load.campaign.exhibition_starts, load.campaign.exhibition_ends)
     if not load.at_risk or exhibition.starts is None:
         return ""
@@ -144,14 +143,14 @@ def risk_sentence(load: Load, now: datetime) -> str:
 
 
 def checked_by(item: ContentItem | None) -> str:
-    """What an item can be checked by."""
+    """Return how an item can be verified; empty if it is not in the manifest."""
     if item is None:
         return ""
     return "SHA-256" if item.sha256 else "size only"
 
 
 def transfer_verification(transfer: Transfer, item: ContentItem | None, load: Load) -> str:
-    """What is proven of a complete item, in the words of `Verification`; empty while it is not complete."""
+    """Return the label of the `Verification` of a complete item; empty if it is not complete."""
     if transfer.status != Status.COMPLETE or item is None:
         return ""
     found = verification_level(

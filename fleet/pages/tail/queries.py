@@ -1,6 +1,6 @@
-"""Rows of the tail page: current transfers, items of a load with their histories, time line, queued campaigns.
+"""Rows of the tail page: current transfers, items of a load with their events, timeline, queued campaigns.
 
-Reads the database only, below a tail that its caller has reached by `visible_to`, in a number of queries that does not
+Reads the database only, for a tail that the caller selected with `visible_to`, in a number of queries that does not
 grow with the rows.
 """
 
@@ -25,7 +25,7 @@ from ifeportal.tables.query import PAGE_ROWS, SEARCH_LIMIT, TableQuery, select_r
 
 
 def loads_of(tail: Tail) -> list[Load]:
-    """The tail's loads, the one that speaks for it first."""
+    """Return the tail's loads, primary load first."""
     loads = list(Load.objects.filter(tail=tail).select_related("campaign__airline").order_by(*primary_load_order()))
     for load in loads:
         load.tail = tail
@@ -40,21 +40,21 @@ EVENT_ROWS: Final = 25
 
 EVENT_STATES: Final = tuple(state.value for state in State if state not in (State.PENDING, State.DELETED))
 
-EVENTS_READ: Final = 1_000  # of the items of one page
+EVENTS_READ: Final = 1_000  # for the items of one page
 
-EVENTS_SHOWN: Final = 20  # of one item
+EVENTS_SHOWN: Final = 20  # per item
 
 
 @dataclass(frozen=True)
 class StateCounts:
-    """How many items of the load are in which state (and in `all`), and the newest item of the tail."""
+    """Number of items of the load by state (and `all`), and the highest transfer id of the tail."""
 
     states: dict[str, int]
     newest: int
 
 
 def counts(tail: Tail, load: Load | None) -> StateCounts:
-    """One query for both; an item is counted under exactly one state."""
+    """Count the items, each under one state; one query."""
     its = Q(load=load)
     sums = {f"in_{state}": Count("pk", filter=its & transfer_in_state(state)) for state in STATES}
     rows = Transfer.objects.filter(load__tail=tail).order_by()
@@ -63,12 +63,12 @@ def counts(tail: Tail, load: Load | None) -> StateCounts:
 
 
 def filtered_items(load: Load, choice: TableQuery) -> QuerySet[Transfer]:
-    """The items of the load as the address wants them."""
+    """Select and order the items of the load."""
     return select_rows(Transfer.objects.filter(transfer_in_state(choice.state), load=load), ITEMS, choice, "content")
 
 
 def item_page(load: Load, choice: TableQuery, found: StateCounts, wanted: str) -> tuple[Page[Transfer], list[ItemRow]]:
-    """A page of these items: the one asked for, or that on which the `wanted` item stands."""
+    """Return the requested page of items, or the page that contains the `wanted` item."""
     rows = filtered_items(load, choice)
     paginator = Paginator(rows, PAGE_ROWS)
     counted = found.states.get(choice.state or "all")
@@ -99,7 +99,7 @@ def _page_with(rows: QuerySet[Transfer], wanted: str) -> int:
 
 
 def _events_of(load: Load, names: set[str]) -> dict[str, list[Event]]:
-    """The newest turns of these items, newest first; one query."""
+    """Return the newest events by item, newest first; one query."""
     turns: dict[str, list[Event]] = {}
     rows = Event.objects.filter(load=load, content__in=names).order_by("-at", "-pk")
     for event in rows[:EVENTS_READ]:
@@ -110,13 +110,13 @@ def _events_of(load: Load, names: set[str]) -> dict[str, list[Event]]:
 
 
 def loading_now(tail: Tail) -> list[Transfer]:
-    """What moves on the tail, over all its loads, those without a byte for a while first; one more than is shown."""
+    """Return loading transfers of all loads, stalled ones first; one more than is shown."""
     rows = Transfer.objects.filter(IS_LOADING, load__tail=tail).select_related("load__campaign")
     return list(rows.order_by("-stalled", "-as_of", "content")[: LOADING_ROWS + 1])
 
 
 def not_started(tail: Tail, today: datetime) -> list[Campaign]:
-    """Campaigns that its loader may take by itself and has not begun, the nearest exhibition first."""
+    """Return campaigns that the loader may start and has not started, nearest exhibition first."""
     rows = Campaign.objects.filter(airline=tail.airline_id, manifest_state=ManifestState.OK, withdrawn_at=None)
     rows = rows.filter(Q(exhibition_ends=None) | Q(exhibition_ends__gte=today.date())).exclude(loads__tail=tail)
     return list(
@@ -126,7 +126,7 @@ def not_started(tail: Tail, today: datetime) -> list[Campaign]:
 
 @dataclass(frozen=True)
 class EventPage:
-    """A page of the time line. `state`: of which turns; `more`: whether there are older ones."""
+    """A page of the timeline. `state` is the filter; `more`: whether there are older events."""
 
     events: Sequence[Event]
     state: str
@@ -135,18 +135,18 @@ class EventPage:
 
     @property
     def label(self) -> str:
-        """The order, and which page it is."""
+        """The order and the page number."""
         return f"Newest first, page {self.number + 1}." if self.number else "Newest first."
 
 
 def filtered_events(tail: Tail, asked: str) -> QuerySet[Event]:
-    """The turns of the tail's loads and items, newest first; of one state if it is one."""
+    """Select the events of the tail's loads and items, newest first; a valid state filters them."""
     rows = Event.objects.filter(load__tail=tail).order_by("-at", "-pk")
     return rows.filter(state=asked) if asked in State.values else rows
 
 
 def event_page(tail: Tail, params: Any) -> EventPage:
-    """The page of the time line that `event_page` (a state) and `older` (how many pages back) ask for; one query."""
+    """Return the page of the timeline for `turns` (a state) and `older` (number of pages back); one query."""
     asked, older = params.get("turns", ""), params.get("older", "")
     number = int(older) if older.isascii() and older.isdigit() and len(older) < 5 else 0
     rows = filtered_events(tail, asked).select_related("load__campaign")
@@ -155,5 +155,5 @@ def event_page(tail: Tail, params: Any) -> EventPage:
 
 
 def requested_item(params: Any) -> str:
-    """The item that the address leads to; empty for none."""
+    """Return the item that the address links to; empty for none."""
     return str(params.get("item", ""))[:SEARCH_LIMIT].replace("\0", "")

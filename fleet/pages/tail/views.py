@@ -1,4 +1,4 @@
-"""The page of an aircraft."""
+"""View of the tail page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ifeportal.web.responses import export_response, render_page
 
 @require_safe
 def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
-    """An aircraft: its loads, what moves now, every item of the chosen load, and what turned when."""
+    """Show a tail: its loads, current transfers, items of the chosen load and timeline; or export a table."""
     rev, now = current_rev(), timezone.now()
     row = visible_or_404(Tail.objects.select_related("airline"), request.user, airline__name=airline, name=tail)
     loads = queries.loads_of(row)
