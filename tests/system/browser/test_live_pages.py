@@ -359,7 +359,7 @@ def test_a_wall_shows_one_screen_after_the_other_until_it_is_held(cast: Cast, lo
     page.clock.run_for(13_000)
     expect(first).not_to_have_attribute("data-tail", "VP-00")
     page.keyboard.press("Space")
-    expect(place).to_contain_text("held")
+    expect(place).to_contain_text("paused")
 
 
 def test_rows_of_a_topic_the_script_does_not_know_are_kept_true(cast: Cast, load: Load, visit: Visitor) -> None:

@@ -1,11 +1,11 @@
-/* Draws the heat map: tails down, items across, a tile a cell. Knows nothing of where the figures come from.
+/* Draws the heat map: one row per tail, one column per item, one tile per cell. Has no access to the data source.
 
-   A tile has the colour and the shape of its state's word: both are read from a .state[data-state] on the page, so the
-   picture and the words cannot differ, in light, dark and forced colours alike. What needs somebody is drawn full with
-   the shape cut out, what is under way as far as it is, what is well as a quiet tint: that much is told apart without
-   any colour. Tiles are drawn once for each state, size and theme, and then only copied. */
+   A tile has the colour and shape of its state. Both are read from a .state[data-state] on the page, so map and legend
+   match in light, dark and forced colours. States differ without colour too (WCAG 1.4.1): problems are filled with the
+   shape cut out, progress is a partial fill, the others are a light tint. Tiles are drawn once for each state, size and
+   theme, and then copied. */
 
-const SHAPE_FROM = 9; // CSS pixels of a cell's shorter side; below it a shape could not be told from another
+const SHAPE_FROM = 9; // CSS pixels of a cell's shorter side; below that shapes are not legible
 const GAP_FROM = 5;
 const LABEL_EVERY = 14;
 const LOUD = new Set(["failed", "silent", "stalled", "contradiction"]);
@@ -13,27 +13,27 @@ const FILLING = new Set(["loading", "waiting", "restarted"]);
 const FONT = 12;
 
 export class Paint {
-  /** `probe(state)` is an element that wears the state's colour and shape. */
+  /** `probe(state)` returns an element with the colour and shape of the state. */
   constructor(canvas, probe) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
     this.probe = probe;
-    this.forget();
+    this.reset();
   }
 
-  /** The theme or the size has changed: what was drawn before is of no use. */
-  forget() {
+  /** Drop cached tiles and colours after a change of theme. */
+  reset() {
     this.tiles = new Map();
-    this.looks = new Map();
+    this.styles = new Map();
     this.colours = null;
   }
 
-  look(state) {
-    if (!this.looks.has(state)) {
+  styleOf(state) {
+    if (!this.styles.has(state)) {
       const style = getComputedStyle(this.probe(state));
-      this.looks.set(state, { tone: style.color, shape: style.getPropertyValue("--shape") });
+      this.styles.set(state, { tone: style.color, shape: style.getPropertyValue("--shape") });
     }
-    return this.looks.get(state);
+    return this.styles.get(state);
   }
 
   theme() {
@@ -54,13 +54,13 @@ export class Paint {
     return this.colours;
   }
 
-  /** How wide the widest of some labels is, in CSS pixels. */
+  /** Width of the widest label, in CSS pixels. */
   measure(labels) {
-    this.context.font = `600 ${this.theme().font}`; // as the one that is pointed at
+    this.context.font = `600 ${this.theme().font}`; // bold, like the label of the active row
     return labels.reduce((widest, label) => Math.max(widest, this.context.measureText(label).width), 0);
   }
 
-  /** Draw what of the picture the box shows; see `HeatMap.view` for what is in `view`. */
+  /** Draw the visible part of the map; `HeatMap.view` returns `view`. */
   draw(view) {
     const { context } = this;
     const { width, height, dpr } = view;
@@ -116,7 +116,7 @@ export class Paint {
     tile.height = Math.max(Math.round(h * dpr), 1);
     const context = tile.getContext("2d");
     const [wide, high] = [tile.width - gap * Math.round(dpr), tile.height - gap * Math.round(dpr)];
-    const { tone, shape } = this.look(state);
+    const { tone, shape } = this.styleOf(state);
     const { surface, plain } = this.theme();
     const shaped = Math.min(w, h) >= SHAPE_FROM;
     const loud = LOUD.has(state);
@@ -227,7 +227,7 @@ export class Paint {
   }
 }
 
-/** Which rows and columns are seen: from `top` and `left` up to before `bottom` and `right`. */
+/** Visible rows and columns; `bottom` and `right` are exclusive. */
 export function visible({ w, h, width, height, headWidth, headHeight, scrollLeft, scrollTop, rows, columns }) {
   return {
     top: Math.max(Math.floor(scrollTop / h), 0),
@@ -237,7 +237,7 @@ export function visible({ w, h, width, height, headWidth, headHeight, scrollLeft
   };
 }
 
-/** The path of a CSS shape as the style sheet has it for state words: polygon(), circle() or inset(), in percent. */
+/** Path of a CSS shape of a state: polygon(), circle() or inset(), in percent. */
 function pathOf(shape, size) {
   const path = new Path2D();
   const numbers = [...shape.matchAll(/-?[\d.]+/g)].map(([number]) => (Number(number) * size) / 100);

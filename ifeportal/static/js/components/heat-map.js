@@ -1,49 +1,49 @@
-/* <heat-map>: tails by items of a campaign, every one at once, and what the cell under the pointer or the keys says.
+/* <heat-map>: all tails by all items of a campaign, and a description of the active cell.
 
-   The figures come from the JSON address in data-src (see fleet/pages/campaign/heatmap.py) and stay true by the changes <live-page>
-   hears of; one that names a tail or item that is not there has the JSON fetched again. Lines stay where they are until
-   somebody asks for another order. What is pointed at is a link to the transfer, laid over its cell. */
+   Data comes from the JSON at data-src (see fleet/pages/campaign/heatmap.py). The changes that <live-page> receives update
+   it; a change of an unknown tail or item fetches the JSON again. Rows keep their order until the user sorts them. A link
+   to the transfer is placed over the active cell. */
 
 import { age, instant, percent as written } from "../format.js";
 import { Paint, visible } from "./heat-map-canvas.js";
 
 const SETTLED = new Set(["pending", "complete"]);
 const TROUBLE = { failed: 100, contradiction: 40, silent: 30, stalled: 30, waiting: 5, restarted: 5 };
-const HEIGHTS = [2, 4, 8, 14, 20, 28]; // of a cell, CSS pixels
+const HEIGHTS = [2, 4, 8, 14, 20, 28]; // cell heights in CSS pixels
 const LEGIBLE = 14;
 const WIDEST = 56;
-const TALLEST = 616; // of the box, CSS pixels
+const TALLEST = 616; // height of the box in CSS pixels
 const CHANGED_FOR = 1000; // milliseconds
-const AGAIN_AFTER = 10000;
-const HELD_FOR = 300000;
+const RETRY_AFTER = 10000;
+const REFRESH_EVERY = 300000;
 
 const grouped = new Intl.NumberFormat("en-GB");
 
 class HeatMap extends HTMLElement {
   connectedCallback() {
     this.changed = new Map();
-    this.asked = new Set();
-    this.during = null;
+    this.requested = new Set();
+    this.queued = null;
     this.level = null;
     this.at = this.dataset.at || null;
     this.build();
     this.paint = new Paint(this.canvas, (state) => this.probes.get(state));
     this.page = this.closest("live-page");
-    this.ending = new AbortController();
-    const { signal } = this.ending;
+    this.aborter = new AbortController();
+    const { signal } = this.aborter;
     this.listen(signal);
-    if (!this.at) this.page?.addEventListener("live:changes", (event) => this.hear(event.detail.changes), { signal });
+    if (!this.at) this.page?.addEventListener("live:changes", (event) => this.applyChanges(event.detail.changes), { signal });
     this.fetch();
   }
 
   disconnectedCallback() {
-    this.ending.abort();
+    this.aborter.abort();
     this.observers.forEach((observer) => observer.disconnect());
     clearTimeout(this.timer);
     clearInterval(this.clock);
   }
 
-  // The parts --------------------------------------------------------------------------------------------------------
+  // Elements --------------------------------------------------------------------------------------------------------
 
   build() {
     const params = new URLSearchParams(location.search);
@@ -51,8 +51,8 @@ class HeatMap extends HTMLElement {
     this.columnsBy = choice("Sort items by", { manifest: "manifest order", trouble: "severity" }, params.get("columns"));
     this.smaller = make("button", { type: "button", className: "button", textContent: "−", ariaLabel: "Smaller cells" });
     this.larger = make("button", { type: "button", className: "button", textContent: "+", ariaLabel: "Larger cells" });
-    this.says = make("p", { className: "heat-says", textContent: "Loading…" });
-    this.tells = make("p", { className: "sr", role: "status" });
+    this.readout = make("p", { className: "heat-says", textContent: "Loading…" });
+    this.announcer = make("p", { className: "sr", role: "status" });
     this.canvas = make("canvas", { ariaHidden: "true" });
     this.link = make("a", { className: "heat-link", tabIndex: -1, ariaHidden: "true", hidden: true });
     this.sizer = make("div", { className: "heat-sizer" }, this.canvas, this.link);
@@ -62,7 +62,7 @@ class HeatMap extends HTMLElement {
     const tools = make("div", { className: "heat-tools" }, this.rowsBy, this.columnsBy);
     tools.append(make("span", { className: "heat-zoom" }, this.smaller, this.larger));
     this.left = make("p", { className: "muted small" });
-    this.replaceChildren(tools, this.legend, this.says, this.tells, this.box, this.left);
+    this.replaceChildren(tools, this.legend, this.readout, this.announcer, this.box, this.left);
   }
 
   listen(signal) {
@@ -74,49 +74,49 @@ class HeatMap extends HTMLElement {
     on(this.larger, "click", () => this.zoom(1));
     on(this.box, "scroll", () => this.redraw());
     on(this.box, "keydown", (event) => this.key(event));
-    on(this.box, "focus", () => this.point(this.chosen ?? { row: 0, column: 0 }, { told: true }));
+    on(this.box, "focus", () => this.point(this.chosen ?? { row: 0, column: 0 }, { announce: true }));
     on(this.box, "blur", () => this.point(null));
     on(this.box, "pointermove", (event) => event.pointerType !== "touch" && this.hover(event));
     on(this.box, "pointerleave", () => this.point(document.activeElement === this.box ? this.chosen : null));
     on(this.box, "click", (event) => this.clicked(event));
     const repaint = () => {
-      this.paint.forget();
+      this.paint.reset();
       this.redraw();
     };
     for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) on(matchMedia(query), "change", repaint);
     const theme = new MutationObserver(repaint);
     theme.observe(document.documentElement, { attributeFilter: ["data-theme"] });
-    const size = new ResizeObserver(() => this.lay());
+    const size = new ResizeObserver(() => this.layout());
     size.observe(this);
     this.observers = [theme, size];
     this.clock = setInterval(() => this.describe(), 1000);
   }
 
-  // The figures ------------------------------------------------------------------------------------------------------
+  // Data ------------------------------------------------------------------------------------------------------
 
   async fetch() {
     clearTimeout(this.timer);
-    this.during = [];
-    let wait = HELD_FOR + Math.random() * AGAIN_AFTER;
+    this.queued = [];
+    let wait = REFRESH_EVERY + Math.random() * RETRY_AFTER;
     try {
       const headers = this.etag ? { "If-None-Match": this.etag } : {};
       const response = await fetch(this.dataset.src, { credentials: "same-origin", redirect: "manual", headers });
       if (response.status !== 304) {
         if (!response.ok) throw new Error(`status ${response.status}`);
-        this.take(await response.json());
+        this.setData(await response.json());
         this.etag = response.headers.get("ETag");
       }
     } catch {
-      wait = AGAIN_AFTER;
-      if (!this.tails) this.says.textContent = "The heat map could not be loaded. Retrying.";
+      wait = RETRY_AFTER;
+      if (!this.tails) this.readout.textContent = "The heat map could not be loaded. Retrying.";
     }
-    const missed = this.during;
-    this.during = null;
-    if (this.tails) this.hear(missed);
+    const missed = this.queued;
+    this.queued = null;
+    if (this.tails) this.applyChanges(missed);
     if (!this.at && this.isConnected) this.timer = setTimeout(() => this.fetch(), wait);
   }
 
-  take({ items, tails, states, cells, moving, codes, at, out, cut }) {
+  setData({ items, tails, states, cells, moving, codes, at, out, cut }) {
     if (!this.probes) this.addLegend(Object.values(states));
     this.items = items.map(([name, title, size, listed]) => ({ name, title, size, listed }));
     this.tails = tails.map(([name, state, percent, asOf]) => ({ name, state, percent, asOf }));
@@ -133,9 +133,9 @@ class HeatMap extends HTMLElement {
     this.order();
     const what = `${this.tails.length} tails by ${this.items.length} items`;
     this.box.setAttribute("aria-label", `${what}. Use the arrow keys to move, and Enter to open the transfer.`);
-    this.left.textContent = notDrawn(out, cut);
+    this.left.textContent = notShown(out, cut);
     this.toggleAttribute("data-ready", true);
-    this.lay();
+    this.layout();
   }
 
   addLegend(states) {
@@ -148,12 +148,12 @@ class HeatMap extends HTMLElement {
     return row * this.items.length + column;
   }
 
-  hear(changes) {
-    if (this.during) return this.during.push(...changes);
+  applyChanges(changes) {
+    if (this.queued) return this.queued.push(...changes);
     let missing = false;
     for (const { topic, op, state } of changes) {
-      if (topic === "load" && op === "put") missing = this.hearLoad(state) || missing;
-      else if (topic === "transfer" && op === "put") missing = this.hearTransfer(state) || missing;
+      if (topic === "load" && op === "put") missing = this.applyLoad(state) || missing;
+      else if (topic === "transfer" && op === "put") missing = this.applyTransfer(state) || missing;
       else if (op === "delete" && (topic === "load" || topic === "transfer")) missing = true;
     }
     this.redraw();
@@ -163,21 +163,21 @@ class HeatMap extends HTMLElement {
     }
   }
 
-  /** True if the picture does not know what the change is about, and has not asked yet. */
+  /** Return true the first time that a change names this unknown tail or item. */
   unknown(name) {
-    if (this.asked.has(name)) return false;
-    this.asked.add(name);
+    if (this.requested.has(name)) return false;
+    this.requested.add(name);
     return true;
   }
 
-  hearLoad(state) {
+  applyLoad(state) {
     const tail = this.tails[this.rowOf.get(state.tail)];
     if (!tail) return this.unknown(`tail ${state.tail}`);
     Object.assign(tail, { state: wordOf(state), percent: state.percent, asOf: seconds(state.as_of) });
     return false;
   }
 
-  hearTransfer(state) {
+  applyTransfer(state) {
     const row = this.rowOf.get(state.tail);
     const column = this.columnOf.get(state.content);
     if (row === undefined || column === undefined) return this.unknown(`${state.tail}/${state.content}`);
@@ -200,18 +200,18 @@ class HeatMap extends HTMLElement {
     }, CHANGED_FOR);
   }
 
-  // The order --------------------------------------------------------------------------------------------------------
+  // Order --------------------------------------------------------------------------------------------------------
 
   order() {
     const score = (words) => words.reduce((sum, word) => sum + (TROUBLE[word] ?? 0), 0);
     const names = new Intl.Collator("en", { numeric: true });
     const byName = (a, b) => names.compare(this.tails[a].name, this.tails[b].name);
-    const held = (row) => this.tails[row].percent ?? (this.tails[row].state ? 0 : -1);
+    const percentOf = (row) => this.tails[row].percent ?? (this.tails[row].state ? 0 : -1);
     const begun = (row) => Number(Boolean(this.tails[row].state));
     const orders = {
       tail: byName,
-      percent: (a, b) => held(a) - held(b) || byName(a, b),
-      trouble: (a, b) => scores[b] - scores[a] || begun(b) - begun(a) || held(a) - held(b) || byName(a, b),
+      percent: (a, b) => percentOf(a) - percentOf(b) || byName(a, b),
+      trouble: (a, b) => scores[b] - scores[a] || begun(b) - begun(a) || percentOf(a) - percentOf(b) || byName(a, b),
     };
     const scores = this.cells.map(score);
     this.rows = this.tails.map((_, row) => row).sort(orders[this.rowsBy.querySelector("select").value]);
@@ -232,15 +232,15 @@ class HeatMap extends HTMLElement {
     this.redraw();
   }
 
-  // The size ---------------------------------------------------------------------------------------------------------
+  // Size ---------------------------------------------------------------------------------------------------------
 
   zoom(step) {
     this.level = Math.min(Math.max(this.level + step, 0), HEIGHTS.length - 1);
-    this.lay();
+    this.layout();
   }
 
-  /** Find the size of everything, and draw. */
-  lay() {
+  /** Compute all sizes and redraw. */
+  layout() {
     if (!this.tails) return;
     const dpr = devicePixelRatio || 1;
     const sharp = (length) => Math.max(Math.round(length * dpr), 1) / dpr;
@@ -307,16 +307,16 @@ class HeatMap extends HTMLElement {
     }
   }
 
-  // What is pointed at -----------------------------------------------------------------------------------------------
+  // Active cell -----------------------------------------------------------------------------------------------
 
-  /** Rows and columns are counted from 0 as they are drawn; -1 is the heading. */
-  point(at, { told = false } = {}) {
+  /** Set the active cell. Rows and columns count from 0 in drawing order; -1 is the heading. */
+  point(at, { announce = false } = {}) {
     if (!this.size) return;
     this.active = at;
-    if (told && at) {
+    if (announce && at) {
       this.chosen = at;
       this.show(at);
-      this.tells.textContent = this.sentence(at);
+      this.announcer.textContent = this.sentence(at);
     }
     const { w, h, headWidth, headHeight } = this.size;
     const cell = at && at.row >= 0 && at.column >= 0;
@@ -358,7 +358,7 @@ class HeatMap extends HTMLElement {
     const at = this.under(event);
     const again = at && at.row === this.chosen?.row && at.column === this.chosen?.column;
     const touched = event.pointerType === "touch";
-    if (at) this.point(at, { told: true });
+    if (at) this.point(at, { announce: true });
     if (at && at.row >= 0 && (!touched || again)) location.assign(this.address(at));
   }
 
@@ -382,7 +382,7 @@ class HeatMap extends HTMLElement {
       const lowest = { row: to.column < 0 ? 0 : -1, column: to.row < 0 ? 0 : -1 };
       const row = Math.min(Math.max(to.row, lowest.row), rows - 1);
       const column = Math.min(Math.max(to.column, lowest.column), columns - 1);
-      this.point({ row, column }, { told: true });
+      this.point({ row, column }, { announce: true });
     } else if (event.key === "+" || event.key === "-") this.zoom(event.key === "+" ? 1 : -1);
     else if (event.key === "Enter" && at.row >= 0) location.assign(this.address(at));
     else return;
@@ -396,13 +396,13 @@ class HeatMap extends HTMLElement {
     return `${tail}?${campaign}&item=${encodeURIComponent(this.items[this.columns[column]].name)}#item`;
   }
 
-  // What is said -----------------------------------------------------------------------------------------------------
+  // Descriptions -----------------------------------------------------------------------------------------------------
 
   describe() {
     if (!this.tails) return;
     const text = this.active ? this.sentence(this.active) : "Point at a cell or use the arrow keys to read it. Click it or press Enter to open the transfer.";
     this.toggleAttribute("data-reading", Boolean(this.active));
-    if (this.says.textContent !== text) this.says.textContent = text;
+    if (this.readout.textContent !== text) this.readout.textContent = text;
   }
 
   sentence({ row, column }) {
@@ -451,11 +451,11 @@ function tally(states) {
   return { complete: count("complete"), failed: count("failed") };
 }
 
-/** What the picture leaves out, in a sentence; empty if it is all there. */
-function notDrawn(out, cut) {
+/** Describe what is not shown; empty if everything is. */
+function notShown(out, cut) {
   const parts = [[out, "stored or retired tail"], [cut.tails, "more tail"], [cut.items, "more item"]];
-  const said = parts.filter(([count]) => count).map(([count, what]) => `${grouped.format(count)} ${what}${count === 1 ? "" : "s"}`);
-  return said.length ? `Not shown: ${said.join(", ")}.` : "";
+  const counted = parts.filter(([count]) => count).map(([count, what]) => `${grouped.format(count)} ${what}${count === 1 ? "" : "s"}`);
+  return counted.length ? `Not shown: ${counted.join(", ")}.` : "";
 }
 
 const seconds = (moment) => (moment ? Math.floor(Date.parse(moment) / 1000) : null);

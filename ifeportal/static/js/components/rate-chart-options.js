@@ -1,4 +1,4 @@
-/* How a chart looks and how its points are read out: colours from the page's tokens, times in UTC, sizes for people. */
+/* Options of uPlot and descriptions of points: colours from the page's tokens, times in UTC, formatted sizes. */
 
 import { rate, size } from "../format.js";
 
@@ -11,8 +11,8 @@ const two = (number) => String(number).padStart(2, "0");
 const day = (date) => `${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]}`;
 const clock = (date) => `${two(date.getUTCHours())}:${two(date.getUTCMinutes())}`;
 
-/** What stands at a point: its moment, then each series that has a value there. */
-export function words(numbers, index) {
+/** Describe a point: its time, then each series that has a value. */
+export function describePoint(numbers, index) {
   const date = new Date(numbers.at[index] * 1000);
   const written = FORMATS[numbers.unit];
   const values = numbers.series
@@ -21,7 +21,7 @@ export function words(numbers, index) {
   return [`${day(date)} ${clock(date)} UTC`, ...(values.length ? values : ["unknown"])];
 }
 
-/** What uPlot is told. `element` is the <rate-chart>: its computed style has the colours. */
+/** Return the options of uPlot. The computed style of `element`, the <rate-chart>, has the colours. */
 export function options(uPlot, element, numbers) {
   const colour = (name) => () => getComputedStyle(element).getPropertyValue(`--chart-${name}`);
   const line = colour("line");
@@ -30,7 +30,7 @@ export function options(uPlot, element, numbers) {
   const grid = colour("grid");
   const ink = () => ({ colour: quiet(), ground: colour("ground")(), font });
   const stepped = uPlot.paths.stepped({ align: 1 });
-  const looks = {
+  const styles = {
     area: { stroke: line, fill: soft, width: 1.5 },
     step: { stroke: line, fill: soft, width: 2, paths: stepped },
     low: { stroke: line, width: 1, dash: [4, 3], paths: stepped },
@@ -57,7 +57,7 @@ export function options(uPlot, element, numbers) {
       },
     ],
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-    series: [{}, ...numbers.series.map((one) => ({ label: one.name, ...looks[one.shape], points: { show: false } }))],
+    series: [{}, ...numbers.series.map((one) => ({ label: one.name, ...styles[one.shape], points: { show: false } }))],
     bands: low ? [{ series: [shapes.indexOf("high") + 1, low], fill: soft }] : [],
     hooks: {
       draw: [
@@ -66,7 +66,7 @@ export function options(uPlot, element, numbers) {
           marks.forEach((mark, place) => drawMark(chart, mark, place, ink()));
         },
       ],
-      setCursor: [(chart) => element.pointed(chart)],
+      setCursor: [(chart) => element.cursorMoved(chart)],
     },
   };
 }
@@ -80,7 +80,7 @@ function moments(splits, at) {
   });
 }
 
-/** A dashed line; whoever calls writes its name and restores the context. */
+/** Draw a dashed line. The caller writes its label and restores the context. */
 function dashed({ ctx }, [fromX, fromY], [toX, toY], { colour, ground, font }) {
   const scale = devicePixelRatio;
   ctx.save();
@@ -99,7 +99,7 @@ function dashed({ ctx }, [fromX, fromY], [toX, toY], { colour, ground, font }) {
   return [ctx, scale];
 }
 
-/** A text that stays legible above a curve. */
+/** Write text with an outline, legible on top of a curve. */
 function write(ctx, text, x, y) {
   ctx.strokeText(text, x, y);
   ctx.fillText(text, x, y);
@@ -115,7 +115,7 @@ function drawLimit(chart, { name, value }, ink) {
   ctx.restore();
 }
 
-/** The name of a moment stands on the side where there is room, each on a line of its own. */
+/** Draw a marked time. Its label is on the side with space, one line per mark. */
 function drawMark(chart, { name, at }, place, ink) {
   const { left, top, width, height } = chart.bbox;
   const x = chart.valToPos(at, "x", true);

@@ -1,15 +1,15 @@
-/* <rate-chart>: numbers over time, drawn by uPlot once they are in sight, read again every minute.
+/* <rate-chart>: numbers over time, drawn by uPlot when the chart becomes visible and refreshed every minute.
 
-     data-src       the address of the numbers (JSON)
-     data-library   the address of uPlot, fetched when the first chart comes into sight
-     data-title     what it is called for whoever hears it
+     data-src       URL of the numbers (JSON)
+     data-library   URL of uPlot, loaded when the first chart becomes visible
+     data-title     name of the chart for screen readers
 
-   What the element holds without a script (a sentence, links to the numbers) stays, and is kept true. */
+   The content without scripts (a summary, links to the numbers) stays and is updated. */
 
 import { instant } from "../format.js";
-import { options, words } from "./rate-chart-options.js";
+import { options, describePoint } from "./rate-chart-options.js";
 
-const AGAIN = 60_000;
+const REFRESH_EVERY = 60_000;
 const PAGE = 12;
 const loaded = new Map();
 
@@ -39,9 +39,9 @@ function make(tag, className, attributes = {}) {
 
 class RateChart extends HTMLElement {
   connectedCallback() {
-    if (!this.plot) this.furnish();
-    if (this.numbers) this.show(this.numbers); // it was only put elsewhere
-    this.sight = new IntersectionObserver(([entry]) => this.seen(entry.isIntersecting));
+    if (!this.plot) this.build();
+    if (this.numbers) this.show(this.numbers); // the element was moved within the page
+    this.sight = new IntersectionObserver(([entry]) => this.setVisible(entry.isIntersecting));
     this.sight.observe(this);
     this.size = new ResizeObserver(() => this.resize());
     this.size.observe(this.plot);
@@ -50,7 +50,7 @@ class RateChart extends HTMLElement {
     this.dark = matchMedia("(prefers-color-scheme: dark)");
     this.repaint = () => this.chart?.redraw(false);
     this.dark.addEventListener("change", this.repaint);
-    this.awake = () => this.seen(this.visible);
+    this.awake = () => this.setVisible(this.visible);
     document.addEventListener("visibilitychange", this.awake);
   }
 
@@ -64,7 +64,7 @@ class RateChart extends HTMLElement {
     this.visible = false;
   }
 
-  furnish() {
+  build() {
     this.plot = make("div", "chart-plot", {
       role: "application",
       tabindex: "0",
@@ -74,17 +74,17 @@ class RateChart extends HTMLElement {
     this.note.textContent = "Loading…";
     this.tip = make("div", "chart-tip", { "aria-hidden": "true" });
     this.tip.hidden = true;
-    this.spoken = make("p", "sr", { "aria-live": "polite" });
+    this.announcer = make("p", "sr", { "aria-live": "polite" });
     this.plot.append(this.note, this.tip);
-    this.prepend(this.plot, this.spoken);
+    this.prepend(this.plot, this.announcer);
     this.plot.addEventListener("keydown", (event) => this.key(event));
     this.plot.addEventListener("blur", () => this.point(null));
   }
 
-  seen(visible) {
+  setVisible(visible) {
     this.visible = visible;
     clearTimeout(this.timer);
-    const due = this.readAt === undefined ? 0 : this.readAt + AGAIN - performance.now();
+    const due = this.readAt === undefined ? 0 : this.readAt + REFRESH_EVERY - performance.now();
     if (visible && !document.hidden) this.timer = setTimeout(() => this.read(), Math.max(due, 0));
   }
 
@@ -101,17 +101,17 @@ class RateChart extends HTMLElement {
       this.show(await response.json());
     } catch {
       this.dataset.state = "error";
-      this.say(this.chart ? "The chart could not be updated. Retrying every minute." : "The chart could not be loaded. Retrying every minute.");
+      this.showNote(this.chart ? "The chart could not be updated. Retrying every minute." : "The chart could not be loaded. Retrying every minute.");
     }
     this.reading = false;
-    if (this.isConnected) this.seen(this.visible);
+    if (this.isConnected) this.setVisible(this.visible);
   }
 
   show(numbers) {
     this.numbers = numbers;
     const empty = !numbers.series.some((one) => one.values.some((value) => value !== null));
     this.dataset.state = empty ? "empty" : "drawn";
-    this.say(empty ? "No data for this period." : "");
+    this.showNote(empty ? "No data for this period." : "");
     for (const part of this.querySelectorAll("[data-chart-summary]")) part.textContent = numbers.summary;
     for (const part of this.querySelectorAll("[data-chart-as-of]")) {
       part.textContent = numbers.as_of ? `As of ${instant(Date.parse(numbers.as_of))}.` : "";
@@ -125,7 +125,7 @@ class RateChart extends HTMLElement {
     if (at !== undefined && at !== null) this.point(Math.min(at, numbers.at.length - 1));
   }
 
-  say(text) {
+  showNote(text) {
     this.note.textContent = text;
     this.note.hidden = !text;
   }
@@ -143,30 +143,30 @@ class RateChart extends HTMLElement {
     if (event.key === "Escape") this.point(null);
     else if (event.key in steps) {
       this.point(Math.max(0, Math.min(last, steps[event.key])));
-      this.spoken.textContent = words(this.numbers, this.index).join(", ");
+      this.announcer.textContent = describePoint(this.numbers, this.index).join(", ");
     } else return;
     event.preventDefault();
   }
 
-  /** Move the cursor to a point; null: away. */
+  /** Move the cursor to a point, or hide it if null. */
   point(index) {
     if (!this.chart) return;
     if (index === null) {
-      this.spoken.textContent = "";
+      this.announcer.textContent = "";
       this.chart.setCursor({ left: -10, top: -10 });
       return;
     }
     this.chart.setCursor({ left: this.chart.valToPos(this.numbers.at[index], "x"), top: 1 });
   }
 
-  /** Called by uPlot whenever the cursor has moved, by pointer or by key. */
-  pointed(chart) {
+  /** Called by uPlot when the cursor moves, by pointer or key. */
+  cursorMoved(chart) {
     const { idx, left } = chart.cursor;
     this.index = left < 0 ? null : idx;
     this.tip.hidden = this.index === null || this.index === undefined;
     if (this.tip.hidden) return;
     this.tip.replaceChildren(
-      ...words(this.numbers, idx).map((text, line) => {
+      ...describePoint(this.numbers, idx).map((text, line) => {
         const part = make(line ? "div" : "strong", "");
         part.textContent = text;
         return part;

@@ -1,25 +1,25 @@
-/* ?wall=1: what does not fit on the screen is shown one screen after the other. Space holds it and lets it go on.
+/* ?wall=1: shows a long list one screen after the other. Space pauses and continues.
 
-   The parts of what carries data-rotate are shown some at a time: as many as fit, at least one. Nothing slides: one
-   screen is cut to the next, and a bar says which it is. */
+   Children of the data-rotate element are shown in turn, as many as fit, at least one. Screens switch without animation. A
+   label says which rows are shown. */
 
-const EACH = 12000; // milliseconds
+const SCREEN_FOR = 12000; // milliseconds
 
 class Wall {
   constructor(page) {
     this.page = page;
     this.from = 0;
-    this.held = false;
+    this.paused = false;
     this.place = document.createElement("p");
     this.place.className = "wall-place";
     document.body.append(this.place);
-    setInterval(() => this.held || document.hidden || this.turn(), EACH);
+    setInterval(() => this.paused || document.hidden || this.turn(), SCREEN_FOR);
     addEventListener("resize", () => this.show());
     page.addEventListener("live:swapped", () => this.show());
     document.addEventListener("keydown", (event) => {
       if (event.key !== " ") return;
       event.preventDefault();
-      this.held = !this.held;
+      this.paused = !this.paused;
       this.show();
     });
     this.show();
@@ -49,8 +49,8 @@ class Wall {
       this.to += 1;
     }
     const all = this.from === 0 && this.to >= parts.length;
-    const held = this.held ? " · paused, press Space to continue" : "";
-    this.place.textContent = all ? "" : `${this.from + 1}–${this.to} of ${parts.length}${held}`;
+    const paused = this.paused ? " · paused, press Space to continue" : "";
+    this.place.textContent = all ? "" : `${this.from + 1}–${this.to} of ${parts.length}${paused}`;
   }
 }
 
