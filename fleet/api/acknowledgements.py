@@ -22,7 +22,7 @@ from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
 from ifeportal.audit import Actor
 from ifeportal.formatting import iso
 
-REASON_CHOICES: Final = [(word, word) for word in REASONS]
+REASON_CHOICES: Final = [(reason, reason) for reason in REASONS]
 
 
 class Conflict(APIException):
@@ -112,15 +112,15 @@ class AcknowledgementViewSet(ReadOnlyViewSet[Acknowledgement]):
     )
     def create(self, request: Request) -> Response:
         """Create an acknowledgement by the user. Raises Http404, PermissionDenied, Conflict, ValidationError."""
-        question = AcknowledgementRequest(data=request.data)
-        question.is_valid(raise_exception=True)
-        asked = question.validated_data
+        serializer = AcknowledgementRequest(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        fields = serializer.validated_data
         loads = Load.objects.select_related("tail__airline", "campaign")
-        load = role_or_403(loads, request.user, Role.OPERATOR, pk=asked["load"])
-        taken = acknowledge(Actor.of(request), load, asked["state"], asked["note"])
-        if taken is None:
+        load = role_or_403(loads, request.user, Role.OPERATOR, pk=fields["load"])
+        created = acknowledge(Actor.of(request), load, fields["state"], fields["note"])
+        if created is None:
             raise Conflict
-        return Response(serialize_acknowledgement(taken), status=201)
+        return Response(serialize_acknowledgement(created), status=201)
 
     @extend_schema(
         summary="Withdraw an acknowledgement",

@@ -85,18 +85,20 @@ def serialize_group(group: IssueGroup) -> dict[str, Any]:
     }
 
 
-def _serialize_issue(trouble: Issue, faults: list[Finding], seen: Acknowledgement | None) -> dict[str, Any]:
-    load = trouble.load
-    if seen is not None:
-        seen.load = load  # its tail, campaign and airline are loaded already
+def _serialize_issue(issue: Issue, findings: list[Finding], acknowledgement: Acknowledgement | None) -> dict[str, Any]:
+    load = issue.load
+    if acknowledgement is not None:
+        acknowledgement.load = load  # its tail, campaign and airline are loaded already
     return {
         "load": load.pk,
         "tail": load.tail.name,
         "campaign": load.campaign.name,
         "exhibition_starts": load.campaign.exhibition_starts,
         "as_of": iso(load.as_of) if load.as_of else None,
-        "faults": [{"content": fault.content, "error_code": fault.code, "error": fault.text} for fault in faults],
-        "acknowledgement": serialize_acknowledgement(seen) if seen else None,
+        "faults": [
+            {"content": finding.content, "error_code": finding.code, "error": finding.text} for finding in findings
+        ],
+        "acknowledgement": serialize_acknowledgement(acknowledgement) if acknowledgement else None,
     }
 
 
@@ -124,14 +126,14 @@ class AttentionView(APIView):
     )
     def get(self, request: Request) -> Response:
         """Return a page of groups. Raises ValidationError, NotFound."""
-        question = AttentionRequest(data=request.query_params)
-        question.is_valid(raise_exception=True)
-        asked = question.validated_data
+        serializer = AttentionRequest(data=request.query_params)
+        serializer.is_valid(raise_exception=True)
+        params = serializer.validated_data
         rev = current_rev()
         loads = Load.objects.visible_to(request.user)
-        if "airline" in asked:
-            loads = loads.filter(tail__airline__name=asked["airline"])
-        groups = [group for group in group_issues(list_issues(loads, LOADS_LIMIT)) if _matches(group, asked)]
+        if "airline" in params:
+            loads = loads.filter(tail__airline__name=params["airline"])
+        groups = [group for group in group_issues(list_issues(loads, LOADS_LIMIT)) if _matches(group, params)]
         pages = IssueGroupPagination()
         page: Any = pages.paginate_queryset(groups, request, self)
         response = pages.get_paginated_response([serialize_group(group) for group in page])
@@ -140,5 +142,5 @@ class AttentionView(APIView):
         return response
 
 
-def _matches(group: IssueGroup, asked: dict[str, Any]) -> bool:
-    return (group.is_open or asked.get("acknowledged") == "true") and asked.get("kind") in (None, group.cause.kind)
+def _matches(group: IssueGroup, params: dict[str, Any]) -> bool:
+    return (group.is_open or params.get("acknowledged") == "true") and params.get("kind") in (None, group.cause.kind)

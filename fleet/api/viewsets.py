@@ -121,9 +121,9 @@ class TailViewSet(ReadOnlyViewSet[Tail]):
     def partial_update(self, request: Request, pk: str) -> Response:
         """Update the given fields and return the row. Raises Http404, PermissionDenied, ValidationError."""
         row = role_or_403(Tail.objects.select_related("airline"), request.user, Role.OPERATOR, pk=pk)
-        question = TailUpdateSerializer(data=request.data)
-        question.is_valid(raise_exception=True)
-        given = {name: str(value) for name, value in question.validated_data.items()}
+        serializer = TailUpdateSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        given = {name: str(value) for name, value in serializer.validated_data.items()}
         changes = {name: (getattr(row, name), value) for name, value in given.items() if getattr(row, name) != value}
         if changes:
             with transaction.atomic():

@@ -86,15 +86,15 @@ class LikelyCause:
 
     @property
     def loads(self) -> frozenset[int]:
-        return frozenset(fault.load for fault in self.findings)
+        return frozenset(finding.load for finding in self.findings)
 
     @property
     def tails(self) -> tuple[str, ...]:
-        return tuple(sorted({fault.tail for fault in self.findings}))
+        return tuple(sorted({finding.tail for finding in self.findings}))
 
     @property
     def contents(self) -> tuple[str, ...]:
-        return tuple(sorted({fault.content for fault in self.findings if fault.content}))
+        return tuple(sorted({finding.content for finding in self.findings if finding.content}))
 
     @property
     def heading(self) -> str:
@@ -132,27 +132,27 @@ def group_by_cause(findings: Iterable[Finding]) -> list[LikelyCause]:
     """Group the findings, each under exactly one cause. Order the causes by kind, then by number of loads."""
     grouped: dict[CauseKey, list[Finding]] = defaultdict(list)
     failed: list[Finding] = []
-    for fault in findings:
-        if fault.reason == "failed":
-            failed.append(fault)
+    for finding in findings:
+        if finding.reason == "failed":
+            failed.append(finding)
         else:
-            grouped[_key_of_flag(fault)].append(fault)
+            grouped[_key_of_flag(finding)].append(finding)
     spread = _spread(failed)
-    for fault in failed:
-        grouped[_key_of_failure(fault, spread)].append(fault)
-    causes = [LikelyCause(*key, tuple(sorted(found, key=_sort_key))) for key, found in grouped.items()]
+    for finding in failed:
+        grouped[_key_of_failure(finding, spread)].append(finding)
+    causes = [LikelyCause(*key, tuple(sorted(members, key=_sort_key))) for key, members in grouped.items()]
     order = list(CauseKind)
     return sorted(
         causes, key=lambda each: (order.index(each.kind), -len(each.loads), each.airline, each.campaign, each.subject)
     )
 
 
-def _key_of_flag(fault: Finding) -> CauseKey:
+def _key_of_flag(finding: Finding) -> CauseKey:
     """Group findings that are not errors: by campaign, but silent tails across campaigns."""
-    kind = CauseKind(fault.reason)
-    campaign = "" if kind is CauseKind.SILENT else fault.campaign
-    subject = fault.text if kind is CauseKind.CONTRADICTION else ""
-    return kind, fault.airline, campaign, subject, ""
+    kind = CauseKind(finding.reason)
+    campaign = "" if kind is CauseKind.SILENT else finding.campaign
+    subject = finding.text if kind is CauseKind.CONTRADICTION else ""
+    return kind, finding.airline, campaign, subject, ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,54 +164,54 @@ class _Spread:
     of_code: Mapping[tuple[str, ...], int]
 
 
-def _spread(faults: Collection[Finding]) -> _Spread:
+def _spread(findings: Collection[Finding]) -> _Spread:
     return _Spread(
-        _counted(faults, _object, lambda fault: fault.tail),
-        _counted(faults, _tail, lambda fault: f"{fault.campaign}/{fault.content}"),
-        _counted(faults, _code, lambda fault: fault.tail),
+        _counted(findings, _object, lambda finding: finding.tail),
+        _counted(findings, _tail, lambda finding: f"{finding.campaign}/{finding.content}"),
+        _counted(findings, _code, lambda finding: finding.tail),
     )
 
 
 def _counted(
-    faults: Collection[Finding], key: Callable[[Finding], tuple[str, ...]], counted: Callable[[Finding], str]
+    findings: Collection[Finding], key: Callable[[Finding], tuple[str, ...]], counted: Callable[[Finding], str]
 ) -> Mapping[tuple[str, ...], int]:
-    found: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for fault in faults:
-        found[key(fault)].add(counted(fault))
-    return {place: len(each) for place, each in found.items()}
+    values: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for finding in findings:
+        values[key(finding)].add(counted(finding))
+    return {group: len(each) for group, each in values.items()}
 
 
-def _key_of_failure(fault: Finding, spread: _Spread) -> CauseKey:
+def _key_of_failure(finding: Finding, spread: _Spread) -> CauseKey:
     """Group a failure by its code if that names the faulty part, else by the pattern."""
-    of_object, of_tail = spread.of_object[_object(fault)], spread.of_tail[_tail(fault)]
-    of_code = spread.of_code[_code(fault)] if fault.code else 1
-    if _is_of_the_object(fault, of_object, of_tail):
-        return CauseKind.OBJECT, fault.airline, fault.campaign, fault.content or "campaign.json", fault.code
+    of_object, of_tail = spread.of_object[_object(finding)], spread.of_tail[_tail(finding)]
+    of_code = spread.of_code[_code(finding)] if finding.code else 1
+    if _is_of_the_object(finding, of_object, of_tail):
+        return CauseKind.OBJECT, finding.airline, finding.campaign, finding.content or "campaign.json", finding.code
     if of_code > 1 and of_code >= of_tail:
-        return CauseKind.CODE, fault.airline, "", fault.code, fault.code
-    return CauseKind.TAIL, fault.airline, "", fault.tail, fault.code
+        return CauseKind.CODE, finding.airline, "", finding.code, finding.code
+    return CauseKind.TAIL, finding.airline, "", finding.tail, finding.code
 
 
-def _is_of_the_object(fault: Finding, of_object: int, of_tail: int) -> bool:
+def _is_of_the_object(finding: Finding, of_object: int, of_tail: int) -> bool:
     """Return False for an item that is complete on other tails, unless it fails on several."""
-    kind = find_error_kind(fault.code)
+    kind = find_error_kind(finding.code)
     cause = kind.cause if kind else None
     if cause in OF_THE_OBJECT:
-        return of_object > 1 or not fault.complete_elsewhere
+        return of_object > 1 or not finding.complete_elsewhere
     return cause not in OF_THE_TAIL and 1 < of_object >= of_tail
 
 
-def _object(fault: Finding) -> tuple[str, ...]:
-    return fault.airline, fault.campaign, fault.content, fault.code
+def _object(finding: Finding) -> tuple[str, ...]:
+    return finding.airline, finding.campaign, finding.content, finding.code
 
 
-def _tail(fault: Finding) -> tuple[str, ...]:
-    return fault.airline, fault.tail, fault.code
+def _tail(finding: Finding) -> tuple[str, ...]:
+    return finding.airline, finding.tail, finding.code
 
 
-def _code(fault: Finding) -> tuple[str, ...]:
-    return fault.airline, fault.code
+def _code(finding: Finding) -> tuple[str, ...]:
+    return finding.airline, finding.code
 
 
-def _sort_key(fault: Finding) -> tuple[str, ...]:
-    return fault.tail, fault.campaign, fault.content
+def _sort_key(finding: Finding) -> tuple[str, ...]:
+    return finding.tail, finding.campaign, finding.content

@@ -50,7 +50,7 @@ class Issue:
     @property
     def is_open(self) -> bool:
         """Whether a reason is unacknowledged."""
-        return any(word not in self.acknowledged for word in self.reasons)
+        return any(reason not in self.acknowledged for reason in self.reasons)
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,15 @@ class IssueGroup:
     @property
     def is_open(self) -> bool:
         """Whether one of its loads is unacknowledged."""
-        return any(self.reason not in trouble.acknowledged for trouble in self.issues)
+        return any(self.reason not in issue.acknowledged for issue in self.issues)
 
     @property
     def rows(self) -> list[tuple[Issue, list[Finding], Acknowledgement | None]]:
         """Each load with its findings of this cause and its acknowledgement."""
-        faults: dict[int, list[Finding]] = {}
-        for fault in self.cause.findings:
-            faults.setdefault(fault.load, []).append(fault)
-        return [(each, faults[each.load.pk], each.acknowledged.get(self.reason)) for each in self.issues]
+        findings: dict[int, list[Finding]] = {}
+        for finding in self.cause.findings:
+            findings.setdefault(finding.load, []).append(finding)
+        return [(each, findings[each.load.pk], each.acknowledged.get(self.reason)) for each in self.issues]
 
 
 def needing_attention(loads: QuerySet[Load]) -> QuerySet[Load]:
@@ -84,24 +84,26 @@ def needing_attention(loads: QuerySet[Load]) -> QuerySet[Load]:
 
     Conditions on the load and on its tail are two queries, so that each uses its partial index.
     """
-    every, by_itself = Load.objects.order_by(), Q()
-    for word, condition in REASONS.items():
-        if word != CauseKind.SILENT.value:
+    all_loads, by_itself = Load.objects.order_by(), Q()
+    for reason, condition in REASONS.items():
+        if reason != CauseKind.SILENT.value:
             by_itself |= condition
-    wanted = every.filter(by_itself).values("pk").union(every.filter(REASONS[CauseKind.SILENT.value]).values("pk"))
-    counted = loads.filter(pk__in=wanted, tail__duty=ServiceStatus.ACTIVE, archived_at=None)
+    matching = (
+        all_loads.filter(by_itself).values("pk").union(all_loads.filter(REASONS[CauseKind.SILENT.value]).values("pk"))
+    )
+    counted = loads.filter(pk__in=matching, tail__duty=ServiceStatus.ACTIVE, archived_at=None)
     return counted.exclude(Q(status=Status.DELETED) | _WITHDRAWN)
 
 
 def open_count(loads: QuerySet[Load]) -> int:
     """Count the loads with an unacknowledged reason; one query."""
-    unseen = Q()
-    for word, condition in REASONS.items():
-        seen = Acknowledgement.objects.filter(load=OuterRef("pk"), state=word, withdrawn_at=None)
-        if word == FAILED:
-            seen = seen.filter(error_code=OuterRef("error_code"))
-        unseen |= condition & Q(~Exists(seen))
-    return needing_attention(loads).filter(unseen).count()
+    unacknowledged = Q()
+    for reason, condition in REASONS.items():
+        acknowledged = Acknowledgement.objects.filter(load=OuterRef("pk"), state=reason, withdrawn_at=None)
+        if reason == FAILED:
+            acknowledged = acknowledged.filter(error_code=OuterRef("error_code"))
+        unacknowledged |= condition & Q(~Exists(acknowledged))
+    return needing_attention(loads).filter(unacknowledged).count()
 
 
 def list_issues(loads: QuerySet[Load], limit: int) -> list[Issue]:
@@ -111,30 +113,34 @@ def list_issues(loads: QuerySet[Load], limit: int) -> list[Issue]:
         .select_related("tail")
         .order_by("campaign__exhibition_starts", "tail__airline__name", "tail__name", "pk")[:limit]
     )
-    found = list(rows)
+    listed = list(rows)
     # One instance each: many loads share few campaigns and airlines.
-    campaigns = Campaign.objects.in_bulk({row.campaign_id for row in found})
-    airlines = Airline.objects.in_bulk({row.tail.airline_id for row in found})
-    for row in found:
+    campaigns = Campaign.objects.in_bulk({row.campaign_id for row in listed})
+    airlines = Airline.objects.in_bulk({row.tail.airline_id for row in listed})
+    for row in listed:
         row.campaign, row.tail.airline = campaigns[row.campaign_id], airlines[row.tail.airline_id]
         row.campaign.airline = row.tail.airline
-    seen = _acknowledged(found)
+    acknowledged = _acknowledged(listed)
     return [
-        Issue(row, words, {word: seen[row.pk, word] for word in words if (row.pk, word) in seen})
-        for row, words in zip(found, map(reasons_of, found), strict=True)
+        Issue(
+            row,
+            reasons,
+            {reason: acknowledged[row.pk, reason] for reason in reasons if (row.pk, reason) in acknowledged},
+        )
+        for row, reasons in zip(listed, map(reasons_of, listed), strict=True)
     ]
 
 
 def reasons_of(load: Load) -> tuple[str, ...]:
     """Return the reasons that hold for the load, in the order of `REASONS`. The load's tail must be loaded."""
-    held = {
+    holds = {
         FAILED: load.status == Status.FAILED,
         CauseKind.STALLED.value: load.status == Status.LOADING and load.stalled and not load.silent,
         CauseKind.SILENT.value: load.tail.silent and load.status in (Status.PENDING, Status.LOADING, Status.FAILED),
         CauseKind.AT_RISK.value: load.at_risk,
         CauseKind.CONTRADICTION.value: bool(load.contradiction),
     }
-    return tuple(word for word in REASONS if held[word])
+    return tuple(reason for reason in REASONS if holds[reason])
 
 
 def _acknowledged(loads: Collection[Load]) -> dict[tuple[int, str], Acknowledgement]:
@@ -152,26 +158,26 @@ def _acknowledged(loads: Collection[Load]) -> dict[tuple[int, str], Acknowledgem
     }
 
 
-def group_issues(found: Collection[Issue]) -> list[IssueGroup]:
+def group_issues(issues: Collection[Issue]) -> list[IssueGroup]:
     """Group the issues by likely cause; two queries if any load has failed."""
-    by_load = {trouble.load.pk: trouble for trouble in found}
-    faults = [
-        fault
-        for trouble in found
-        for word in trouble.reasons
-        if word != FAILED
-        for fault in [_load_finding(trouble, word)]
+    by_load = {issue.load.pk: issue for issue in issues}
+    findings = [
+        finding
+        for issue in issues
+        for reason in issue.reasons
+        if reason != FAILED
+        for finding in [_load_finding(issue, reason)]
     ]
-    failed = [trouble for trouble in found if FAILED in trouble.reasons]
+    failed = [issue for issue in issues if FAILED in issue.reasons]
     items = list(_failed_items(failed)) if failed else []
-    told = {fault.load for fault in items}
-    faults += items
-    faults += [
-        _load_finding(trouble, FAILED) for trouble in failed if _has_own(trouble.load) or trouble.load.pk not in told
+    with_items = {finding.load for finding in items}
+    findings += items
+    findings += [
+        _load_finding(issue, FAILED) for issue in failed if _has_own(issue.load) or issue.load.pk not in with_items
     ]
     return [
-        IssueGroup(cause, [by_load[pk] for pk in dict.fromkeys(fault.load for fault in cause.findings)])
-        for cause in group_by_cause(faults)
+        IssueGroup(cause, [by_load[pk] for pk in dict.fromkeys(finding.load for finding in cause.findings)])
+        for cause in group_by_cause(findings)
     ]
 
 
@@ -191,20 +197,20 @@ def _load_finding(issue: Issue, reason: str) -> Finding:
 
 
 def _failed_items(failed: Collection[Issue]) -> Iterator[Finding]:
-    loads = {trouble.load.pk: trouble.load for trouble in failed}
+    loads = {issue.load.pk: issue.load for issue in failed}
     rows = Transfer.objects.filter(where_in(Transfer, ["load_id"], ((pk,) for pk in loads)), status=Status.FAILED)
-    told = list(rows.filter(listed=True).values_list("load_id", "content", "error_code", "error")[:FINDINGS_LIMIT])
-    held = _complete_elsewhere({(loads[load].campaign_id, content) for load, content, _, _ in told})
-    for load, content, code, text in told:
-        elsewhere = held.get((loads[load].campaign_id, content), 0)
+    items = list(rows.filter(listed=True).values_list("load_id", "content", "error_code", "error")[:FINDINGS_LIMIT])
+    complete = _complete_elsewhere({(loads[load].campaign_id, content) for load, content, _, _ in items})
+    for load, content, code, text in items:
+        elsewhere = complete.get((loads[load].campaign_id, content), 0)
         yield replace(_finding(loads[load], FAILED, content, code, text), complete_elsewhere=elsewhere)
 
 
 def _complete_elsewhere(items: Collection[tuple[int, str]]) -> dict[tuple[int, str], int]:
     """Count the tails on which each item of a campaign is complete."""
     campaigns, contents = {campaign for campaign, _ in items}, {content for _, content in items}
-    whole = Transfer.objects.filter(load__campaign__in=campaigns, content__in=contents, status=Status.COMPLETE)
-    counted = whole.order_by().values_list("load__campaign", "content").annotate(Count("pk"))
+    complete = Transfer.objects.filter(load__campaign__in=campaigns, content__in=contents, status=Status.COMPLETE)
+    counted = complete.order_by().values_list("load__campaign", "content").annotate(Count("pk"))
     return {(campaign, content): count for campaign, content, count in counted}
 
 

@@ -40,8 +40,8 @@ class AnomalySummary:
 def open_anomalies(anomalies: QuerySet[Anomaly]) -> AnomalySummary:
     """Load the newest open anomalies; one query."""
     rows = anomalies.filter(resolved_at=None).order_by("-last_seen", "pk")
-    found = list(rows.annotate(count=Window(Count("pk")))[:ANOMALIES_SHOWN])
-    return AnomalySummary(found, getattr(found[0], "count") if found else 0)  # noqa: B009  (an annotation)
+    newest = list(rows.annotate(count=Window(Count("pk")))[:ANOMALIES_SHOWN])
+    return AnomalySummary(newest, getattr(newest[0], "count") if newest else 0)  # noqa: B009  (an annotation)
 
 
 def _problem(row: Anomaly, context: Any) -> str:
@@ -93,5 +93,5 @@ ANOMALIES: Final = Table(
 
 def anomaly_file(name: str, rows: QuerySet[Anomaly]) -> Table:
     """Return the table of open anomalies for a file."""
-    found = rows.filter(resolved_at=None).order_by("-last_seen", "pk").select_related("airline")
-    return ANOMALIES.with_rows(found, f"{name} anomalies")
+    is_open = rows.filter(resolved_at=None).order_by("-last_seen", "pk").select_related("airline")
+    return ANOMALIES.with_rows(is_open, f"{name} anomalies")

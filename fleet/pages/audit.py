@@ -67,9 +67,9 @@ def filter_entries(rows: QuerySet[AuditEntry], wanted: AuditQuery, choice: Table
     if wanted.action:
         rows = rows.filter(action=wanted.action)
     if wanted.text:
-        rows = rows.alias(told=Cast("changes", TextField()))
+        rows = rows.alias(changes_text=Cast("changes", TextField()))
         text = wanted.text
-        rows = rows.filter(Q(target__icontains=text) | Q(whose__icontains=text) | Q(told__icontains=text))
+        rows = rows.filter(Q(target__icontains=text) | Q(whose__icontains=text) | Q(changes_text__icontains=text))
     if wanted.since:
         rows = rows.filter(at__gte=datetime.combine(wanted.since, time(), UTC))
     if wanted.until and wanted.until < date.max:
@@ -174,12 +174,12 @@ def _page(request: HttpRequest, rows: QuerySet[AuditEntry], airline: Airline | N
     table = AIRLINE_AUDIT if airline else AUDIT
     choice = query.parse_query(request.GET, table)
     wanted = parse_filter(request.GET)
-    found = filter_entries(rows, wanted, choice)
+    entries = filter_entries(rows, wanted, choice)
     name = f"{airline.name} audit" if airline else "audit"
-    file = export(request, table.with_rows(found, name))
+    file = export(request, table.with_rows(entries, name))
     if file:
         return file
-    page = query.paginate(found, choice.page, choice.size)
+    page = query.paginate(entries, choice.page, choice.size)
     return render_page(
         request,
         "fleet/audit.html",

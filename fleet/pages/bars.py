@@ -47,10 +47,10 @@ class Segment(NamedTuple):
 def segments(counts: Mapping[str, int]) -> list[Segment]:
     """Divide a bar by the number of rows in each state, in `STATE_ORDER`; a state without rows has no width."""
     total = sum(counts.get(word, 0) for word in STATE_ORDER)
-    found, before = [], 0
+    parts_of_bar, before = [], 0
     for word in STATE_ORDER:
         count = counts.get(word, 0)
         start, end = (round(100 * n / total, 2) if total else 0.0 for n in (before, before + count))
-        found.append(Segment(word, start, round(end - start, 2)))
+        parts_of_bar.append(Segment(word, start, round(end - start, 2)))
         before += count
-    return found
+    return parts_of_bar

@@ -101,10 +101,10 @@ def _nth(index: int) -> Callable[[Sequence[Any]], object]:
 def received_chart(airlines: Collection[Airline], now: datetime) -> Chart:
     """Return bytes per second received by the aircraft of these airlines in the last 24 hours; two queries."""
     read = [each.read_at for each in freshness.load_freshness(airlines, now).values() if each.read_at is not None]
-    begun = min((airline.created_at for airline in airlines), default=now)
-    moved = throughput([airline.pk for airline in airlines], now)
+    recorded_from = min((airline.created_at for airline in airlines), default=now)
+    received = throughput([airline.pk for airline in airlines], now)
     name = f"{next(iter(airlines)).name} moved" if len(airlines) == 1 else "moved"
-    return _throughput_chart(name, moved, begun, max(read, default=None))
+    return _throughput_chart(name, received, recorded_from, max(read, default=None))
 
 
 def rate_chart(tail: Tail, now: datetime) -> Chart:
@@ -118,31 +118,31 @@ def _sampled_throughput(tail: Tail, now: datetime) -> Throughput:
     first, last = interval_start(now - DAY), interval_start(now)
     rows = ProgressSample.objects.filter(load__tail=tail, at__gte=first, at__lte=now).order_by("load", "at")
     at = [first + INTERVAL * number for number in range((last - first) // INTERVAL + 1)]
-    moved = [0] * len(at)
-    load, held = None, 0
+    received = [0] * len(at)
+    load, previous = None, 0
     for pk, moment, number in rows.values_list("load", "at", "bytes_done"):
-        if pk == load and number > held:
-            moved[(moment - first) // INTERVAL] += number - held
-        load, held = pk, number
-    return Throughput(at, moved, now)
+        if pk == load and number > previous:
+            received[(moment - first) // INTERVAL] += number - previous
+        load, previous = pk, number
+    return Throughput(at, received, now)
 
 
-def _throughput_chart(name: str, moved: Throughput, begun: datetime, read_at: datetime | None) -> Chart:
-    known = [read_at is not None and interval_start(begun) <= moment <= read_at for moment in moved.at]
-    rates = [rate if is_known else None for rate, is_known in zip(moved.rates(), known, strict=True)]
-    seen = [rate for rate in rates if rate is not None]
-    if not seen:
+def _throughput_chart(name: str, received: Throughput, recorded_from: datetime, read_at: datetime | None) -> Chart:
+    known = [read_at is not None and interval_start(recorded_from) <= moment <= read_at for moment in received.at]
+    rates = [rate if is_known else None for rate, is_known in zip(received.rates(), known, strict=True)]
+    known_rates = [rate for rate in rates if rate is not None]
+    if not known_rates:
         summary = "No data was recorded in the last 24 hours."
-    elif not any(seen):
+    elif not any(known_rates):
         summary = "Nothing was received in the last 24 hours."
     else:
-        peak = max(seen)
-        when = moved.at[rates.index(peak)]
+        peak = max(known_rates)
+        when = received.at[rates.index(peak)]
         summary = (
-            f"{formatting.size(moved.bytes)} received in the last 24 hours. "
+            f"{formatting.size(received.bytes)} received in the last 24 hours. "
             f"Peak: {formatting.rate(peak)} at about {when:%H:%M} UTC."
         )
-    return Chart(name, "bytes/s", moved.at, [Series("received", "received", rates)], summary, read_at)
+    return Chart(name, "bytes/s", received.at, [Series("received", "received", rates)], summary, read_at)
 
 
 def readiness_chart(campaign: Campaign, now: datetime) -> Chart:
@@ -152,18 +152,18 @@ def readiness_chart(campaign: Campaign, now: datetime) -> Chart:
     """
     now = now.replace(second=0, microsecond=0)
     fresh = freshness.airline_freshness(campaign.airline, now)
-    found = load_readiness(campaign, now)
+    readiness = load_readiness(campaign, now)
     series = [
-        Series("complete", "hold_it", found.observed, "step"),
-        Series("expected at least", "expected_at_least", found.fewest, "low"),
-        Series("expected at most", "expected_at_most", found.most, "high"),
+        Series("complete", "hold_it", readiness.observed, "step"),
+        Series("expected at least", "expected_at_least", readiness.fewest, "low"),
+        Series("expected at most", "expected_at_most", readiness.most, "high"),
     ]
-    marks = [Mark(now, "now")] if found.at[-1] > now else []
-    if found.starts is not None:
-        marks.append(Mark(start_of_day(found.starts), "exhibition starts"))
-    limit = Limit(found.tails, "tails in service")
+    marks = [Mark(now, "now")] if readiness.at[-1] > now else []
+    if readiness.starts is not None:
+        marks.append(Mark(start_of_day(readiness.starts), "exhibition starts"))
+    limit = Limit(readiness.tails, "tails in service")
     name = f"{campaign.name} readiness"
-    return Chart(name, "tails", found.at, series, found.summary(now), fresh.read_at, marks, limit)
+    return Chart(name, "tails", readiness.at, series, readiness.summary(now), fresh.read_at, marks, limit)
 
 
 BROWSER_CACHE_SECONDS: Final = 10  # in the browser; then it revalidates
@@ -201,5 +201,5 @@ def _answer(request: HttpRequest, chart: Chart) -> HttpResponseBase:
     etag = f'"{sha256(response.content).hexdigest()[:32]}"'
     response["ETag"] = etag
     patch_cache_control(response, private=True, max_age=BROWSER_CACHE_SECONDS)
-    found = get_conditional_response(request, etag=etag, response=response)
-    return response if found is None else found
+    conditional = get_conditional_response(request, etag=etag, response=response)
+    return response if conditional is None else conditional

@@ -70,10 +70,10 @@ class StoreOutage:
         return self.stale_count > 0
 
 
-def store_outage(found: Collection[Freshness]) -> StoreOutage:
+def store_outage(each_airline: Collection[Freshness]) -> StoreOutage:
     """Summarise freshness for the outage notice. Airlines that were never read have no data that could be stale."""
-    since = [each.read_at for each in found if each.stale and each.read_at]
-    return StoreOutage(len(found), len(since), min(since, default=None))
+    since = [each.read_at for each in each_airline if each.stale and each.read_at]
+    return StoreOutage(len(each_airline), len(since), min(since, default=None))
 
 
 def _freshness(jobs: Sequence[Job], now: datetime) -> Freshness:
@@ -105,20 +105,20 @@ def freshness(request: HttpRequest) -> HttpResponse:
     if "airline" in request.GET:
         airlines = airlines.filter(name=request.GET["airline"])
     now = timezone.now()
-    found = load_freshness(airlines, now)
+    freshness_of = load_freshness(airlines, now)
     read = {
         name: {
             "read_at": fresh.read_at and iso(fresh.read_at),
             "stale": fresh.stale,
             "next_at": fresh.next_at and iso(fresh.next_at),
         }
-        for name, fresh in found.items()
+        for name, fresh in freshness_of.items()
     }
-    away = store_outage(list(found.values()))
-    together = {
-        "airlines": away.airlines,
-        "stale": away.stale,
-        "stale_count": away.stale_count,
-        "read_at": away.read_at and iso(away.read_at),
+    outage = store_outage(list(freshness_of.values()))
+    outage_state = {
+        "airlines": outage.airlines,
+        "stale": outage.stale,
+        "stale_count": outage.stale_count,
+        "read_at": outage.read_at and iso(outage.read_at),
     }
-    return JsonResponse({"now": iso(now), "airlines": read, "away": together})
+    return JsonResponse({"now": iso(now), "airlines": read, "away": outage_state})

@@ -26,17 +26,17 @@ def campaign_progress(airline: Airline, name: str) -> dict[str, Any]:
     tails = Tail.objects.filter(airline=airline, duty=ServiceStatus.ACTIVE).count()
     loads = Load.objects.filter(campaign=campaign, tail__duty=ServiceStatus.ACTIVE)
     counts = {f"{word}": Count("pk", filter=Q(status=word)) for word in Status.values}
-    found = loads.aggregate(begun=Count("pk"), **counts)
+    counted = loads.aggregate(started=Count("pk"), **counts)
     rows = list(loads.select_related("tail").order_by("tail__name")[:SHOWN])
     for load in rows:
         load.tail.airline = airline
-    parts = [f"{found[word]:,} {Status(word).label}" for word in Status.values if found[word]]
-    parts.append(f"{max(tails - found['begun'], 0):,} not started")
+    parts = [f"{counted[word]:,} {Status(word).label}" for word in Status.values if counted[word]]
+    parts.append(f"{max(tails - counted['started'], 0):,} not started")
     return {
         "campaign": campaign,
         "summary": f"Of {tails:,} tails in service: {', '.join(parts)}.",
         "rows": [(load, _version(load, campaign)) for load in rows],
-        "more": max(found["begun"] - SHOWN, 0),
+        "more": max(counted["started"] - SHOWN, 0),
         "now": timezone.now(),
     }
 

@@ -22,11 +22,11 @@ ALWAYS: Final = ("failed", "complete")  # shown even without loads
 @register.simple_tag
 def segments(sums: Rollup) -> SafeString:
     """Render a bar of loads by state. It is hidden from screen readers, so show labels and counts beside it."""
-    found = bars.segments({word: getattr(sums, word) for word in bars.STATE_ORDER})
+    parts = bars.segments({word: getattr(sums, word) for word in bars.STATE_ORDER})
     rects = format_html_join(
         "",
         '<rect data-state="{}"{} x="{}%" width="{}%"/>',
-        ((part.state, _pattern(part.state), f"{part.start:g}", f"{part.width:g}") for part in found),
+        ((part.state, _pattern(part.state), f"{part.start:g}", f"{part.width:g}") for part in parts),
     )
     return format_html(
         '<svg class="parts states" data-field="loads" data-as="segments" aria-hidden="true">{}</svg>', rects

@@ -30,7 +30,7 @@ def campaign_choice(context: Context) -> dict[str, Any]:
 
 @register.simple_tag(takes_context=True)
 def tail_rows(context: Context) -> SafeString:
-    return render_rows(context["rows"], context["columns"], context["around"])
+    return render_rows(context["rows"], context["columns"], context["row_context"])
 
 
 @register.simple_tag(name="error_row")

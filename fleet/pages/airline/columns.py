@@ -51,34 +51,34 @@ def row_context(airline: str, now: datetime) -> RowContext:
     return RowContext(now, *(reverse(name, args=[airline, "-"])[:-2] for name in ("tail", "campaign")))
 
 
-def _name(row: TailRow, around: RowContext) -> str:
+def _name(row: TailRow, context: RowContext) -> str:
     tail = row.tail
     duty = "" if tail.duty == ServiceStatus.ACTIVE else f' <span class="badge">{escape(tail.get_duty_display())}</span>'
-    found = ' <span class="sr">discovered</span>' if tail.discovered else ""
-    return f'<a href="{row_url(around.tails, tail.name)}">{escape(tail.name)}</a>{duty}{found}'
+    discovered = ' <span class="sr">discovered</span>' if tail.discovered else ""
+    return f'<a href="{row_url(context.tails, tail.name)}">{escape(tail.name)}</a>{duty}{discovered}'
 
 
-def _type(row: TailRow, around: RowContext) -> str:
+def _type(row: TailRow, context: RowContext) -> str:
     return escape(row.tail.aircraft_type) or f'<span class="muted">{formatting.NONE}</span>'
 
 
-def _campaign(row: TailRow, around: RowContext) -> str:
+def _campaign(row: TailRow, context: RowContext) -> str:
     if row.load is None:
         return '<span class="muted">no loads yet</span>'
     name = row.load.campaign.name
     loading = f' <span class="badge">+{row.others_loading} loading</span>' if row.others_loading else ""
     failed = ""
     if row.others_failed:
-        tail = row_url(around.tails, row.tail.name)
+        tail = row_url(context.tails, row.tail.name)
         failed = f' <a class="badge bad" href="{tail}">+{row.others_failed} failed</a>'
-    return f'<a href="{row_url(around.campaigns, name)}">{escape(name)}</a>{loading}{failed}'
+    return f'<a href="{row_url(context.campaigns, name)}">{escape(name)}</a>{loading}{failed}'
 
 
-def _heard(row: TailRow, around: RowContext) -> str:
-    return labelled("Last contact", age(row.tail.heard_at, around.now, "tail.heard_at" if row.load else "heard_at"))
+def _heard(row: TailRow, context: RowContext) -> str:
+    return labelled("Last contact", age(row.tail.heard_at, context.now, "tail.heard_at" if row.load else "heard_at"))
 
 
-def _disk(row: TailRow, around: RowContext) -> str:
+def _disk(row: TailRow, context: RowContext) -> str:
     field = "tail.stores" if row.load else "stores"
     return labelled("Free", figure_text(formatting.free(row.tail.stores), field, "free"))
 
@@ -88,16 +88,16 @@ TailSort = Callable[[QuerySet[Load]], F | Subquery]
 
 
 def _by_tail(field: str) -> TailSort:
-    return lambda speaking: F(field)
+    return lambda loads: F(field)
 
 
 def _by_load(value: Any) -> TailSort:
-    return lambda speaking: Subquery(speaking.annotate(chosen=value).values("chosen")[:1])
+    return lambda loads: Subquery(loads.annotate(chosen=value).values("chosen")[:1])
 
 
 def _load_cell(render: Cell) -> Cell:
     """Wrap the cell of a load for rows of tails; empty for a tail without a load."""
-    return lambda row, around: render(row.load, around) if row.load else ""
+    return lambda row, context: render(row.load, context) if row.load else ""
 
 
 def _of_load(key: str) -> Column:
@@ -136,8 +136,8 @@ _COLUMNS: Final = {
 def _serialize_tail(row: TailRow) -> dict[str, Any]:
     load = serialize_load(row.load) if row.load else {}
     tail = {key: getattr(row.tail, key) for key in TAIL_KEYS}
-    found = {key: load.get(key) for key in ("campaign", *LOAD_KEYS)}
-    return {**found, **tail, "airline": row.tail.airline.name, "tail": row.tail.name}
+    fields_of_load = {key: load.get(key) for key in ("campaign", *LOAD_KEYS)}
+    return {**fields_of_load, **tail, "airline": row.tail.airline.name, "tail": row.tail.name}
 
 
 TAILS: Final = Table(
@@ -264,12 +264,12 @@ def render_rows(rows: Sequence[TailRow], shown: Sequence[str], context: RowConte
 
 def _render_row(row: TailRow, cells: str, across: int) -> str:
     tail, load = row.tail, row.load
-    key, state, fault = f"tail:{tail.pk}", "", ""
+    key, state, error = f"tail:{tail.pk}", "", ""
     if load:
         key, state = f"load:{load.pk} {key}", f' data-state="{load.state}"'
         if load.error or load.error_code:
-            fault = error_row(load, across)
+            error = error_row(load, across)
     return (
         f'<tbody role="rowgroup" data-key="{key}"{state} data-tail="{escape(tail.name)}">'
-        f'<tr role="row">{cells}</tr>{fault}</tbody>'
+        f'<tr role="row">{cells}</tr>{error}</tbody>'
     )

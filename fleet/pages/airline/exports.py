@@ -39,8 +39,7 @@ def _loads(airline: Airline, choice: TableQuery) -> Table:
         rows = rows.filter(tail__duty=ServiceStatus.ACTIVE)
     if choice.campaign:
         rows = rows.filter(campaign__name=choice.campaign)
-    found = select_rows(rows, LOADS, choice, "tail__name", "campaign__name")
-    return load_file(LOADS, airline.name, found)
+    return load_file(LOADS, airline.name, select_rows(rows, LOADS, choice, "tail__name", "campaign__name"))
 
 
 def _campaigns(airline: Airline) -> Table:

@@ -49,9 +49,9 @@ class AirlinePage:
     """Variables of the template. `sums` are the totals of the chosen campaign, else of the airline."""
 
     airline: Airline
-    about: AirlineFacts
+    facts: AirlineFacts
     freshness: Freshness
-    away: StoreOutage
+    outage: StoreOutage
     choice: TableQuery
     chosen: Campaign | None
     sums: Rollup
@@ -59,7 +59,7 @@ class AirlinePage:
     page: Page[Tail]
     rows: Sequence[TailRow]
     columns: tuple[str, ...]
-    around: RowContext
+    row_context: RowContext
     no_match: str
     campaigns: Sequence[CampaignTotals]
     more_campaigns: bool
@@ -77,26 +77,26 @@ def parse_query(airline: Airline, params: QueryDict) -> AirlineQuery:
     return AirlineQuery(choice, chosen, query.parse_columns(params, TAILS), "all" in params)
 
 
-def load(airline: Airline, asked: AirlineQuery, user: AbstractUser | AnonymousUser, now: datetime) -> AirlinePage:
+def load(airline: Airline, wanted: AirlineQuery, user: AbstractUser | AnonymousUser, now: datetime) -> AirlinePage:
     """Load the page of an airline from `queries.airlines`."""
-    sums, chosen, choice = rollup.read_rollup(airline), asked.chosen, asked.tails
+    sums, chosen, choice = rollup.read_rollup(airline), wanted.chosen, wanted.tails
     page, rows = tail_page(airline, choice, sums.tails + sums.tails_out)
-    about = queries.airline_facts(airline, user)
+    facts = queries.airline_facts(airline, user)
     fresh = airline_freshness(airline, now)
-    campaigns, more = _campaigns(airline, every=asked.all_campaigns)
+    campaigns, more = _campaigns(airline, every=wanted.all_campaigns)
     return AirlinePage(
         airline=airline,
-        about=about,
+        facts=facts,
         freshness=fresh,
-        away=store_outage([fresh]),
+        outage=store_outage([fresh]),
         choice=choice,
         chosen=chosen.campaign if chosen else None,
         sums=chosen.sums if chosen else sums,
-        coverage=campaign_coverage(sums, chosen) if chosen else coverage(about.ready, sums.tails, sums.tails_out),
+        coverage=campaign_coverage(sums, chosen) if chosen else coverage(facts.ready, sums.tails, sums.tails_out),
         page=page,
         rows=rows,
-        columns=asked.columns,
-        around=row_context(airline.name, now),
+        columns=wanted.columns,
+        row_context=row_context(airline.name, now),
         no_match=no_match(airline, choice) if choice.is_filtered else "",
         campaigns=campaigns,
         more_campaigns=more,
@@ -123,5 +123,5 @@ def _campaigns(airline: Airline, *, every: bool) -> tuple[list[CampaignTotals], 
     """Return the listed campaigns and whether there are more."""
     if every:
         return queries.newest_campaigns(airline, None), False
-    found = queries.newest_campaigns(airline, queries.CAMPAIGNS_SHOWN + 1)
-    return found[: queries.CAMPAIGNS_SHOWN], len(found) > queries.CAMPAIGNS_SHOWN
+    campaigns = queries.newest_campaigns(airline, queries.CAMPAIGNS_SHOWN + 1)
+    return campaigns[: queries.CAMPAIGNS_SHOWN], len(campaigns) > queries.CAMPAIGNS_SHOWN

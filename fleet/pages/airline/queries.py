@@ -24,10 +24,10 @@ CAMPAIGNS_SHOWN: Final = 12
 
 def airlines(rows: QuerySet[Airline]) -> QuerySet[Airline]:
     """Annotate the airlines with their totals and the highest ids of their tails and loads."""
-    found: QuerySet[Airline] = rollup.airlines(rows).annotate(
+    annotated: QuerySet[Airline] = rollup.airlines(rows).annotate(
         newest_tail=Max("tails__pk"), newest_load=Max("tails__loads__pk")
     )
-    return found
+    return annotated
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def airline_facts(airline: Airline, user: AbstractUser | AnonymousUser) -> Airli
     ready = Tail.objects.filter(READY, airline=OuterRef("pk")).order_by().values("airline")
     campaigns = Campaign.objects.filter(airline=OuterRef("pk")).order_by("-pk")
     memberships = Membership.objects.filter(user=user.pk, airline=OuterRef("pk"))
-    found = (
+    ready_count, newest_campaign, role = (
         Airline.objects.filter(pk=airline.pk)
         .values_list(
             Subquery(ready.annotate(number=Count("pk")).values("number")),
@@ -53,8 +53,9 @@ def airline_facts(airline: Airline, user: AbstractUser | AnonymousUser) -> Airli
         )
         .get()
     )
-    role = Role.MANAGER.value if sees_every_airline(user) else found[2]
-    return AirlineFacts(found[0] or 0, found[1] or 0, role or "")
+    if sees_every_airline(user):
+        role = Role.MANAGER.value
+    return AirlineFacts(ready_count or 0, newest_campaign or 0, role or "")
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ def tail_page(airline: Airline, choice: TableQuery, count: int) -> tuple[Page[Ta
     chosen = _filtered(airline, choice).only(*TAIL_FIELDS)
     page = paginate(chosen, choice.page, choice.size, None if choice.is_filtered else count)
     tails = list(page.object_list)
-    speakers = [getattr(tail, "primary_load_id") for tail in tails]  # noqa: B009  (an annotation)
-    return page, _rows(airline, tails, speakers, _loads(tails, speakers).only(*LOAD_FIELDS))
+    primary_ids = [getattr(tail, "primary_load_id") for tail in tails]  # noqa: B009  (an annotation)
+    return page, _rows(airline, tails, primary_ids, _loads(tails, primary_ids).only(*LOAD_FIELDS))
 
 
 def iter_tails(airline: Airline, choice: TableQuery) -> Iterator[TailRow]:
@@ -48,9 +48,9 @@ def iter_tails(airline: Airline, choice: TableQuery) -> Iterator[TailRow]:
     for start in range(0, len(keys), CHUNK):
         chunk = keys[start : start + CHUNK]
         tails = Tail.objects.in_bulk([pk for pk, _ in chunk])
-        there = [(tails[pk], speaker) for pk, speaker in chunk if pk in tails]
-        some, speakers = [tail for tail, _ in there], [speaker for _, speaker in there]
-        yield from _rows(airline, some, speakers, _loads(some, speakers))
+        present = [(tails[pk], primary_id) for pk, primary_id in chunk if pk in tails]
+        chunk_tails, primary_ids = [tail for tail, _ in present], [primary_id for _, primary_id in present]
+        yield from _rows(airline, chunk_tails, primary_ids, _loads(chunk_tails, primary_ids))
 
 
 def _filtered(airline: Airline, choice: TableQuery) -> QuerySet[Tail]:
@@ -61,27 +61,27 @@ def _filtered(airline: Airline, choice: TableQuery) -> QuerySet[Tail]:
     loads = Load.objects.filter(in_state(choice.state), tail=OuterRef("pk"))
     if choice.campaign:
         loads = loads.filter(campaign__name=choice.campaign)
-    speaking = loads.order_by(*primary_load_order())
-    tails = airline.tails.annotate(primary_load_id=Subquery(speaking.values("pk")[:1]))
+    primary_first = loads.order_by(*primary_load_order())
+    tails = airline.tails.annotate(primary_load_id=Subquery(primary_first.values("pk")[:1]))
     if choice.state:
         tails = tails.filter(Exists(loads), duty=ServiceStatus.ACTIVE)
     if choice.search:
-        found = loads.filter(Q(campaign__name__icontains=choice.search) | Q(error_code__iexact=choice.search))
+        matching = loads.filter(Q(campaign__name__icontains=choice.search) | Q(error_code__iexact=choice.search))
         named = Q(name__icontains=choice.search) | Q(aircraft_type__icontains=choice.search)
-        tails = tails.filter(named | Exists(found))
-    return tails.order_by(order_by(TAILS.sort_of(choice.order)(speaking), choice), "name")
+        tails = tails.filter(named | Exists(matching))
+    return tails.order_by(order_by(TAILS.sort_of(choice.order)(primary_first), choice), "name")
 
 
 def _rows(
-    airline: Airline, tails: Sequence[Tail], speakers: Sequence[int | None], found: QuerySet[Load]
+    airline: Airline, tails: Sequence[Tail], primary_ids: Sequence[int | None], rows_of_loads: QuerySet[Load]
 ) -> list[TailRow]:
     """Combine the tails with their primary loads and the counts of their other loads; one query."""
-    loads = {load.pk: load for load in found}
+    loads = {load.pk: load for load in rows_of_loads}
     campaigns = _campaigns(airline, loads.values())
     counts = Counter((load.tail_id, load.status) for load in loads.values())
     rows = []
-    for tail, speaker in zip(tails, speakers, strict=True):
-        load = loads.get(speaker) if speaker else None
+    for tail, primary_id in zip(tails, primary_ids, strict=True):
+        load = loads.get(primary_id) if primary_id else None
         tail.airline = airline
         if load:
             load.tail, load.campaign = tail, campaigns[load.campaign_id]
@@ -90,12 +90,12 @@ def _rows(
     return rows
 
 
-def _loads(tails: Sequence[Tail], speakers: Sequence[int | None]) -> QuerySet[Load]:
+def _loads(tails: Sequence[Tail], primary_ids: Sequence[int | None]) -> QuerySet[Load]:
     """Select the loads of the tails that are primary, loading or failed, annotated with the name of the campaign."""
-    theirs = Load.objects.filter(where_in(Load, ["tail_id"], ((tail.pk,) for tail in tails)))
-    told = Q(where_in(Load, ["id"], ((pk,) for pk in speakers if pk)))
+    of_tails = Load.objects.filter(where_in(Load, ["tail_id"], ((tail.pk,) for tail in tails)))
+    is_primary = Q(where_in(Load, ["id"], ((pk,) for pk in primary_ids if pk)))
     return (
-        theirs.filter(told | Q(status__in=(Status.LOADING, Status.FAILED)))
+        of_tails.filter(is_primary | Q(status__in=(Status.LOADING, Status.FAILED)))
         .annotate(campaign_name=F("campaign__name"))
         .order_by()
     )
@@ -104,7 +104,7 @@ def _loads(tails: Sequence[Tail], speakers: Sequence[int | None]) -> QuerySet[Lo
 def _campaigns(airline: Airline, loads: Collection[Load]) -> dict[int, Campaign]:
     """Return one instance per campaign with only its name: a thousand loads share few campaigns."""
     names = {load.campaign_id: getattr(load, "campaign_name") for load in loads}  # noqa: B009  (an annotation)
-    found = {pk: Campaign.from_db(None, ["id", "name"], [pk, name]) for pk, name in names.items()}
-    for campaign in found.values():
+    campaigns = {pk: Campaign.from_db(None, ["id", "name"], [pk, name]) for pk, name in names.items()}
+    for campaign in campaigns.values():
         campaign.airline = airline
-    return found
+    return campaigns

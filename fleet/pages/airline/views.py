@@ -21,9 +21,9 @@ def airline(request: HttpRequest, airline: str) -> HttpResponseBase:
     """Show the tails and campaigns of an airline, or export one of these tables."""
     rev = current_rev()
     row = get_object_or_404(queries.airlines(Airline.objects.visible_to(request.user)), name=airline)
-    asked = parse_query(row, request.GET)
-    file = export_response(request, exports.airline_tables(row, asked.tails))
+    wanted = parse_query(row, request.GET)
+    file = export_response(request, exports.airline_tables(row, wanted.tails))
     if file is not None:
         return file
-    page = load(row, asked, request.user, timezone.now())
+    page = load(row, wanted, request.user, timezone.now())
     return render_page(request, "fleet/airline.html", {"rev": rev, **vars(page)})

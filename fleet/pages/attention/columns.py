@@ -105,8 +105,8 @@ ISSUES: Final = Table(
 
 def iter_lines(groups: Sequence[IssueGroup]) -> Iterator[Line]:
     return (
-        (group, trouble, fault, acknowledged)
+        (group, issue, finding, acknowledgement)
         for group in groups
-        for trouble, faults, acknowledged in group.rows
-        for fault in faults
+        for issue, findings, acknowledgement in group.rows
+        for finding in findings
     )

@@ -89,7 +89,7 @@ class AttentionPage:
     wanted: AttentionQuery
     query: str
     airlines: Sequence[Airline]
-    away: StoreOutage
+    outage: StoreOutage
     kinds: Sequence[KindChip]
     open: int
     open_text: str
@@ -125,24 +125,24 @@ def load_issues(user: AbstractUser | AnonymousUser, wanted: AttentionQuery) -> I
 
 
 def load_page(
-    user: AbstractUser | AnonymousUser, wanted: AttentionQuery, found: IssueList, number: str, now: datetime
+    user: AbstractUser | AnonymousUser, wanted: AttentionQuery, issues: IssueList, number: str, now: datetime
 ) -> AttentionPage:
     """Load the page of these issues."""
     airlines = Airline.objects.visible_to(user)
-    is_open = [group for group in found.groups if group.is_open]
-    acknowledged = sum(not group.is_open for group in found.selected)
+    is_open = [group for group in issues.groups if group.is_open]
+    acknowledged = sum(not group.is_open for group in issues.selected)
     return AttentionPage(
         wanted=wanted,
         query=wanted.address,
         airlines=list(airlines),
-        away=store_outage(list(load_freshness(airlines, now).values())),
+        outage=store_outage(list(load_freshness(airlines, now).values())),
         kinds=[KindChip(kind, sum(group.cause.kind is kind for group in is_open)) for kind in CauseKind],
         open=len(is_open),
-        open_text=open_text(sum(issue.is_open for issue in found.issues), len(is_open)),
+        open_text=open_text(sum(issue.is_open for issue in issues.issues), len(is_open)),
         acknowledged=acknowledged,
         empty=empty_text(airlines, acknowledged),
-        page=Paginator(found.shown, GROUPS_A_PAGE).get_page(number),
-        cut=len(found.issues) == LOADS_LIMIT,
+        page=Paginator(issues.shown, GROUPS_A_PAGE).get_page(number),
+        cut=len(issues.issues) == LOADS_LIMIT,
         operated=set(Airline.objects.with_role(user, Role.OPERATOR).values_list("name", flat=True)),
     )
 

@@ -38,11 +38,11 @@ def attention(request: HttpRequest) -> HttpResponseBase:
     """Show loads that need attention, grouped by likely cause, or export them."""
     rev = current_rev()
     wanted = AttentionQuery.parse(request.GET)
-    found = load_issues(request.user, wanted)
-    file = export(request, ISSUES.with_rows(iter_lines(found.shown)))
+    issues = load_issues(request.user, wanted)
+    file = export(request, ISSUES.with_rows(iter_lines(issues.shown)))
     if file:
         return file
-    page = load_page(request.user, wanted, found, request.GET.get("page", "1"), timezone.now())
+    page = load_page(request.user, wanted, issues, request.GET.get("page", "1"), timezone.now())
     return render_page(request, "fleet/attention.html", {"rev": rev, **vars(page)})
 
 
@@ -83,10 +83,10 @@ def _loads(request: HttpRequest) -> list[Load]:
     """
     texts = {text for text in request.POST.getlist("load")[:LOADS_AT_ONCE] if text.isascii() and text.isdigit()}
     numbers = {int(text) if len(text) <= ID_DIGITS else 0 for text in texts}  # no load has the id 0
-    wanted = Load.objects.filter(pk__in=numbers)
-    loads = list(wanted.visible_to(request.user).select_related("tail__airline", "campaign").order_by("pk"))
+    rows = Load.objects.filter(pk__in=numbers)
+    loads = list(rows.visible_to(request.user).select_related("tail__airline", "campaign").order_by("pk"))
     if not loads or len(loads) < len(numbers):
         raise Http404
-    if wanted.with_role(request.user, Role.OPERATOR).count() < len(loads):
+    if rows.with_role(request.user, Role.OPERATOR).count() < len(loads):
         raise PermissionDenied("This needs the operator role for the airline.")
     return loads

@@ -135,13 +135,13 @@ def _cells(loads: Mapping[int, Load]) -> Iterator[HeatMapCell]:
             yield HeatMapCell(row.load_id, row.content, row.state, row.percent, row.error_code, row.as_of)
 
 
-def as_json(drawn: HeatMap) -> dict[str, Any]:
+def as_json(heat_map: HeatMap) -> dict[str, Any]:
     """Encode the heat map: a string of letters per tail, and details as [column, percent, code, seconds since 1970].
 
     A settled cell has the time of its row. Tails and items beyond the limits are counted in `cut`.
     """
-    lines, cells = drawn.rows[:TAILS_LIMIT], list(drawn.cells)
-    items = _with_strangers(drawn.items, cells)
+    lines, cells = heat_map.rows[:TAILS_LIMIT], list(heat_map.cells)
+    items = _with_unlisted(heat_map.items, cells)
     columns = {item.name: place for place, item in enumerate(items[:ITEMS_LIMIT])}
     rows = {line.load: place for place, line in enumerate(lines) if line.load is not None}
     letters = [[NOT_REPORTED] * len(columns) for _ in lines]
@@ -156,19 +156,19 @@ def as_json(drawn: HeatMap) -> dict[str, Any]:
             code = codes.setdefault(cell.code, len(codes)) if cell.code else None
             moving[row].append([column, cell.percent, code, _seconds(cell.as_of)])
     return {
-        "at": drawn.at and iso(drawn.at),
+        "at": heat_map.at and iso(heat_map.at),
         "items": [[item.name, item.title, item.size, int(item.listed)] for item in items[:ITEMS_LIMIT]],
         "tails": [[line.tail, line.state, line.percent, _seconds(line.as_of)] for line in lines],
         "states": {code: state for state, code in STATE_CODES.items()},
         "cells": ["".join(row) for row in letters],
         "moving": moving,
         "codes": list(codes),
-        "out": drawn.out,
-        "cut": {"tails": len(drawn.rows) - len(lines), "items": len(items) - len(columns)},
+        "out": heat_map.out,
+        "cut": {"tails": len(heat_map.rows) - len(lines), "items": len(items) - len(columns)},
     }
 
 
-def _with_strangers(items: Sequence[HeatMapItem], cells: Collection[HeatMapCell]) -> list[HeatMapItem]:
+def _with_unlisted(items: Sequence[HeatMapItem], cells: Collection[HeatMapCell]) -> list[HeatMapItem]:
     """Return the items, followed by those that only aircraft report."""
     known = {item.name for item in items}
     return [*items, *(HeatMapItem(name) for name in sorted({cell.content for cell in cells} - known))]

@@ -63,12 +63,12 @@ def snapshot_totals(snapshot: CampaignSnapshot) -> SnapshotTotals:
 
 def load_page(snapshot: CampaignSnapshot, choice: TableQuery) -> Page[LoadSnapshot]:
     """Filter, sort and paginate the loads. Unknown values are last in either direction."""
-    wanted = choice.search.casefold()
+    search = choice.search.casefold()
     rows = [
         load
         for load in snapshot.loads
         if (not choice.state or load.state == choice.state)
-        and (wanted in load.tail.casefold() or wanted == load.error_code.casefold())
+        and (search in load.tail.casefold() or search == load.error_code.casefold())
     ]
     by: Callable[[LoadSnapshot], Any] = PAST_LOADS.sort_of(choice.order)
     known = sorted((load for load in rows if by(load) is not None), key=by, reverse=choice.descending)
@@ -111,11 +111,11 @@ class TimeStep(NamedTuple):
 def parse_time(text: str, now: datetime) -> datetime | None:
     """Parse `?at=2026-11-20T12:00Z`, in UTC if it names no zone. Return None if it is invalid or in the future."""
     try:
-        found = datetime.fromisoformat(text) if len(text) <= LENGTH_LIMIT else now
-        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        at = datetime.fromisoformat(text) if len(text) <= LENGTH_LIMIT else now
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return found if EARLIEST < found < now else None
+    return at if EARLIEST < at < now else None
 
 
 def format_time(at: datetime) -> str:

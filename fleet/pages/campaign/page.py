@@ -60,7 +60,7 @@ class CampaignPage:
     empty: str
     manifest: str
     freshness: Freshness
-    away: StoreOutage
+    outage: StoreOutage
     run: str
     choice: TableQuery
     page: Page[Load]
@@ -104,10 +104,10 @@ def parse_request(request: HttpRequest) -> CampaignQuery:
     )
 
 
-def load(campaign: Campaign, asked: CampaignQuery, user: AbstractUser | AnonymousUser, now: datetime) -> CampaignPage:
+def load(campaign: Campaign, wanted: CampaignQuery, user: AbstractUser | AnonymousUser, now: datetime) -> CampaignPage:
     """Load the current page of the campaign."""
-    page = queries.load_page(campaign, asked.loads)
-    names = queries.item_names(campaign, asked.items)
+    page = queries.load_page(campaign, wanted.loads)
+    names = queries.item_names(campaign, wanted.items)
     columns = queries.item_columns(campaign, list(names.object_list))
     sums = queries.totals_of(rollup.campaigns(Campaign.objects.filter(pk=campaign.pk)))
     not_started = queries.not_started(campaign)
@@ -121,15 +121,15 @@ def load(campaign: Campaign, asked: CampaignQuery, user: AbstractUser | Anonymou
         empty=empty(campaign.airline, sums.tails_out),
         manifest=manifest(campaign),
         freshness=fresh,
-        away=store_outage([fresh]),
+        outage=store_outage([fresh]),
         run=run_address(campaign, user),
-        choice=asked.loads,
+        choice=wanted.loads,
         page=page,
         names=names,
         columns=columns,
-        matrix=queries.matrix(list(page.object_list), columns if asked.with_cells else []),
-        as_table=asked.as_table,
-        with_cells=asked.with_cells,
+        matrix=queries.matrix(list(page.object_list), columns if wanted.with_cells else []),
+        as_table=wanted.as_table,
+        with_cells=wanted.with_cells,
         newest_load=queries.newest_id(Load.objects.filter(campaign=campaign)),
         newest_transfer=queries.newest_id(Transfer.objects.filter(load__campaign=campaign)),
     )

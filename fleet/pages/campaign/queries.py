@@ -48,8 +48,8 @@ class MatrixRow:
 
 def not_started(campaign: Campaign) -> int:
     """Count the tails in service that have not started the campaign."""
-    begun = Load.objects.filter(campaign=campaign, tail=OuterRef("pk"))
-    return Tail.objects.filter(~Exists(begun), airline=campaign.airline_id, duty=ServiceStatus.ACTIVE).count()
+    started = Load.objects.filter(campaign=campaign, tail=OuterRef("pk"))
+    return Tail.objects.filter(~Exists(started), airline=campaign.airline_id, duty=ServiceStatus.ACTIVE).count()
 
 
 def loads_of(campaign: Campaign) -> QuerySet[Load]:
@@ -77,9 +77,9 @@ def item_names(campaign: Campaign, number: str) -> Page[str]:
     known = list(
         ContentItem.objects.filter(campaign=campaign).order_by("-listed", "position").values_list("name", flat=True)
     )
-    strange = Transfer.objects.filter(load__campaign=campaign, listed=False).order_by("content")
-    seen = set(known)
-    known += [name for name in strange.values_list("content", flat=True).distinct() if name not in seen]
+    unlisted = Transfer.objects.filter(load__campaign=campaign, listed=False).order_by("content")
+    listed = set(known)
+    known += [name for name in unlisted.values_list("content", flat=True).distinct() if name not in listed]
     return Paginator(known, ITEMS_ACROSS).get_page(number)
 
 
@@ -102,13 +102,13 @@ def item_columns(campaign: Campaign, names: Sequence[str]) -> list[ItemColumn]:
 
 def matrix(loads: Sequence[Load], columns: Sequence[ItemColumn]) -> list[MatrixRow]:
     """Return the cells of these loads and items; one query."""
-    found = {
+    cells = {
         (cell.load_id, cell.content): cell
         for cell in Transfer.objects.filter(load__in=loads, content__in=[column.name for column in columns]).only(
             "load", "content", "status", "stalled", "restarted", "oversized", "error_past", "bytes_done", "bytes_total"
         )
     }
     by_id = {load.pk: load for load in loads}
-    for cell in found.values():
+    for cell in cells.values():
         cell.load = by_id[cell.load_id]
-    return [MatrixRow(load, [(column, found.get((load.pk, column.name))) for column in columns]) for load in loads]
+    return [MatrixRow(load, [(column, cells.get((load.pk, column.name))) for column in columns]) for load in loads]

@@ -46,10 +46,10 @@ def matrix_json(request: HttpRequest, airline: str, campaign: str) -> HttpRespon
     row = _campaign(request, airline, campaign)
     now = timezone.now()
     at = history.parse_time(request.GET.get("at", ""), now)
-    drawn = (
+    heat_map = (
         heatmap.load_heat_map(row) if at is None else heatmap.heat_map_at(row, point_in_time.snapshot_at(row, at, now))
     )
-    body = json.dumps(heatmap.as_json(drawn), separators=(",", ":")).encode()
+    body = json.dumps(heatmap.as_json(heat_map), separators=(",", ":")).encode()
     etag = quote_etag(hashlib.sha256(body).hexdigest()[:32])
     response = HttpResponse(body, content_type="application/json", headers={"ETag": etag, "Cache-Control": "no-store"})
     return get_conditional_response(request, etag=etag, response=response) or response
@@ -62,8 +62,8 @@ def _campaign(request: HttpRequest, airline: str, campaign: str) -> Campaign:
 
 def _moment(request: HttpRequest) -> datetime | None:
     """Return the requested time. If it is invalid, add a warning and return None."""
-    asked = request.GET.get("at")
-    at = history.parse_time(asked, timezone.now()) if asked is not None else None
-    if asked and at is None:
+    text = request.GET.get("at")
+    at = history.parse_time(text, timezone.now()) if text is not None else None
+    if text and at is None:
         messages.warning(request, "The time in the address is invalid or in the future. Showing the current state.")
     return at

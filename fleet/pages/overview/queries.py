@@ -44,20 +44,20 @@ class FleetPage:
 
     choice: TableQuery
     cards: Sequence[AirlineCard]
-    away: StoreOutage
+    outage: StoreOutage
     newest: int
     anomalies: AnomalySummary
     airlines_table: Table = AIRLINES
     orders: Sequence[str] = ORDERS
 
 
-def load(choice: TableQuery, found: Sequence[AirlineCard], strays: QuerySet[Anomaly]) -> FleetPage:
+def load(choice: TableQuery, cards: Sequence[AirlineCard], strays: QuerySet[Anomaly]) -> FleetPage:
     """Load the page of these cards and of the anomalies without an airline."""
     return FleetPage(
         choice=choice,
-        cards=found,
-        away=store_outage([card.freshness for card in found]),
-        newest=max((card.airline.pk for card in found), default=0),
+        cards=cards,
+        outage=store_outage([card.freshness for card in cards]),
+        newest=max((card.airline.pk for card in cards), default=0),
         anomalies=open_anomalies(strays),
     )
 
@@ -69,16 +69,15 @@ def cards(airlines: ScopedQuerySet[Airline], choice: TableQuery, now: datetime) 
     rows = list(airlines)
     tails = airline_totals.tail_counts(rows)
     airline_totals.attach_totals(rows, tails)
-    fresh, moved, worst = load_freshness(rows, now), received_today(rows, now), _worst(rows)
-    found = [
+    fresh, received, worst = load_freshness(rows, now), received_today(rows, now), _worst(rows)
+    unsorted = [
         AirlineCard(
-            row, rollup.read_rollup(row), fresh[row.name], moved[row.pk], tails[row.pk].ready, worst.get(row.pk, [])
+            row, rollup.read_rollup(row), fresh[row.name], received[row.pk], tails[row.pk].ready, worst.get(row.pk, [])
         )
         for row in rows
     ]
     rank = AIRLINES.sort_of(choice.order)
-    found.sort(key=lambda card: (rank(card), str(card.airline).casefold()), reverse=choice.descending)
-    return found
+    return sorted(unsorted, key=lambda card: (rank(card), str(card.airline).casefold()), reverse=choice.descending)
 
 
 def _worst(airlines: list[Airline]) -> dict[int, list[WorstLoad]]:
@@ -89,9 +88,9 @@ def _worst(airlines: list[Airline]) -> dict[int, list[WorstLoad]]:
         order_by=[_WEIGHT.asc(), F("campaign__exhibition_starts").asc(nulls_last=True), F("tail__name").asc()],
     )
     rows = queries.needing_attention(Load.objects.filter(tail__airline__in=airlines)).select_related("tail", "campaign")
-    found: dict[int, list[WorstLoad]] = {}
+    worst: dict[int, list[WorstLoad]] = {}
     by_id = {airline.pk: airline for airline in airlines}
     for load in rows.annotate(place=place).filter(place__lte=WORST).order_by("place"):
         load.tail.airline = by_id[load.tail.airline_id]
-        found.setdefault(load.tail.airline_id, []).append(WorstLoad(load))
-    return found
+        worst.setdefault(load.tail.airline_id, []).append(WorstLoad(load))
+    return worst

@@ -30,5 +30,5 @@ def tail_tables(tail: Tail, load: Load | None, params: QueryDict) -> dict[str, C
 def _items(name: str, load: Load | None, params: QueryDict) -> Table:
     if load is None:
         return transfer_file(ITEMS, name, Transfer.objects.none())
-    found = queries.filtered_items(load, parse_query(params, ITEMS, precedence.CHOICES))
-    return transfer_file(ITEMS, f"{name} {load.campaign.name}", found)
+    rows = queries.filtered_items(load, parse_query(params, ITEMS, precedence.CHOICES))
+    return transfer_file(ITEMS, f"{name} {load.campaign.name}", rows)

@@ -56,10 +56,10 @@ class TailPage:
     airline: Airline
     tail: Tail
     freshness: Freshness
-    away: StoreOutage
+    outage: StoreOutage
     loads: Sequence[Load]
     groups: Sequence[LoadGroup]
-    not_begun: Sequence[Campaign]
+    not_started: Sequence[Campaign]
     primary: PrimaryLoad | None
     fit: DiskFit
     load: Load | None
@@ -71,8 +71,8 @@ class TailPage:
     chips: Sequence[tuple[str, str, int]]
     page: Page[Transfer] | None
     rows: Sequence[ItemRow]
-    turns: EventPage
-    turn_states: Sequence[str]
+    timeline: EventPage
+    event_states: Sequence[str]
     anomalies: AnomalySummary
     newest_load: int
     newest_transfer: int
@@ -93,10 +93,10 @@ def load(tail: Tail, loads: Sequence[Load], chosen: Load | None, params: QueryDi
         airline=tail.airline,
         tail=tail,
         freshness=fresh,
-        away=store_outage([fresh]),
+        outage=store_outage([fresh]),
         loads=loads,
-        groups=presenter.load_groups(loads, now, every="all" in params),
-        not_begun=queries.not_started(tail, now),
+        groups=presenter.load_groups(loads, now, show_all="all" in params),
+        not_started=queries.not_started(tail, now),
         primary=_primary(loads[0], now) if loads else None,
         fit=presenter.disk_fit(tail.stores, [each for each in loads if each.status in UNFINISHED]),
         load=chosen,
@@ -108,8 +108,8 @@ def load(tail: Tail, loads: Sequence[Load], chosen: Load | None, params: QueryDi
         chips=_chips(counts.states),
         page=page,
         rows=rows,
-        turns=queries.event_page(tail, params),
-        turn_states=EVENT_STATES,
+        timeline=queries.event_page(tail, params),
+        event_states=EVENT_STATES,
         anomalies=anomalies.open_anomalies(
             Anomaly.objects.filter(airline=tail.airline, key__startswith=f"{tail.airline.name}/{tail.name}/")
         ),

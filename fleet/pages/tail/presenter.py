@@ -35,16 +35,16 @@ class LoadGroup:
         return f"{self.hidden:,} older {'load' if self.hidden == 1 else 'loads'} not shown."
 
 
-def load_groups(loads: Sequence[Load], now: datetime, *, every: bool = False) -> list[LoadGroup]:
+def load_groups(loads: Sequence[Load], now: datetime, *, show_all: bool = False) -> list[LoadGroup]:
     """Group the loads into current, queued and past ones, in the given order."""
-    found: dict[str, list[Load]] = {"current": [], "queued": [], "past": []}
+    groups: dict[str, list[Load]] = {"current": [], "queued": [], "past": []}
     for load in loads:
-        found[_group_of(load, now)].append(load)
-    past = found["past"] if every else found["past"][:PAST_SHOWN]
+        groups[_group_of(load, now)].append(load)
+    past = groups["past"] if show_all else groups["past"][:PAST_SHOWN]
     return [
-        LoadGroup("current", found["current"]),
-        LoadGroup("queued", found["queued"]),
-        LoadGroup("past", past, len(found["past"]) - len(past)),
+        LoadGroup("current", groups["current"]),
+        LoadGroup("queued", groups["queued"]),
+        LoadGroup("past", past, len(groups["past"]) - len(past)),
     ]
 
 
@@ -87,8 +87,8 @@ def disk_fit(stores: object, loads: Sequence[Load]) -> DiskFit:
     """Compare the bytes left of these loads with free space; `unknown` counts loads of unknown size."""
     known = [load for load in loads if load.bytes_total is not None]
     left = sum((load.bytes_total or 0) - load.bytes_done for load in known)
-    found = [store.get("free") for store in stores if isinstance(store, dict)] if isinstance(stores, list) else []
-    free = [value for value in found if isinstance(value, int) and not isinstance(value, bool) and value >= 0]
+    reported = [store.get("free") for store in stores if isinstance(store, dict)] if isinstance(stores, list) else []
+    free = [value for value in reported if isinstance(value, int) and not isinstance(value, bool) and value >= 0]
     return DiskFit(left, sum(free) if free else None, len(loads) - len(known))
 
 
@@ -112,11 +112,11 @@ def completion(load: Load, expected: Forecast | None) -> str:
 
 def idle(tail: Tail) -> str:
     """Return that nothing is loading, with the reason that the loader reports."""
-    said = f"Nothing is loading on {tail.name}."
+    sentence = f"Nothing is loading on {tail.name}."
     if tail.loader_state not in ("waiting", "paused"):
-        return said
+        return sentence
     reason = f": {tail.loader_reason}" if tail.loader_reason else ""
-    return f"{said} Its loader is {tail.loader_state}{reason}."
+    return f"{sentence} Its loader is {tail.loader_state}{reason}."
 
 
 def manifest_label(campaign: Campaign) -> str:
@@ -153,11 +153,11 @@ def transfer_verification(transfer: Transfer, item: ContentItem | None, load: Lo
     """Return the label of the `Verification` of a complete item; empty if it is not complete."""
     if transfer.status != Status.COMPLETE or item is None:
         return ""
-    found = verification_level(
+    level = verification_level(
         hashed=bool(item.sha256),
         held=heartbeat_entry(load.tail.held, load.campaign.name),
         items=load.items_total,
         signed=load.campaign.signed,
         policy=load.tail.signatures,
     )
-    return str(Verification(found).label)
+    return str(Verification(level).label)

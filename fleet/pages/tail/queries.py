@@ -55,11 +55,13 @@ class StateCounts:
 
 def counts(tail: Tail, load: Load | None) -> StateCounts:
     """Count the items, each under one state; one query."""
-    its = Q(load=load)
-    sums = {f"in_{state}": Count("pk", filter=its & transfer_in_state(state)) for state in STATES}
+    of_load = Q(load=load)
+    sums = {f"in_{state}": Count("pk", filter=of_load & transfer_in_state(state)) for state in STATES}
     rows = Transfer.objects.filter(load__tail=tail).order_by()
-    found = rows.aggregate(newest=Max("pk"), in_all=Count("pk", filter=its & transfer_in_state("")), **sums)
-    return StateCounts({word: found[f"in_{word}"] if load else 0 for word in (*STATES, "all")}, found["newest"] or 0)
+    counted = rows.aggregate(newest=Max("pk"), in_all=Count("pk", filter=of_load & transfer_in_state("")), **sums)
+    return StateCounts(
+        {word: counted[f"in_{word}"] if load else 0 for word in (*STATES, "all")}, counted["newest"] or 0
+    )
 
 
 def filtered_items(load: Load, choice: TableQuery) -> QuerySet[Transfer]:
@@ -67,26 +69,26 @@ def filtered_items(load: Load, choice: TableQuery) -> QuerySet[Transfer]:
     return select_rows(Transfer.objects.filter(transfer_in_state(choice.state), load=load), ITEMS, choice, "content")
 
 
-def item_page(load: Load, choice: TableQuery, found: StateCounts, wanted: str) -> tuple[Page[Transfer], list[ItemRow]]:
+def item_page(load: Load, choice: TableQuery, counts: StateCounts, wanted: str) -> tuple[Page[Transfer], list[ItemRow]]:
     """Return the requested page of items, or the page that contains the `wanted` item."""
     rows = filtered_items(load, choice)
     paginator = Paginator(rows, PAGE_ROWS)
-    counted = found.states.get(choice.state or "all")
-    if counted is not None and not choice.search:
-        paginator.count = counted
+    known_count = counts.states.get(choice.state or "all")
+    if known_count is not None and not choice.search:
+        paginator.count = known_count
     page = paginator.get_page(_page_with(rows, wanted) if wanted else choice.page)
     transfers = list(page.object_list)
     for transfer in transfers:
         transfer.load = load
     names = {transfer.content for transfer in transfers}
     items = {item.name: item for item in ContentItem.objects.filter(campaign=load.campaign, name__in=names)}
-    turns = _events_of(load, names)
+    events = _events_of(load, names)
     return page, [
         ItemRow(
             transfer,
             item := items.get(transfer.content),
             presenter.transfer_verification(transfer, item, load),
-            turns.get(transfer.content, ()),
+            events.get(transfer.content, ()),
             transfer.content == wanted,
         )
         for transfer in transfers
@@ -100,13 +102,13 @@ def _page_with(rows: QuerySet[Transfer], wanted: str) -> int:
 
 def _events_of(load: Load, names: set[str]) -> dict[str, list[Event]]:
     """Return the newest events by item, newest first; one query."""
-    turns: dict[str, list[Event]] = {}
+    events: dict[str, list[Event]] = {}
     rows = Event.objects.filter(load=load, content__in=names).order_by("-at", "-pk")
     for event in rows[:EVENTS_READ]:
-        its = turns.setdefault(event.content, [])
-        if len(its) < EVENTS_SHOWN:
-            its.append(event)
-    return turns
+        of_item = events.setdefault(event.content, [])
+        if len(of_item) < EVENTS_SHOWN:
+            of_item.append(event)
+    return events
 
 
 def loading_now(tail: Tail) -> list[Transfer]:
@@ -139,19 +141,19 @@ class EventPage:
         return f"Newest first, page {self.number + 1}." if self.number else "Newest first."
 
 
-def filtered_events(tail: Tail, asked: str) -> QuerySet[Event]:
+def filtered_events(tail: Tail, state: str) -> QuerySet[Event]:
     """Select the events of the tail's loads and items, newest first; a valid state filters them."""
     rows = Event.objects.filter(load__tail=tail).order_by("-at", "-pk")
-    return rows.filter(state=asked) if asked in State.values else rows
+    return rows.filter(state=state) if state in State.values else rows
 
 
 def event_page(tail: Tail, params: Any) -> EventPage:
     """Return the page of the timeline for `turns` (a state) and `older` (number of pages back); one query."""
-    asked, older = params.get("turns", ""), params.get("older", "")
+    state, older = params.get("turns", ""), params.get("older", "")
     number = int(older) if older.isascii() and older.isdigit() and len(older) < 5 else 0
-    rows = filtered_events(tail, asked).select_related("load__campaign")
-    found = list(rows[number * EVENT_ROWS : (number + 1) * EVENT_ROWS + 1])
-    return EventPage(found[:EVENT_ROWS], asked if asked in State.values else "", number, len(found) > EVENT_ROWS)
+    rows = filtered_events(tail, state).select_related("load__campaign")
+    events = list(rows[number * EVENT_ROWS : (number + 1) * EVENT_ROWS + 1])
+    return EventPage(events[:EVENT_ROWS], state if state in State.values else "", number, len(events) > EVENT_ROWS)
 
 
 def requested_item(params: Any) -> str:

@@ -21,8 +21,8 @@ def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
     rev, now = current_rev(), timezone.now()
     row = visible_or_404(Tail.objects.select_related("airline"), request.user, airline__name=airline, name=tail)
     loads = queries.loads_of(row)
-    wanted = request.GET.get("campaign", "")
-    chosen = next((each for each in loads if each.campaign.name == wanted), loads[0] if loads else None)
+    name = request.GET.get("campaign", "")
+    chosen = next((each for each in loads if each.campaign.name == name), loads[0] if loads else None)
     file = export_response(request, exports.tail_tables(row, chosen, request.GET))
     if file is not None:
         return file
