@@ -207,11 +207,11 @@ class HeatMap extends HTMLElement {
     const names = new Intl.Collator("en", { numeric: true });
     const byName = (a, b) => names.compare(this.tails[a].name, this.tails[b].name);
     const percentOf = (row) => this.tails[row].percent ?? (this.tails[row].state ? 0 : -1);
-    const begun = (row) => Number(Boolean(this.tails[row].state));
+    const started = (row) => Number(Boolean(this.tails[row].state));
     const orders = {
       tail: byName,
       percent: (a, b) => percentOf(a) - percentOf(b) || byName(a, b),
-      trouble: (a, b) => scores[b] - scores[a] || begun(b) - begun(a) || percentOf(a) - percentOf(b) || byName(a, b),
+      trouble: (a, b) => scores[b] - scores[a] || started(b) - started(a) || percentOf(a) - percentOf(b) || byName(a, b),
     };
     const scores = this.cells.map(score);
     this.rows = this.tails.map((_, row) => row).sort(orders[this.rowsBy.querySelector("select").value]);
