@@ -190,7 +190,7 @@ def test_the_admin_shows_the_sums_of_what_is_listed_and_their_price(books: Cast,
     everything = lists(client)
     assert "<td>9,000</td><td>10,000</td><td>4,000</td>" in everything
     assert "<td>0.0690</td>" in everything
-    assert "(looking for airlines)" in everything
+    assert "(airline discovery)" in everything
     acme = lists(client, airline__id__exact=books.acme.pk)
     assert "<td>3,000</td><td>10,000</td><td>0</td>" in acme
     assert "<td>0.0190</td>" in acme
