@@ -133,7 +133,7 @@ def test_a_campaign_on_no_tail_says_so(cast: Cast, alice: Client) -> None:
     ("state", "problem", "words"),
     [
         (ManifestState.MISSING, "", "There is no campaign.json under ACME/2026-12/"),
-        (ManifestState.REFUSED, "content[0].name: missing.", "was refused. content[0].name: missing. This page shows the"),
+        (ManifestState.REFUSED, "content[0].name: missing.", "was refused. content[0].name: missing. This page"),
     ],
 )
 def test_a_manifest_that_is_missing_or_refused_raises_a_banner(
