@@ -43,6 +43,7 @@ def test_an_operator_acknowledges_and_withdraws(cast: Cast, client_of: ClientOf,
         "alice",
     )
     [group] = client.get("/api/v1/attention/?acknowledged=true").json()["results"]
+    assert group["heading"].startswith(group["subject"])
     assert group["loads"][0]["acknowledgement"] == row
     assert client.get("/api/v1/attention/").json()["count"] == 0
     for _ in range(2):
