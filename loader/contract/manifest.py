@@ -12,7 +12,16 @@ from datetime import UTC, date, datetime, time
 from typing import Final
 
 from loader.contract.names import TGZ, check_name, conflict_key, content_name
-from loader.contract.strict_json import INT_LIMIT, Fields, dumps, format_utc, json_type_name, loads
+from loader.contract.strict_json import (
+    INT_LIMIT,
+    Fields,
+    dumps,
+    format_utc,
+    format_utc_or_none,
+    json_type_name,
+    loads,
+    with_extra,
+)
 from loader.contract.units import MIB
 from loader.errors import BadManifest, BadName, Code
 
@@ -206,7 +215,7 @@ def build_manifest(manifest: Manifest) -> bytes:
     Raises:
         BadManifest: it would be longer than `MANIFEST_LIMIT`.
     """
-    document = _without_defaults(
+    document = with_extra(
         {
             "schema": manifest.schema,
             "airline": manifest.airline,
@@ -231,12 +240,12 @@ def restriction_fields(manifest: Manifest) -> dict[str, object]:
         "tails": None if manifest.tails is None else list(manifest.tails),
         # A midnight as a day: what was written so stays so.
         "expires": format_utc(manifest.expires).removesuffix("T00:00:00Z") if manifest.expires else None,
-        "signed_at": format_utc(manifest.signed_at) if manifest.signed_at else None,
+        "signed_at": format_utc_or_none(manifest.signed_at),
     }
 
 
 def _exhibition_fields(exhibition: Exhibition) -> dict[str, object]:
-    return _without_defaults(
+    return with_extra(
         {
             "starts": exhibition.starts.isoformat() if exhibition.starts else None,
             "ends": exhibition.ends.isoformat() if exhibition.ends else None,
@@ -247,7 +256,7 @@ def _exhibition_fields(exhibition: Exhibition) -> dict[str, object]:
 
 def _item_fields(items: Sequence[Item]) -> list[dict[str, object]]:
     return [
-        _without_defaults(
+        with_extra(
             {
                 # A name that itself ends in .tgz needs a second one, or a reader would take the first off.
                 "name": item.name + TGZ if item.name.endswith(TGZ) else item.name,
@@ -262,9 +271,3 @@ def _item_fields(items: Sequence[Item]) -> list[dict[str, object]]:
         )
         for item in items
     ]
-
-
-def _without_defaults(known: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
-    """What is to be written: the known fields that say something, then the unknown ones."""
-    said = {name: value for name, value in known.items() if value is not None}
-    return said | {name: value for name, value in extra.items() if name not in known}
