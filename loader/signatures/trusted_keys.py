@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from loader.contract.names import check_name
-from loader.contract.strict_json import Fields, dumps, loads
+from loader.contract.strict_json import Fields, dumps, loads, with_extra
 from loader.errors import BadName
 from loader.signatures.dsse import (
     KEY_ID,
@@ -136,7 +136,7 @@ def build_trusted_keys(trusted_keys: TrustedKeys) -> bytes:
         "airlines": {name: _role_to_json(role) for name, role in trusted_keys.airlines.items()},
         "keys": {keyid: {**key, "keyval": {"public": public}} for keyid, public in trusted_keys.keys.items()},
     }
-    payload = dumps({**known, **{name: value for name, value in trusted_keys.extra.items() if name not in known}})
+    payload = dumps(with_extra(known, trusted_keys.extra))
     parse_trusted_keys(payload)
     return payload
 
