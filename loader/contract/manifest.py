@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Final
 
-from loader.contract.names import TGZ, check_name, conflict_key, content_name
+from loader.contract.names import check_name, conflict_key, content_name, listed_name
 from loader.contract.strict_json import (
     INT_LIMIT,
     Fields,
@@ -258,8 +258,7 @@ def _item_fields(items: Sequence[Item]) -> list[dict[str, object]]:
     return [
         with_extra(
             {
-                # A name that itself ends in .tgz needs a second one, or a reader would take the first off.
-                "name": item.name + TGZ if item.name.endswith(TGZ) else item.name,
+                "name": listed_name(item.name),
                 "size": item.size,
                 "sha256": item.sha256,
                 "title": item.title or None,

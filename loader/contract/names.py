@@ -72,6 +72,14 @@ def content_name(name: str) -> str:
     return bare
 
 
+def listed_name(content: str) -> str:
+    """Return a content name as documents list it, so that `content_name` gives it back.
+
+    A name that itself ends in `.tgz` gets a second one: a reader takes one off.
+    """
+    return content + TGZ if content.endswith(TGZ) else content
+
+
 def _is_visible(sign: str) -> bool:
     return sign == " " or sign in _JOINERS or unicodedata.category(sign)[0] in _PRINTABLE
 

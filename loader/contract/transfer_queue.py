@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from loader.contract.manifest import ITEMS_LIMIT, PRIORITY_LIMIT
-from loader.contract.names import TGZ, check_name, content_name
+from loader.contract.names import check_name, content_name, listed_name
 from loader.contract.strict_json import INT_LIMIT, Fields, dumps, format_utc_or_none, json_type_name, loads, with_extra
 from loader.contract.time_window import TimeWindow, parse_time_window
 from loader.contract.units import MIB, parse_size
@@ -191,8 +191,7 @@ def _entry_fields(entry: QueueEntry) -> dict[str, object]:
     content = entry.content
     known = {
         "campaign": entry.campaign,
-        # A name that itself ends in .tgz needs a second one, or a reader would take the first off.
-        "content": None if content is None else [name + TGZ if name.endswith(TGZ) else name for name in content],
+        "content": None if content is None else [listed_name(name) for name in content],
         "action": entry.action,
         "priority": entry.priority or None,
         "not_before": format_utc_or_none(entry.not_before),
