@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from campaigns.management.key_options import add_passphrase_option, load_keys
 from campaigns.publishing.errors import PublishError
 from campaigns.publishing.folder_publisher import UNCHANGED, PublishResult, ReleaseRestrictions, publish_folder
 from campaigns.publishing.progress import OnProgress, PlainProgress, TerminalProgress
-from campaigns.signing.key_options import add_passphrase_option, load_keys
 from campaigns.signing.manifest_signature import SigningError, sign_campaign
 from campaigns.signing.manifest_signature import format_summary as signed_in_words
-from ifeportal.storage.buckets import media_bucket
-from loader.errors import Cause, ExitCode, WorldError
-from loader.s3.interface import Bucket
+from ifeportal.management.base import BucketCommand, exit_code
+from loader.errors import ExitCode, WorldError
 
 HELP: Final = """Hash every .tgz file of a folder, upload those that changed, and write campaign.json last.
 
@@ -36,12 +35,8 @@ reached, try again later; 130 interrupted. Unless it is 0, the campaign.json tha
 """
 
 
-class Command(BaseCommand):
+class Command(BucketCommand):
     help = HELP
-    requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("folder", type=Path, metavar="DIR", help="folder with the .tgz files")
@@ -79,28 +74,42 @@ class Command(BaseCommand):
         keys = load_keys(options["sign_with"], options["passphrase_file"])
         try:
             with self._display(options["json"]) as display:
-                result = publish(options, display)
+                result = self._publish(options, display)
         except KeyboardInterrupt:
             raise CommandError("interrupted; the campaign in the bucket is unchanged", returncode=130) from None
         except PublishError as exc:
-            raise CommandError(f"not published:\n{exc}", returncode=code_of(exc)) from exc
+            code = ExitCode.SOME_FAILED if exc.retryable else ExitCode.USAGE
+            raise CommandError(f"not published:\n{exc}", returncode=code) from exc
         except WorldError as exc:
             # Without the table's advice: it is for aircraft.
-            raise CommandError(f"not published: {exc.code}: {exc}", returncode=code_of(exc)) from exc
+            raise CommandError(f"not published: {exc.code}: {exc}", returncode=exit_code(exc)) from exc
         self.stdout.write(json.dumps(as_json(result)) if options["json"] else in_words(result))
         if keys:
             self._sign(result, keys, options["json"])
+
+    def _publish(self, options: dict[str, Any], display: OnProgress) -> PublishResult:
+        return publish_folder(
+            options["folder"],
+            options["airline"],
+            options["campaign"],
+            self.media_bucket(),
+            title=options["title"],
+            starts=options["starts"],
+            ends=options["ends"],
+            restrictions=terms_of(options),
+            on_progress=display,
+        )
 
     def _sign(self, result: PublishResult, keys: Sequence[Ed25519PrivateKey], as_json: bool) -> None:
         """Just the campaign.json that was published, not what may lie there by now."""
         try:
             signed = sign_campaign(
-                result.airline, result.campaign, bucket(), keys, now=datetime.now(UTC), sha256=result.sha256
+                result.airline, result.campaign, self.media_bucket(), keys, now=datetime.now(UTC), sha256=result.sha256
             )
         except SigningError as exc:
             raise CommandError(f"published, but not signed: {exc}", returncode=ExitCode.SOME_FAILED) from exc
         except WorldError as exc:
-            raise CommandError(f"published, but not signed: {exc.code}: {exc}", returncode=code_of(exc)) from exc
+            raise CommandError(f"published, but not signed: {exc.code}: {exc}", returncode=exit_code(exc)) from exc
         (self.stderr if as_json else self.stdout).write(signed_in_words(signed))
 
     def _display(self, as_json: bool) -> AbstractContextManager[OnProgress]:
@@ -108,29 +117,6 @@ class Command(BaseCommand):
         if stream.isatty():  # rich writes without line ends, which Django's wrapper would add
             return TerminalProgress(sys.stderr if as_json else sys.stdout)
         return PlainProgress(lambda line: stream.write(line, style_func=str))
-
-
-def publish(options: dict[str, Any], display: OnProgress) -> PublishResult:
-    """Publish as the options say, to the bucket of the settings."""
-    return publish_folder(
-        options["folder"],
-        options["airline"],
-        options["campaign"],
-        bucket(),
-        title=options["title"],
-        starts=options["starts"],
-        ends=options["ends"],
-        restrictions=terms_of(options),
-        on_progress=display,
-    )
-
-
-def bucket() -> Bucket:
-    """The media bucket of the settings. Raises CommandError."""
-    try:
-        return media_bucket()
-    except ValueError as exc:
-        raise CommandError(str(exc), returncode=ExitCode.USAGE) from exc
 
 
 def terms_of(options: dict[str, Any]) -> ReleaseRestrictions:
@@ -173,15 +159,6 @@ def day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError as exc:
         raise ArgumentTypeError(f"{text!r} is not a date as 2026-12-31") from exc
-
-
-def code_of(error: PublishError | WorldError) -> ExitCode:
-    """How the command ends after this error."""
-    if isinstance(error, PublishError):
-        return ExitCode.SOME_FAILED if error.retryable else ExitCode.USAGE
-    if not error.permanent:
-        return ExitCode.UNREACHABLE
-    return ExitCode.USAGE if error.cause in (Cause.AUTHENTICATION, Cause.ACCESS) else ExitCode.SOME_FAILED
 
 
 def as_json(result: PublishResult) -> dict[str, object]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from argparse import RawDescriptionHelpFormatter
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from campaigns.signing.key_options import add_passphrase_option, load_keys
+from campaigns.management.key_options import add_passphrase_option, load_keys
 from campaigns.signing.manifest_signature import SigningError, count_missing_signatures, format_summary, sign_campaign
 from campaigns.signing.trust_file import load_chain
-from ifeportal.storage.buckets import media_bucket
-from loader.errors import Cause, ContractError, ExitCode, WorldError
-from loader.s3.interface import Bucket
+from ifeportal.management.base import BucketCommand, exit_code
+from loader.errors import ContractError, ExitCode, WorldError
 
 HELP: Final = """Sign the campaign.json of a campaign as it lies in the media bucket, and write campaign.json.dsse.
 
@@ -28,12 +26,8 @@ Exit: 0 signed; 1 not signed; 2 usage, keys or access; 75 the bucket could not b
 """
 
 
-class Command(BaseCommand):
+class Command(BucketCommand):
     help = HELP
-    requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--airline", required=True, help="first part of the keys, e.g. ACME")
@@ -58,7 +52,7 @@ class Command(BaseCommand):
         chain = load_chain(options["trust"]) if options["trust"] else None
         where = options["airline"], options["campaign"]
         try:
-            media = bucket()
+            media = self.media_bucket()
             result = sign_campaign(
                 *where, media, keys, now=datetime.now(UTC), sha256=(options["sha256"] or "").lower() or None
             )
@@ -70,23 +64,8 @@ class Command(BaseCommand):
                 f"signed, but no aircraft takes it: {error}.", returncode=ExitCode.SOME_FAILED
             ) from error
         except WorldError as error:
-            raise CommandError(f"not signed: {error.code}: {error}", returncode=code_of(error)) from error
+            raise CommandError(f"not signed: {error.code}: {error}", returncode=exit_code(error)) from error
         told = (
             json.dumps({**asdict(result), "missing": missing}) if options["json"] else format_summary(result, missing)
         )
         self.stdout.write(told)
-
-
-def bucket() -> Bucket:
-    """The media bucket of the settings. Raises CommandError."""
-    try:
-        return media_bucket()
-    except ValueError as error:
-        raise CommandError(str(error), returncode=ExitCode.USAGE) from error
-
-
-def code_of(error: WorldError) -> ExitCode:
-    """How the command ends after this error."""
-    if not error.permanent:
-        return ExitCode.UNREACHABLE
-    return ExitCode.USAGE if error.cause in (Cause.AUTHENTICATION, Cause.ACCESS) else ExitCode.SOME_FAILED

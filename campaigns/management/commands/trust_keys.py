@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import getpass
 import sys
-from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any, Final
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from campaigns.signing.key_options import add_passphrase_option, load_keys
+from campaigns.management.key_options import add_passphrase_option, load_keys
 from campaigns.signing.private_keys import BadKeyError, load_public, new_key, public_hex, read_passphrase
 from campaigns.signing.trust_file import (
     add_signatures,
@@ -22,6 +21,7 @@ from campaigns.signing.trust_file import (
     save_chain,
     sign_version,
 )
+from ifeportal.management.base import FormattedHelpCommand
 from loader.errors import ExitCode
 from loader.signatures.dsse import key_id
 from loader.signatures.trusted_keys import SigningRole, TrustedKeys
@@ -39,12 +39,9 @@ needs the root signatures of the version before and its own. Aircraft get the fi
 """
 
 
-class Command(BaseCommand):
+class Command(FormattedHelpCommand):
     help = HELP
     requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import ArgumentTypeError
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from fleet import usage
 from fleet.archive.archiver import ArchiveOutcome, archive_after_days, archive_due, preview
 from fleet.usage import RequestCounts, RequestMeter
+from ifeportal.management.base import FormattedHelpCommand
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import status_bucket
 from loader.errors import ExitCode, WorldError
@@ -57,11 +58,8 @@ class ArchiveTotals:
         )
 
 
-class Command(BaseCommand):
+class Command(FormattedHelpCommand):
     help = HELP
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--airline", metavar="A", help="archive loads of this airline only")

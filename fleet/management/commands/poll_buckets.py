@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from argparse import RawDescriptionHelpFormatter
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import InterfaceError, OperationalError, ProgrammingError, close_old_connections
 from django.utils import timezone
 
@@ -20,6 +19,7 @@ from fleet.polling.result import PollResult
 from fleet.usage import RequestMeter
 from ifeportal.jobs import leases, runner
 from ifeportal.management.argument_types import duration
+from ifeportal.management.base import FormattedHelpCommand
 from ifeportal.management.shutdown import stop_on_signal
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import media_bucket, status_bucket
@@ -46,11 +46,8 @@ class PollingStopped(BaseException):
     """A signal stops the command. A BaseException, so that code that records errors does not catch it."""
 
 
-class Command(BaseCommand):
+class Command(FormattedHelpCommand):
     help = HELP
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="poll once and exit")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
-from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import ArgumentTypeError
 from dataclasses import asdict
 from typing import Any, Final
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from fleet.simulation.plan import FleetPlan
 from fleet.simulation.run import Log, NameTaken, Report, remove_fleet, write_fleet
 from ifeportal.management.argument_types import duration
+from ifeportal.management.base import FormattedHelpCommand
 from ifeportal.management.shutdown import stop_on_signal
 from ifeportal.storage.buckets import media_bucket, status_bucket
 from loader.contract.units import parse_size
@@ -41,12 +42,9 @@ SHARES: Final = {
 }
 
 
-class Command(BaseCommand):
+class Command(FormattedHelpCommand):
     help = HELP
     requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         add, plan = parser.add_argument, FleetPlan()

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from campaigns.management.commands import publish_campaign
 from campaigns.publishing.progress import PlainProgress, PublishProgress, TerminalProgress
+from ifeportal.management import base
 from loader.errors import Code, WorldError
 from loader.s3.memory import MemoryBucket
 
@@ -29,14 +29,14 @@ class BrokenBucket(MemoryBucket):
 @pytest.fixture
 def media(monkeypatch: pytest.MonkeyPatch) -> MemoryBucket:
     media = MemoryBucket("ife-media")
-    monkeypatch.setattr(publish_campaign, "media_bucket", lambda: media)
+    monkeypatch.setattr(base, "media_bucket", lambda: media)
     return media
 
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> BrokenBucket:
     media = BrokenBucket("ife-media")
-    monkeypatch.setattr(publish_campaign, "media_bucket", lambda: media)
+    monkeypatch.setattr(base, "media_bucket", lambda: media)
     return media
 
 

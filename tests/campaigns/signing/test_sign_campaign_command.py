@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.core.management import CommandError, call_command
 
-from campaigns.management.commands import publish_campaign, sign_campaign
+from campaigns.management.commands import publish_campaign
 from campaigns.signing.private_keys import load_key, new_key, public_hex
+from ifeportal.management import base
 from loader.contract.manifest import Item, Manifest, build_manifest
 from loader.errors import Code, WorldError
 from loader.s3.memory import MemoryBucket
@@ -32,8 +33,7 @@ PASSPHRASE = "correct horse battery staple"
 @pytest.fixture
 def media(monkeypatch: pytest.MonkeyPatch) -> MemoryBucket:
     media = MemoryBucket("ife-media")
-    monkeypatch.setattr(publish_campaign, "media_bucket", lambda: media)
-    monkeypatch.setattr(sign_campaign, "media_bucket", lambda: media)
+    monkeypatch.setattr(base, "media_bucket", lambda: media)
     return media
 
 
@@ -405,14 +405,14 @@ def test_a_key_that_cannot_be_used_is_found_before_anything_is_sent(media: Memor
 def test_what_was_put_in_place_of_the_published_is_not_signed(
     media: MemoryBucket, keys: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish = publish_campaign.publish
+    publish = publish_campaign.publish_folder
 
-    def robbed(*given: Any) -> Any:
-        result = publish(*given)
+    def robbed(*given: Any, **more: Any) -> Any:
+        result = publish(*given, **more)
         put(media, version=9)
         return result
 
-    monkeypatch.setattr(publish_campaign, "publish", robbed)
+    monkeypatch.setattr(publish_campaign, "publish_folder", robbed)
     text, code = refused(lambda: release(folder, "--sign-with", str(keys / "sam")))
     assert code == 1
     assert "published, but not signed: campaign.json is not the one that is meant" in text

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from campaigns.management.commands import publish_campaign, sign_campaign
 from fleet.simulation.proxy import FaultProxy
+from ifeportal.management import base
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
 from loader.errors import Code
@@ -571,8 +571,7 @@ def test_signatures_cost_nothing_where_they_are_off(aircraft: Aircraft) -> None:
 def test_what_the_commands_of_the_ground_sign_is_loaded_and_what_they_did_not_sign_is_not(
     aircraft: Aircraft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for command in (publish_campaign, sign_campaign):
-        monkeypatch.setattr(command, "media_bucket", lambda: aircraft.media)
+    monkeypatch.setattr(base, "media_bucket", lambda: aircraft.media)
     monkeypatch.chdir(tmp_path)
 
     def ground(*options: str) -> str:
