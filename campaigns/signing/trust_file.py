@@ -13,9 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from django.core.management.base import CommandError
 
-from loader.errors import ContractError, ExitCode
+from loader.errors import ContractError
 from loader.signatures.dsse import BadEnvelope, Envelope, key_id, sign_envelope, verified_signers
 from loader.signatures.trusted_keys import (
     FILE_LIMIT,
@@ -29,19 +28,23 @@ from loader.signatures.trusted_keys import (
 )
 
 
+class TrustFileError(ValueError):
+    """A `trust.json` cannot be read, written or made; `str()` is a sentence."""
+
+
 def load_chain(path: Path) -> list[TrustedKeysVersion]:
-    """The versions in a file, oldest first, not yet proven. Raises CommandError."""
+    """The versions in a file, oldest first, not yet proven. Raises TrustFileError."""
     try:
         with path.open("rb") as stream:
             return parse_chain(stream.read(FILE_LIMIT + 1))
     except OSError as error:
-        raise CommandError(f"{path.name} cannot be read: {error.strerror}.", returncode=ExitCode.USAGE) from error
+        raise TrustFileError(f"{path.name} cannot be read: {error.strerror}") from error
     except ContractError as error:
-        raise CommandError(f"{path.name} is refused: {error}.", returncode=ExitCode.USAGE) from error
+        raise TrustFileError(f"{path.name} is refused: {error}") from error
 
 
 def save_chain(path: Path, chain: Sequence[TrustedKeysVersion]) -> None:
-    """Write the file in one step. Raises CommandError."""
+    """Write the file in one step. Raises TrustFileError."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as stream:
@@ -51,7 +54,7 @@ def save_chain(path: Path, chain: Sequence[TrustedKeysVersion]) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise CommandError(f"{path.name} cannot be written: {error.strerror}.", returncode=ExitCode.USAGE) from error
+        raise TrustFileError(f"{path.name} cannot be written: {error.strerror}") from error
 
 
 def first_version(root: SigningRole, airlines: Mapping[str, SigningRole], publics: Sequence[str]) -> TrustedKeys:
@@ -81,11 +84,11 @@ def make_role(publics: Sequence[str], threshold: int) -> SigningRole:
 
 
 def sign_version(trusted_keys: TrustedKeys, keys: Sequence[Ed25519PrivateKey]) -> TrustedKeysVersion:
-    """The keyring in an envelope with the signatures of these keys. Raises CommandError if it breaks the rules."""
+    """The keyring in an envelope with the signatures of these keys. Raises TrustFileError if it breaks the rules."""
     try:
         version = TrustedKeysVersion(trusted_keys, Envelope(build_trusted_keys(trusted_keys), TRUST_TYPE))
     except BadEnvelope as error:
-        raise CommandError(f"aircraft would refuse this: {error}.", returncode=ExitCode.USAGE) from error
+        raise TrustFileError(f"aircraft would refuse this: {error}") from error
     return add_signatures(version, keys)
 
 

@@ -12,7 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from campaigns.management.key_options import add_passphrase_option, load_keys
 from campaigns.signing.manifest_signature import SigningError, count_missing_signatures, format_summary, sign_campaign
-from campaigns.signing.trust_file import load_chain
+from campaigns.signing.trust_file import TrustFileError, load_chain
 from ifeportal.management.base import BucketCommand, exit_code
 from loader.errors import ContractError, ExitCode, WorldError
 
@@ -49,7 +49,10 @@ class Command(BucketCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         keys = load_keys(options["key"], options["passphrase_file"])
-        chain = load_chain(options["trust"]) if options["trust"] else None
+        try:
+            chain = load_chain(options["trust"]) if options["trust"] else None
+        except TrustFileError as error:
+            raise CommandError(f"{error}.", returncode=ExitCode.USAGE) from error
         where = options["airline"], options["campaign"]
         try:
             media = self.media_bucket()

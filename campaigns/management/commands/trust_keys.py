@@ -12,6 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 from campaigns.management.key_options import add_passphrase_option, load_keys
 from campaigns.signing.private_keys import BadKeyError, load_public, new_key, public_hex, read_passphrase
 from campaigns.signing.trust_file import (
+    TrustFileError,
     add_signatures,
     describe_missing_signatures,
     first_version,
@@ -78,7 +79,7 @@ class Command(FormattedHelpCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             told = getattr(self, f"_{options['action']}")(options)
-        except BadKeyError as error:
+        except (BadKeyError, TrustFileError) as error:
             raise CommandError(f"{error}.", returncode=ExitCode.USAGE) from error
         self.stdout.write("\n".join(told))
 
