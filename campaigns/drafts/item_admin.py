@@ -17,8 +17,8 @@ from django.utils.safestring import SafeString
 
 from campaigns.drafts import requests
 from campaigns.drafts.requests import RequestRejected
-from campaigns.drafts.totals import IS_HASHED, format_bytes
-from campaigns.models import BUSY_STATES, Draft, DraftItem
+from campaigns.models import BUSY_STATES, IS_HASHED, Draft, DraftItem
+from ifeportal import formatting
 from ifeportal.access import Role
 from ifeportal.admin.base import ManagerAdmin
 from ifeportal.audit import Actor
@@ -66,7 +66,7 @@ class ItemColumns:
     @admin.display(description="size", ordering="size")
     def size_text(self, item: DraftItem) -> str:
         """As people write it."""
-        return "" if item.size is None else format_bytes(item.size)
+        return "" if item.size is None else formatting.size(item.size)
 
     @admin.display(description="what is wrong", ordering="error_text")
     def errors(self, item: DraftItem) -> str:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.db.models import Case, Count, F, Q, Sum, Value, When
-from rich.filesize import decimal
 
-from campaigns.models import Draft, DraftItem
-
-IS_HASHED = ~Q(sha256="") & Q(sha256_etag=F("etag"))
+from campaigns.models import IS_HASHED, Draft, DraftItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +21,6 @@ class DraftTotals:
     bytes_total: int
     items_done: int
     bytes_done: int
-    waiting: int
     new: int
     leaving: int
     rate: int | None
@@ -50,13 +46,7 @@ def draft_totals(draft: Draft) -> DraftTotals:
         bytes_total=Sum("size", filter=chosen, default=Value(0)),
         items_done=Count("pk", filter=chosen & IS_HASHED & Q(hash_pending=False)),
         bytes_done=Sum(part, filter=chosen, default=Value(0)),
-        waiting=Count("pk", filter=Q(hash_pending=True)),
         new=Count("pk", filter=Q(included=True, in_manifest=False)),
         leaving=Count("pk", filter=Q(included=False, in_manifest=True)),
     )
     return DraftTotals(**found, rate=draft.rate_bps)
-
-
-def format_bytes(count: int) -> str:
-    """Bytes as people write them."""
-    return decimal(count)

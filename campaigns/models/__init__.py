@@ -3,7 +3,7 @@
 from campaigns.models.campaigns import Campaign, CampaignQuerySet, ContentItem, ContentItemQuerySet, ManifestState
 from campaigns.models.drafts import (
     BUSY_STATES,
-    PRIORITY_LIMIT,
+    IS_HASHED,
     Draft,
     DraftItem,
     DraftItemQuerySet,
@@ -13,7 +13,7 @@ from campaigns.models.drafts import (
 
 __all__ = [
     "BUSY_STATES",
-    "PRIORITY_LIMIT",
+    "IS_HASHED",
     "Campaign",
     "CampaignQuerySet",
     "ContentItem",

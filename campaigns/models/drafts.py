@@ -11,8 +11,9 @@ from django.db.models.functions import Lower
 
 from ifeportal.jobs.retries import RetriedQuerySet, RetriedWork
 from ifeportal.models import Airline, User
+from loader.contract.manifest import PRIORITY_LIMIT
 
-PRIORITY_LIMIT: Final = 2**31 - 1  # as the contract has it
+IS_HASHED: Final = ~Q(sha256="") & Q(sha256_etag=F("etag"))  # `DraftItem.is_hashed` in SQL
 
 
 class DraftState(models.TextChoices):
@@ -97,14 +98,9 @@ class Draft(RetriedWork):
 class DraftItemQuerySet(RetriedQuerySet["DraftItem"]):
     airline_path = "draft__airline"
 
-    def hashed(self) -> Self:
-        """Whose SHA-256 is known of the object that lies there now."""
-        return self.exclude(sha256="").filter(sha256_etag=F("etag"))
-
     def to_hash(self) -> Self:
         """Chosen and there, and not hashed yet."""
-        there = self.filter(included=True, name_error="", size__isnull=False)
-        return there.filter(Q(sha256="") | ~Q(sha256_etag=F("etag")))
+        return self.filter(included=True, name_error="", size__isnull=False).exclude(IS_HASHED)
 
     def waiting(self) -> Self:
         """Return those that a job is to hash."""
