@@ -5,13 +5,12 @@ For staff by Django's permissions and for the managers of an airline, who see an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
@@ -19,77 +18,17 @@ from django.utils import timezone
 from django.utils.text import capfirst
 
 from campaigns.drafts import requests
-from campaigns.drafts.item_admin import ITEM_FIELDS, DraftItemInline, draft_page, row_id
+from campaigns.drafts.filters import ExhibitionFilter
+from campaigns.drafts.forms import DRAFT_FIELDS, ITEM_FIELDS, DraftForm
+from campaigns.drafts.item_admin import DraftItemInline, draft_page, row_id
 from campaigns.drafts.requests import RequestRejected
 from campaigns.drafts.totals import draft_totals
 from campaigns.models import BUSY_STATES, Campaign, Draft, DraftItem
 from ifeportal.admin.base import ManagerAdmin
 from ifeportal.audit import Actor
-from ifeportal.models import User
-from loader.contract.names import check_name, conflict_key
-from loader.errors import BadName
-
-if TYPE_CHECKING:
-    _DraftForm = forms.ModelForm[Draft]
-else:
-    _DraftForm = forms.ModelForm
 
 INLINE_LIMIT: Final = 100  # items; with more they have a list of their own, with pages
-DRAFT_FIELDS: Final = ("title", "exhibition_starts", "exhibition_ends")
 MANAGERS_ONLY: Final = "That is for managers of the airline."
-
-
-class DraftForm(_DraftForm):
-    """A draft made by a person: its name obeys the contract, and is no other campaign's but for case."""
-
-    def clean(self) -> dict[str, Any]:
-        """Dates in order, and a name of its own. Raises nothing: errors stand beside the fields."""
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        starts, ends = cleaned.get("exhibition_starts"), cleaned.get("exhibition_ends")
-        if starts and ends and ends < starts:
-            self.add_error("exhibition_ends", "It would end before it starts.")
-        name, airline = cleaned.get("name"), cleaned.get("airline")
-        if name and airline:
-            rows: tuple[QuerySet[Any], ...] = (Campaign.objects.all(), Draft.objects.exclude(pk=self.instance.pk))
-            names = {other for each in rows for other in each.filter(airline=airline).values_list("name", flat=True)}
-            alike = [other for other in names if other != name and conflict_key(other) == conflict_key(name)]
-            if alike:
-                self.add_error("name", f"It differs from the campaign {alike[0]} only in case or normalisation.")
-        return cleaned
-
-    def clean_name(self) -> str:
-        """The name as it stands in keys and addresses. Raises ValidationError where it could stand in neither."""
-        name: str = self.cleaned_data["name"]
-        try:
-            return check_name(name)
-        except BadName as error:
-            raise forms.ValidationError(f"It cannot stand in a key: {error}.") from error
-
-
-class ExhibitionFilter(admin.SimpleListFilter):
-    """When it is shown."""
-
-    title = "exhibition"
-    parameter_name = "exhibition"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """What people look for."""
-        return [("now", "now"), ("later", "later"), ("over", "over"), ("unknown", "not set")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Draft]) -> QuerySet[Draft]:
-        """Those that are shown then."""
-        today = timezone.now().date()
-        match self.value():
-            case "now":
-                ends = Q(exhibition_ends=None) | Q(exhibition_ends__gte=today)
-                return queryset.filter(ends, exhibition_starts__lte=today)
-            case "later":
-                return queryset.filter(exhibition_starts__gt=today)
-            case "over":
-                return queryset.filter(exhibition_ends__lt=today)
-            case "unknown":
-                return queryset.filter(exhibition_starts=None, exhibition_ends=None)
-        return queryset
 
 
 @admin.register(Draft)
@@ -189,13 +128,15 @@ class DraftAdmin(ManagerAdmin[Draft]):
             return super().response_change(request, obj)
         if word == "withdraw":
             return HttpResponseRedirect(reverse("admin:campaigns_draft_withdraw", args=[obj.pk]))
+        if word not in requests.REQUESTS:
+            raise BadRequest(f"There is no such action: {word!a}")
         self._request(request, obj, word)
         return HttpResponseRedirect(draft_page(obj))
 
     def _request(self, request: HttpRequest, draft: Draft, word: str) -> bool:
         """Ask for one thing, write down who did, and say what came of it."""
         try:
-            told = _make_request(draft, word, Actor.of(request).user)
+            told = requests.REQUESTS[word](draft, timezone.now(), Actor.of(request).user)
         except RequestRejected as error:
             self.message_user(request, f"{draft}: {error}", messages.WARNING)
             return False
@@ -312,21 +253,3 @@ class DraftAdmin(ManagerAdmin[Draft]):
         """What goes, without a line for each of 10,000 items. Nothing in the bucket does."""
         count = DraftItem.objects.filter(draft__in=objs).count()
         return [str(draft) for draft in objs], {"drafts": len(objs), "items of drafts": count}, set(), []
-
-
-def _make_request(draft: Draft, word: str, by: User | None) -> str:
-    """Ask; what came of it in words. Raises RequestRejected."""
-    match word:
-        case "stop":
-            return requests.stop(draft)
-        case "withdraw":
-            return requests.request_withdraw(draft, timezone.now(), by)
-        case "check":
-            faults = requests.revalidate(draft)
-            if faults:
-                raise RequestRejected(requests.format_summary(faults))
-            return requests.format_summary(faults)
-    ask = requests.REQUESTS.get(word)
-    if ask is None:
-        raise RequestRejected("Nobody knows what that is.")
-    return ask(draft, timezone.now(), by)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -16,8 +15,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from campaigns.drafts import requests
+from campaigns.drafts.filters import ShowFilter
+from campaigns.drafts.forms import ITEM_FIELDS, ItemForm
 from campaigns.drafts.requests import RequestRejected
-from campaigns.models import BUSY_STATES, IS_HASHED, Draft, DraftItem
+from campaigns.models import BUSY_STATES, Draft, DraftItem
 from ifeportal import formatting
 from ifeportal.access import Role
 from ifeportal.admin.base import ManagerAdmin
@@ -25,12 +26,9 @@ from ifeportal.audit import Actor
 
 if TYPE_CHECKING:
     _Inline = admin.TabularInline[DraftItem, Draft]
-    _ItemForm = forms.ModelForm[DraftItem]
 else:
     _Inline = admin.TabularInline
-    _ItemForm = forms.ModelForm
 
-ITEM_FIELDS: Final = ("included", "title", "kind", "required", "priority")
 INCLUDED: Final = ("included", True)
 MESSAGES_LIMIT: Final = 20  # items that were skipped, each with a message
 
@@ -43,16 +41,6 @@ def draft_page(draft: Draft) -> str:
 def row_id(text: object) -> int:
     """An id in an address; 0, which no row has, if it is none."""
     return int(str(text)) if str(text).isdecimal() and str(text).isascii() and len(str(text)) < 19 else 0
-
-
-class ItemForm(_ItemForm):
-    """A row of a table: each field says what it is of which item, as no label stands beside it."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name, field in self.fields.items():
-            if name in ITEM_FIELDS:
-                field.widget.attrs["aria-label"] = f"{field.label} of {self.instance.name}"
 
 
 class ItemColumns:
@@ -116,32 +104,6 @@ def may_change(model_admin: Any, request: HttpRequest, draft: Draft) -> bool:
     """Whether the user may change the draft, by the draft's own admin."""
     allowed: bool = model_admin.admin_site.get_model_admin(Draft).has_change_permission(request, draft)
     return allowed
-
-
-class ShowFilter(admin.SimpleListFilter):
-    """Which items."""
-
-    title = "what to show"
-    parameter_name = "show"
-    rows: Final = {
-        "in": ("in the campaign", Q(included=True)),
-        "out": ("left out of it", Q(included=False)),
-        "fault": ("with a fault", ~Q(error_text="") | ~Q(name_error="")),
-        "unhashed": ("not hashed", ~IS_HASHED),
-        "waiting": ("waiting to be hashed", Q(hash_pending=True)),
-        "gone": ("not in the bucket", Q(size=None)),
-        "listed": ("in the manifest there", Q(in_manifest=True)),
-        "new": ("not in the manifest there", Q(in_manifest=False)),
-    }
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """What people look for."""
-        return [(key, words) for key, (words, _) in self.rows.items()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[DraftItem]) -> QuerySet[DraftItem]:
-        """Those."""
-        found = self.rows.get(self.value() or "")
-        return queryset.filter(found[1]) if found else queryset
 
 
 @admin.register(DraftItem)

@@ -6,7 +6,7 @@ is the user who asks; the job records its change in the audit log as theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -76,14 +76,15 @@ def request_withdraw(draft: Draft, now: datetime, by: User | None = None) -> str
     return "A job withdraws it."
 
 
-REQUESTS: Final[dict[str, Callable[[Draft, datetime, User | None], str]]] = {
-    "look": request_scan,
-    "hash": request_hash,
-    "publish": request_publish,
-}
+def request_validation(draft: Draft, now: datetime, by: User | None = None) -> str:
+    """Validate it at once. Raises RequestRejected with what is wrong with it."""
+    faults = revalidate(draft)
+    if faults:
+        raise RequestRejected(format_summary(faults))
+    return "Nothing is wrong with it."
 
 
-def stop(draft: Draft) -> str:
+def stop(draft: Draft, now: datetime | None = None, by: User | None = None) -> str:
     """Have a job leave off that has written nothing yet; what was hashed is kept. Raises RequestRejected."""
     busy = Draft.objects.filter(pk=draft.pk, state__in=[DraftState.SCANNING, DraftState.HASHING])
     with transaction.atomic():
@@ -121,13 +122,21 @@ def revalidate(draft: Draft, *, edited: bool = False) -> ValidationErrors:
 
 def format_summary(faults: ValidationErrors, most: int = 5) -> str:
     """The faults in a few sentences."""
-    if not faults:
-        return "Nothing is wrong with it."
     shown = list(DraftItem.objects.filter(pk__in=list(faults.items)[:most]).values_list("name", "error_text"))
     lines = [*faults.general, *(f"{name}: {fault}" for name, fault in shown)]
     if len(faults.items) > most:
         lines.append(f"And {len(faults.items) - most:,} more items have a fault.")
     return " ".join(lines)
+
+
+REQUESTS: Final[Mapping[str, Callable[[Draft, datetime, User | None], str]]] = {
+    "look": request_scan,
+    "hash": request_hash,
+    "check": request_validation,
+    "publish": request_publish,
+    "withdraw": request_withdraw,
+    "stop": stop,
+}
 
 
 def _claim(draft: Draft, state: DraftState, now: datetime, by: User | None, job: str) -> None:

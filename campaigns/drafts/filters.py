@@ -1,0 +1,64 @@
+"""Filters of the lists of drafts and items in the admin."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from campaigns.models import IS_HASHED, Draft, DraftItem
+
+
+class ExhibitionFilter(admin.SimpleListFilter):
+    """When it is shown."""
+
+    title = "exhibition"
+    parameter_name = "exhibition"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """What people look for."""
+        return [("now", "now"), ("later", "later"), ("over", "over"), ("unknown", "not set")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Draft]) -> QuerySet[Draft]:
+        """Those that are shown then."""
+        today = timezone.now().date()
+        match self.value():
+            case "now":
+                ends = Q(exhibition_ends=None) | Q(exhibition_ends__gte=today)
+                return queryset.filter(ends, exhibition_starts__lte=today)
+            case "later":
+                return queryset.filter(exhibition_starts__gt=today)
+            case "over":
+                return queryset.filter(exhibition_ends__lt=today)
+            case "unknown":
+                return queryset.filter(exhibition_starts=None, exhibition_ends=None)
+        return queryset
+
+
+class ShowFilter(admin.SimpleListFilter):
+    """Which items."""
+
+    title = "what to show"
+    parameter_name = "show"
+    rows: Final = {
+        "in": ("in the campaign", Q(included=True)),
+        "out": ("left out of it", Q(included=False)),
+        "fault": ("with a fault", ~Q(error_text="") | ~Q(name_error="")),
+        "unhashed": ("not hashed", ~IS_HASHED),
+        "waiting": ("waiting to be hashed", Q(hash_pending=True)),
+        "gone": ("not in the bucket", Q(size=None)),
+        "listed": ("in the manifest there", Q(in_manifest=True)),
+        "new": ("not in the manifest there", Q(in_manifest=False)),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """What people look for."""
+        return [(key, words) for key, (words, _) in self.rows.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[DraftItem]) -> QuerySet[DraftItem]:
+        """Those."""
+        found = self.rows.get(self.value() or "")
+        return queryset.filter(found[1]) if found else queryset
