@@ -18,6 +18,7 @@ from django.db import transaction
 
 from campaigns.catalog.listing_diff import ListingProblem, StoredManifest, diff, is_newer, name_conflict, read_listing
 from campaigns.models import Campaign, ContentItem, ManifestState
+from ifeportal.bulk import where_in
 from ifeportal.models import Airline
 from ifeportal.storage.background import PrefetchedListing, map_in_threads
 from ifeportal.work_lease import NO_LEASE, WorkLease
@@ -232,9 +233,8 @@ def _apply_items(row: Campaign, manifest: Manifest) -> None:
         changed, update_conflicts=True, unique_fields=["campaign", "name"], update_fields=COMPARED, batch_size=BATCH
     )
     names = {item.name for item in wanted}
-    left_out = [item.pk for item in held.values() if item.listed and item.name not in names]
-    for start in range(0, len(left_out), BATCH):
-        row.items.filter(pk__in=left_out[start : start + BATCH]).update(listed=False)
+    left_out = [[item.pk] for item in held.values() if item.listed and item.name not in names]
+    row.items.filter(where_in(ContentItem, ["id"], left_out)).update(listed=False)
 
 
 def _item(row: Campaign, position: int, item: Item) -> ContentItem:

@@ -23,6 +23,7 @@ from ifeportal import formatting
 from ifeportal.access import Role
 from ifeportal.admin.base import ManagerAdmin
 from ifeportal.audit import Actor
+from ifeportal.bulk import where_in
 
 if TYPE_CHECKING:
     _Inline = admin.TabularInline[DraftItem, Draft]
@@ -181,36 +182,26 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
 
     def _set(self, request: HttpRequest, items: QuerySet[DraftItem], field: str, value: bool, done: str) -> None:
         """Set a flag of each; how many, and which not and why."""
-        busy = list(items.filter(draft__state__in=BUSY_STATES)[:MESSAGES_LIMIT])
-        unfit = (
-            list(items.exclude(name_error="").exclude(draft__state__in=BUSY_STATES)[:MESSAGES_LIMIT])
-            if (field, value) == INCLUDED
-            else []
-        )
-        rows = items.exclude(draft__state__in=BUSY_STATES).exclude(**{field: value})
-        if (field, value) == INCLUDED:
-            rows = rows.filter(name_error="")
-        already = items.filter(**{field: value}).exclude(draft__state__in=BUSY_STATES).count()
-        ids = list(rows.order_by().values_list("pk", "draft_id"))
-        for start in range(0, len(ids), requests.BATCH):
-            DraftItem.objects.filter(pk__in=[pk for pk, _ in ids[start : start + requests.BATCH]]).update(
-                **{field: value}
-            )
+        idle = items.exclude(draft__state__in=BUSY_STATES)
+        including = (field, value) == INCLUDED
+        chosen = idle.filter(name_error="") if including else idle
+        already = idle.filter(**{field: value}).count()
+        ids = list(chosen.exclude(**{field: value}).order_by().values_list("pk", "draft_id"))
+        unfit = [(item, item.name_error) for item in idle.exclude(name_error="")[:MESSAGES_LIMIT] if including]
+        busy = items.filter(draft__state__in=BUSY_STATES)[:MESSAGES_LIMIT]
+        DraftItem.objects.filter(where_in(DraftItem, ["id"], [[pk] for pk, _ in ids])).update(**{field: value})
         for draft in Draft.objects.filter(pk__in={draft_id for _, draft_id in ids}).select_related("airline"):
             requests.revalidate(draft, edited=True)
             self._record(request, done.replace(" ", "-"), draft, None)
-        self._report(request, done, len(ids), already, [(item, "a job works on its draft") for item in busy])
-        self._report(request, done, 0, 0, [(item, item.name_error) for item in unfit])
-
-    def _report(
-        self, request: HttpRequest, done: str, count: int, already: int, skipped: list[tuple[DraftItem, str]]
-    ) -> None:
-        if count or already:
+        if ids or already:
             more = f" {already:,} were so already." if already else ""
-            self.message_user(request, f"{count:,} items: {done}.{more}", messages.SUCCESS)
-        for item, why in skipped:
+            self.message_user(request, f"{len(ids):,} items: {done}.{more}", messages.SUCCESS)
+        self._report_skipped(request, [*((item, "a job works on its draft") for item in busy), *unfit])
+
+    def _report_skipped(self, request: HttpRequest, skipped: list[tuple[DraftItem, str]]) -> None:
+        for item, why in skipped[:MESSAGES_LIMIT]:
             self.message_user(request, f"{item.name}: skipped, {why}.", messages.WARNING)
-        if len(skipped) == MESSAGES_LIMIT:
+        if len(skipped) >= MESSAGES_LIMIT:
             self.message_user(request, "There may be more that were skipped.", messages.WARNING)
 
     @admin.action(description="Put into the campaign", permissions=["change"])

@@ -17,6 +17,7 @@ from campaigns.models import Campaign, Draft, DraftItem, DraftState
 from campaigns.publishing.errors import PublishError
 from campaigns.publishing.manifest_writer import PublishedState, WriteResult, same_content, write_manifest
 from ifeportal import audit
+from ifeportal.bulk import where_in
 from ifeportal.jobs.queue import make_due
 from ifeportal.work_lease import WorkLease
 from loader.contract.keys import content_key, manifest_key, signature_key
@@ -72,10 +73,9 @@ def record_result(draft: Draft, done: PublicationResult, lease: WorkLease) -> No
             return
         names = dict(draft.items.values_list("pk", "name"))
         for listed in (True, False):
-            wrong = [pk for pk, name in names.items() if (name in done.in_manifest) is listed]
-            for start in range(0, len(wrong), 500):
-                rows = draft.items.filter(pk__in=wrong[start : start + 500])
-                rows.exclude(in_manifest=listed).update(in_manifest=listed)
+            wrong = [[pk] for pk, name in names.items() if (name in done.in_manifest) is listed]
+            rows = draft.items.filter(where_in(DraftItem, ["id"], wrong))
+            rows.exclude(in_manifest=listed).update(in_manifest=listed)
         Campaign.objects.filter(airline=draft.airline, name=draft.name).update(
             withdrawn_at=done.fields.get("withdrawn_at")
         )

@@ -15,6 +15,7 @@ from campaigns.drafts.requests import BATCH, revalidate
 from campaigns.drafts.validation import EXHIBITION, build_draft_manifest
 from campaigns.models import Draft, DraftItem, DraftState
 from campaigns.publishing.manifest_writer import PublishedState, same_content
+from ifeportal.bulk import where_in
 from ifeportal.jobs.retries import NO_ATTEMPTS
 from ifeportal.work_lease import WorkLease
 from loader.contract.keys import parse_media_key
@@ -142,7 +143,7 @@ class _Merge:
         self._positions = {name: place for place, name in enumerate(self._in_manifest)}
         self._next = max([len(self._in_manifest), *(row.position + 1 for row in rows.values())])
         self._changed: list[DraftItem] = []
-        self._to_delete: list[int] = []
+        self._to_delete: list[list[int]] = []
         self._differ: list[str] = []
 
     def run(self) -> None:
@@ -172,8 +173,7 @@ class _Merge:
             update_fields=[*OBSERVED_FIELDS, *PROGRESS_FIELDS],
             batch_size=BATCH,
         )
-        for start in range(0, len(self._to_delete), BATCH):
-            self.draft.items.filter(pk__in=self._to_delete[start : start + BATCH]).delete()
+        self.draft.items.filter(where_in(DraftItem, ["id"], self._to_delete)).delete()
 
     def _merge_item(self, name: str, all_chosen: bool) -> None:
         row, item = self.rows.get(name), self._in_manifest.get(name)
@@ -184,7 +184,7 @@ class _Merge:
         else:
             before = tuple(getattr(row, field) for field in OBSERVED_FIELDS)
             if info is None and item is None and not row.included:
-                self._to_delete.append(row.pk)
+                self._to_delete.append([row.pk])
                 return
             if (_differs(row, item)) if item is not None else (row.included and row.in_manifest):
                 self._differ.append(name)
