@@ -133,6 +133,5 @@ def _without_partial_character(body: bytes, truncated: bool) -> bytes:
 
 
 def one_line(text: str) -> str:
-    """One line without control characters, whatever a store or a file system wrote into it."""
-    said = parse_error(text.encode(errors="replace"))
-    return f"{said.code}: {said.text}" if said.code else said.text if text else ""
+    """Return `text` as one line that is safe to show, at most `ERROR_LIMIT` characters."""
+    return clean_line(text)[:ERROR_LIMIT]
