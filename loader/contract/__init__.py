@@ -1,1 +1,1 @@
-"""The contract both sides obey: names, keys and documents of the two buckets. Pure; standard library only."""
+"""The contract between ground and aircraft: names, keys and documents of both buckets. Pure; standard library only."""

@@ -1,4 +1,4 @@
-"""`loader.json`, the heartbeat of a loader: parsed and built, unknown fields kept. Pure."""
+"""`loader.json`, the heartbeat of a loader: parsed and built, with unknown fields preserved. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEARTBEAT_LIMIT: Final = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class StoreUsage:
-    """One content directory; `total` and `free` in bytes."""
+    """Space of a content directory; `total` and `free` in bytes."""
 
     path: str
     total: int | None = None
@@ -26,7 +26,7 @@ class StoreUsage:
 
 @dataclass(frozen=True, slots=True)
 class HeldCampaign:
-    """One campaign that lies on the aircraft."""
+    """A campaign on the aircraft."""
 
     campaign: str
     items: int | None = None
@@ -37,7 +37,7 @@ class HeldCampaign:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A loader's own state. Times aware, UTC; `rate_bps` in bytes per second; None where it does not say."""
+    """State of a loader. Times are aware, in UTC; `rate_bps` in bytes per second; None if the field is missing."""
 
     loader: str = ""
     at: datetime | None = None
@@ -54,10 +54,10 @@ class Heartbeat:
 
 
 def parse_heartbeat(body: bytes) -> Heartbeat:
-    """The heartbeat in the body of a `loader.json`; fields it does not have are empty or None.
+    """Return the heartbeat in the body of a `loader.json`; missing fields are empty or None.
 
     Raises:
-        BadHeartbeat: with a sentence that names the place.
+        BadHeartbeat: the body breaks the contract; the sentence names the field.
     """
     fields = Fields(loads(body, limit=HEARTBEAT_LIMIT, error=BadHeartbeat), "", BadHeartbeat)
     return Heartbeat(
@@ -81,7 +81,7 @@ def _line(fields: Fields, name: str) -> str:
 
 
 def extra_text(heartbeat: Heartbeat, name: str) -> str:
-    """A line of text that not every loader's heartbeat has; empty where it is none."""
+    """Return an optional field that this version does not model, as one line; "" if it is not a string."""
     value = heartbeat.extra.get(name)
     return clean_line(value) if isinstance(value, str) else ""
 
@@ -103,7 +103,7 @@ def _held_campaign(entry: object, path: str) -> HeldCampaign:
 
 
 def build_heartbeat(heartbeat: Heartbeat) -> bytes:
-    """The body of a `loader.json`; parsing it gives the same heartbeat, unknown fields included."""
+    """Return the body of a `loader.json`, unknown fields included; `parse_heartbeat` is the inverse."""
     return dumps(
         with_extra(
             {

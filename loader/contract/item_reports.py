@@ -1,7 +1,7 @@
-"""Progress and errors of items in the status bucket: parsed and built. Standard library only; pure.
+"""Progress and error reports of items in the status bucket: parsed and built. Standard library only; pure.
 
-Reports also come from loaders of other vendors: numbers are read strictly, error texts leniently. Any bytes become
-one line that is safe to show and to store.
+Loaders of other vendors write reports too. Numbers are parsed strictly. Error texts are parsed leniently: any bytes
+become one line that is safe to show and to store.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from loader.errors import ERRORS, BadProgress, Code, find_error_kind
 
 PROGRESS_LIMIT: Final = 64
 ERROR_LIMIT: Final = 4096
-COUNT_LIMIT: Final = 2**63 - 1  # What a database can hold.
-RECOGNISED_MIB: Final = 16_384  # 16 GiB: beyond, an object is fetched; keeps the table at a few MB.
+COUNT_LIMIT: Final = 2**63 - 1  # largest BIGINT of a database
+RECOGNISED_MIB: Final = 16_384  # 16 GiB; keeps the table at a few MB, larger progress is fetched
 
 _DIGITS: Final = re.compile(rb"[0-9]{1,20}")
 _CODED: Final = re.compile(r"([A-Z][A-Z_]*)(?::(.*))?")
-_EMPTY: Final = "(an error without a text)"
+_EMPTY: Final = "(no error text)"
 
 
 def parse_progress(body: bytes) -> int:
-    """Bytes held, from the body of a `.progress`: ASCII digits, nothing else but ASCII white space around.
+    """Return the bytes done from the body of a `.progress`: ASCII digits, optionally surrounded by ASCII white space.
 
     Raises:
-        BadProgress: it is anything else, or more than a database can hold.
+        BadProgress: the body is anything else, or the number exceeds `COUNT_LIMIT`.
     """
     digits = body.strip(b" \t\n\r\v\f")
     if len(body) > PROGRESS_LIMIT or not _DIGITS.fullmatch(digits):
-        raise BadProgress(f"the progress is not a plain number of bytes: {body[:40]!r}")
+        raise BadProgress(f"the progress must be a number of bytes in ASCII digits, not {body[:40]!r}")
     done = int(digits)
     if done > COUNT_LIMIT:
-        raise BadProgress(f"the progress is a number no disk can hold: {done}")
+        raise BadProgress(f"the progress must be at most {COUNT_LIMIT} bytes, not {done}")
     return done
 
 
 def build_progress(bytes_done: int) -> bytes:
-    """The body of a `.progress` for `bytes_done` bytes. Raises BadProgress for what could not be read back."""
+    """Return the body of a `.progress`. Raises BadProgress for a number that `parse_progress` would refuse."""
     if not 0 <= bytes_done <= COUNT_LIMIT:
-        raise BadProgress(f"{bytes_done} is not a number of bytes")
+        raise BadProgress(f"the progress must be between 0 and {COUNT_LIMIT} bytes, not {bytes_done}")
     return b"%d" % bytes_done
 
 
 def progress_to_report(bytes_done: int, size: int, *, final: bool = False) -> int:
-    """What to report for `bytes_done` of `size` bytes: whole MiB below `size`, so that the ETag tells the value.
+    """Return the progress to report: whole MiB below `size`, so that the object's ETag identifies the value.
 
-    The size itself only if `final`: whole, checked, durable under its final name.
+    The result is `size` only if `final`: the item is complete, verified and durable under its final name.
     """
     if final and bytes_done == size:
         return size
@@ -59,9 +59,10 @@ def progress_to_report(bytes_done: int, size: int, *, final: bool = False) -> in
 
 
 def progress_from_etag(etag: str, size: int | None) -> int | None:
-    """The value whose plain body has this ETag (an MD5): 0, `size`, or whole MiB below `size`.
+    """Return the progress whose body has this ETag (an MD5): 0, `size`, or whole MiB below `size`.
 
-    None where it is another value, the ETag no MD5, or `size` unknown (then only 0 is told): fetch it.
+    None if the object must be fetched: another value, an ETag that is no MD5, or an unknown `size` (then only 0 is
+    recognised).
     """
     digest = etag.strip('"').lower()
     if size is not None and digest == _etag_of_size(size):
@@ -78,7 +79,7 @@ def _md5(value: int) -> str:
 
 @cache
 def _etags_of_whole_mib() -> dict[str, int]:
-    """Made once, in about 10 ms; independent of any item's size, so one serves all."""
+    # Takes about 10 ms. Does not depend on the size of an item, so one table serves all.
     return {_md5(value * MIB): value * MIB for value in range(RECOGNISED_MIB)}
 
 
@@ -89,7 +90,7 @@ def _etag_of_size(size: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ErrorReport:
-    """An `.error`: `code` of the table or None, `text` one line that is never empty, `truncated` if there was more."""
+    """A parsed `.error`: `code` of the table or None; `text` is one line, never empty; `truncated` if it was longer."""
 
     code: Code | None
     text: str
@@ -97,9 +98,9 @@ class ErrorReport:
 
 
 def parse_error(body: bytes, *, truncated: bool = False) -> ErrorReport:
-    """What an `.error` says; whatever its bytes are, this gives a line that can be shown and stored.
+    """Return the report in the body of an `.error`. Any bytes give a line that is safe to show and to store.
 
-    `truncated`: `body` is not the whole object. A code is told only if the table has it; else all of it is text.
+    `truncated`: `body` is not the complete object. A code that is not in the table is part of the text.
     """
     truncated = truncated or len(body) > ERROR_LIMIT
     text = clean_line(_without_partial_character(body[:ERROR_LIMIT], truncated).decode(errors="replace"))
@@ -110,7 +111,7 @@ def parse_error(body: bytes, *, truncated: bool = False) -> ErrorReport:
 
 
 def build_error(code: Code, text: str) -> bytes:
-    """The body of an `.error`: one line `CODE: text` of at most 4 KiB, no character cut in two."""
+    """Return the body of an `.error`: one line `CODE: text` of at most `ERROR_LIMIT` bytes, cut between characters."""
     line = f"{code}: {clean_line(text) or ERRORS[code].sentence}"
     body = line.encode(errors="replace")
     if len(body) < ERROR_LIMIT:
@@ -120,7 +121,7 @@ def build_error(code: Code, text: str) -> bytes:
 
 
 def _without_partial_character(body: bytes, truncated: bool) -> bytes:
-    """Without the beginning of a character whose end was cut off."""
+    """Remove a UTF-8 character at the end whose last bytes were cut off."""
     if truncated:
         for back in range(1, min(4, len(body) + 1)):
             lead = body[-back]

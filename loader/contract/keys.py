@@ -1,4 +1,4 @@
-"""Builds the keys of both buckets from names, and parses them. Standard library only; pure."""
+"""Builds and parses the object keys of both buckets. Standard library only; pure."""
 
 from __future__ import annotations
 
@@ -9,62 +9,56 @@ from loader.contract.names import TGZ, check_name, content_name
 from loader.errors import BadName
 
 PROGRESS: Final = ".tgz.progress"
-
 ERROR: Final = ".tgz.error"
-
 MANIFEST: Final = "campaign.json"
-
 SIGNATURE: Final = "campaign.json.dsse"
-
 CAMPAIGN_ERROR: Final = "campaign.json.error"
-
 HEARTBEAT: Final = "loader.json"
-
 FLEET: Final = ".fleet"
 
 
 def manifest_key(airline: str, campaign: str) -> str:
-    """Key of a campaign's manifest in the media bucket. Raises BadName."""
+    """Return the key of a campaign's manifest in the media bucket. Raises BadName."""
     return _prefix(airline, campaign) + MANIFEST
 
 
 def signature_key(airline: str, campaign: str) -> str:
-    """Key of a campaign's signed manifest in the media bucket. Raises BadName."""
+    """Return the key of a campaign's signed manifest in the media bucket. Raises BadName."""
     return _prefix(airline, campaign) + SIGNATURE
 
 
 def content_key(airline: str, campaign: str, content: str) -> str:
-    """Key of one content item (named without `.tgz`) in the media bucket. Raises BadName."""
+    """Return the key of a content item (named without `.tgz`) in the media bucket. Raises BadName."""
     return _prefix(airline, campaign) + _content_name(content) + TGZ
 
 
 def queue_key(airline: str, tail: str) -> str:
-    """Key of a tail's transfer queue in the media bucket. Raises BadName."""
+    """Return the key of a tail's transfer queue in the media bucket. Raises BadName."""
     return f"{check_name(airline)}/{FLEET}/{check_name(tail)}.json"
 
 
 def progress_key(airline: str, tail: str, campaign: str, content: str) -> str:
-    """Key of an item's progress in the status bucket. Raises BadName."""
+    """Return the key of an item's progress in the status bucket. Raises BadName."""
     return _prefix(airline, tail, campaign) + _content_name(content) + PROGRESS
 
 
 def error_key(airline: str, tail: str, campaign: str, content: str) -> str:
-    """Key of an item's error in the status bucket. Raises BadName."""
+    """Return the key of an item's error in the status bucket. Raises BadName."""
     return _prefix(airline, tail, campaign) + _content_name(content) + ERROR
 
 
 def campaign_error_key(airline: str, tail: str, campaign: str) -> str:
-    """Key of a whole campaign's error in the status bucket. Raises BadName."""
+    """Return the key of a campaign's own error in the status bucket. Raises BadName."""
     return _prefix(airline, tail, campaign) + CAMPAIGN_ERROR
 
 
 def heartbeat_key(airline: str, tail: str) -> str:
-    """Key of a loader's heartbeat in the status bucket. Raises BadName."""
+    """Return the key of a loader's heartbeat in the status bucket. Raises BadName."""
     return _prefix(airline, tail) + HEARTBEAT
 
 
 def load_prefix(airline: str, tail: str, campaign: str) -> str:
-    """Where the objects of a load lie in the status bucket. Raises BadName."""
+    """Return the prefix of a load's objects in the status bucket. Raises BadName."""
     return _prefix(airline, tail, campaign)
 
 
@@ -73,13 +67,13 @@ def _prefix(*segments: str) -> str:
 
 
 def _content_name(content: str) -> str:
-    """A content name as it is: `a.tgz` here is the item whose object is `a.tgz.tgz`."""
+    """Check a name that has no suffix left to remove: `a.tgz` is the item with the object `a.tgz.tgz`."""
     return content_name(content + TGZ)
 
 
 @dataclass(frozen=True, slots=True)
 class MediaKey:
-    """What an object of the media bucket is."""
+    """The kind of an object in the media bucket, and the names in its key."""
 
     kind: Literal["manifest", "signature", "content", "queue"]
     airline: str
@@ -90,7 +84,7 @@ class MediaKey:
 
 @dataclass(frozen=True, slots=True)
 class StatusKey:
-    """What an object of the status bucket is."""
+    """The kind of an object in the status bucket, and the names in its key."""
 
     kind: Literal["progress", "error", "campaign_error", "heartbeat"]
     airline: str
@@ -100,10 +94,10 @@ class StatusKey:
 
 
 def parse_media_key(key: str) -> MediaKey | None:
-    """What `key` is; None for what is ours but no object of a campaign, and for folder markers (`…/`).
+    """Return the parts of `key`; None for other objects of the portal (`.name/…`) and folder markers (`…/`).
 
     Raises:
-        BadName: it fits no shape of the contract, or a name in it is not allowed.
+        BadName: the key has no shape of the contract, or a name in it is invalid.
     """
     parts = key.split("/")
     if len(parts) == 3 and parts[1] == FLEET and parts[2].endswith(".json"):
@@ -119,14 +113,14 @@ def parse_media_key(key: str) -> MediaKey | None:
         return MediaKey("signature", airline, campaign)
     if name.endswith(TGZ):
         return MediaKey("content", airline, campaign, content_name(name))
-    raise BadName(f"the key {quoted_key(key)} is neither {MANIFEST} nor a {TGZ}")
+    raise BadName(f"the key {quoted_key(key)} ends neither in {MANIFEST} nor in {TGZ}")
 
 
 def parse_status_key(key: str) -> StatusKey | None:
-    """What `key` is; None for what is ours but no report, and for folder markers (`…/`).
+    """Return the parts of `key`; None for other objects of the portal (`.name/…`) and folder markers (`…/`).
 
     Raises:
-        BadName: it fits no shape of the contract, or a name in it is not allowed.
+        BadName: the key has no shape of the contract, or a name in it is invalid.
     """
     parts = key.split("/")
     if _is_ignored(parts):
@@ -147,7 +141,7 @@ def parse_status_key(key: str) -> StatusKey | None:
 
 
 def _is_ignored(parts: list[str]) -> bool:
-    """A segment of ours (it begins with a dot), or a folder marker. Where a `.` or `..` is, it is neither."""
+    """Return whether a segment begins with a dot, or the key is a folder marker. `.` and `..` are never ignored."""
     if any(part.startswith(".") for part in parts):
         return all(part.strip(".") for part in parts if part.startswith("."))
     if parts[-1] or len(parts) < 2:
@@ -156,5 +150,5 @@ def _is_ignored(parts: list[str]) -> bool:
 
 
 def quoted_key(key: str) -> str:
-    """Return a key as ASCII for messages, at most 120 characters of it."""
+    """Return a key for messages: ASCII, at most 120 characters."""
     return f"{key[:120]!a}…" if len(key) > 120 else f"{key!a}"

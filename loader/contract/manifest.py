@@ -1,6 +1,6 @@
-"""`campaign.json`, the manifest of a campaign: parsed strictly, built with unknown fields kept. Pure.
+"""`campaign.json`, the manifest of a campaign: parsed strictly, built with unknown fields preserved. Pure.
 
-A manifest is accepted as a whole or refused as a whole.
+One invalid field refuses the complete manifest.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One content item. `name` is without `.tgz`, `size` in bytes, `sha256` lower-case hex or None."""
+    """A content item. `name` is without `.tgz`, `size` in bytes, `sha256` in lower-case hexadecimal or None."""
 
     name: str
     size: int
@@ -49,7 +49,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Exhibition:
-    """First and last day on which the campaign is shown; None where not said."""
+    """First and last day on which the campaign is shown; None if unknown."""
 
     starts: date | None = None
     ends: date | None = None
@@ -58,10 +58,10 @@ class Exhibition:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A campaign as its manifest says it; None where it does not say. `extra` is what this version does not know.
+    """The fields of a manifest; None if missing. `extra` has the fields that this version does not know.
 
-    `tails`: the aircraft it is for, None for all. `expires`: from then on no download of it begins; `signed_at`: when
-    it was made to be signed; both in UTC, and both only count where the manifest is signed.
+    `tails`: the aircraft that may load it, None for all. `expires`: no download of it begins from then on. `signed_at`:
+    when it was built for signing. Times are in UTC and count only in a signed manifest.
     """
 
     content: tuple[Item, ...]
@@ -78,22 +78,21 @@ class Manifest:
 
     @property
     def bytes_total(self) -> int:
-        """Bytes of all items together."""
         return sum(item.size for item in self.content)
 
 
 def parse_manifest(body: bytes, *, airline: str, campaign: str) -> Manifest:
-    """The manifest in `body`, which was found under `<airline>/<campaign>/`.
+    """Return the manifest in `body`, the object in the prefix `<airline>/<campaign>/`.
 
     Raises:
-        BadManifest: it breaks the contract anywhere; the sentence names the place. Its code is BAD_NAME where
-            a name is the reason, else BAD_MANIFEST.
+        BadManifest: the body breaks the contract; the sentence names the field. The code is BAD_NAME if a name is
+            the reason, else BAD_MANIFEST.
     """
     return manifest_from_json(loads(body, limit=MANIFEST_LIMIT, error=BadManifest), airline=airline, campaign=campaign)
 
 
 def manifest_from_json(document: object, *, airline: str, campaign: str) -> Manifest:
-    """The same from JSON that was read already. Raises BadManifest."""
+    """Return the manifest in a parsed JSON document. Raises BadManifest."""
     if isinstance(document, list):
         document = {"content": document}
     fields = Fields(document, "", BadManifest)
@@ -119,15 +118,15 @@ def manifest_from_json(document: object, *, airline: str, campaign: str) -> Mani
 def _matching(fields: Fields, name: str, prefix: str) -> str | None:
     value = fields.pop(name)
     if value is not None and value != prefix:
-        said = f"{value[:80]!a}" if isinstance(value, str) else json_type_name(value)
-        fields.fail(name, f"says {said}, but the manifest lies under {prefix!a}")
+        found = f"{value[:80]!a}" if isinstance(value, str) else json_type_name(value)
+        fields.fail(name, f"must be {prefix!a} as in the key of the object, not {found}")
     return None if value is None else prefix
 
 
 def _expires(fields: Fields) -> datetime | None:
-    """A time; a day is its beginning in UTC."""
-    said = fields.extra.get("expires")
-    if isinstance(said, str) and len(said) == len("2026-12-31"):
+    """Return the time of `expires`; a date is its first moment in UTC."""
+    value = fields.extra.get("expires")
+    if isinstance(value, str) and len(value) == len("2026-12-31"):
         day = fields.iso_date("expires")
         return datetime.combine(day, time.min, UTC) if day else None
     return fields.datetime_with_offset("expires")
@@ -139,7 +138,7 @@ def _tails(fields: Fields) -> tuple[str, ...] | None:
         return None
     listed = fields.array("tails")
     if len(listed) > TAILS_LIMIT:
-        fields.fail("tails", f"has {len(listed):,} names; {TAILS_LIMIT:,} are allowed")
+        fields.fail("tails", f"has {len(listed):,} names; the limit is {TAILS_LIMIT:,}")
     for index, tail in enumerate(listed):
         if not isinstance(tail, str):
             fields.fail(f"tails[{index}]", f"must be a string, not {json_type_name(tail)}")
@@ -163,15 +162,15 @@ def _items(listed: object) -> tuple[Item, ...]:
             "content: is missing" if listed is None else f"content: must be a list, not {json_type_name(listed)}"
         )
     if len(listed) > ITEMS_LIMIT:
-        raise BadManifest(f"content: has {len(listed):,} items; {ITEMS_LIMIT:,} are allowed")
+        raise BadManifest(f"content: has {len(listed):,} items; the limit is {ITEMS_LIMIT:,}")
     items = tuple(_item(entry, f"content[{index}]") for index, entry in enumerate(listed))
     first: dict[str, int] = {}
     for index, item in enumerate(items):
         other = first.setdefault(conflict_key(item.name), index)
         if other != index:
             raise BadManifest(
-                f"content[{index}].name: {item.name!a} is the same as {items[other].name!a} of content[{other}] "
-                "but for case or normalisation"
+                f"content[{index}].name: {item.name!a} conflicts with {items[other].name!a} in content[{other}]; "
+                "names must differ in more than case and normalisation"
             )
     return items
 
@@ -210,10 +209,10 @@ def _sha256(fields: Fields) -> str | None:
 
 
 def build_manifest(manifest: Manifest) -> bytes:
-    """The body of a `campaign.json`; parsing it gives the same manifest, unknown fields included.
+    """Return the body of a `campaign.json`, unknown fields included; `parse_manifest` is the inverse.
 
     Raises:
-        BadManifest: it would be longer than `MANIFEST_LIMIT`.
+        BadManifest: the body exceeds `MANIFEST_LIMIT`.
     """
     document = with_extra(
         {
@@ -230,15 +229,15 @@ def build_manifest(manifest: Manifest) -> bytes:
     )
     body = dumps(document)
     if len(body) > MANIFEST_LIMIT:
-        raise BadManifest(f"it would have {len(body):,} bytes; {MANIFEST_LIMIT:,} are allowed")
+        raise BadManifest(f"the manifest has {len(body):,} bytes; the limit is {MANIFEST_LIMIT:,}")
     return body
 
 
 def restriction_fields(manifest: Manifest) -> dict[str, object]:
-    """For whom and until when it holds, as it is written; None where it does not say."""
+    """Return the JSON values of `tails`, `expires` and `signed_at`; None if the manifest has none."""
     return {
         "tails": None if manifest.tails is None else list(manifest.tails),
-        # A midnight as a day: what was written so stays so.
+        # Midnight is written as a date, so that a manifest read and written again does not change.
         "expires": format_utc(manifest.expires).removesuffix("T00:00:00Z") if manifest.expires else None,
         "signed_at": format_utc_or_none(manifest.signed_at),
     }

@@ -1,7 +1,7 @@
 """Strict JSON parser with bounded time and memory, and typed access to the values.
 
-Standard library only; pure. Python's own parser accepts NaN, 1e400, duplicate keys, unpaired surrogates and any depth;
-here each of these is refused, before or while parsing, with a message that names the place.
+Standard library only; pure. Python's own parser accepts NaN, 1e400, duplicate keys, unpaired surrogates and any depth.
+This one refuses each of them, before or while parsing, with a message that names the place.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from loader.errors import Code, ContractError
 DEPTH_LIMIT: Final = 16
 VALUES_LIMIT: Final = 1_000_000
 DIGITS_LIMIT: Final = 40
-INT_LIMIT: Final = 2**53  # What every JSON reader can hold exactly.
+INT_LIMIT: Final = 2**53  # largest integer that a double holds exactly, as in JavaScript
 
 E = TypeVar("E", bound=ContractError)
 
-# Possessive and with an optional closing quote, so that no input makes it look at a character twice.
+# Possessive, and with an optional closing quote: no input makes the regex backtrack.
 _TOKENS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
@@ -37,13 +37,13 @@ class _Refused(ValueError):
 
 
 def loads(body: bytes, *, limit: int, error: type[E]) -> object:
-    """The value written in `body` (at most `limit` bytes).
+    """Return the value in `body`.
 
     Raises:
-        error: it is too long, not UTF-8, deeper than `DEPTH_LIMIT`, or not strict JSON.
+        error: the body exceeds `limit` bytes or a limit of this module, is not UTF-8, or is not strict JSON.
     """
     if len(body) > limit:
-        raise error(f"it is longer than {limit:,} bytes")
+        raise error(f"the document is longer than {limit:,} bytes")
     text = _decode(body, error)
     _check_size_and_depth(text, error)
     try:
@@ -58,19 +58,19 @@ def loads(body: bytes, *, limit: int, error: type[E]) -> object:
         raise error(f"line {exc.lineno}, column {exc.colno}: not JSON ({exc.msg})") from exc
     except _Refused as exc:
         raise error(str(exc)) from exc
-    if "\\u" in text:  # Only an escape can bring these in: UTF-8 has no surrogates and JSON no raw NUL.
+    if "\\u" in text:  # only escapes produce them: UTF-8 has no surrogates, JSON no raw NUL
         _check_strings(value, "", error)
     return value
 
 
 def dumps(value: object) -> bytes:
-    """`value` as people can read it: UTF-8, indented, ending in a newline."""
+    """Return `value` as readable JSON: UTF-8, indented, ending in a newline."""
     return (json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode()
 
 
 def _decode(body: bytes, error: type[E]) -> str:
     if body.startswith(b"\xef\xbb\xbf"):
-        raise error("it begins with a byte order mark; save it as UTF-8 without one")
+        raise error("the document begins with a byte order mark; save it as UTF-8 without one")
     try:
         return body.decode()
     except UnicodeDecodeError as exc:
@@ -78,17 +78,17 @@ def _decode(body: bytes, error: type[E]) -> str:
 
 
 def _check_size_and_depth(text: str, error: type[E]) -> None:
-    """Count and depth before the parser sees it: no recursion, one pass."""
+    # Before parsing, in one pass: the parser recurses and would allocate everything first.
     if text.count(",") + text.count("[") + text.count("{") > VALUES_LIMIT:
-        raise error(f"it holds more than {VALUES_LIMIT:,} values")
+        raise error(f"the document contains more than {VALUES_LIMIT:,} values")
     depth = 0
     for token in _TOKENS.finditer(text):
-        sign = text[token.start()]
-        if sign in "[{":
+        first = text[token.start()]
+        if first in "[{":
             depth += 1
             if depth > DEPTH_LIMIT:
-                raise error(f"character {token.start()}: nested deeper than {DEPTH_LIMIT}")
-        elif sign != '"':
+                raise error(f"character {token.start()}: nested deeper than {DEPTH_LIMIT} levels")
+        elif first != '"':
             depth -= 1
 
 
@@ -118,10 +118,10 @@ def _parse_short_integer(digits: str) -> int:
 
 
 def _check_strings(value: object, path: str, error: type[E]) -> None:
-    """No text that a database, a file name or UTF-8 cannot hold. Recursion is bounded by `DEPTH_LIMIT`."""
+    """Refuse strings that a database, a file name or UTF-8 cannot store. Recursion is bounded by `DEPTH_LIMIT`."""
     if isinstance(value, str):
-        if "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
-            raise error(f"{path or 'the text'}: holds a NUL or an unpaired surrogate")
+        if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            raise error(f"{path or 'the text'}: contains a NUL character or an unpaired surrogate")
     elif isinstance(value, dict):
         for key, inner in value.items():
             _check_strings(key, f"a key of {path or 'the object'}", error)
@@ -133,9 +133,9 @@ def _check_strings(value: object, path: str, error: type[E]) -> None:
 
 
 class Fields:
-    """One JSON object being read: each `pop` removes a field, `extra` is what nobody asked for.
+    """Typed access to a JSON object. Each method removes its field; `extra` has the fields that remain.
 
-    A field that is null counts as not given. `path` begins every sentence, e.g. "content[3]".
+    A null field counts as missing. Every error sentence begins with `path`, for example "content[3]".
     """
 
     def __init__(self, value: object, path: str, error: type[ContractError]) -> None:
@@ -146,19 +146,17 @@ class Fields:
         self._error = error
 
     def fail(self, name: str, why: str, *, code: Code | None = None) -> NoReturn:
-        """Raise this object's error about the field `name`."""
+        """Raise the error of this object for the field `name`."""
         raise self._error(f"{self.path_of(name)}: {why}", code=code)
 
     def path_of(self, name: str) -> str:
-        """The place of the field `name`."""
         return f"{self._path}.{name}" if self._path else name
 
     def pop(self, name: str) -> object:
-        """The field as it is; None if missing."""
+        """Remove and return a field; None if missing."""
         return self.extra.pop(name, None)
 
     def text(self, name: str, default: str = "") -> str:
-        """A string; `default` if missing."""
         value = self.pop(name)
         if value is None:
             return default
@@ -167,7 +165,7 @@ class Fields:
         return value
 
     def integer(self, name: str, low: int = 0, high: int = INT_LIMIT) -> int | None:
-        """A whole number between `low` and `high`; None if missing. `true` and `1.0` are not numbers here."""
+        """Return an integer from `low` to `high`; None if missing. `true` and `1.0` are refused."""
         value = self.pop(name)
         if value is None:
             return None
@@ -178,7 +176,6 @@ class Fields:
         return value
 
     def boolean(self, name: str, default: bool) -> bool:
-        """true or false; `default` if missing."""
         value = self.pop(name)
         if value is None:
             return default
@@ -187,7 +184,7 @@ class Fields:
         return value
 
     def iso_date(self, name: str) -> date | None:
-        """A date as YYYY-MM-DD; None if missing."""
+        """Return a date written as YYYY-MM-DD; None if missing or empty."""
         value = self.text(name)
         if not value:
             return None
@@ -196,10 +193,10 @@ class Fields:
                 return date.fromisoformat(value)
         except ValueError:
             pass
-        self.fail(name, f"must be a date as 2026-12-31, not {value[:40]!a}")
+        self.fail(name, f"must be a date such as 2026-12-31, not {value[:40]!a}")
 
     def datetime_with_offset(self, name: str) -> datetime | None:
-        """A point in time as 2026-12-31T23:59:00Z (any offset, but one must be given), in UTC; None if missing."""
+        """Return a time written with its offset, such as 2026-12-31T23:59:00Z, in UTC; None if missing."""
         if self.extra.get(name) is None:
             self.pop(name)
             return None
@@ -209,10 +206,10 @@ class Fields:
                 return datetime.fromisoformat(value).astimezone(UTC)
         except (ValueError, OverflowError):
             pass
-        self.fail(name, f"must be a time as 2026-12-31T23:59:00Z, not {value[:40]!a}")
+        self.fail(name, f"must be a time with an offset such as 2026-12-31T23:59:00Z, not {value[:40]!a}")
 
     def datetime_or_utc(self, name: str) -> datetime | None:
-        """A time in ISO 8601, as UTC; without a zone it is read as UTC. None if missing."""
+        """Return an ISO 8601 time in UTC, the default if it has no offset; None if missing or empty."""
         value = self.text(name)
         if not value:
             return None
@@ -220,10 +217,9 @@ class Fields:
             moment = datetime.fromisoformat(value)
             return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
         except (ValueError, OverflowError):
-            self.fail(name, f"must be a UTC time in ISO 8601, not {value[:40]!a}")
+            self.fail(name, f"must be an ISO 8601 time such as 2026-12-31T23:59:00Z, not {value[:40]!a}")
 
     def array(self, name: str) -> list[object]:
-        """A list; empty if missing."""
         value = self.pop(name)
         if value is None:
             return []
@@ -238,7 +234,7 @@ def format_utc(when: datetime, timespec: str = "auto") -> str:
 
 
 def with_extra(known: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
-    """What is to be written of an object: the known fields that have a value, then the unknown ones."""
+    """Return the fields of a JSON object: those of `known` that are not None, then the unknown ones."""
     written = {name: value for name, value in known.items() if value is not None}
     return written | {name: value for name, value in extra.items() if name not in known}
 
@@ -249,7 +245,7 @@ def format_utc_or_none(when: datetime | None, timespec: str = "auto") -> str | N
 
 
 def json_type_name(value: object) -> str:
-    """What a value is, in JSON's words."""
-    names: Mapping[type, str] = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
+    """Return the type of a value in JSON's words, for error sentences."""
+    names: Mapping[type, str] = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
     names = {**names, int: "a number", float: "a fraction", type(None): "null"}
     return names.get(type(value), "something else")

@@ -1,4 +1,4 @@
-"""Makes any text safe to show: one line, no control characters, nothing that changes its direction. Pure."""
+"""Makes any text safe to show on one line: no control characters, no directional controls. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _BREAKS: Final = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
 
 
 def clean_line(text: str) -> str:
-    """White space as single blanks, NUL gone, every other control character visible, nothing that turns text round."""
+    """Return `text` on one line: white space collapsed, NUL removed, other control characters replaced by symbols."""
     text = _BREAKS.sub(" ", text.replace("\0", "").removeprefix("\ufeff"))
     return " ".join("".join(map(_visible_character, text)).split())
 
 
-def _visible_character(sign: str) -> str:
-    category = unicodedata.category(sign)
+def _visible_character(character: str) -> str:
+    category = unicodedata.category(character)
     if category == "Cc":
-        return chr(0x2400 + ord(sign)) if sign < " " else "␡" if sign == "\x7f" else "\ufffd"
-    if category == "Cs" or sign in BIDI:
+        return chr(0x2400 + ord(character)) if character < " " else "␡" if character == "\x7f" else "\ufffd"
+    if category == "Cs" or character in BIDI:
         return "\ufffd"
-    return sign
+    return character

@@ -1,7 +1,7 @@
-"""The transfer queue of a tail, `<airline>/.fleet/<tail>.json`: parsed strictly, built with unknown fields kept.
+"""The transfer queue of a tail, `<airline>/.fleet/<tail>.json`: parsed strictly, built with unknown fields preserved.
 
-Standard library only; pure. A queue is accepted or refused as a whole. Entries with an unknown action are kept, so
-that a loader older than the portal passes them over.
+Standard library only; pure. One invalid field refuses the complete queue. Entries with an unknown action are valid: a
+loader that is older than the portal ignores them.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _ACTION_LIMIT: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class QueueEntry:
-    """One line of the queue. `content`: names without `.tgz`; None is all of the campaign, () is none of it.
+    """An entry of the queue. `content`: names without `.tgz`; None means the complete campaign, () no item.
 
-    `action`: "load" or "purge"; another one is passed over. Times aware, UTC.
+    `action`: "load" or "purge"; entries with any other action are ignored. Times are aware, in UTC.
     """
 
     campaign: str
@@ -41,11 +41,10 @@ class QueueEntry:
 
 @dataclass(frozen=True, slots=True)
 class TransferQueue:
-    """A whole queue. `entries` None: it says nothing about campaigns, all are loaded as without a queue; ():
-    none is.
+    """A transfer queue. `entries`: None to load every campaign, as without a queue; () to load none.
 
-    `bandwidth_limit` in bytes a second, None and 0 are no limit; `window` None is any hour. The loader's own settings
-    hold beside these: the lower limit, and the hours that both allow.
+    `bandwidth_limit` in bytes per second, None and 0 mean no limit; `window` None means any hour. The settings of the
+    loader apply too: the lower limit, and the hours that both allow.
     """
 
     version: int
@@ -59,11 +58,11 @@ class TransferQueue:
 
 
 def parse_transfer_queue(body: bytes) -> TransferQueue:
-    """The queue in `body`.
+    """Return the queue in `body`.
 
     Raises:
-        BadTransferQueue: it breaks the contract anywhere; the sentence names the place. Its code is BAD_NAME
-            where a name is the reason.
+        BadTransferQueue: the body breaks the contract; the sentence names the field. The code is BAD_NAME if a name
+            is the reason.
     """
     fields = Fields(loads(body, limit=QUEUE_LIMIT, error=BadTransferQueue), "", BadTransferQueue)
     version = fields.integer("version")
@@ -89,7 +88,7 @@ def _entries(fields: Fields) -> tuple[QueueEntry, ...] | None:
         return None
     listed = fields.array("entries")
     if len(listed) > ENTRIES_LIMIT:
-        fields.fail("entries", f"has {len(listed):,} entries; {ENTRIES_LIMIT:,} are allowed")
+        fields.fail("entries", f"has {len(listed):,} entries; the limit is {ENTRIES_LIMIT:,}")
     return tuple(_entry(entry, f"entries[{index}]") for index, entry in enumerate(listed))
 
 
@@ -122,7 +121,7 @@ def _content(fields: Fields) -> tuple[str, ...] | None:
         return None
     listed = fields.array("content")
     if len(listed) > ITEMS_LIMIT:
-        fields.fail("content", f"has {len(listed):,} names; {ITEMS_LIMIT:,} are allowed")
+        fields.fail("content", f"has {len(listed):,} names; the limit is {ITEMS_LIMIT:,}")
     return tuple(_name(fields, f"content[{index}]", name) for index, name in enumerate(listed))
 
 
@@ -150,7 +149,7 @@ def _limit(settings: Fields) -> int | None:
     except ValueError as error:
         settings.fail("bandwidth_limit", str(error))
     if limit > INT_LIMIT:
-        settings.fail("bandwidth_limit", f"must be at most {INT_LIMIT} bytes a second")
+        settings.fail("bandwidth_limit", f"must be at most {INT_LIMIT} bytes per second")
     return limit
 
 
@@ -165,10 +164,10 @@ def _window(settings: Fields) -> TimeWindow | None:
 
 
 def build_transfer_queue(queue: TransferQueue) -> bytes:
-    """The body of a queue; parsing it gives the same orders, unknown fields included.
+    """Return the body of a queue, unknown fields included; `parse_transfer_queue` is the inverse.
 
     Raises:
-        BadTransferQueue: it would be longer than `QUEUE_LIMIT`.
+        BadTransferQueue: the body exceeds `QUEUE_LIMIT`.
     """
     settings = {
         "paused": queue.paused or None,
@@ -183,7 +182,7 @@ def build_transfer_queue(queue: TransferQueue) -> bytes:
     }
     body = dumps(with_extra(known, queue.extra))
     if len(body) > QUEUE_LIMIT:
-        raise BadTransferQueue(f"it would have {len(body):,} bytes; {QUEUE_LIMIT:,} are allowed")
+        raise BadTransferQueue(f"the queue has {len(body):,} bytes; the limit is {QUEUE_LIMIT:,}")
     return body
 
 

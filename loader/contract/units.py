@@ -1,4 +1,4 @@
-"""Sizes and durations: parsed from what people write ("20MB", "1h30m") and written for people. Pure."""
+"""Sizes and durations: parsed from text ("20MB", "1h30m") and formatted for people. Pure."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _UNITS: Final[Mapping[str, float]] = {
     **{prefix + unit: 1024**power for power, prefix in enumerate("kmgt", 1) for unit in ("i", "ib")},
     **{prefix + "bit": 1000**power / 8 for power, prefix in enumerate("kmgt", 1)},
 }
-# Digits are counted: a number of hundreds of them is infinite to a computer.
+# At most 20 digits: float() turns hundreds of digits into infinity.
 _SIZE: Final = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)\s*([a-z]*)(?:/s)?", re.ASCII)
 
 
 def parse_size(text: str) -> int:
-    """Bytes from "20MB", "1.5 GiB", "20 Mbit" or "4096" ("/s" may follow). Raises ValueError."""
+    """Return bytes from "20MB", "1.5 GiB", "20 Mbit" or "4096"; "/s" may follow. Raises ValueError."""
     match = _SIZE.fullmatch(text.strip().lower())
     if match is None or match[2] not in _UNITS:
-        raise ValueError(f"{text[:60]!r} is not a size; write it like 20MB, 5 GB or 512 KiB")
+        raise ValueError(f"{text[:60]!r} is not a size; expected, for example, 20MB, 5 GB or 512 KiB")
     return round(float(match[1]) * _UNITS[match[2]])
 
 
@@ -46,7 +46,7 @@ _DURATION_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)", re.ASCII)
 
 
 def parse_duration(text: str) -> float:
-    """Seconds from "2s", "500 ms", "1h30m", "2 days" or "90". Raises ValueError."""
+    """Return seconds from "2s", "500 ms", "1h30m", "2 days" or "90". Raises ValueError."""
     text = text.strip().lower()
     if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
         return float(text)
@@ -56,7 +56,7 @@ def parse_duration(text: str) -> float:
             break
         total, at = total + float(match[1]) * _DURATIONS[match[2]], match.end()
     if not text or at != len(text):
-        raise ValueError(f"{text!r} is not a duration; write it like 2s, 5 minutes or 2 days")
+        raise ValueError(f"{text!r} is not a duration; expected, for example, 2s, 5 minutes or 2 days")
     return total
 
 
@@ -64,7 +64,7 @@ _DECIMAL_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 
 def format_size(size: float) -> str:
-    """Bytes as people read them: "734 MB"."""
+    """Return bytes as "734 MB"."""
     unit = 0
     while size >= 999.5 and unit < len(_DECIMAL_UNITS) - 1:
         size, unit = size / 1000, unit + 1
@@ -72,7 +72,7 @@ def format_size(size: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds as people say them: "45 s", "12 min", "3 h 05 min", "2 days"."""
+    """Return seconds as "45 s", "12 min", "3 h 05 min" or "2 days"."""
     whole = round(seconds)
     if whole < 100:
         return f"{whole} s"

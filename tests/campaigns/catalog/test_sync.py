@@ -213,7 +213,7 @@ def test_a_refused_manifest_is_reported_as_long_as_it_stands_but_fetched_once(
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b'{"airline": "BETA", "content": []}', "airline: says 'BETA'"),
+        (b'{"airline": "BETA", "content": []}', "airline: must be 'ACME'"),
         (b'{"content": [{"name": "../../etc/passwd", "size": 1}]}', "content[0].name"),
         (b'{"content": [{"name": "a", "size": 1}, {"name": "A", "size": 1}]}', "content[1].name"),
         (b'{"content": [], "title": "\\u0000"}', "NUL"),

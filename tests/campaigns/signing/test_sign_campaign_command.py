@@ -138,7 +138,7 @@ def test_a_manifest_that_is_not_newer_than_the_one_signed_is_not_signed(
         ({"items": (Item("a", 1),)}, "'a' has no sha256"),
         ({"expires": NOW - timedelta(days=1)}, "it expired at"),
         ({"tails": ()}, "no aircraft would take it"),
-        ({"airline": "BETA"}, "airline: says 'BETA'"),
+        ({"airline": "BETA"}, "airline: must be 'ACME'"),
     ],
     ids=["no airline", "no campaign", "no version", "no hash", "expired", "no tails", "another airline"],
 )

@@ -118,9 +118,9 @@ def test_any_json_is_orders_or_refused_with_the_place(document: dict[str, Any]) 
         (body(entries=[{"campaign": "a", "action": "x\n"}]), r"entries\[0\]\.action: must be load or purge"),
         (body(entries=[{"campaign": "a", "action": "x" * 41}]), r"entries\[0\]\.action: must be load or purge"),
         (body(entries=[{"campaign": "a", "priority": 2**31}]), r"entries\[0\]\.priority: must be between"),
-        (body(entries=[{"campaign": "a", "deadline": "soon"}]), r"entries\[0\]\.deadline: must be a UTC time"),
+        (body(entries=[{"campaign": "a", "deadline": "soon"}]), r"entries\[0\]\.deadline: must be an ISO 8601 time"),
         (body(entries=[{"campaign": "a", "not_before": 5}]), r"entries\[0\]\.not_before: must be a string"),
-        (body(entries=[{"campaign": "a"}] * (ENTRIES_LIMIT + 1)), "entries: has 1,001 entries; 1,000 are allowed"),
+        (body(entries=[{"campaign": "a"}] * (ENTRIES_LIMIT + 1)), "entries: has 1,001 entries; the limit is 1,000"),
         (body(entries=[{"campaign": "a", "content": ["b"] * (ITEMS_LIMIT + 1)}]), r"content: has 10,001 names"),
         (body(settings=[]), "settings: must be an object"),
         (body(settings=0), "settings: must be an object"),
@@ -132,7 +132,7 @@ def test_any_json_is_orders_or_refused_with_the_place(document: dict[str, Any]) 
         (body(settings={"bandwidth_limit": -1}), "settings.bandwidth_limit: must be between"),
         (body(settings={"bandwidth_limit": 1.5}), "settings.bandwidth_limit: must be a whole number"),
         (body(settings={"bandwidth_limit": []}), "settings.bandwidth_limit: must be a whole number"),
-        (body(settings={"window": "at night"}), "settings.window: 'at night' are no hours"),
+        (body(settings={"window": "at night"}), "settings.window: 'at night' is not a list of hours"),
         (body(settings={"window": 22}), "settings.window: must be a string"),
         (body(settings={"window": "01:00-02:00," * 24 + "03:00-04:00"}), "settings.window: more than 24 spans"),
         (b'{"version": NaN}', "NaN is not JSON"),
@@ -197,5 +197,5 @@ def test_hours_that_are_absent_are_another_thing_than_all_hours() -> None:
 
 
 def test_orders_too_long_to_be_read_are_not_built() -> None:
-    with pytest.raises(BadTransferQueue, match="bytes; 1,048,576 are allowed"):
+    with pytest.raises(BadTransferQueue, match="bytes; the limit is 1,048,576"):
         build_transfer_queue(TransferQueue(1, extra={"x": "y" * QUEUE_LIMIT}))
