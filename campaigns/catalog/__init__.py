@@ -1,1 +1,1 @@
-"""Reads the media bucket into Campaign and ContentItem rows."""
+"""Syncs Campaign and ContentItem rows with the media bucket."""

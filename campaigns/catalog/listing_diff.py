@@ -19,7 +19,7 @@ PROBLEMS_LIMIT: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ListingProblem:
-    """Something in a bucket that could not be understood; `code` is a word for it, `detail` a sentence."""
+    """An object or listing of a bucket that cannot be used; `code` names the problem, `detail` is a sentence."""
 
     bucket: Literal["media", "status"]
     key: str
@@ -30,7 +30,7 @@ class ListingProblem:
 
 @dataclass
 class MediaListing:
-    """One listing, sorted out: the campaigns in it, their manifests, and the keys nobody understands."""
+    """A listing by kind: the campaigns in it, their manifests and signatures, and invalid keys."""
 
     airline: str
     objects: int = 0
@@ -38,10 +38,10 @@ class MediaListing:
     manifests: dict[str, ObjectInfo] = field(default_factory=dict)
     signed: set[str] = field(default_factory=set)
     problems: list[ListingProblem] = field(default_factory=list)
-    misfits: int = 0
+    invalid_keys: int = 0
 
     def add(self, found: ObjectInfo) -> None:
-        """Take one object of the listing into account. Any legal second segment makes a campaign known."""
+        """Add an object of the listing. Any valid second segment of a key is a campaign."""
         self.objects += 1
         parts = found.key.split("/")
         if len(parts) > 2 and _is_name(parts[1]):
@@ -57,16 +57,16 @@ class MediaListing:
             self.signed.add(key.campaign)
 
     def _add_problem(self, found: ObjectInfo, why: str) -> None:
-        self.misfits += 1
-        if self.misfits <= PROBLEMS_LIMIT:
+        self.invalid_keys += 1
+        if self.invalid_keys <= PROBLEMS_LIMIT:
             self.problems.append(ListingProblem("media", found.key, Code.BAD_NAME, why, found.etag))
-        elif self.misfits == PROBLEMS_LIMIT + 1:
-            why = f"more than {PROBLEMS_LIMIT:,} keys break the rules of names; only so many are kept one by one"
+        elif self.invalid_keys == PROBLEMS_LIMIT + 1:
+            why = f"more than {PROBLEMS_LIMIT:,} keys have invalid names; only the first {PROBLEMS_LIMIT:,} are listed"
             self.problems.append(ListingProblem("media", f"{self.airline}/", "TOO_MANY", why))
 
 
 def read_listing(airline: str, objects: Iterable[ObjectInfo]) -> MediaListing:
-    """Sort out a whole listing of `<airline>/`; whatever `objects` raises ends it."""
+    """Read the complete listing of `<airline>/`. Raises what iterating `objects` raises."""
     result = MediaListing(airline)
     for found in objects:
         result.add(found)
@@ -75,7 +75,7 @@ def read_listing(airline: str, objects: Iterable[ObjectInfo]) -> MediaListing:
 
 @dataclass(frozen=True, slots=True)
 class StoredManifest:
-    """What the database holds of a campaign's manifest."""
+    """The manifest of a campaign according to the database."""
 
     state: str = ManifestState.MISSING
     etag: str = ""
@@ -86,7 +86,7 @@ class StoredManifest:
 
 @dataclass
 class CatalogChanges:
-    """What is to be done: rows to make, manifests to fetch, manifests that are gone, signatures that came or went."""
+    """Changes to make: rows to create, manifests to fetch, manifests that are gone, signatures that changed."""
 
     create: list[str] = field(default_factory=list)
     read: dict[str, ObjectInfo] = field(default_factory=dict)
@@ -96,25 +96,25 @@ class CatalogChanges:
 
 
 def diff(stored: Mapping[str, StoredManifest], listing: MediaListing) -> CatalogChanges:
-    """Compare. The problems are all those of this moment, new or not, so that what is not among them is over."""
-    decisions = CatalogChanges(problems=list(listing.problems))
-    decisions.create = _new_campaigns(stored, listing, decisions.problems)
-    for name in sorted(stored.keys() | set(decisions.create)):
-        held, found = stored.get(name, StoredManifest()), listing.manifests.get(name)
-        if held.signed != (name in listing.signed):
-            decisions.signed[name] = name in listing.signed
+    """Compare. `problems` has every current problem, new or not: one that is missing is resolved."""
+    changes = CatalogChanges(problems=list(listing.problems))
+    changes.create = _new_campaigns(stored, listing, changes.problems)
+    for name in sorted(stored.keys() | set(changes.create)):
+        known, found = stored.get(name, StoredManifest()), listing.manifests.get(name)
+        if known.signed != (name in listing.signed):
+            changes.signed[name] = name in listing.signed
         if found is None:
-            if held.state != ManifestState.MISSING:
-                decisions.gone.append(name)
-        elif is_newer(held, found.etag, found.last_modified):
-            decisions.read[name] = found
+            if known.state != ManifestState.MISSING:
+                changes.gone.append(name)
+        elif is_newer(known, found.etag, found.last_modified):
+            changes.read[name] = found
         else:
-            decisions.problems.extend(_remaining_problems(held, found))
-    return decisions
+            changes.problems.extend(_remaining_problems(known, found))
+    return changes
 
 
 def is_newer(stored: StoredManifest, etag: str, last_modified: datetime) -> bool:
-    """Whether this object should be read: another ETag than the last one's, and not an older object."""
+    """Return whether an object should be read: its ETag is new, and it is not older than the last one."""
     if stored.state == ManifestState.MISSING:
         return True
     return etag != stored.etag and not _older(stored, last_modified)
@@ -125,9 +125,9 @@ def _older(stored: StoredManifest, last_modified: datetime) -> bool:
 
 
 def _remaining_problems(stored: StoredManifest, found: ObjectInfo) -> list[ListingProblem]:
-    """What is still wrong with a manifest that is not read again."""
+    """Return the current problem of a manifest that is not read again, if it has one."""
     if found.etag != stored.etag:
-        why = f"this campaign.json is of {found.last_modified:%Y-%m-%d %H:%M:%S}Z, older than the one already read"
+        why = f"this campaign.json is from {found.last_modified:%Y-%m-%d %H:%M:%S} UTC, older than the one already read"
         return [ListingProblem("media", found.key, Code.ROLLBACK, why, found.etag)]
     if stored.state == ManifestState.REFUSED:
         return [ListingProblem("media", found.key, Code.BAD_MANIFEST, stored.problem, found.etag)]
@@ -137,7 +137,7 @@ def _remaining_problems(stored: StoredManifest, found: ObjectInfo) -> list[Listi
 def _new_campaigns(
     stored: Mapping[str, StoredManifest], listing: MediaListing, problems: list[ListingProblem]
 ) -> list[str]:
-    """The campaigns to be made: no two that differ only in case or normalisation, and not too many."""
+    """Return campaigns to create: at most `CAMPAIGNS_LIMIT`, and no two that differ only in case or normalisation."""
     names = {conflict_key(name): name for name in stored}
     admitted: list[str] = []
     left_out = 0
@@ -150,14 +150,14 @@ def _new_campaigns(
         else:
             admitted.append(name)
     if left_out:
-        why = f"{left_out:,} campaigns are left out: an airline may have {CAMPAIGNS_LIMIT:,}"
+        why = f"{left_out:,} campaigns are ignored: the limit is {CAMPAIGNS_LIMIT:,} per airline"
         problems.append(ListingProblem("media", f"{listing.airline}/", "TOO_MANY", why))
     return admitted
 
 
 def name_conflict(airline: str, name: str, other: str) -> ListingProblem:
-    """Two campaigns whose names are told apart by case or normalisation alone: the second is not taken."""
-    why = f"the campaign {name!a} is the same as {other!a} but for case or normalisation"
+    """Return the problem of a campaign whose name differs from another only in case or normalisation."""
+    why = f"the campaign {name!a} is ignored: its name differs from {other!a} only in case or normalisation"
     return ListingProblem("media", manifest_key(airline, name), Code.BAD_NAME, why)
 
 

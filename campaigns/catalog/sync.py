@@ -1,8 +1,8 @@
-"""Reads an airline's part of the media bucket into Campaign and ContentItem rows.
+"""Syncs the Campaign and ContentItem rows of an airline with the media bucket.
 
-One flat listing; a manifest is fetched only if its ETag is new and applied in one transaction per campaign. Nothing
+One flat listing. A manifest is fetched only if its ETag is new, and applied in one transaction per campaign. Nothing
 is deleted: items that a newer manifest omits are marked as not listed, and while a manifest is missing or refused,
-the last good one stays valid.
+the last valid one stays current.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from loader.s3.interface import Bucket, GetResult, ObjectInfo
 logger = logging.getLogger(__name__)
 
 FETCHERS: Final = 8
-FAILURES_LIMIT: Final = 8  # in a row: then it is the store that fails, not an object, and going on prolongs it
+FAILURES_LIMIT: Final = 8  # in a row: then the store fails, not an object, and the rest waits for the next poll
 TITLE_LENGTH: Final = 500
 KIND_LENGTH: Final = 100
 BATCH: Final = 500
@@ -42,9 +42,9 @@ WRITTEN: Final = (
 
 @dataclass
 class CatalogResult:
-    """What a reading found. `problems` are all that stand at this moment: what is not among them is over.
+    """Result of a sync. `problems` has every current problem: one that is missing is resolved.
 
-    `failure`: the store could not give some manifest; what was read stands, the rest is tried again next time.
+    `failure`: the store failed for some manifests; the others were applied, and the next sync retries the rest.
     """
 
     objects_seen: int = 0
@@ -52,43 +52,42 @@ class CatalogResult:
     problems: list[ListingProblem] = field(default_factory=list)
     failure: WorldError | None = None
 
-    def note_change(self, row: Campaign | None) -> None:
-        """Take note of a campaign that changed, once."""
-        if row and row not in self._noted:
-            self._noted.add(row)
+    def add_changed(self, row: Campaign | None) -> None:
+        if row and row not in self._added:
+            self._added.add(row)
             self.campaigns_changed.append(row)
 
-    _noted: set[Campaign] = field(default_factory=set, repr=False)
+    _added: set[Campaign] = field(default_factory=set, repr=False)
 
 
 def sync_catalog(airline: Airline, media: Bucket, now: datetime, lease: WorkLease = NO_LEASE) -> CatalogResult:
-    """Bring the airline's campaigns and content items up to what the media bucket says (`now`: for the log).
+    """Update the airline's campaigns and content items from the media bucket. `now` is for the log.
 
-    It may run twice at once: an older or already applied manifest changes nothing. The heartbeat of `lease` is called
-    while it waits for the bucket; the fence is not checked, as two readings at once do no harm.
+    Two syncs may run at once: an older or already applied manifest changes nothing, so the fence of `lease` is not
+    checked. Its heartbeat is called while waiting for the bucket.
 
     Raises:
         WorldError: the listing failed; nothing was changed.
     """
     listing = PrefetchedListing(media, f"{airline.name}/", lease)
     try:
-        seen = read_listing(airline.name, listing)
+        contents = read_listing(airline.name, listing)
     finally:
         listing.close()
     rows = _rows(airline)
-    decisions = diff({name: _stored_manifest(row) for name, row in rows.items()}, seen)
-    result = CatalogResult(seen.objects, problems=decisions.problems)
-    if decisions.create:
-        rows = _create(airline, decisions.create, result)
-    for name in decisions.gone:
-        result.note_change(_mark_missing(rows[name]))
-    for name, signed in decisions.signed.items():
+    changes = diff({name: _stored_manifest(row) for name, row in rows.items()}, contents)
+    result = CatalogResult(contents.objects, problems=changes.problems)
+    if changes.create:
+        rows = _create(airline, changes.create, result)
+    for name in changes.gone:
+        result.add_changed(_mark_missing(rows[name]))
+    for name, signed in changes.signed.items():
         if name in rows:
-            result.note_change(_update(rows[name], signed=signed))
-    for name, found, answer in _fetched(media, {n: f for n, f in decisions.read.items() if n in rows}, lease):
-        result.note_change(_apply_fetched(rows[name], found, answer, result))
+            result.add_changed(_update(rows[name], signed=signed))
+    for name, found, response in _fetched(media, {n: f for n, f in changes.read.items() if n in rows}, lease):
+        result.add_changed(_apply_fetched(rows[name], found, response, result))
     for row in result.campaigns_changed:
-        logger.info("catalog: %s/%s is %s at %s", airline.name, row.name, row.manifest_state, now.isoformat())
+        logger.info("catalog: %s/%s: manifest is %s at %s", airline.name, row.name, row.manifest_state, now.isoformat())
     return result
 
 
@@ -104,7 +103,7 @@ def _stored_manifest(row: Campaign) -> StoredManifest:
 
 
 def _create(airline: Airline, names: list[str], result: CatalogResult) -> dict[str, Campaign]:
-    """Make the rows; the database has its own idea of "the same but for case", and what it refuses is a conflict."""
+    # The database compares case by rules of its own: a row that it does not insert is a name conflict too.
     Campaign.objects.bulk_create(
         (Campaign(airline=airline, name=name, discovered=True) for name in names),
         ignore_conflicts=True,
@@ -113,19 +112,19 @@ def _create(airline: Airline, names: list[str], result: CatalogResult) -> dict[s
     rows = _rows(airline)
     for name in names:
         if name in rows:
-            result.note_change(rows[name])
+            result.add_changed(rows[name])
         else:
-            result.problems.append(name_conflict(airline.name, name, "another one"))
+            result.problems.append(name_conflict(airline.name, name, "another campaign"))
     return rows
 
 
 def _mark_missing(row: Campaign) -> Campaign | None:
-    """The manifest is no longer there. The last good one stays in force; only its ETag is forgotten."""
+    # The last valid manifest stays current; without its ETag, the same object is read again if it returns.
     return _update(row, manifest_state=ManifestState.MISSING, manifest_problem="", manifest_etag="")
 
 
 def _update(row: Campaign, **fields: object) -> Campaign | None:
-    """Change the row unless another reading did so since it was read."""
+    """Update the row unless another sync changed its manifest since it was read."""
     unchanged = Campaign.objects.filter(
         pk=row.pk, manifest_state=row.manifest_state, manifest_etag=row.manifest_etag, manifest_as_of=row.manifest_as_of
     )
@@ -139,48 +138,48 @@ def _update(row: Campaign, **fields: object) -> Campaign | None:
 def _fetched(
     media: Bucket, wanted: Mapping[str, ObjectInfo], lease: WorkLease
 ) -> Iterator[tuple[str, ObjectInfo, GetResult | BadManifest | WorldError]]:
-    """Fetch several at once, but no more than these wait in memory."""
+    """Fetch manifests, at most `FETCHERS` at once and in memory."""
     names = list(wanted)
     failures = 0
     with ThreadPoolExecutor(FETCHERS, thread_name_prefix="catalog") as pool:
         for start in range(0, len(names), FETCHERS):
-            some = names[start : start + FETCHERS]
-            fetched = map_in_threads(pool, lambda name: _fetch(media, wanted[name]), some, lease)
-            for name, answer in zip(some, fetched, strict=True):
-                yield name, wanted[name], answer
-                failures = failures + 1 if isinstance(answer, WorldError) and not answer.permanent else 0
+            batch = names[start : start + FETCHERS]
+            fetched = map_in_threads(pool, lambda name: _fetch(media, wanted[name]), batch, lease)
+            for name, response in zip(batch, fetched, strict=True):
+                yield name, wanted[name], response
+                failures = failures + 1 if isinstance(response, WorldError) and not response.permanent else 0
             if failures >= FAILURES_LIMIT:
                 return
 
 
 def _fetch(media: Bucket, found: ObjectInfo) -> GetResult | BadManifest | WorldError:
-    too_long = BadManifest(f"it is longer than {MANIFEST_LIMIT:,} bytes")
+    too_long = BadManifest(f"the document is longer than {MANIFEST_LIMIT:,} bytes")
     if found.size > MANIFEST_LIMIT:
         return too_long
     try:
-        answer = media.get(found.key, MANIFEST_LIMIT)
+        response = media.get(found.key, MANIFEST_LIMIT)
     except WorldError as exc:
         return exc
-    if answer is None:
-        return WorldError(Code.OBJECT_GONE, f"GET {found.key}: there is no such object")
-    return too_long if answer.truncated else answer
+    if response is None:
+        return WorldError(Code.OBJECT_GONE, f"GET {found.key}: no such object")
+    return too_long if response.truncated else response
 
 
 def _apply_fetched(
-    row: Campaign, found: ObjectInfo, answer: GetResult | BadManifest | WorldError, result: CatalogResult
+    row: Campaign, found: ObjectInfo, response: GetResult | BadManifest | WorldError, result: CatalogResult
 ) -> Campaign | None:
-    """Apply one manifest, or say why it is not; returns the row if it changed."""
-    if isinstance(answer, WorldError):
-        result.problems.append(ListingProblem("media", found.key, answer.code, str(answer), found.etag))
-        result.failure = result.failure if answer.permanent else answer
+    """Apply a manifest, or record why it cannot be applied. Return the row if it changed."""
+    if isinstance(response, WorldError):
+        result.problems.append(ListingProblem("media", found.key, response.code, str(response), found.etag))
+        result.failure = result.failure if response.permanent else response
         return None
-    if isinstance(answer, BadManifest):
-        return _refuse(row, found, found.etag, found.last_modified, answer, result)
+    if isinstance(response, BadManifest):
+        return _refuse(row, found, found.etag, found.last_modified, response, result)
     try:
-        manifest = parse_manifest(answer.body, airline=row.airline.name, campaign=row.name)
+        manifest = parse_manifest(response.body, airline=row.airline.name, campaign=row.name)
     except BadManifest as exc:
-        return _refuse(row, found, answer.etag, answer.last_modified, exc, result)
-    return _apply(row, manifest, answer)
+        return _refuse(row, found, response.etag, response.last_modified, exc, result)
+    return _apply(row, manifest, response)
 
 
 def _refuse(
@@ -197,22 +196,22 @@ def _refuse(
 
 
 def _apply(row: Campaign, manifest: Manifest, fetched: GetResult) -> Campaign | None:
-    """One transaction: the campaign and its items say what the manifest says, or nothing has changed."""
+    """Write the manifest to the campaign and its items in one transaction. Return the row if it changed."""
     with transaction.atomic():
-        # Ordered by names, its airline would be locked too, for which every writer of the feed would wait.
-        now_held = Campaign.objects.select_for_update().filter(pk=row.pk).order_by("pk").first()
-        if now_held is None or not is_newer(_stored_manifest(now_held), fetched.etag, fetched.last_modified):
+        # The default order joins the airline, which would be locked too: every writer of the feed would wait for it.
+        locked = Campaign.objects.select_for_update().filter(pk=row.pk).order_by("pk").first()
+        if locked is None or not is_newer(_stored_manifest(locked), fetched.etag, fetched.last_modified):
             return None
         _apply_items(row, manifest)
-        if now_held.manifest_state == ManifestState.MISSING:
-            row.withdrawn_at = None  # somebody has published it again, whichever way
+        if locked.manifest_state == ManifestState.MISSING:
+            row.withdrawn_at = None  # published again, by whatever means
         row.title = manifest.title[:TITLE_LENGTH]
         row.version = manifest.version
         row.exhibition_starts = manifest.exhibition.starts
         row.exhibition_ends = manifest.exhibition.ends
         row.extra = {
             **manifest.extra,
-            **{name: said for name, said in restriction_fields(manifest).items() if said is not None},
+            **{name: value for name, value in restriction_fields(manifest).items() if value is not None},
         }
         row.items_total = len(manifest.content)
         row.bytes_total = manifest.bytes_total
@@ -225,16 +224,16 @@ def _apply(row: Campaign, manifest: Manifest, fetched: GetResult) -> Campaign | 
 
 
 def _apply_items(row: Campaign, manifest: Manifest) -> None:
-    """Write only what differs: one upsert for all that is new or changed, one update for what is left out."""
-    held = {item.name: item for item in row.items.all()}
+    """Upsert the items that are new or changed, and mark those the manifest omits as not listed."""
+    stored = {item.name: item for item in row.items.all()}
     wanted = [_item(row, position, item) for position, item in enumerate(manifest.content)]
-    changed = [item for item in wanted if not _same(item, held.get(item.name))]
+    changed = [item for item in wanted if not _same(item, stored.get(item.name))]
     ContentItem.objects.bulk_create(
         changed, update_conflicts=True, unique_fields=["campaign", "name"], update_fields=COMPARED, batch_size=BATCH
     )
     names = {item.name for item in wanted}
-    left_out = [[item.pk] for item in held.values() if item.listed and item.name not in names]
-    row.items.filter(where_in(ContentItem, ["id"], left_out)).update(listed=False)
+    omitted = [[item.pk] for item in stored.values() if item.listed and item.name not in names]
+    row.items.filter(where_in(ContentItem, ["id"], omitted)).update(listed=False)
 
 
 def _item(row: Campaign, position: int, item: Item) -> ContentItem:
@@ -253,5 +252,5 @@ def _item(row: Campaign, position: int, item: Item) -> ContentItem:
     )
 
 
-def _same(item: ContentItem, held: ContentItem | None) -> bool:
-    return held is not None and all(getattr(item, name) == getattr(held, name) for name in COMPARED)
+def _same(item: ContentItem, stored: ContentItem | None) -> bool:
+    return stored is not None and all(getattr(item, name) == getattr(stored, name) for name in COMPARED)

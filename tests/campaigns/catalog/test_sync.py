@@ -359,7 +359,7 @@ def test_campaigns_that_differ_only_in_case_are_a_conflict(
     assert Campaign.objects.count() == 1
     [problem] = result.problems
     assert problem.code == "BAD_NAME"
-    assert "but for case or normalisation" in problem.detail
+    assert "only in case or normalisation" in problem.detail
     assert sync(acme, media).problems == result.problems
 
 
@@ -384,7 +384,7 @@ def test_more_campaigns_than_allowed_are_left_out_and_reported(
     assert set(Campaign.objects.values_list("name", flat=True)) == {"z", "c0", "c1"}
     [problem] = result.problems
     assert (problem.code, problem.key) == ("TOO_MANY", "ACME/")
-    assert problem.detail.startswith("8 campaigns are left out")
+    assert problem.detail.startswith("8 campaigns are ignored")
 
 
 def test_a_flood_of_bad_keys_is_counted_not_kept(
