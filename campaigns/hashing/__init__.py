@@ -1,1 +1,1 @@
-"""Hashes of content: resumable SHA-256, and ETags of multipart uploads. Touches no database and no bucket."""
+"""Hashes of content: resumable SHA-256, and ETags of uploads. Touches neither database nor bucket."""

@@ -1,1 +1,1 @@
-"""Writes campaigns into the media bucket: content first, campaign.json last. Touches no database."""
+"""Publishes campaigns to the media bucket: content first, campaign.json last. Touches no database."""

@@ -1,4 +1,4 @@
-"""The error of publishing: what cannot be published, and whether trying again can help."""
+"""The error of publishing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from loader.errors import Code, ContractError
 
 
 class PublishError(ContractError):
-    """The folder, or what was asked for, cannot become a campaign. `reasons`: one sentence each, all of them.
+    """A folder or draft cannot be published. `reasons`: one sentence for each fault.
 
-    `retryable`: the same command may well succeed when it is run once more.
+    `retryable`: the same request may succeed when it is repeated.
     """
 
     code = Code.BAD_NAME

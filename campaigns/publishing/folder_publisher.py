@@ -1,14 +1,14 @@
-"""Publishes a folder of `.tgz` files as a campaign: hash, upload what changed, `campaign.json` last.
+"""Publishes a folder of `.tgz` files as a campaign: hashes, uploads what changed, writes `campaign.json` last.
 
-Touches the folder (reading only) and the media bucket; no database.
+Reads the folder and writes the media bucket; touches no database.
 
-`campaign.json` decides what a campaign is, so it is written last and only when every object it names is in place: a
-publication that ends early leaves the old one valid. In between, an aircraft may find the new bytes of an item under
-the old hash; it reports HASH_MISMATCH or OBJECT_CHANGED, installs nothing, and recovers with the new manifest. Of two
-publishers at once, the second one's `campaign.json` is refused by the store, since both write it only if it still is
-what they read; the refused one publishes again.
+`campaign.json` defines the campaign. It is written last, when every object it names is in place, so an interrupted
+run leaves the old campaign valid. In between, an aircraft may download new bytes of an item whose old hash it knows.
+It reports HASH_MISMATCH or OBJECT_CHANGED, installs nothing, and recovers with the new manifest. Of two publishers at
+once, the store refuses the second `campaign.json`, because each write requires the object that was read; the refused
+publisher starts again.
 
-Nothing is deleted: an item that is no longer in the folder leaves the manifest, its object stays.
+Nothing is deleted: an item that is not in the folder is removed from the manifest, its object stays.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from loader.s3.interface import Bucket
 
 
 class Unchanged(Enum):
-    """As it is."""
+    """Keep the current value; None already means "no limit"."""
 
     UNCHANGED = "keep"
 
@@ -41,7 +41,7 @@ UNCHANGED: Final = Unchanged.UNCHANGED
 
 @dataclass(frozen=True, slots=True)
 class PublishedItem:
-    """One item of the campaign now: sent, or found in the bucket as it should be."""
+    """An item of the published campaign: uploaded now, or unchanged in the bucket."""
 
     name: str
     size: int
@@ -51,9 +51,9 @@ class PublishedItem:
 
 @dataclass(frozen=True, slots=True)
 class PublishResult:
-    """What publishing did. `changed`: a new `campaign.json` was written; `removed`: items that left it.
+    """The published campaign. `changed`: a new `campaign.json` was written; `removed`: items that are no longer in it.
 
-    `sha256`: of the `campaign.json` that is in force now.
+    `sha256`: of the current `campaign.json`.
     """
 
     airline: str
@@ -67,20 +67,18 @@ class PublishResult:
 
     @property
     def bytes_total(self) -> int:
-        """Bytes of all items."""
         return sum(item.size for item in self.items)
 
     @property
     def bytes_uploaded(self) -> int:
-        """Bytes of the items that were sent."""
         return sum(item.size for item in self.items if item.outcome == "uploaded")
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRestrictions:
-    """For whom and until when a signed campaign holds; `UNCHANGED` is as the present manifest says, None is no limit.
+    """Aircraft and expiry of a signed campaign; None means no limit, `UNCHANGED` the value of the current manifest.
 
-    `signing`: when it is about to be signed, if it is.
+    `signing`: when the campaign is about to be signed; None if it is not.
     """
 
     expires: datetime | Unchanged | None = UNCHANGED
@@ -88,7 +86,6 @@ class ReleaseRestrictions:
     signing: datetime | None = None
 
     def apply_to(self, manifest: Manifest) -> Manifest:
-        """The manifest with these terms."""
         expires = manifest.expires if isinstance(self.expires, Unchanged) else self.expires
         tails = manifest.tails if isinstance(self.tails, Unchanged) else self.tails
         return replace(manifest, expires=expires, tails=tails, signed_at=self.signing)
@@ -96,7 +93,7 @@ class ReleaseRestrictions:
 
 @dataclass(frozen=True, slots=True)
 class _ManifestChanges:
-    """What else the manifest is to say."""
+    """Values for the manifest besides its items; None keeps the current title."""
 
     title: str | None
     exhibition: Exhibition
@@ -115,19 +112,19 @@ def publish_folder(
     restrictions: ReleaseRestrictions | None = None,
     on_progress: OnProgress = lambda step: None,
 ) -> PublishResult:
-    """Make `<airline>/<campaign>/` in `media` what `folder` holds; None keeps what the present manifest says.
+    """Publish `folder` as the campaign; None keeps the value of the current manifest.
 
     Raises:
-        PublishError: names, dates or files that cannot be published (nothing, or nothing but objects, was written),
-            or someone else published at the same time.
-        WorldError: the bucket failed; the old `campaign.json` is in force.
+        PublishError: names, dates or files are invalid (at most objects were written), or someone else published at
+            the same time.
+        WorldError: the bucket failed; the old `campaign.json` is current.
     """
-    asked = _ManifestChanges(title, Exhibition(starts, ends), restrictions or ReleaseRestrictions())
-    return _Publication(folder, airline, campaign, media, on_progress).run(asked)
+    changes = _ManifestChanges(title, Exhibition(starts, ends), restrictions or ReleaseRestrictions())
+    return _Publication(folder, airline, campaign, media, on_progress).run(changes)
 
 
 class _Publication:
-    """One run, so that the steps need not hand each other everything."""
+    """One run of publishing a folder."""
 
     def __init__(self, folder: Path, airline: str, campaign: str, media: Bucket, report: OnProgress) -> None:
         self._folder, self._airline, self._campaign, self._media = folder, airline, campaign, media
@@ -140,25 +137,25 @@ class _Publication:
         except BadName as exc:
             raise PublishError(str(exc)) from exc
         files = find_files(self._folder, self._notice)
-        before = read_published_state(self._airline, self._campaign, self._media, self._notice)
-        changes = replace(changes, exhibition=_exhibition(before.manifest, changes.exhibition))
+        published = read_published_state(self._airline, self._campaign, self._media, self._notice)
+        changes = replace(changes, exhibition=_exhibition(published.manifest, changes.exhibition))
         hashed = [hash_file(file, self._on_progress) for file in files]
-        items = tuple(self._upload(one, before) for one in hashed)
+        items = tuple(self._upload(one, published) for one in hashed)
         self._require_uploaded(hashed)
-        wanted = self._build_manifest(hashed, before.manifest, changes)
-        released = write_manifest(wanted, before, self._media, self._notice, signing=changes.restrictions.signing)
-        removed = _removed(before.manifest, files)
+        wanted = self._build_manifest(hashed, published.manifest, changes)
+        written = write_manifest(wanted, published, self._media, self._notice, signing=changes.restrictions.signing)
+        removed = _removed(published.manifest, files)
         if removed:
-            self._notice(f"no longer in the campaign, their objects stay in the bucket: {', '.join(removed)}")
+            self._notice(f"removed from the campaign, objects stay in the bucket: {', '.join(removed)}")
         return PublishResult(
             self._airline,
             self._campaign,
-            released.version,
-            released.changed,
+            written.version,
+            written.changed,
             items,
             removed,
             tuple(self._notices),
-            released.sha256,
+            written.sha256,
         )
 
     def _notice(self, text: str) -> None:
@@ -179,7 +176,7 @@ class _Publication:
         return PublishedItem(file.name, file.size, hashed.sha256, "uploaded")
 
     def _require_uploaded(self, hashed: Sequence[HashedFile]) -> None:
-        """A last look before the manifest promises these objects to aircraft."""
+        # Checked again right before the manifest announces these objects to aircraft.
         sizes = {found.key: found.size for found in self._media.list(self._key.rpartition("/")[0] + "/")}
         wrong = [
             one.file.name
@@ -187,24 +184,24 @@ class _Publication:
             if sizes.get(content_key(self._airline, self._campaign, one.file.name)) != one.file.size
         ]
         if wrong:
-            raise WorldError(Code.SIZE_MISMATCH, f"not in the bucket as they were sent: {', '.join(wrong)}")
+            raise WorldError(Code.SIZE_MISMATCH, f"wrong size in the bucket after the upload: {', '.join(wrong)}")
 
     def _build_manifest(
         self, hashed: Sequence[HashedFile], old: Manifest | None, changes: _ManifestChanges
     ) -> Manifest:
-        """The manifest, with the present version: known items first and in their order, all they say kept."""
+        """Return the manifest, known items first in their order and with all their fields."""
         base = old or Manifest(content=())
-        now = {one.file.name: one for one in hashed}
-        kept = [
-            replace(item, size=now[item.name].file.size, sha256=now[item.name].sha256)
+        files = {one.file.name: one for one in hashed}
+        known = [
+            replace(item, size=files[item.name].file.size, sha256=files[item.name].sha256)
             for item in base.content
-            if item.name in now
+            if item.name in files
         ]
-        known = {item.name for item in kept}
-        new = [Item(name, one.file.size, one.sha256) for name, one in now.items() if name not in known]
+        known_names = {item.name for item in known}
+        new = [Item(name, one.file.size, one.sha256) for name, one in files.items() if name not in known_names]
         wanted = replace(
             base,
-            content=(*kept, *new),
+            content=(*known, *new),
             airline=self._airline,
             campaign=self._campaign,
             title=base.title if changes.title is None else changes.title,
@@ -215,11 +212,10 @@ class _Publication:
 
 
 def _is_uploaded(hashed: HashedFile, key: str, published: PublishedState) -> bool:
-    """Whether the object in the bucket is this file.
+    """Return whether the object in the bucket is this file.
 
-    Its ETag may prove it, also after a publishing that ended early. Else it is what the manifest recorded, provided
-    that it has the size and was not written after the manifest: that would be what a publishing left behind which
-    never came to its end.
+    A matching ETag proves it, even after an interrupted run. Otherwise the hash in the manifest counts, if the object
+    has the size of the file and is not newer than the manifest: a newer object comes from an interrupted run.
     """
     found = published.objects.get(key)
     if found is None or found.size != hashed.file.size:
@@ -231,12 +227,12 @@ def _is_uploaded(hashed: HashedFile, key: str, published: PublishedState) -> boo
     return published.recorded_hashes.get(hashed.file.name) == hashed.sha256
 
 
-def _exhibition(old: Manifest | None, asked: Exhibition) -> Exhibition:
+def _exhibition(old: Manifest | None, wanted: Exhibition) -> Exhibition:
     base = old.exhibition if old else Exhibition()
-    said = replace(base, starts=asked.starts or base.starts, ends=asked.ends or base.ends)
-    if said.starts and said.ends and said.ends < said.starts:
-        raise PublishError(f"the exhibition would end ({said.ends}) before it starts ({said.starts})")
-    return said
+    exhibition = replace(base, starts=wanted.starts or base.starts, ends=wanted.ends or base.ends)
+    if exhibition.starts and exhibition.ends and exhibition.ends < exhibition.starts:
+        raise PublishError(f"the exhibition ends ({exhibition.ends}) before it starts ({exhibition.starts})")
+    return exhibition
 
 
 def _removed(old: Manifest | None, files: Iterable[LocalFile]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""The `.tgz` files of a local folder: which can be published, under which names, with which hashes.
+"""Finds and hashes the `.tgz` files of a local folder. Only reads.
 
-Only reads. All files that cannot be published are reported at once, and all that are skipped.
+Every file that cannot be published is reported at once, and so is every file that is skipped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from loader.s3.part_plan import plan_parts
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file to be published; `stamp` tells whether it was touched since."""
+    """A file to publish. `stamp` (size, mtime, inode) changes when the file does."""
 
     name: str
     path: Path
@@ -36,7 +36,7 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class HashedFile:
-    """A file and what is in it: SHA-256, and the ETag that the upload will give the object."""
+    """A file with its SHA-256 and the ETag that the object will have after the upload."""
 
     file: LocalFile
     sha256: str
@@ -44,20 +44,20 @@ class HashedFile:
 
 
 def find_files(folder: Path, notice: OnNotice) -> list[LocalFile]:
-    """The files to publish, sorted by name.
+    """Return the files to publish, sorted by name.
 
     Raises:
-        PublishError: the folder cannot be read or has none, or with every name that cannot be published.
+        PublishError: the folder cannot be read or has no such file, or names are invalid, with a reason for each.
     """
     try:
-        taken = [path for path in sorted(folder.iterdir()) if _is_content(path, notice)]
+        paths = [path for path in sorted(folder.iterdir()) if _is_content(path, notice)]
     except OSError as exc:
         raise PublishError(f"the folder {str(folder)!a} cannot be read: {exc.strerror}") from exc
-    if not taken:
+    if not paths:
         raise PublishError(f"there is no {TGZ} file in {str(folder)!a}")
-    if len(taken) > ITEMS_LIMIT:
-        raise PublishError(f"there are {len(taken):,} files; a campaign may have {ITEMS_LIMIT:,}")
-    names = {path: _name(path, notice) for path in taken}
+    if len(paths) > ITEMS_LIMIT:
+        raise PublishError(f"the folder has {len(paths):,} {TGZ} files; the limit is {ITEMS_LIMIT:,}")
+    names = {path: _name(path, notice) for path in paths}
     reasons = [*_illegal(names.items()), *_conflicts(names.items())]
     if reasons:
         raise PublishError(*reasons)
@@ -65,10 +65,10 @@ def find_files(folder: Path, notice: OnNotice) -> list[LocalFile]:
 
 
 def hash_file(file: LocalFile, report: OnProgress) -> HashedFile:
-    """SHA-256, and the ETag the object will have, in one reading.
+    """Hash a file in one pass.
 
     Raises:
-        PublishError: it cannot be read, or changed meanwhile.
+        PublishError: the file cannot be read, or changed meanwhile.
     """
     report(PublishProgress("hashing", file.name, 0, file.size))
     try:
@@ -81,7 +81,7 @@ def hash_file(file: LocalFile, report: OnProgress) -> HashedFile:
 
 
 def _digests(stream: BinaryIO, file: LocalFile, report: OnProgress) -> tuple[str, str]:
-    """Reads as much as the file had when it was found, however it may grow."""
+    # Reads no more than the size the file had when it was found: it may grow meanwhile.
     sha256, parts = hashlib.sha256(), []
     for part in plan_parts(file.size):
         md5, left = hashlib.md5(usedforsecurity=False), part.size
@@ -96,30 +96,30 @@ def _digests(stream: BinaryIO, file: LocalFile, report: OnProgress) -> tuple[str
 
 def _is_content(path: Path, notice: OnNotice) -> bool:
     if path.name.startswith("."):
-        why = "it is hidden"
+        why = "hidden file"
     elif path.is_dir():
-        why = "it is a folder"
+        why = "folder"
     elif path.suffix != TGZ:
-        why = f"its name does not end in {TGZ}"
+        why = f"the name does not end in {TGZ}"
     else:
         return True
-    notice(f"not published: {_display_name(path)} ({why})")
+    notice(f"skipped {_display_name(path)} ({why})")
     return False
 
 
 def _name(path: Path, notice: OnNotice) -> str:
-    """Some systems (macOS) decompose letters in file names; the key is composed, as the contract asks."""
+    # Some systems (macOS) decompose letters in file names; the contract asks for composed names in keys.
     name = unicodedata.normalize("NFC", path.name)
     if name != path.name:
-        notice(f"published in Unicode's normal form C: {_display_name(path)}")
+        notice(f"the name is published in Unicode normalisation form C (NFC): {_display_name(path)}")
     return name
 
 
 def _illegal(names: Iterable[tuple[Path, str]]) -> list[str]:
     reasons = []
     for path, name in names:
-        if not path.is_file():  # A link to nowhere, a pipe: left out, its item would silently leave the campaign.
-            reasons.append(f"{_display_name(path)} is no ordinary file")
+        if not path.is_file():  # a broken link, a pipe: skipped, its item would silently leave the campaign
+            reasons.append(f"{_display_name(path)} is not a regular file")
         try:
             content_name(name)
         except BadName as exc:
@@ -152,13 +152,13 @@ def _stamp(stat: os.stat_result) -> tuple[int, int, int]:
 
 
 def require_unchanged(file: LocalFile) -> None:
-    """Raises PublishError if the file is not what it was when it was found."""
+    """Raise PublishError if the file changed since it was found."""
     try:
         same = _stamp(file.path.stat()) == file.stamp
     except OSError:
         same = False
     if not same:
-        why = f"{_display_name(file.path)} changed while it was being published: wait until it is finished"
+        why = f"{_display_name(file.path)} changed while it was published: publish again when the file is complete"
         raise PublishError(why, retryable=True)
 
 

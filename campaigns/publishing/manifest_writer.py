@@ -1,9 +1,9 @@
-"""Writes `campaign.json` into the media bucket: the one way of every publisher, from a folder or from a draft.
+"""Writes `campaign.json` to the media bucket, for folders and drafts alike. Touches the media bucket only.
 
-Touches the media bucket only. The manifest is written last, when its objects are in place, with a version above every
-earlier one, and only if the one in the bucket still is what was read, so that the second of two publishers is
-refused. With keys, `campaign.json.dsse` follows: until it is written, an aircraft that enforces signatures keeps the
-version before. The written manifest is read back.
+The manifest is written last, when its objects are in place, with a version above every earlier one. The write is
+conditional: it fails if campaign.json changed since it was read, so the second of two publishers is refused. With
+keys, `campaign.json.dsse` follows; until then, aircraft that enforce signatures use the previous version. The written
+manifest is read back.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OnNotice = Callable[[str], None]
 
 @dataclass(frozen=True)
 class PublishedState:
-    """The campaign as it is in the bucket before: its manifest (or none) and its objects by key."""
+    """A campaign in the bucket before it is published: its manifest, if valid, and its objects by key."""
 
     airline: str
     campaign: str
@@ -43,36 +43,34 @@ class PublishedState:
 
     @property
     def key(self) -> str:
-        """Of the manifest."""
         return manifest_key(self.airline, self.campaign)
 
     @property
     def is_signed(self) -> bool:
-        """A signature lies beside it."""
         return signature_key(self.airline, self.campaign) in self.objects
 
     @property
     def etag(self) -> str:
-        """Of the manifest, "" if there is none."""
+        """ETag of campaign.json; "" if there is none."""
         return self.fetched.etag if self.fetched else ""
 
     @property
     def visible_version(self) -> int:
-        """The version the manifest has, also where it is broken but still shows it; 0 if none."""
+        """Version in campaign.json, found by a search if the manifest is invalid; 0 if none."""
         if self.manifest:
             return self.manifest.version or 0
-        shown = _VERSION.findall(self.fetched.body) if self.fetched else []
-        return max(map(int, shown), default=0)
+        versions = _VERSION.findall(self.fetched.body) if self.fetched else []
+        return max(map(int, versions), default=0)
 
     @cached_property
     def recorded_hashes(self) -> Mapping[str, str | None]:
-        """The hash of each item, as the manifest has it."""
+        """SHA-256 of each item according to the manifest."""
         return {item.name: item.sha256 for item in self.manifest.content} if self.manifest else {}
 
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What is in force now. `changed`: a new `campaign.json` was written; `etag`, `sha256`: of the one in force."""
+    """The current `campaign.json`: its version, ETag and SHA-256. `changed`: it was written now."""
 
     version: int
     changed: bool
@@ -82,7 +80,7 @@ class WriteResult:
 
 
 def read_published_state(airline: str, campaign: str, media: Bucket, notice: OnNotice) -> PublishedState:
-    """What lies under the campaign's prefix. Raises BadName, WorldError."""
+    """Return the campaign in the bucket; `notice` is called if its manifest is invalid. Raises BadName, WorldError."""
     key = manifest_key(airline, campaign)
     objects = {found.key: found for found in media.list(key.rpartition("/")[0] + "/")}
     fetched = media.get(key, MANIFEST_LIMIT) if key in objects else None
@@ -90,10 +88,10 @@ def read_published_state(airline: str, campaign: str, media: Bucket, notice: OnN
         return PublishedState(airline, campaign, None, None, objects)
     try:
         if fetched.truncated:
-            raise BadManifest(f"it is longer than {MANIFEST_LIMIT:,} bytes")
+            raise BadManifest(f"the document is longer than {MANIFEST_LIMIT:,} bytes")
         manifest = parse_manifest(fetched.body, airline=airline, campaign=campaign)
     except BadManifest as exc:
-        notice(f"the campaign.json in the bucket cannot be read and is replaced: {exc}")
+        notice(f"the campaign.json in the bucket is invalid and is replaced: {exc}")
         return PublishedState(airline, campaign, None, fetched, objects)
     return PublishedState(airline, campaign, manifest, fetched, objects)
 
@@ -108,19 +106,19 @@ def write_manifest(
     signing: datetime | None = None,
     floor: int = 0,
 ) -> WriteResult:
-    """Put `wanted` in force, with a version above the present one and `floor`; signed with `keys` at `signing`.
+    """Publish `wanted` with a version above the current one and above `floor`, signed with `keys` at `signing`.
 
-    Nothing is written where the manifest already says the same. `signing` without keys: somebody else signs it.
+    Nothing is written if the current manifest has the same content. `signing` without keys: another party signs it.
 
     Raises:
-        PublishError: it would not be accepted, or someone else published meanwhile; theirs is in force.
-        SigningError: no aircraft would take what is to be signed (then nothing was written), or someone else signed.
+        PublishError: aircraft would refuse the manifest, or someone else published meanwhile; theirs is current.
+        SigningError: aircraft would refuse the signed manifest (then nothing was written), or someone else signed.
         WorldError: the bucket failed.
     """
     wanted = replace(wanted, signed_at=signing)
-    present = published.manifest
-    unsignable = bool(keys) and present is not None and present.version is None
-    changed = present is None or not same_content(wanted, present) or unsignable
+    current = published.manifest
+    unsignable = bool(keys) and current is not None and current.version is None
+    changed = current is None or not same_content(wanted, current) or unsignable
     if changed:
         version = max(published.visible_version, floor, _signed_version(published, media)) + 1
         body = _build(replace(wanted, version=version), published)
@@ -133,7 +131,7 @@ def write_manifest(
     _read_back(body, published, media)
     sha256 = hashlib.sha256(body).hexdigest()
     if changed and published.is_signed and signing is None:
-        notice("campaign.json.dsse still signs the version before: sign the campaign again")
+        notice("campaign.json.dsse still signs the previous version: sign the campaign again")
     signed = None
     if keys and signing:
         signed = sign_campaign(published.airline, published.campaign, media, keys, now=signing, sha256=sha256)
@@ -141,12 +139,12 @@ def write_manifest(
 
 
 def same_content(wanted: Manifest, old: Manifest) -> bool:
-    """All but the version, and the time at which it was made to be signed: that alone is no news."""
+    """Return whether two manifests differ in nothing but version and time of signing."""
     return replace(wanted, signed_at=None, version=None) == replace(old, signed_at=None, version=None)
 
 
 def _signed_version(published: PublishedState, media: Bucket) -> int:
-    """The version that was signed last: aircraft that accepted it take nothing below."""
+    """Return the version in campaign.json.dsse; 0 if none. Aircraft that accepted it refuse a lower one."""
     if not published.is_signed:
         return 0
     fetched = media.get(signature_key(published.airline, published.campaign), ENVELOPE_LIMIT)
@@ -162,7 +160,7 @@ def _build(manifest: Manifest, published: PublishedState) -> bytes:
         body = build_manifest(manifest)
         parse_manifest(body, airline=published.airline, campaign=published.campaign)
     except BadManifest as exc:
-        raise PublishError(f"the manifest would not be accepted: {exc}") from exc
+        raise PublishError(f"aircraft would refuse the manifest: {exc}") from exc
     return body
 
 
@@ -181,6 +179,6 @@ def _read_back(body: bytes, published: PublishedState, media: Bucket) -> None:
 
 def _overtaken_error() -> PublishError:
     return PublishError(
-        "someone else published this campaign in the meantime; their campaign.json is in force. Publish again.",
+        "someone else published this campaign in the meantime; their campaign.json is current. Publish again.",
         retryable=True,
     )

@@ -1,4 +1,4 @@
-"""Progress of a publication and how it is shown: bars on a terminal, plain lines in a file or pipe."""
+"""Progress of publishing and its display: bars on a terminal, plain lines in a file or pipe."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-LINE_INTERVAL: Final = 5.0  # seconds between two lines about the same file
+LINE_INTERVAL: Final = 5.0  # seconds between two lines about one file
 
 
 class PlainProgress:
-    """A line when a file begins, every few seconds while it lasts, and for every notice."""
+    """Writes a line when a file starts, every `LINE_INTERVAL` seconds, and for every notice. Thread-safe."""
 
     def __init__(self, write: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
         self._write, self._clock = write, clock
@@ -40,7 +40,6 @@ class PlainProgress:
         pass
 
     def __call__(self, step: PublishProgress) -> None:
-        """Show one step."""
         with self._lock:
             if step.phase == "notice":
                 self._write(f"note: {step.name}")
@@ -55,7 +54,7 @@ class PlainProgress:
 
 
 class TerminalProgress:
-    """A bar for each file under way; what is done stays as it ended."""
+    """Shows a bar for each file. Thread-safe."""
 
     def __init__(self, stream: TextIO) -> None:
         self._progress = Progress(
@@ -77,7 +76,6 @@ class TerminalProgress:
         self._progress.stop()
 
     def __call__(self, step: PublishProgress) -> None:
-        """Show one step."""
         with self._lock:
             if step.phase == "notice":
                 self._progress.console.print(f"note: {escape(step.name)}")
@@ -90,18 +88,18 @@ class TerminalProgress:
             self._progress.advance(task, step.advanced)
 
     def _remove_finished(self) -> None:
-        """A thousand bars would not fit on the screen: what is finished makes room."""
+        # The bars of a thousand files do not fit on a screen.
         for key, task in list(self._tasks.items()):
-            if self._progress.tasks and all(known.id != task or known.finished for known in self._progress.tasks):
+            if self._progress.tasks and all(shown.id != task or shown.finished for shown in self._progress.tasks):
                 self._progress.remove_task(task)
                 del self._tasks[key]
 
 
 @dataclass(frozen=True, slots=True)
 class PublishProgress:
-    """Something happened: `advanced` bytes more of `size` of an item were hashed or sent; 0 of them: it begins.
+    """A step of publishing: `advanced` more bytes of an item of `size` bytes were processed; 0 when it starts.
 
-    For a notice `name` is its text. Steps of an upload come from several threads.
+    `name` is the text of a notice. The steps of an upload come from several threads.
     """
 
     phase: Literal["hashing", "uploading", "notice"]

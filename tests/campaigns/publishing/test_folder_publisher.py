@@ -297,7 +297,7 @@ def test_a_broken_manifest_is_replaced_with_a_notice(
     media.put(MANIFEST, body)
     result = publish(folder, media)
     assert result.version == manifest(media)["version"] == version
-    assert "cannot be read and is replaced" in result.notices[0]
+    assert "is invalid and is replaced" in result.notices[0]
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_published(folder: Path, media: RecordingBucket) -> None:
@@ -360,7 +360,7 @@ def test_a_decomposed_name_is_published_composed(tmp_path: Path, media: Recordin
     result = publish(tmp_path, media)
     assert [item.name for item in result.items] == ["Über"]
     assert "ACME/2026-12/Über.tgz" in media.written
-    assert "normal form C" in result.notices[0]
+    assert "normalisation form C" in result.notices[0]
 
 
 def test_a_name_there_both_composed_and_decomposed_is_a_conflict(tmp_path: Path, media: RecordingBucket) -> None:
@@ -379,10 +379,10 @@ def test_what_is_no_tgz_is_left_alone_and_said(folder: Path, media: RecordingBuc
     result = publish(folder, media)
     assert len(result.items) == 3
     assert {notice.partition(" (")[0] for notice in result.notices} == {
-        "not published: sub",
-        "not published: notes.txt",
-        "not published: OLD.TGZ",
-        "not published: ._movie-001.tgz",
+        "skipped sub",
+        "skipped notes.txt",
+        "skipped OLD.TGZ",
+        "skipped ._movie-001.tgz",
     }
 
 
