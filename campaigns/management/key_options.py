@@ -1,4 +1,4 @@
-"""Command options for private keys and their passphrases, the same for every command that signs."""
+"""Options for private keys and their passphrases, shared by the commands that sign."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from loader.errors import ExitCode
 
 
 def add_passphrase_option(parser: CommandParser) -> None:
-    """`--passphrase-file`, for keys that are encrypted."""
     parser.add_argument(
         "--passphrase-file",
         type=Path,
         metavar="FILE",
-        help="file (mode 0600) whose first line is the passphrase of encrypted keys; else a terminal is asked",
+        help="file (mode 0600) with the passphrase of encrypted keys on its first line; default: ask on the terminal",
     )
 
 
 def load_keys(paths: Sequence[Path], passphrase_file: Path | None) -> list[Ed25519PrivateKey]:
-    """The private keys. Raises CommandError."""
+    """Load private keys, each file once. Raises CommandError."""
     try:
         return [load_key(path, partial(_passphrase, path, passphrase_file)) for path in dict.fromkeys(paths)]
     except BadKeyError as error:
@@ -37,5 +36,5 @@ def _passphrase(path: Path, file: Path | None) -> bytes:
     if file is not None:
         return read_passphrase(file)
     if not sys.stdin.isatty():
-        raise BadKeyError(f"{path.name} is encrypted: give --passphrase-file, or run this on a terminal")
-    return getpass.getpass(f"Passphrase of {path.name}: ").encode()
+        raise BadKeyError(f"{path.name} is encrypted: use --passphrase-file, or run the command on a terminal")
+    return getpass.getpass(f"Passphrase for {path.name}: ").encode()

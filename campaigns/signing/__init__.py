@@ -1,1 +1,1 @@
-"""Signs campaigns and manages the keys that do: private keys, trust.json. Touches key files and the media bucket."""
+"""Signs campaigns, and manages private keys and trust.json. Touches key files and the media bucket."""

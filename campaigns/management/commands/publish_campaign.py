@@ -14,24 +14,25 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management.base import CommandError, CommandParser
+from django.template.defaultfilters import pluralize
 
 from campaigns.management.key_options import add_passphrase_option, load_keys
 from campaigns.publishing.errors import PublishError
 from campaigns.publishing.folder_publisher import UNCHANGED, PublishResult, ReleaseRestrictions, publish_folder
 from campaigns.publishing.progress import OnProgress, PlainProgress, TerminalProgress
 from campaigns.signing.manifest_signature import SigningError, sign_campaign
-from campaigns.signing.manifest_signature import format_summary as signed_in_words
+from campaigns.signing.manifest_signature import format_summary as format_signing
 from ifeportal.management.base import BucketCommand, exit_code
 from loader.errors import ExitCode, WorldError
 
-HELP: Final = """Hash every .tgz file of a folder, upload those that changed, and write campaign.json last.
+HELP: Final = """Publish a folder: hash every .tgz file, upload the changed ones, and write campaign.json last.
 
-Only files directly in the folder are taken; anything else is named and left alone. What the campaign.json in the
-bucket says besides (titles, kinds, fields unknown to this version) is kept. Items that are no longer in the folder
-leave the campaign; their objects stay in the bucket. Running it again after an interruption sends only what is missing.
+Subfolders and other files are skipped with a note. Everything else in the campaign.json of the bucket is preserved:
+titles, kinds, fields unknown to this version. Items that are not in the folder are removed from the campaign; their
+objects stay in the bucket. If the command is interrupted, run it again: it uploads only what is missing.
 
-Exit: 0 published or nothing to do; 1 not published, run it again; 2 usage, names or access; 75 the bucket could not be
-reached, try again later; 130 interrupted. Unless it is 0, the campaign.json that was there before is still in force.
+Exit codes: 0 published, or nothing to do; 1 not published, run the command again; 2 invalid options or names, or access
+denied; 75 bucket unreachable, try again later; 130 interrupted. Unless the code is 0, campaign.json is unchanged.
 """
 
 
@@ -40,35 +41,46 @@ class Command(BucketCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("folder", type=Path, metavar="DIR", help="folder with the .tgz files")
-        parser.add_argument("--airline", required=True, help="first part of the keys, e.g. ACME")
-        parser.add_argument("--campaign", required=True, help="second part of the keys, e.g. 2026-12")
-        parser.add_argument("--title", help="what people call the campaign; kept if not given")
-        parser.add_argument("--starts", type=day, metavar="DATE", help="first day of the exhibition, as 2026-12-01")
-        parser.add_argument("--ends", type=day, metavar="DATE", help="last day of the exhibition")
+        parser.add_argument("--airline", required=True, help="airline: first segment of the keys, for example ACME")
+        parser.add_argument(
+            "--campaign", required=True, help="campaign: second segment of the keys, for example 2026-12"
+        )
+        parser.add_argument("--title", help="title of the campaign; default: unchanged")
+        parser.add_argument(
+            "--starts",
+            type=parse_date,
+            metavar="DATE",
+            help="first day of the exhibition, for example 2026-12-01; default: unchanged",
+        )
+        parser.add_argument(
+            "--ends", type=parse_date, metavar="DATE", help="last day of the exhibition; default: unchanged"
+        )
         parser.add_argument(
             "--expires",
-            type=moment,
+            type=parse_expiry,
             metavar="TIME",
-            help="from then on aircraft that enforce signatures begin no download of it: 2026-12-31T18:00:00Z, or "
-            "2026-12-31 for its end in UTC, or never; kept if not given",
+            help="when aircraft that enforce signatures stop downloading it: 2026-12-31T18:00:00Z, 2026-12-31 for the "
+            "end of that day in UTC, or never; default: unchanged",
         )
         parser.add_argument(
             "--tail",
             action="append",
             metavar="T",
-            help="only for this aircraft; may be given more than once; kept if not given",
+            help="publish for this aircraft only; repeatable; default: unchanged",
         )
-        parser.add_argument("--all-tails", action="store_true", help="for every aircraft of the airline again")
+        parser.add_argument(
+            "--all-tails", action="store_true", help="publish for every aircraft of the airline; undoes --tail"
+        )
         parser.add_argument(
             "--sign-with",
             type=Path,
             action="append",
             default=[],
             metavar="KEY",
-            help="sign it with the private key in this PEM file, see sign_campaign; may be given more than once",
+            help="sign with the private key in this PEM file, see sign_campaign; repeatable",
         )
         add_passphrase_option(parser)
-        parser.add_argument("--json", action="store_true", help="print one JSON object at the end, progress to stderr")
+        parser.add_argument("--json", action="store_true", help="print one JSON object to stdout, progress to stderr")
 
     def handle(self, *args: Any, **options: Any) -> None:
         keys = load_keys(options["sign_with"], options["passphrase_file"])
@@ -76,14 +88,14 @@ class Command(BucketCommand):
             with self._display(options["json"]) as display:
                 result = self._publish(options, display)
         except KeyboardInterrupt:
-            raise CommandError("interrupted; the campaign in the bucket is unchanged", returncode=130) from None
+            raise CommandError("Interrupted. campaign.json in the bucket is unchanged.", returncode=130) from None
         except PublishError as exc:
             code = ExitCode.SOME_FAILED if exc.retryable else ExitCode.USAGE
-            raise CommandError(f"not published:\n{exc}", returncode=code) from exc
+            raise CommandError(f"Not published:\n{exc}", returncode=code) from exc
         except WorldError as exc:
-            # Without the table's advice: it is for aircraft.
-            raise CommandError(f"not published: {exc.code}: {exc}", returncode=exit_code(exc)) from exc
-        self.stdout.write(json.dumps(as_json(result)) if options["json"] else in_words(result))
+            # The advice of the error table is for aircraft, so it is left out.
+            raise CommandError(f"Not published: {exc.code}: {exc}", returncode=exit_code(exc)) from exc
+        self.stdout.write(json.dumps(as_json(result)) if options["json"] else format_result(result))
         if keys:
             self._sign(result, keys, options["json"])
 
@@ -96,33 +108,32 @@ class Command(BucketCommand):
             title=options["title"],
             starts=options["starts"],
             ends=options["ends"],
-            restrictions=terms_of(options),
+            restrictions=restrictions_from(options),
             on_progress=display,
         )
 
     def _sign(self, result: PublishResult, keys: Sequence[Ed25519PrivateKey], as_json: bool) -> None:
-        """Just the campaign.json that was published, not what may lie there by now."""
+        # Pinned by its hash: somebody may have replaced campaign.json since it was published.
         try:
             signed = sign_campaign(
                 result.airline, result.campaign, self.media_bucket(), keys, now=datetime.now(UTC), sha256=result.sha256
             )
         except SigningError as exc:
-            raise CommandError(f"published, but not signed: {exc}", returncode=ExitCode.SOME_FAILED) from exc
+            raise CommandError(f"Published, but not signed: {exc}.", returncode=ExitCode.SOME_FAILED) from exc
         except WorldError as exc:
-            raise CommandError(f"published, but not signed: {exc.code}: {exc}", returncode=exit_code(exc)) from exc
-        (self.stderr if as_json else self.stdout).write(signed_in_words(signed))
+            raise CommandError(f"Published, but not signed: {exc.code}: {exc}", returncode=exit_code(exc)) from exc
+        (self.stderr if as_json else self.stdout).write(format_signing(signed))
 
     def _display(self, as_json: bool) -> AbstractContextManager[OnProgress]:
         stream = self.stderr if as_json else self.stdout
-        if stream.isatty():  # rich writes without line ends, which Django's wrapper would add
+        if stream.isatty():  # not through Django's wrapper, which adds a newline to every write
             return TerminalProgress(sys.stderr if as_json else sys.stdout)
         return PlainProgress(lambda line: stream.write(line, style_func=str))
 
 
-def terms_of(options: dict[str, Any]) -> ReleaseRestrictions:
-    """For whom and until when, as the options say."""
+def restrictions_from(options: dict[str, Any]) -> ReleaseRestrictions:
     if options["all_tails"] and options["tail"]:
-        raise CommandError("--tail and --all-tails exclude each other", returncode=ExitCode.USAGE)
+        raise CommandError("--tail and --all-tails cannot be combined.", returncode=ExitCode.USAGE)
     tails = tuple(dict.fromkeys(options["tail"])) if options["tail"] else None
     return ReleaseRestrictions(
         UNCHANGED if options["expires"] is None else options["expires"].at,
@@ -133,42 +144,41 @@ def terms_of(options: dict[str, Any]) -> ReleaseRestrictions:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """What `--expires` says; `at` is None for never."""
+    """Value of `--expires`; `at` is None for never."""
 
     at: datetime | None
 
 
-def moment(text: str) -> Expiry:
-    """A time with its offset, a day (its end, in UTC), or `never`."""
+def parse_expiry(text: str) -> Expiry:
+    """Parse a time with its offset, a day (its end in UTC), or `never`."""
     if text == "never":
         return Expiry(None)
     try:
         if "T" not in text:
             return Expiry(datetime.combine(date.fromisoformat(text) + timedelta(days=1), time.min, UTC))
-        found = datetime.fromisoformat(text)
+        at = datetime.fromisoformat(text)
     except (ValueError, OverflowError) as exc:
-        raise ArgumentTypeError(f"{text!r} is not a time as 2026-12-31T18:00:00Z, nor a day, nor never") from exc
-    if found.tzinfo is None:
-        raise ArgumentTypeError(f"{text!r} has no offset; add Z for UTC")
-    return Expiry(found.astimezone(UTC))
+        raise ArgumentTypeError(f"{text!r} is not a time such as 2026-12-31T18:00:00Z, a date, or never") from exc
+    if at.tzinfo is None:
+        raise ArgumentTypeError(f"{text!r} has no UTC offset; add Z for UTC")
+    return Expiry(at.astimezone(UTC))
 
 
-def day(text: str) -> date:
-    """A date as 2026-12-31."""
+def parse_date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as exc:
-        raise ArgumentTypeError(f"{text!r} is not a date as 2026-12-31") from exc
+        raise ArgumentTypeError(f"{text!r} is not a date such as 2026-12-31") from exc
 
 
 def as_json(result: PublishResult) -> dict[str, object]:
-    """The result as `--json` prints it; sizes in bytes."""
+    """Return the object that `--json` prints; sizes in bytes."""
     return {**asdict(result), "bytes_total": result.bytes_total, "bytes_uploaded": result.bytes_uploaded}
 
 
-def in_words(result: PublishResult) -> str:
-    """The result in one line."""
-    sent = sum(item.outcome == "uploaded" for item in result.items)
-    what = f"{result.airline}/{result.campaign} version {result.version}"
-    counts = f"{len(result.items)} items, {result.bytes_total:,} bytes; sent {sent} ({result.bytes_uploaded:,} bytes)"
-    return f"published {what}: {counts}" if result.changed else f"{what} is as it should be: {counts}"
+def format_result(result: PublishResult) -> str:
+    uploaded = sum(item.outcome == "uploaded" for item in result.items)
+    release = f"{result.airline}/{result.campaign} version {result.version}"
+    total = f"{len(result.items):,} item{pluralize(len(result.items))}, {result.bytes_total:,} bytes"
+    counts = f"{total}; {uploaded:,} uploaded, {result.bytes_uploaded:,} bytes"
+    return f"Published {release}: {counts}" if result.changed else f"{release} is up to date: {counts}"

@@ -56,14 +56,14 @@ def run(folder: Path, *more: str) -> tuple[str, str]:
 def test_plain_lines_say_what_happens(folder: Path, media: MemoryBucket) -> None:
     out, err = run(folder, "--title", "December", "--starts", "2026-12-01")
     assert out.splitlines() == [
-        "note: not published: note.txt (its name does not end in .tgz)",
+        "note: skipped note.txt (the name does not end in .tgz)",
         "hashing a [b] (5 bytes)",
         "uploading a [b] (5 bytes)",
-        "published ACME/2026-12 version 1: 1 items, 5 bytes; sent 1 (5 bytes)",
+        "Published ACME/2026-12 version 1: 1 item, 5 bytes; 1 uploaded, 5 bytes",
     ]
     assert err == ""
     out, _ = run(folder)
-    assert out.splitlines()[-1] == "ACME/2026-12 version 1 is as it should be: 1 items, 5 bytes; sent 0 (0 bytes)"
+    assert out.splitlines()[-1] == "ACME/2026-12 version 1 is up to date: 1 item, 5 bytes; 0 uploaded, 0 bytes"
     document = json.loads(media.open("ACME/2026-12/campaign.json").read())
     assert (document["title"], document["exhibition"]) == ("December", {"starts": "2026-12-01"})
 
@@ -87,7 +87,7 @@ def test_json_is_one_object_on_stdout_and_progress_goes_to_stderr(folder: Path, 
         (WorldError(Code.FORBIDDEN), 2, "FORBIDDEN"),
         (WorldError(Code.CREDENTIALS), 2, "CREDENTIALS: The store does not accept"),
         (WorldError(Code.SIZE_MISMATCH), 1, "SIZE_MISMATCH"),
-        (KeyboardInterrupt(), 130, "interrupted"),
+        (KeyboardInterrupt(), 130, "Interrupted"),
     ],
 )
 def test_a_failing_bucket_ends_with_a_sentence_and_a_code(
@@ -116,7 +116,7 @@ def test_an_empty_folder_is_usage(tmp_path: Path, media: MemoryBucket) -> None:
 
 
 def test_a_date_that_is_none_is_usage(folder: Path, media: MemoryBucket) -> None:
-    with pytest.raises(CommandError, match="is not a date as 2026-12-31"):
+    with pytest.raises(CommandError, match="is not a date such as 2026-12-31"):
         run(folder, "--starts", "tomorrow")
 
 

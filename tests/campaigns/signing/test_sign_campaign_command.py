@@ -88,8 +88,8 @@ def test_the_exact_bytes_in_the_bucket_are_signed_and_the_key_is_named(media: Me
     told = sign("--key", str(keys / "sam"))
     assert envelope(media).payload == body
     assert require_signatures(envelope(media), [public(keys, "sam")], 1)
-    assert told.splitlines()[0] == "signed ACME/2026-12 version 3: 1 items"
-    assert f"by key {key_id(public(keys, 'sam'))}" in told
+    assert told.splitlines()[0] == "Signed ACME/2026-12 version 3: 1 item"
+    assert f"Signed by key {key_id(public(keys, 'sam'))}" in told
 
 
 def test_two_people_sign_one_after_the_other(media: MemoryBucket, keys: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_manifest_that_is_not_newer_than_the_one_signed_is_not_signed(
         ({"version": None}, "signed without a version"),
         ({"items": (Item("a", 1),)}, "'a' has no sha256"),
         ({"expires": NOW - timedelta(days=1)}, "it expired at"),
-        ({"tails": ()}, "no aircraft would take it"),
+        ({"tails": ()}, "no aircraft would accept it"),
         ({"airline": "BETA"}, "airline: must be 'ACME'"),
     ],
     ids=["no airline", "no campaign", "no version", "no hash", "expired", "no tails", "another airline"],
@@ -170,7 +170,7 @@ def test_only_the_campaign_that_is_meant_is_signed(media: MemoryBucket, keys: Pa
     text, code = refused(lambda: sign("--key", str(keys / "sam"), "--sha256", "0" * 64))
     assert code == 1
     digest = re.findall("[0-9a-f]{64}", text)[-1]
-    assert f"SHA-256 {digest}" in sign("--key", str(keys / "sam"), "--sha256", digest.upper())
+    assert f"SHA-256 of campaign.json: {digest}" in sign("--key", str(keys / "sam"), "--sha256", digest.upper())
 
 
 def test_a_bucket_that_is_away_is_told_from_one_that_refuses(
@@ -301,7 +301,7 @@ def test_a_signer_is_replaced_and_the_history_stays(keys: Path) -> None:
 def test_a_root_is_replaced_only_with_its_own_signature(keys: Path) -> None:
     first(keys)
     told = trust("rotate", keys, "--root", str(keys / "ruth"), "--new-root", str(keys / "ruth.pub"))
-    assert "not in force: it needs signatures, 1 more of the root of version 1" in told
+    assert "not valid yet, missing: 1 signature by the root keys of version 1" in told
     assert in_force(keys) == 1
     trust("sign", keys, "--root", str(keys / "rita"))
     assert in_force(keys) == 2
@@ -330,8 +330,8 @@ def test_signing_tells_what_is_still_missing(media: MemoryBucket, keys: Path) ->
     put(media)
     first(keys, "--signer", str(keys / "tess.pub"), "--threshold", "2")
     file = ("--trust", str(keys / "trust.json"))
-    assert "1 more signatures are needed" in sign("--key", str(keys / "sam"), *file)
-    assert "aircraft with these trusted keys take it" in sign("--key", str(keys / "tess"), *file)
+    assert "Missing signatures: 1" in sign("--key", str(keys / "sam"), *file)
+    assert "Aircraft with these trusted keys accept the campaign." in sign("--key", str(keys / "tess"), *file)
 
 
 # Publishing.
@@ -356,7 +356,7 @@ def document(media: MemoryBucket) -> dict[str, Any]:
 
 def test_a_campaign_is_published_and_signed_at_once(media: MemoryBucket, keys: Path, folder: Path) -> None:
     told = release(folder, "--sign-with", str(keys / "sam"), "--tail", "D-ABCD", "--expires", "2027-01-15")
-    assert "signed ACME/2026-12 version 1: 1 items" in told
+    assert "Signed ACME/2026-12 version 1: 1 item" in told
     assert require_signatures(envelope(media), [public(keys, "sam")], 1)
     assert envelope(media).payload == media.open(MANIFEST).read()
     said = document(media)
@@ -367,7 +367,7 @@ def test_a_campaign_is_published_and_signed_at_once(media: MemoryBucket, keys: P
 def test_publishing_the_same_again_changes_nothing_but_signs(media: MemoryBucket, keys: Path, folder: Path) -> None:
     release(folder, "--sign-with", str(keys / "sam"))
     before = media.open(MANIFEST).read()
-    assert "is as it should be" in release(folder, "--sign-with", str(keys / "tess"))
+    assert "is up to date" in release(folder, "--sign-with", str(keys / "tess"))
     assert media.open(MANIFEST).read() == before
     assert len(envelope(media).signatures) == 2
 
@@ -415,5 +415,5 @@ def test_what_was_put_in_place_of_the_published_is_not_signed(
     monkeypatch.setattr(publish_campaign, "publish_folder", robbed)
     text, code = refused(lambda: release(folder, "--sign-with", str(keys / "sam")))
     assert code == 1
-    assert "published, but not signed: campaign.json is not the one that is meant" in text
+    assert "Published, but not signed: expected SHA-256" in text
     assert SIGNATURE not in {found.key for found in media.list()}

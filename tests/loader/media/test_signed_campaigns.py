@@ -588,7 +588,7 @@ def test_what_the_commands_of_the_ground_sign_is_loaded_and_what_they_did_not_si
     ground("publish_campaign", "films", *december)
     aircraft.extra |= {"LOADER_SIGNATURES": "enforce", "LOADER_TRUSTED_KEYS": str(tmp_path / "trust.json")}
     assert_refused(aircraft, aircraft.load(), "UNSIGNED", "2026-12")
-    assert "take it" in ground("sign_campaign", *december, "--key", "sam", "--trust", "trust.json")
+    assert "accept the campaign" in ground("sign_campaign", *december, "--key", "sam", "--trust", "trust.json")
     assert aircraft.load().code == 0
     assert aircraft.path("2026-12", "a").read_bytes() == BODY["a"]
     ground("publish_campaign", "films", *december, "--title", "December", "--sign-with", "sam")
