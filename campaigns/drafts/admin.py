@@ -17,7 +17,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.text import capfirst
 
-from campaigns.drafts import requests
+from campaigns.drafts import requests, summary
 from campaigns.drafts.filters import ExhibitionFilter
 from campaigns.drafts.forms import DRAFT_FIELDS, ITEM_FIELDS, DraftForm
 from campaigns.drafts.item_admin import DraftItemInline, draft_page, row_id
@@ -27,7 +27,8 @@ from campaigns.models import BUSY_STATES, Campaign, Draft, DraftItem
 from ifeportal.admin.base import ManagerAdmin
 from ifeportal.audit import Actor
 
-INLINE_LIMIT: Final = 100  # items; with more they have a list of their own, with pages
+INLINE_LIMIT: Final = 100  # items on the page of a draft; more are shown only in the paginated list
+HASHING_SHOWN: Final = 5  # items in progress that the page names
 MANAGERS_ONLY: Final = "That is for managers of the airline."
 
 
@@ -175,13 +176,20 @@ class DraftAdmin(ManagerAdmin[Draft]):
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
     def _context(self, request: HttpRequest, draft: Draft) -> dict[str, Any]:
+        now, totals = timezone.now(), draft_totals(draft)
+        hashing = draft.items.filter(hash_pending=True, hashed_bytes__gt=0)[:HASHING_SHOWN]
         return {
             "draft": draft,
-            "now": timezone.now(),
-            "figures": draft_totals(draft),
-            "begun": list(draft.items.filter(hash_pending=True, hashed_bytes__gt=0)[:5]),
+            "now": now,
+            "totals": totals,
+            "activity": summary.activity_text(draft, now),
+            "hashing": summary.hashing_text(totals),
+            "hashing_items": [summary.item_hashing_text(item) for item in hashing],
+            "manifest": summary.manifest_text(draft),
+            "changes": summary.changes_text(totals),
+            "publishable": not draft.faults and not draft.faulty_items,
             "may_change": self.has_change_permission(request, draft),
-            "many": draft.items.count() > INLINE_LIMIT,
+            "many": totals.found > INLINE_LIMIT,
         }
 
     def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:

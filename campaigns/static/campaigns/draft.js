@@ -1,34 +1,30 @@
-// Renews the state of a draft while a job works on it; when the job has ended, the page is loaded anew.
+// Refreshes the state of a draft while a job works on it. Reloads the page when the job ends, because the form changes.
 
-const PAUSE = 2000; // milliseconds between two looks
-const LONGEST = 30000; // between two looks while the portal does not answer
+const INTERVAL = 2000; // milliseconds between two requests
+const LONGEST_INTERVAL = 30000; // milliseconds, while the portal does not answer
 
-let pause = PAUSE;
+let interval = INTERVAL;
 
-function place() {
-  return document.querySelector("[data-draft-state]");
-}
-
-async function look() {
-  const now = place();
-  if (!now?.hasAttribute("data-busy")) return;
+async function refresh() {
+  const shown = document.querySelector("[data-draft-state]");
+  if (!shown?.hasAttribute("data-busy")) return;
   if (!document.hidden) {
     try {
-      const answer = await fetch(now.dataset.src, { credentials: "same-origin", redirect: "error" });
-      if (!answer.ok) throw new Error(answer.statusText);
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const response = await fetch(shown.dataset.src, { credentials: "same-origin", redirect: "error" });
+      if (!response.ok) throw new Error(response.statusText);
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
       const next = page.querySelector("[data-draft-state]");
       if (!next?.hasAttribute("data-busy")) {
         location.reload();
         return;
       }
-      if (!now.contains(document.activeElement)) now.replaceWith(document.adoptNode(next));
-      pause = PAUSE;
+      if (!shown.contains(document.activeElement)) shown.replaceWith(document.adoptNode(next));
+      interval = INTERVAL;
     } catch {
-      pause = Math.min(2 * pause, LONGEST);
+      interval = Math.min(2 * interval, LONGEST_INTERVAL);
     }
   }
-  setTimeout(look, pause);
+  setTimeout(refresh, interval);
 }
 
-setTimeout(look, PAUSE);
+setTimeout(refresh, INTERVAL);

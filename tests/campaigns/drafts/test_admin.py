@@ -104,7 +104,7 @@ def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
     assert ask(manager, draft, "withdraw") == []
     assert draft.state == DraftState.PUBLISHED
     page = manager.get(reverse(WITHDRAW, args=[draft.pk]))
-    assert "stays aboard" in page.content.decode()
+    assert "is on the aircraft stays there" in page.content.decode()
     manager.post(reverse(WITHDRAW, args=[draft.pk]))
     campaign_drafts.run_errands(media)
     draft.refresh_from_db()
