@@ -1,1 +1,1 @@
-"""The media bucket in Django: campaigns and content items, read from manifests, edited as drafts, published."""
+"""Campaigns: their manifests and items in the media bucket, drafts in the admin, publishing and signing."""

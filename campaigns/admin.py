@@ -1,4 +1,4 @@
-"""Admin of campaigns and their items, read-only: values of the manifests. `campaigns.drafts.admin` edits drafts."""
+"""Read-only admin of campaigns and content items. `campaigns.drafts.admin` edits drafts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["CampaignAdmin", "ContentItemAdmin", "DraftAdmin", "DraftItemAdmin"]
 
 @admin.register(Campaign)
 class CampaignAdmin(ReadOnlyScopedAdmin[Campaign]):
-    """Campaigns, as their manifests say. They are made by publishing, or found in the bucket."""
+    """Campaigns according to their manifests. The poller creates them when it finds them in the bucket."""
 
     list_display = [
         "name",
@@ -43,19 +43,19 @@ class CampaignAdmin(ReadOnlyScopedAdmin[Campaign]):
 
     @admin.display(description="signature", ordering="signed")
     def signature(self, campaign: Campaign) -> str:
-        """Whether there is one; Django's own mark for "no" would look like a fault."""
-        return "signed" if campaign.signed else "none"
+        # Words, because Django's red cross for False would look like an error.
+        return "Signed" if campaign.signed else "Not signed"
 
     @admin.display(description="draft")
     def draft(self, campaign: Campaign) -> SafeString:
-        """To where it is edited, published and withdrawn."""
+        """Link to the draft of the campaign, or to the form that creates it."""
         query = urlencode({"airline": campaign.airline_id, "name": campaign.name})
-        return format_html('<a href="{}?{}">edit</a>', reverse("admin:campaigns_draft_add"), query)
+        return format_html('<a href="{}?{}">Edit</a>', reverse("admin:campaigns_draft_add"), query)
 
 
 @admin.register(ContentItem)
 class ContentItemAdmin(ReadOnlyScopedAdmin[ContentItem]):
-    """The items of campaigns."""
+    """Content items according to the manifests."""
 
     list_display = ["name", "campaign", "airline", "title", "kind", "size", "required", "priority", "listed"]
     list_filter = ["listed", "required", "campaign__airline"]
@@ -64,5 +64,4 @@ class ContentItemAdmin(ReadOnlyScopedAdmin[ContentItem]):
 
     @admin.display(ordering="campaign__airline__name")
     def airline(self, item: ContentItem) -> str:
-        """The airline of its campaign."""
         return str(item.campaign.airline)

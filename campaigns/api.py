@@ -12,7 +12,7 @@ from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer, column_names
 
 
 def content_state(item: ContentItem) -> dict[str, object]:
-    """One item as the manifest has it; `sha256` is null where the manifest gives none."""
+    """Return the API row of an item; `sha256` is None if the manifest has none."""
     return {
         "id": item.pk,
         "airline": item.campaign.airline.name,
@@ -30,27 +30,27 @@ def content_state(item: ContentItem) -> dict[str, object]:
 
 
 class ContentRow(RowSerializer[ContentItem]):
-    """One item of a campaign, as its manifest has it."""
+    """A content item of a campaign, according to its manifest."""
 
     values_of = content_state
 
     id = serializers.IntegerField()
     airline = serializers.CharField()
     campaign = serializers.CharField()
-    content = serializers.CharField(help_text="The item's name, without .tgz.")
+    content = serializers.CharField(help_text="Name of the item, without .tgz.")
     title = serializers.CharField()
     kind = serializers.CharField()
     size = serializers.IntegerField(help_text="Bytes.")
-    sha256 = serializers.CharField(allow_null=True, help_text="Null: only the size is checked.")
-    # The metaclass takes the declared fields off the class: Field.required itself stays as it is.
+    sha256 = serializers.CharField(allow_null=True, help_text="Null if only the size is checked.")
+    # Not an override: the metaclass removes declared fields, so `Field.required` stays.
     required = serializers.BooleanField()  # type: ignore[assignment]
     priority = serializers.IntegerField()
-    position = serializers.IntegerField(help_text="Its place in the manifest.")
-    listed = serializers.BooleanField(help_text="False once a later manifest left it out.")
+    position = serializers.IntegerField(help_text="Position in the manifest.")
+    listed = serializers.BooleanField(help_text="False if the current manifest omits the item.")
 
 
 class ContentFilter(django_filters.FilterSet):
-    """By airline, campaign, name, kind and the two flags."""
+    """Filters by airline, campaign, name, kind and flags."""
 
     airline = django_filters.CharFilter(field_name="campaign__airline__name")
     campaign = django_filters.CharFilter(field_name="campaign__name")
@@ -62,10 +62,10 @@ class ContentFilter(django_filters.FilterSet):
 
 @extend_schema_view(
     list=extend_schema(summary="List content items", tags=["content"]),
-    retrieve=extend_schema(summary="One content item", tags=["content"]),
+    retrieve=extend_schema(summary="Get a content item", tags=["content"]),
 )
 class Content(ReadOnlyViewSet[ContentItem]):
-    """What campaigns consist of."""
+    """Content items of campaigns."""
 
     queryset = ContentItem.objects.select_related("campaign__airline").only(
         *column_names(ContentItem), "campaign__name", "campaign__airline__name"

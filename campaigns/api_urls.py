@@ -1,4 +1,4 @@
-"""Addresses of content items in the API, below `/api/v1/`."""
+"""Routes of content items in the API, below `/api/v1/`."""
 
 from campaigns.api import Content
 from ifeportal.api.routers import EndpointRouter

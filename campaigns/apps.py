@@ -1,10 +1,10 @@
-"""The campaigns app."""
+"""Configuration of the campaigns app."""
 
 from django.apps import AppConfig
 
 
 class CampaignsConfig(AppConfig):
-    """Campaigns and content items."""
+    """The campaigns app."""
 
     name = "campaigns"
     verbose_name = "Campaigns"

@@ -1,4 +1,4 @@
-"""Jobs of campaigns, as workers run them: each calls one function of `campaigns.drafts` under the job's lease."""
+"""Jobs of campaigns. Each calls one function of `campaigns.drafts` under the lease of the job."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from ifeportal.jobs.runner import run
 from ifeportal.storage.buckets import media_bucket
 from loader.s3.interface import Bucket
 
-INTERVAL: Final = 5.0  # seconds, while nobody asks for anything; who asks hurries the job
+INTERVAL: Final = 5.0  # seconds between two runs; a request makes the job due at once
 
 
 def run_errands() -> None:
-    """Look, publish and withdraw for whoever asked, if it is due and nobody else does."""
+    """Run the due tasks of drafts (scan, publish, withdraw), if no other worker does."""
 
-    def work(held: Lease) -> None:
-        tasks.run_draft_tasks(_media(), tasks.DraftTaskContext(held, timezone.now, signing_keys))
+    def work(lease: Lease) -> None:
+        tasks.run_draft_tasks(_media(), tasks.DraftTaskContext(lease, timezone.now, signing_keys))
 
     run(TASKS_JOB, INTERVAL, work)
 
 
 def hash_items() -> None:
-    """Hash for a while, if it is due and nobody else does: so one worker at most is busy with it at a time."""
+    """Hash items for one slice, if no other worker does: hashing occupies one worker at most."""
 
-    def work(held: Lease) -> None:
-        if hashing.hash_due_items(_media(), hashing.HashingContext(held, timezone.now)):
-            held.next_run_in = 0.0
+    def work(lease: Lease) -> None:
+        if hashing.hash_due_items(_media(), hashing.HashingContext(lease, timezone.now)):
+            lease.next_run_in = 0.0
 
     run(HASHING_JOB, INTERVAL, work)
 
 
 def signing_keys() -> list[Ed25519PrivateKey]:
-    """The keys that sign what is published here, as the settings name them. Raises BadKeyError."""
+    """Load the keys of SIGNING_KEYS, which sign drafts when they are published. Raises BadKeyError."""
     return [load_key(Path(path), partial(_passphrase, path)) for path in settings.SIGNING_KEYS]
 
 
@@ -53,5 +53,5 @@ def _passphrase(path: str) -> bytes:
 
 @cache
 def _media() -> Bucket:
-    """Kept for the life of the worker, as its connections are."""
+    # One per worker process, so that its connections are reused.
     return media_bucket()

@@ -1,1 +1,1 @@
-"""A campaign that is edited in the admin: scanned, hashed, validated and published by jobs."""
+"""Drafts of campaigns: edited in the admin; scanned, hashed, published and withdrawn by jobs."""

@@ -13,17 +13,15 @@ from campaigns.models import IS_HASHED, Draft, DraftItem
 
 
 class ExhibitionFilter(admin.SimpleListFilter):
-    """When it is shown."""
+    """Drafts by when the campaign is shown."""
 
     title = "exhibition"
     parameter_name = "exhibition"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """What people look for."""
-        return [("now", "now"), ("later", "later"), ("over", "over"), ("unknown", "not set")]
+        return [("now", "Now"), ("later", "Later"), ("over", "Ended"), ("unknown", "No dates")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Draft]) -> QuerySet[Draft]:
-        """Those that are shown then."""
         today = timezone.now().date()
         match self.value():
             case "now":
@@ -39,26 +37,24 @@ class ExhibitionFilter(admin.SimpleListFilter):
 
 
 class ShowFilter(admin.SimpleListFilter):
-    """Which items."""
+    """Items by their status."""
 
-    title = "what to show"
+    title = "status"
     parameter_name = "show"
     rows: Final = {
-        "in": ("in the campaign", Q(included=True)),
-        "out": ("left out of it", Q(included=False)),
-        "fault": ("with a fault", ~Q(error_text="") | ~Q(name_error="")),
-        "unhashed": ("not hashed", ~IS_HASHED),
-        "waiting": ("waiting to be hashed", Q(hash_pending=True)),
-        "gone": ("not in the bucket", Q(size=None)),
-        "listed": ("in the manifest there", Q(in_manifest=True)),
-        "new": ("not in the manifest there", Q(in_manifest=False)),
+        "in": ("Included", Q(included=True)),
+        "out": ("Excluded", Q(included=False)),
+        "fault": ("With problems", ~Q(error_text="") | ~Q(name_error="")),
+        "unhashed": ("Not hashed", ~IS_HASHED),
+        "waiting": ("Waiting to be hashed", Q(hash_pending=True)),
+        "gone": ("Not in the bucket", Q(size=None)),
+        "listed": ("In the manifest", Q(in_manifest=True)),
+        "new": ("Not in the manifest", Q(in_manifest=False)),
     }
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """What people look for."""
         return [(key, words) for key, (words, _) in self.rows.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[DraftItem]) -> QuerySet[DraftItem]:
-        """Those."""
         found = self.rows.get(self.value() or "")
         return queryset.filter(found[1]) if found else queryset

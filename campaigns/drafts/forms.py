@@ -22,34 +22,33 @@ ITEM_FIELDS: Final = ("included", "title", "kind", "required", "priority")
 
 
 class DraftForm(_DraftForm):
-    """A draft made by a person: its name obeys the contract, and is no other campaign's but for case."""
+    """A draft: its name follows the contract, and differs from other campaigns in more than case."""
 
     def clean(self) -> dict[str, Any]:
-        """Dates in order, and a name of its own. Raises nothing: errors stand beside the fields."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         starts, ends = cleaned.get("exhibition_starts"), cleaned.get("exhibition_ends")
         if starts and ends and ends < starts:
-            self.add_error("exhibition_ends", "It would end before it starts.")
+            self.add_error("exhibition_ends", "The last day is before the first day.")
         name, airline = cleaned.get("name"), cleaned.get("airline")
         if name and airline:
             rows: tuple[QuerySet[Any], ...] = (Campaign.objects.all(), Draft.objects.exclude(pk=self.instance.pk))
             names = {other for each in rows for other in each.filter(airline=airline).values_list("name", flat=True)}
-            alike = [other for other in names if other != name and conflict_key(other) == conflict_key(name)]
-            if alike:
-                self.add_error("name", f"It differs from the campaign {alike[0]} only in case or normalisation.")
+            conflicts = [other for other in names if other != name and conflict_key(other) == conflict_key(name)]
+            if conflicts:
+                self.add_error("name", f"This name differs from {conflicts[0]} only in case or normalisation.")
         return cleaned
 
     def clean_name(self) -> str:
-        """The name as it stands in keys and addresses. Raises ValidationError where it could stand in neither."""
+        """Return the name if the contract allows it in keys. Raises ValidationError."""
         name: str = self.cleaned_data["name"]
         try:
             return check_name(name)
         except BadName as error:
-            raise forms.ValidationError(f"It cannot stand in a key: {error}.") from error
+            raise forms.ValidationError(f"This name cannot be used: {error}.") from error
 
 
 class ItemForm(_ItemForm):
-    """A row of a table: each field says what it is of which item, as no label stands beside it."""
+    """A row of a table. Fields have no visible label, so each names itself and the item for screen readers."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

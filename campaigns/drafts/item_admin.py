@@ -1,4 +1,4 @@
-"""Items of drafts in the admin: on the draft's page while they are few, and in a list with pages."""
+"""Admin of draft items: an inline on the page of a small draft, and a paginated list."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.defaultfilters import pluralize
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -31,40 +32,43 @@ else:
     _Inline = admin.TabularInline
 
 INCLUDED: Final = ("included", True)
-MESSAGES_LIMIT: Final = 20  # items that were skipped, each with a message
+AUDIT_WORDS: Final = {
+    INCLUDED: "put-in",
+    ("included", False): "left-out",
+    ("required", True): "required",
+    ("required", False): "not-required",
+}
+MESSAGES_LIMIT: Final = 20  # skipped items that get a message each
 
 
 def draft_page(draft: Draft) -> str:
-    """Where a draft is worked on."""
+    """Return the address of a draft's page."""
     return reverse("admin:campaigns_draft_change", args=[draft.pk])
 
 
 def row_id(text: object) -> int:
-    """An id in an address; 0, which no row has, if it is none."""
+    """Parse the id of a row; 0, which no row has, for anything else."""
     return int(str(text)) if str(text).isdecimal() and str(text).isascii() and len(str(text)) < 19 else 0
 
 
 class ItemColumns:
-    """What the inline and the list of items both show."""
+    """Columns of the inline and of the list."""
 
     @admin.display(description="state")
     def state_text(self, item: DraftItem) -> str:
-        """In a few words."""
         return item.state_text
 
     @admin.display(description="size", ordering="size")
     def size_text(self, item: DraftItem) -> str:
-        """As people write it."""
         return "" if item.size is None else formatting.size(item.size)
 
-    @admin.display(description="what is wrong", ordering="error_text")
+    @admin.display(description="problems", ordering="error_text")
     def errors(self, item: DraftItem) -> str:
-        """Why it cannot be published so, or could not be if it were chosen."""
         return item.error_text or item.name_error
 
 
 class DraftItemInline(ItemColumns, _Inline):
-    """The items, while there are not too many for one page."""
+    """Items on the page of a draft that has no more than `INLINE_LIMIT`."""
 
     model = DraftItem
     form = ItemForm
@@ -77,39 +81,33 @@ class DraftItemInline(ItemColumns, _Inline):
 
     @admin.display(description="item")
     def label(self, item: DraftItem) -> str:
-        """Its name."""
         return item.name
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DraftItem]:
-        """With what their names are made of."""
         return super().get_queryset(request).select_related("draft__airline")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Who may see the draft."""
-        return True
+        return True  # the page checked the draft
 
     def has_change_permission(self, request: HttpRequest, obj: Draft | None = None) -> bool:
-        """Whoever may change the draft, while no job works on it."""
         return obj is not None and not obj.busy and may_change(self, request, obj)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Items are found in the bucket."""
-        return False
+        return False  # a scan adds items
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Items are left out, not deleted."""
-        return False
+        return False  # items are excluded, not deleted
 
 
 def may_change(model_admin: Any, request: HttpRequest, draft: Draft) -> bool:
-    """Whether the user may change the draft, by the draft's own admin."""
+    """Return whether the admin of drafts lets the user change this one."""
     allowed: bool = model_admin.admin_site.get_model_admin(Draft).has_change_permission(request, draft)
     return allowed
 
 
 @admin.register(DraftItem)
 class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
-    """The items of drafts, with pages: what is in, and what is said of each."""
+    """Paginated list of draft items, editable in place."""
 
     list_display = ["name", "state_text", "size_text", *ITEM_FIELDS, "errors", "modified", "draft_link"]
     list_display_links = None
@@ -123,53 +121,47 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
 
     @admin.display(description="draft", ordering="draft__name")
     def draft_link(self, item: DraftItem) -> SafeString:
-        """A link to the draft."""
         return format_html('<a href="{}">{}</a>', draft_page(item.draft), item.draft)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Not in the menu: one comes here from a draft."""
-        return False
+        return False  # not in the menu: the page of a draft links here
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """Without the draft where all are of one."""
         columns = super().get_list_display(request)
         return columns[:-1] if "draft__id__exact" in request.GET else columns
 
     def get_changelist_form(self, request: HttpRequest, **kwargs: Any) -> type[ItemForm]:
-        """The form of each row."""
         return ItemForm
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Items are found in the bucket."""
-        return False
+        return False  # a scan adds items
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Items are left out, not deleted."""
-        return False
+        return False  # items are excluded, not deleted
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> DraftItem:
-        """Raises PermissionDenied for a change while a job works on its draft, Http404."""
+        """Return an item to view. Raises PermissionDenied for changes, which the list makes; Http404."""
         item = super().get_object(request, object_id, from_field)
         if request.method == "POST":
-            raise PermissionDenied("Items are changed in the list of their draft.")
+            raise PermissionDenied("Change items in the list of their draft.")
         return item
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list; after a change, what is wrong with the draft now."""
+        """Show or save the list, and validate the drafts of changed items."""
         draft_id = row_id(request.GET.get("draft__id__exact"))
         drafts = Draft.objects.select_related("airline").with_role(request.user, Role.MANAGER)
         context = {"draft": drafts.filter(pk=draft_id).first() if draft_id else None, **(extra_context or {})}
         with transaction.atomic():
-            answer = super().changelist_view(request, context)
+            response = super().changelist_view(request, context)
             self._revalidate_touched(request)
-        return answer
+        return response
 
     def save_model(self, request: HttpRequest, obj: DraftItem, form: Any, change: bool) -> None:
-        """Only what was changed, and only while no job works on the draft."""
-        said = {name: form.cleaned_data[name] for name in form.changed_data if name in ITEM_FIELDS}
+        # Changed fields only, by a conditional update: a job may have started since the list was shown.
+        fields = {name: form.cleaned_data[name] for name in form.changed_data if name in ITEM_FIELDS}
         rows = DraftItem.objects.filter(pk=obj.pk).exclude(draft__state__in=BUSY_STATES)
-        if said and not rows.update(**said):
-            text = f"{obj.name}: skipped, a job works on its draft."
+        if fields and not rows.update(**fields):
+            text = f"{obj.name}: skipped, a job is working on its draft."
             self.message_user(request, text, messages.WARNING)
             return
         _touched(request).add(obj.draft_id)
@@ -181,7 +173,7 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
     # Several at once.
 
     def _set(self, request: HttpRequest, items: QuerySet[DraftItem], field: str, value: bool, done: str) -> None:
-        """Set a flag of each; how many, and which not and why."""
+        """Set a flag of items, and show how many were changed and which were skipped. `done`: what was done to them."""
         idle = items.exclude(draft__state__in=BUSY_STATES)
         including = (field, value) == INCLUDED
         chosen = idle.filter(name_error="") if including else idle
@@ -192,55 +184,50 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
         DraftItem.objects.filter(where_in(DraftItem, ["id"], [[pk] for pk, _ in ids])).update(**{field: value})
         for draft in Draft.objects.filter(pk__in={draft_id for _, draft_id in ids}).select_related("airline"):
             requests.revalidate(draft, edited=True)
-            self._record(request, done.replace(" ", "-"), draft, None)
+            self._record(request, AUDIT_WORDS[field, value], draft, None)
         if ids or already:
-            more = f" {already:,} were so already." if already else ""
-            self.message_user(request, f"{len(ids):,} items: {done}.{more}", messages.SUCCESS)
-        self._report_skipped(request, [*((item, "a job works on its draft") for item in busy), *unfit])
+            unchanged = f", {already:,} unchanged" if already else ""
+            self.message_user(request, f"{len(ids):,} item{pluralize(len(ids))} {done}{unchanged}.", messages.SUCCESS)
+        self._report_skipped(request, [*((item, "a job is working on its draft") for item in busy), *unfit])
 
     def _report_skipped(self, request: HttpRequest, skipped: list[tuple[DraftItem, str]]) -> None:
         for item, why in skipped[:MESSAGES_LIMIT]:
             self.message_user(request, f"{item.name}: skipped, {why}.", messages.WARNING)
         if len(skipped) >= MESSAGES_LIMIT:
-            self.message_user(request, "There may be more that were skipped.", messages.WARNING)
+            self.message_user(request, "More items may have been skipped.", messages.WARNING)
 
-    @admin.action(description="Put into the campaign", permissions=["change"])
+    @admin.action(description="Include in the campaign", permissions=["change"])
     def include_items(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
-        """The chosen, but those that can be in none."""
-        self._set(request, items, "included", True, "put in")
+        self._set(request, items, "included", True, "included")
 
-    @admin.action(description="Leave out of the campaign", permissions=["change"])
+    @admin.action(description="Exclude from the campaign", permissions=["change"])
     def exclude_items(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
-        """The chosen."""
-        self._set(request, items, "included", False, "left out")
+        self._set(request, items, "included", False, "excluded")
 
     @admin.action(description="Mark as required", permissions=["change"])
     def make_required(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
-        """The chosen."""
-        self._set(request, items, "required", True, "required")
+        self._set(request, items, "required", True, "marked as required")
 
-    @admin.action(description="Mark as not required", permissions=["change"])
+    @admin.action(description="Mark as optional", permissions=["change"])
     def make_optional(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
-        """The chosen."""
-        self._set(request, items, "required", False, "not required")
+        self._set(request, items, "required", False, "marked as optional")
 
-    @admin.action(description="Hash anew", permissions=["change"])
+    @admin.action(description="Hash again", permissions=["change"])
     def rehash_items(self, request: HttpRequest, items: QuerySet[DraftItem]) -> None:
-        """The chosen, from the beginning, whatever is known of them."""
         drafts = Draft.objects.filter(pk__in=items.order_by().values("draft_id")).select_related("airline")
         for draft in drafts:
             ids = list(items.filter(draft=draft).values_list("pk", flat=True))
             try:
                 chosen = DraftItem.objects.filter(pk__in=ids)
-                told = requests.request_rehash(draft, chosen, timezone.now(), Actor.of(request).user)
+                message = requests.request_rehash(draft, chosen, timezone.now(), Actor.of(request).user)
             except RequestRejected as error:
                 self.message_user(request, f"{draft}: skipped. {error}", messages.WARNING)
                 continue
             self._record(request, "hash", draft, None)
-            self.message_user(request, f"{draft}: {told}", messages.SUCCESS)
+            self.message_user(request, f"{draft}: {message}", messages.SUCCESS)
 
 
 def _touched(request: HttpRequest) -> set[int]:
-    """The drafts that this request has changed items of."""
+    """Return the set of drafts whose items this request changed, to add to."""
     touched: set[int] = request.META.setdefault("campaigns.touched", set())
     return touched

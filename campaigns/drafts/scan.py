@@ -1,6 +1,6 @@
-"""Scans a campaign's prefix in the media bucket into its draft. Reads the bucket; writes the draft's rows.
+"""Applies a scan of the media bucket to a draft: its items, hashes and manifest. Writes the rows of the draft.
 
-What people edited stays as it is, whoever published meanwhile; differences are reported.
+Edited fields are never overwritten. If someone else published meanwhile, the differences are reported.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from django.db import transaction
+from django.template.defaultfilters import pluralize
 
 from campaigns.drafts.requests import BATCH, revalidate
 from campaigns.drafts.validation import EXHIBITION, build_draft_manifest
@@ -23,8 +24,8 @@ from loader.contract.manifest import ITEMS_LIMIT, Item, Manifest, restriction_fi
 from loader.errors import BadName
 from loader.s3.interface import ObjectInfo
 
-INVALID_LIMIT: Final = 1_000  # of names that cannot be used, kept one by one
-NAMES_IN_NOTICE: Final = 5  # in a notice
+INVALID_LIMIT: Final = 1_000  # objects with invalid names that become items
+NAMES_IN_NOTICE: Final = 5
 OBJECT_FIELDS: Final = ("size", "etag", "modified", "name_error", "sha256", "sha256_etag")
 OBSERVED_FIELDS: Final = ("position", "in_manifest", "extra", *OBJECT_FIELDS)
 PROGRESS_FIELDS: Final = ("hash_pending", "hashed_bytes", "hash_state", *NO_ATTEMPTS)
@@ -33,7 +34,7 @@ EDITED_FIELDS: Final = ("title", "kind", "required", "priority")
 
 @dataclass
 class PrefixContents:
-    """The objects of a campaign, sorted out: items by name, names that cannot be used with why, what else there is."""
+    """The objects of a campaign: items by name, objects with invalid names and the reason, and notices."""
 
     items: dict[str, ObjectInfo] = field(default_factory=dict)
     invalid: dict[str, tuple[ObjectInfo, str]] = field(default_factory=dict)
@@ -41,7 +42,7 @@ class PrefixContents:
 
 
 def classify_objects(published: PublishedState) -> PrefixContents:
-    """Pure: which objects may be items. A name that cannot be one is written in ASCII."""
+    """Sort objects into items and invalid ones, whose names are escaped to ASCII. Pure."""
     found = PrefixContents()
     for key in sorted(published.objects):
         info = published.objects[key]
@@ -61,15 +62,15 @@ def classify_objects(published: PublishedState) -> PrefixContents:
 
 def _limit(found: PrefixContents) -> None:
     if len(found.items) > ITEMS_LIMIT:
-        found.notices.append(f"{len(found.items):,} items lie there; only the first {ITEMS_LIMIT:,} are shown.")
+        found.notices.append(f"The bucket has {len(found.items):,} items; only the first {ITEMS_LIMIT:,} are listed.")
         found.items = dict(list(found.items.items())[:ITEMS_LIMIT])
     if found.invalid:
-        found.notices.append(f"{len(found.invalid):,} objects have a name that cannot be used.")
+        found.notices.append(f"Objects with invalid names: {len(found.invalid):,}.")
         found.invalid = dict(list(found.invalid.items())[:INVALID_LIMIT])
 
 
 def apply_scan(draft: Draft, published: PublishedState, notices: list[str], now: datetime, lease: WorkLease) -> bool:
-    """Bring what was found into the draft, in one transaction; False if nobody waits for that any more."""
+    """Apply a scan to the draft in one transaction. Return False if the request is no longer current."""
     found, requested_at = classify_objects(published), draft.requested_at
     with transaction.atomic():
         lease.check_fence()
@@ -88,51 +89,51 @@ def apply_scan(draft: Draft, published: PublishedState, notices: list[str], now:
         if (
             not faults
             and published.manifest
-            and _means_the_same(published.manifest, build_draft_manifest(draft, list(chosen)))
+            and _same_campaign(published.manifest, build_draft_manifest(draft, list(chosen)))
         ):
             Draft.objects.filter(pk=draft.pk).update(state=DraftState.PUBLISHED)
     return True
 
 
-def _means_the_same(present: Manifest, wanted: Manifest) -> bool:
-    """Whether what lies there means the same, though it may leave out whose it is."""
+def _same_campaign(present: Manifest, wanted: Manifest) -> bool:
+    """Return whether two manifests have the same content; `present` may omit airline, campaign and schema."""
     schema = wanted.schema if present.schema is None else present.schema
     return same_content(wanted, replace(present, airline=wanted.airline, campaign=wanted.campaign, schema=schema))
 
 
 def _draft_fields(draft: Draft, published: PublishedState, now: datetime) -> dict[str, object]:
-    """What the draft is to say after this look."""
+    """Return the columns of the draft after this scan."""
     manifest = published.manifest
-    facts: dict[str, object] = {
+    columns: dict[str, object] = {
         "scanned_at": now,
         "manifest_etag": published.etag,
         "manifest_version": published.visible_version if published.fetched else None,
         "version": max(draft.version or 0, published.visible_version) or None,
     }
     if manifest is None:
-        return facts
-    facts["extra"] = _extra(manifest)
+        return columns
+    columns["extra"] = _extra(manifest)
     if draft.scanned_at is None:
-        facts["title"] = draft.title or manifest.title[:500]
-        facts["exhibition_starts"] = draft.exhibition_starts or manifest.exhibition.starts
-        facts["exhibition_ends"] = draft.exhibition_ends or manifest.exhibition.ends
-    return facts
+        columns["title"] = draft.title or manifest.title[:500]
+        columns["exhibition_starts"] = draft.exhibition_starts or manifest.exhibition.starts
+        columns["exhibition_ends"] = draft.exhibition_ends or manifest.exhibition.ends
+    return columns
 
 
 def _extra(manifest: Manifest) -> dict[str, object]:
-    said = {
+    restrictions = {
         name: value for name, value in restriction_fields(manifest).items() if value is not None and name != "signed_at"
     }
     return {
         **manifest.extra,
-        **said,
+        **restrictions,
         **({"schema": manifest.schema} if manifest.schema is not None else {}),
         **({EXHIBITION: dict(manifest.exhibition.extra)} if manifest.exhibition.extra else {}),
     }
 
 
 class _Merge:
-    """Rows as they are to be, beside those there are."""
+    """Merges the manifest and the objects into the rows of a draft."""
 
     def __init__(
         self, draft: Draft, rows: dict[str, DraftItem], published: PublishedState, found: PrefixContents
@@ -140,32 +141,32 @@ class _Merge:
         self.draft, self.rows, self.published, self.found = draft, rows, published, found
         self.notices: list[str] = []
         self._in_manifest = {item.name: item for item in published.manifest.content} if published.manifest else {}
-        self._positions = {name: place for place, name in enumerate(self._in_manifest)}
+        self._positions = {name: position for position, name in enumerate(self._in_manifest)}
         self._next = max([len(self._in_manifest), *(row.position + 1 for row in rows.values())])
         self._changed: list[DraftItem] = []
         self._to_delete: list[list[int]] = []
         self._differ: list[str] = []
 
     def run(self) -> None:
-        """Decide; nothing is written."""
+        """Compute the changes; nothing is written."""
         first = self.draft.scanned_at is None
-        all_chosen = first and not self._in_manifest
+        include_all = first and not self._in_manifest
         for name in dict.fromkeys([*self._in_manifest, *self.found.items, *self.found.invalid, *self.rows]):
-            self._merge_item(name, all_chosen)
-        if all_chosen and self.found.items:
-            self.notices.append("All that lies there was put in it: leave out what does not belong.")
+            self._merge_item(name, include_all)
+        if include_all and self.found.items:
+            self.notices.append("All items found were included. Exclude the ones that do not belong to the campaign.")
         if not first and self._differ and self.draft.manifest_etag != self.published.etag:
             names = ", ".join(self._differ[:NAMES_IN_NOTICE]) + (" …" if len(self._differ) > NAMES_IN_NOTICE else "")
             self.notices.append(
-                f"Version {self.published.visible_version} was published by somebody else. "
-                "This draft says something else "
-                f"of {len(self._differ):,} items ({names}); publishing it puts its own word in force."
+                f"Someone else published version {self.published.visible_version}. This draft differs in "
+                f"{len(self._differ):,} item{pluralize(len(self._differ))} ({names}). Publishing it overwrites their "
+                "changes."
             )
 
     def write(self) -> None:
-        """One upsert for what is new or changed, one deletion for what is neither there nor wanted."""
+        """Upsert the rows that are new or changed, and delete those that are neither in the bucket nor included."""
         for row in self._changed:
-            row.pk = None  # found by its name
+            row.pk = None  # the upsert matches rows by name
         DraftItem.objects.bulk_create(
             self._changed,
             update_conflicts=True,
@@ -175,11 +176,11 @@ class _Merge:
         )
         self.draft.items.filter(where_in(DraftItem, ["id"], self._to_delete)).delete()
 
-    def _merge_item(self, name: str, all_chosen: bool) -> None:
+    def _merge_item(self, name: str, include_all: bool) -> None:
         row, item = self.rows.get(name), self._in_manifest.get(name)
         info, problem = self.found.invalid.get(name, (self.found.items.get(name), ""))
         if row is None:
-            row = self._new(name, item, included=all_chosen and not problem)
+            row = self._new(name, item, included=include_all and not problem)
             before: tuple[object, ...] | None = None
         else:
             before = tuple(getattr(row, field) for field in OBSERVED_FIELDS)
@@ -216,7 +217,7 @@ class _Merge:
             row.sha256, row.sha256_etag = item.sha256 or "", etag
 
     def _is_recorded(self, item: Item, info: ObjectInfo) -> bool:
-        """Whether the manifest's hash is of this object: of its size, and not written after the manifest."""
+        """Return whether the hash in the manifest is that of the object: same size, and not newer than the manifest."""
         fetched = self.published.fetched
         return bool(item.sha256 and fetched and item.size == info.size and info.last_modified <= fetched.last_modified)
 

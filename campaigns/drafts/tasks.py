@@ -1,7 +1,6 @@
-"""The short tasks of drafts: scan, publish, withdraw. What fails is retried, then reported with advice.
+"""The short tasks of drafts: scan, publish, withdraw. A failed task is retried, then reported with advice.
 
-One task is one draft's. Attempts are counted before each, so that one which kills its worker is not repeated for
-ever.
+An attempt is counted before it starts, so a task that kills its worker is not retried forever.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from loader.errors import Code, ContractError, WorldError
 from loader.s3.interface import Bucket
 
 TASK_STATES: Final = (DraftState.SCANNING, DraftState.PUBLISHING, DraftState.WITHDRAWING)
-RESCAN_ADVICE: Final = "Look into the bucket, then try it once more."
+RESCAN_ADVICE: Final = "Scan the bucket, then try again."
 ADVICE: Final = {
-    Code.CREDENTIALS: "Correct the portal's S3 credentials, then try it again.",
-    Code.FORBIDDEN: "Let the portal's S3 user read, write and delete in the media bucket, then try it again.",
-    Code.CLOCK_SKEW: "Set the clock of the machine the portal's jobs run on.",
+    Code.CREDENTIALS: "Correct the S3 credentials of the portal, then try again.",
+    Code.FORBIDDEN: "Allow the portal's S3 user to read, write and delete objects in the media bucket, then try again.",
+    Code.CLOCK_SKEW: "Set the clock of the machine that runs the jobs of the portal, then try again.",
 }
 logger = logging.getLogger(__name__)
 KeyLoader = Callable[[], Sequence[Ed25519PrivateKey]]
@@ -42,7 +41,7 @@ KeyLoader = Callable[[], Sequence[Ed25519PrivateKey]]
 
 @dataclass(frozen=True, slots=True)
 class DraftTaskContext:
-    """The lease, whose loss ends the work; the portal's clock; and `keys`, which loads the signing keys.
+    """The lease, whose loss ends the work; the clock of the portal; `keys`, which loads the signing keys.
 
     `keys` raises BadKeyError.
     """
@@ -53,7 +52,7 @@ class DraftTaskContext:
 
 
 def run_draft_tasks(media: Bucket, context: DraftTaskContext) -> None:
-    """Do all that is asked for and due."""
+    """Run every task that is due."""
     while (draft := _next(context.clock())) is not None:
         context.lease.heartbeat()
         _attempt(draft, media, context)
@@ -65,51 +64,51 @@ def _next(now: datetime) -> Draft | None:
 
 
 def _attempt(draft: Draft, media: Bucket, context: DraftTaskContext) -> None:
-    """One attempt. What goes wrong with the data or the world is written down, anything else comes out."""
+    """Make one attempt. Errors of the data or the world are recorded, any other error is raised."""
     with transaction.atomic():
         context.lease.check_fence()
         if not draft.begin_attempt(context.clock(), last_worked_at=context.clock()):
             return
-    allowed = draft.retry_policy.max_attempts
+    limit = draft.retry_policy.max_attempts
     try:
-        if draft.attempts > allowed:
-            raise ContractError(f"{allowed} attempts ended without a result", code=Code.INTERNAL)
+        if draft.attempts > limit:
+            raise ContractError(f"none of {limit} attempts ended with a result", code=Code.INTERNAL)
         _perform(draft, media, context)
     except PublishError as error:
         code = Code.OBJECT_CHANGED if error.retryable else error.code
         _give_up(draft, WorkFailure(code, str(error), RESCAN_ADVICE if error.retryable else ""))
     except SigningError as error:
         advice = RESCAN_ADVICE if error.retryable else ""
-        _give_up(draft, WorkFailure(error.code, f"It cannot be signed: {error}", advice))
+        _give_up(draft, WorkFailure(error.code, f"Signing failed: {error}", advice))
     except BadKeyError as error:
-        advice = "See to SIGNING_KEYS, then publish again."
+        advice = "Check the setting SIGNING_KEYS, then publish again."
         _give_up(draft, WorkFailure(Code.INTERNAL, f"A signing key cannot be used: {error}", advice))
     except ContractError as error:
-        _give_up(draft, WorkFailure(error.code, str(error), "See the log of the portal's workers."))
+        _give_up(draft, WorkFailure(error.code, str(error), "Check the log of the portal's workers."))
     except WorldError as error:
         _retry_or_give_up(draft, error, context.clock())
 
 
 def _perform(draft: Draft, media: Bucket, context: DraftTaskContext) -> None:
     notices: list[str] = []
-    with ThreadPoolExecutor(1, thread_name_prefix="errand") as thread:  # never sees the database
-        before: PublishedState = wait_for(
+    with ThreadPoolExecutor(1, thread_name_prefix="draft-task") as thread:  # never touches the database
+        published: PublishedState = wait_for(
             thread.submit(read_published_state, draft.airline.name, draft.name, media, notices.append), context.lease
         )
     match draft.state:
         case DraftState.SCANNING:
-            scan.apply_scan(draft, before, notices, context.clock(), context.lease)
+            scan.apply_scan(draft, published, notices, context.clock(), context.lease)
             return
         case DraftState.PUBLISHING:
-            done = publication.publish(draft, before, media, context.keys(), context.clock())
+            result = publication.publish(draft, published, media, context.keys(), context.clock())
         case _:
-            done = publication.withdraw(draft, before, media, context.clock())
-    publication.record_result(draft, done, context.lease)
-    logger.info("draft %s is %s", draft, done.state)
+            result = publication.withdraw(draft, published, media, context.clock())
+    publication.record_result(draft, result, context.lease)
+    logger.info("draft %s is %s", draft, result.state)
 
 
 def _retry_or_give_up(draft: Draft, error: WorldError, now: datetime) -> None:
-    advice = ADVICE.get(error.code, "If it stays, see whether the media bucket can be reached from the portal.")
+    advice = ADVICE.get(error.code, "If the error persists, check that the portal can reach the media bucket.")
     failure = WorkFailure.of(error, advice)
     if draft.can_retry(failure):
         draft.postpone(failure, now)

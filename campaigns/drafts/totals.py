@@ -1,4 +1,4 @@
-"""Totals of a draft: items and bytes, how many are hashed, what publishing would change. Reads rows only."""
+"""Totals of a draft: items, bytes, hashed items, and changes to the manifest. Reads rows only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from campaigns.models import IS_HASHED, Draft, DraftItem
 
 @dataclass(frozen=True, slots=True)
 class DraftTotals:
-    """Items and bytes of what is in it: `items_done` are hashed.
+    """Counts and bytes of the included items; `found` counts all, `items_done` and `bytes_done` are hashed.
 
-    `new`, `leaving`: beside the manifest in the bucket.
+    `new`, `leaving`: items that publishing adds to the manifest in the bucket and removes from it.
     """
 
     found: int
@@ -32,21 +32,21 @@ class DraftTotals:
 
     @property
     def seconds_left(self) -> int | None:
-        """At the present rate; None where that is not known."""
+        """Seconds left at the current rate; None if the rate is unknown."""
         return -(-(self.bytes_total - self.bytes_done) // self.rate) if self.rate else None
 
 
 def draft_totals(draft: Draft) -> DraftTotals:
-    """All of them in one query."""
-    chosen = Q(included=True)
+    """Compute the totals in one query."""
+    included = Q(included=True)
     part = Case(When(IS_HASHED & Q(hash_pending=False), then=F("size")), default=F("hashed_bytes"))
-    found = DraftItem.objects.filter(draft=draft).aggregate(
+    counts = DraftItem.objects.filter(draft=draft).aggregate(
         found=Count("pk"),
-        items=Count("pk", filter=chosen),
-        bytes_total=Sum("size", filter=chosen, default=Value(0)),
-        items_done=Count("pk", filter=chosen & IS_HASHED & Q(hash_pending=False)),
-        bytes_done=Sum(part, filter=chosen, default=Value(0)),
+        items=Count("pk", filter=included),
+        bytes_total=Sum("size", filter=included, default=Value(0)),
+        items_done=Count("pk", filter=included & IS_HASHED & Q(hash_pending=False)),
+        bytes_done=Sum(part, filter=included, default=Value(0)),
         new=Count("pk", filter=Q(included=True, in_manifest=False)),
         leaving=Count("pk", filter=Q(included=False, in_manifest=True)),
     )
-    return DraftTotals(**found, rate=draft.rate_bps)
+    return DraftTotals(**counts, rate=draft.rate_bps)

@@ -1,6 +1,6 @@
-"""Validates a draft and each of its items, and builds its manifest. Pure, from rows that were read.
+"""Validates a draft and its items, and builds its manifest. Pure: works on rows that were read.
 
-The contract's own parser finds what the contract forbids, so that no valid draft is refused later.
+The parser of the contract checks the manifest, so aircraft accept every valid draft.
 """
 
 from __future__ import annotations
@@ -20,26 +20,25 @@ EXHIBITION = "exhibition"
 
 @dataclass
 class ValidationErrors:
-    """A sentence for each fault: of the draft as a whole, and of items by their key."""
+    """Problems as sentences: of the draft itself, and of items by primary key."""
 
     general: list[str] = field(default_factory=list)
     items: dict[int, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
         return bool(self.general or self.items)
 
 
 def validate(draft: Draft, items: Sequence[DraftItem]) -> ValidationErrors:
-    """Every fault of a draft with these items, chosen or not."""
+    """Return every problem of a draft with these items; excluded items are ignored."""
     faults = ValidationErrors()
     chosen = [item for item in items if item.included]
     if draft.scanned_at is None:
-        faults.general.append("Nobody has looked yet what lies in the bucket: look into it.")
+        faults.general.append("The bucket has not been scanned yet. Scan it.")
     elif not chosen:
-        faults.general.append("No item is in it: choose at least one.")
+        faults.general.append("No items are included. Include at least one.")
     if len(chosen) > ITEMS_LIMIT:
-        faults.general.append(f"{len(chosen):,} items are in it; {ITEMS_LIMIT:,} are allowed.")
+        faults.general.append(f"{len(chosen):,} items are included; the limit is {ITEMS_LIMIT:,}.")
     faults.general += _date_errors(draft.exhibition_starts, draft.exhibition_ends)
     for item in chosen:
         if fault := _item_error(item):
@@ -52,20 +51,20 @@ def validate(draft: Draft, items: Sequence[DraftItem]) -> ValidationErrors:
 
 def _date_errors(starts: date | None, ends: date | None) -> list[str]:
     if starts and ends and ends < starts:
-        return [f"The exhibition would end ({ends}) before it starts ({starts})."]
+        return [f"The exhibition ends ({ends}) before it starts ({starts})."]
     return []
 
 
 def _item_error(item: DraftItem) -> str:
     if item.name_error:
-        return f"It cannot be in a campaign: {item.name_error}."
+        return f"This item cannot be published: {item.name_error}."
     if item.size is None:
-        return "It is not in the bucket: upload it and look again, or leave it out."
+        return "Not in the bucket. Upload it and scan again, or exclude it."
     if item.is_hashed:
         return ""
     if item.error_code and not item.hash_pending:
-        return f"It could not be hashed: {item.error} {item.advice}".strip()
-    return "It is not hashed yet." if not item.sha256 else "Its object has changed since it was hashed: hash it again."
+        return f"Hashing failed: {item.error.rstrip('.')}. {item.advice}".strip()
+    return "Not hashed yet." if not item.sha256 else "The object changed since it was hashed. Hash it again."
 
 
 def _add_name_conflicts(chosen: Sequence[DraftItem], faults: ValidationErrors) -> None:
@@ -73,7 +72,7 @@ def _add_name_conflicts(chosen: Sequence[DraftItem], faults: ValidationErrors) -
     for item in chosen:
         other = first.setdefault(conflict_key(item.name), item)
         if other is not item:
-            text = f"It is the same as {other.name!a} but for case or normalisation: leave one of them out."
+            text = f"The name differs from {other.name!a} only in case or normalisation. Exclude one of them."
             faults.items[item.pk] = " ".join(filter(None, [faults.items.get(item.pk, ""), text]))
 
 
@@ -82,15 +81,15 @@ def _manifest_errors(draft: Draft, chosen: Sequence[DraftItem]) -> list[str]:
         manifest = build_draft_manifest(draft, chosen)
         length = len(build_manifest(manifest))
     except BadManifest as error:
-        return [f"The manifest would be refused: {error}."]
-    # Its version may grow by a few digits until it is written.
+        return [f"Aircraft would refuse the manifest: {error}."]
+    # The version is not written yet, and may have more digits by then.
     if length > MANIFEST_LIMIT - 100:
-        return [f"The manifest would have {length:,} bytes; {MANIFEST_LIMIT:,} are allowed."]
+        return [f"The manifest would have {length:,} bytes; the limit is {MANIFEST_LIMIT:,}."]
     return []
 
 
 def build_draft_manifest(draft: Draft, chosen: Sequence[DraftItem]) -> Manifest:
-    """The manifest the draft makes of these items, without a version. Raises BadManifest."""
+    """Return the manifest of the draft with these items, without a version. Raises BadManifest."""
     extra = dict(draft.extra)
     exhibition = dict(extra.pop(EXHIBITION, {}))
     for name, day in (("starts", draft.exhibition_starts), ("ends", draft.exhibition_ends)):
@@ -112,7 +111,7 @@ def build_draft_manifest(draft: Draft, chosen: Sequence[DraftItem]) -> Manifest:
 def _entry(item: DraftItem) -> Mapping[str, object]:
     return {
         **item.extra,
-        "name": item.name + TGZ,  # one ending is taken off again
+        "name": item.name + TGZ,  # the parser removes one suffix
         "size": item.size,
         "sha256": item.sha256,
         "title": item.title,

@@ -1,4 +1,4 @@
-"""Campaigns as their manifests say, and drafts of campaigns. Import models from here."""
+"""Models of campaigns and their drafts. Import them from here."""
 
 from campaigns.models.campaigns import Campaign, CampaignQuerySet, ContentItem, ContentItemQuerySet, ManifestState
 from campaigns.models.drafts import (

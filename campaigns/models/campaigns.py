@@ -1,4 +1,4 @@
-"""Each airline's campaigns and their content items, as their manifests say."""
+"""Campaigns of airlines and their content items, according to the manifests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ifeportal.models import Airline
 
 
 class ManifestState(models.TextChoices):
-    """What is known of a campaign's `campaign.json`."""
+    """State of a campaign's `campaign.json`."""
 
     MISSING = "missing", "missing"
     OK = "ok", "read"
@@ -24,7 +24,7 @@ class CampaignQuerySet(ScopedQuerySet["Campaign"]):
 
 
 class Campaign(models.Model):
-    """One content cycle of an airline. Totals are those of the last manifest that could be read; null = unknown."""
+    """A content cycle of an airline. Totals are of the last valid manifest; null means unknown."""
 
     airline = models.ForeignKey(Airline, on_delete=models.CASCADE, related_name="campaigns")
     name = models.CharField(max_length=200)
@@ -32,18 +32,20 @@ class Campaign(models.Model):
     version = models.BigIntegerField(null=True, blank=True)
     exhibition_starts = models.DateField(null=True, blank=True)
     exhibition_ends = models.DateField(null=True, blank=True)
-    discovered = models.BooleanField(default=False, help_text="Made by the poller from a key, not by a person.")
+    discovered = models.BooleanField(default=False, help_text="Created by the poller from an object key.")
     manifest_state = models.CharField(max_length=8, choices=ManifestState, default=ManifestState.MISSING)
     manifest_problem = models.TextField(blank=True, help_text="Why the newest campaign.json was refused.")
-    manifest_etag = models.CharField(max_length=200, blank=True, help_text="Of the newest campaign.json looked at.")
-    manifest_as_of = models.DateTimeField(null=True, blank=True, help_text="LastModified of that object.")
-    signed = models.BooleanField(
-        default=False, db_default=False, help_text="A signed manifest lies beside campaign.json."
+    manifest_etag = models.CharField(
+        max_length=200, blank=True, help_text="ETag of the newest campaign.json that was read."
     )
-    withdrawn_at = models.DateTimeField(null=True, blank=True, help_text="When somebody took its manifest away.")
+    manifest_as_of = models.DateTimeField(null=True, blank=True, help_text="LastModified of that object.")
+    signed = models.BooleanField(default=False, db_default=False, help_text="The bucket has campaign.json.dsse.")
+    withdrawn_at = models.DateTimeField(null=True, blank=True, help_text="When a manager withdrew the campaign.")
     items_total = models.PositiveIntegerField(null=True, blank=True)
     bytes_total = models.BigIntegerField(null=True, blank=True)
-    extra = models.JSONField(default=dict, blank=True, help_text="Fields of the manifest this version does not know.")
+    extra = models.JSONField(
+        default=dict, blank=True, help_text="Fields of the manifest that this version does not know."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = CampaignQuerySet.as_manager()
@@ -71,13 +73,13 @@ class ContentItemQuerySet(ScopedQuerySet["ContentItem"]):
 
 
 class ContentItem(models.Model):
-    """One `.tgz` of a campaign. `listed` is false once a later manifest leaves it out."""
+    """A `.tgz` of a campaign. `listed` is false if the current manifest omits it."""
 
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="items")
-    name = models.CharField(max_length=200, help_text="Without .tgz")
+    name = models.CharField(max_length=200, help_text="Without .tgz.")
     position = models.PositiveIntegerField(default=0)
-    size = models.BigIntegerField(help_text="bytes")
-    sha256 = models.CharField(max_length=64, blank=True, help_text="hex; empty: only the size is checked")
+    size = models.BigIntegerField(help_text="Bytes.")
+    sha256 = models.CharField(max_length=64, blank=True, help_text="Hexadecimal. Empty if only the size is checked.")
     title = models.CharField(max_length=500, blank=True)
     kind = models.CharField(max_length=100, blank=True)
     required = models.BooleanField(default=True)

@@ -1,4 +1,4 @@
-"""Drafts of campaigns and their items: what people edit, and the progress of jobs on it."""
+"""Drafts of campaigns and their items: fields that people edit, and the progress of jobs."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ IS_HASHED: Final = ~Q(sha256="") & Q(sha256_etag=F("etag"))  # `DraftItem.is_has
 
 
 class DraftState(models.TextChoices):
-    """How far the work on a draft is. `BUSY_STATES` ones are a job's; in the others people may change it."""
+    """State of a draft. In `BUSY_STATES` a job works on it, and people cannot change it."""
 
-    EDITING = "editing", "being edited"
-    SCANNING = "looking", "looking into the bucket"
-    HASHING = "hashing", "hashing"
-    READY = "ready", "ready to be published"
-    PUBLISHING = "publishing", "publishing"
-    PUBLISHED = "published", "published"
-    WITHDRAWING = "withdrawing", "withdrawing"
-    WITHDRAWN = "withdrawn", "withdrawn"
-    FAILED = "failed", "failed"
+    EDITING = "editing", "Incomplete"
+    SCANNING = "looking", "Scanning"
+    HASHING = "hashing", "Hashing"
+    READY = "ready", "Ready to publish"
+    PUBLISHING = "publishing", "Publishing"
+    PUBLISHED = "published", "Published"
+    WITHDRAWING = "withdrawing", "Withdrawing"
+    WITHDRAWN = "withdrawn", "Withdrawn"
+    FAILED = "failed", "Failed"
 
 
 BUSY_STATES: Final = (DraftState.SCANNING, DraftState.HASHING, DraftState.PUBLISHING, DraftState.WITHDRAWING)
@@ -35,40 +35,49 @@ BUSY_STATES: Final = (DraftState.SCANNING, DraftState.HASHING, DraftState.PUBLIS
 
 class DraftQuerySet(RetriedQuerySet["Draft"]):
     def idle(self) -> Self:
-        """Those no job works on."""
+        """Return drafts that no job works on."""
         return self.exclude(state__in=BUSY_STATES)
 
 
 class Draft(RetriedWork):
-    """What a campaign is to be, as people want it; a job writes it into the media bucket. One for each campaign.
+    """A campaign as people edit it; a job writes it to the media bucket. At most one for each campaign.
 
-    `manifest_etag`, `manifest_version`: of the campaign.json last seen or written, empty if there is none; whoever
-    changed that since then is not overwritten. `version`: the highest ever seen or published. All times UTC.
+    `manifest_etag`, `manifest_version`: of the campaign.json last scanned or written, empty if there is none. If it
+    changed since, the draft is not published. `version`: the highest ever found or published. Times are in UTC.
     """
 
     airline = models.ForeignKey(Airline, on_delete=models.CASCADE, related_name="drafts")
-    name = models.CharField("campaign", max_length=200, help_text="As it stands in the bucket keys, e.g. 2026-12.")
-    title = models.CharField(max_length=500, blank=True, help_text="What people call it; the name if empty.")
-    exhibition_starts = models.DateField("first day", null=True, blank=True, help_text="From when on it is shown.")
-    exhibition_ends = models.DateField("last day", null=True, blank=True)
-    extra = models.JSONField(default=dict, blank=True, help_text="What else the manifest says; it is kept.")
+    name = models.CharField(
+        "campaign", max_length=200, help_text="Name in the keys of the bucket, for example 2026-12."
+    )
+    title = models.CharField(max_length=500, blank=True, help_text="Shown to people. Default: the name.")
+    exhibition_starts = models.DateField(
+        "first day", null=True, blank=True, help_text="First day on which the campaign is shown."
+    )
+    exhibition_ends = models.DateField("last day", null=True, blank=True, help_text="Included.")
+    extra = models.JSONField(default=dict, blank=True, help_text="Other fields of the manifest, preserved.")
     state = models.CharField(max_length=11, choices=DraftState, default=DraftState.EDITING)
-    requested_at = models.DateTimeField(null=True, blank=True, help_text="When somebody asked for the work in hand.")
+    requested_at = models.DateTimeField(null=True, blank=True, help_text="When the current work was requested.")
     requested_by = models.ForeignKey(
-        User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="Who asked for it."
+        User,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="Who requested the current work.",
     )
     last_worked_at = models.DateTimeField(null=True, blank=True, help_text="When a job last worked on it.")
-    rate_bps = models.BigIntegerField(null=True, blank=True, help_text="bytes per second hashed just now")
-    faults = models.JSONField(default=list, blank=True, help_text="What is wrong with it as a whole.")
-    faulty_items = models.PositiveIntegerField(default=0, help_text="How many of its items have a fault.")
-    notices = models.JSONField(default=list, blank=True, help_text="What was noticed in the bucket.")
+    rate_bps = models.BigIntegerField(null=True, blank=True, help_text="Current rate of hashing, bytes per second.")
+    faults = models.JSONField(default=list, blank=True, help_text="Problems of the draft itself.")
+    faulty_items = models.PositiveIntegerField(default=0, help_text="Number of items with problems.")
+    notices = models.JSONField(default=list, blank=True, help_text="Notes of the last scan or publication.")
     scanned_at = models.DateTimeField(null=True, blank=True)
     manifest_etag = models.CharField(max_length=200, blank=True)
     manifest_version = models.BigIntegerField(null=True, blank=True)
     version = models.BigIntegerField(null=True, blank=True)
     published_at = models.DateTimeField(null=True, blank=True)
     published_sha256 = models.CharField(max_length=64, blank=True)
-    signed_by = models.TextField(blank=True, help_text="Ids of the keys that signed what was published.")
+    signed_by = models.TextField(blank=True, help_text="Ids of the keys that signed the published version.")
     withdrawn_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -91,7 +100,7 @@ class Draft(RetriedWork):
 
     @property
     def busy(self) -> bool:
-        """A job works on it."""
+        """Whether a job works on the draft."""
         return self.state in BUSY_STATES
 
 
@@ -99,49 +108,49 @@ class DraftItemQuerySet(RetriedQuerySet["DraftItem"]):
     airline_path = "draft__airline"
 
     def to_hash(self) -> Self:
-        """Chosen and there, and not hashed yet."""
+        """Return included items in the bucket that are not hashed."""
         return self.filter(included=True, name_error="", size__isnull=False).exclude(IS_HASHED)
 
     def waiting(self) -> Self:
-        """Return those that a job is to hash."""
+        """Return items that wait for the hashing job."""
         return self.filter(hash_pending=True, draft__state=DraftState.HASHING)
 
 
 class DraftItem(RetriedWork):
-    """One `.tgz` that lies, or lay, under a campaign's prefix, or that its manifest names.
+    """A `.tgz` that is or was in the prefix of a campaign, or that its manifest lists.
 
-    `included` ones are part of the campaign. `size` is null while there is no such object; `name_error` says why it can
-    never be included. While `hash_pending`, `hashed_bytes` are hashed and `hash_state` is the state to resume from.
-    `sha256` is that of the object with `sha256_etag`. `error` is the last error of hashing, `error_text` why the item
-    cannot be published as it is.
+    `included` items are part of the campaign. `size` is null if the bucket has no such object; `name_error` says why
+    it can never be included. While `hash_pending`, `hashed_bytes` are hashed and `hash_state` is the state to resume
+    from. `sha256` is that of the object with `sha256_etag`. `error` is the last error of hashing, `error_text` why
+    the item cannot be published.
     """
 
     draft = models.ForeignKey(Draft, on_delete=models.CASCADE, related_name="items")
-    name = models.CharField(max_length=300, help_text="Without .tgz")
-    included = models.BooleanField("in it", default=False, help_text="It is part of the campaign.")
+    name = models.CharField(max_length=300, help_text="Without .tgz.")
+    included = models.BooleanField(default=False, help_text="Part of the campaign.")
     title = models.CharField(max_length=500, blank=True)
-    kind = models.CharField(max_length=100, blank=True, help_text="movie, music, map …")
+    kind = models.CharField(max_length=100, blank=True, help_text="For example movie, music or map.")
     required = models.BooleanField(default=True)
     priority = models.IntegerField(
         default=0,
         validators=[MinValueValidator(-PRIORITY_LIMIT), MaxValueValidator(PRIORITY_LIMIT)],
-        help_text="Higher is loaded first.",
+        help_text="Items with a higher priority are loaded first.",
     )
     position = models.PositiveIntegerField(default=0)
     extra = models.JSONField(default=dict, blank=True)
     in_manifest = models.BooleanField(
-        "in the manifest", default=False, help_text="The campaign.json in the bucket has it."
+        "in the manifest", default=False, help_text="Listed in the campaign.json of the bucket."
     )
-    size = models.BigIntegerField(null=True, blank=True, help_text="bytes")
+    size = models.BigIntegerField(null=True, blank=True, help_text="Bytes.")
     etag = models.CharField(max_length=200, blank=True)
-    modified = models.DateTimeField("written", null=True, blank=True, help_text="LastModified of the object.")
+    modified = models.DateTimeField("last modified", null=True, blank=True, help_text="LastModified of the object.")
     name_error = models.CharField(max_length=500, blank=True)
     sha256 = models.CharField(max_length=64, blank=True)
     sha256_etag = models.CharField(max_length=200, blank=True)
     hash_pending = models.BooleanField(default=False)
     hashed_bytes = models.BigIntegerField(default=0)
     hash_state = models.CharField(max_length=224, blank=True)
-    error_text = models.TextField(blank=True, help_text="Why it cannot be published so.")
+    error_text = models.TextField(blank=True, help_text="Why the item cannot be published.")
 
     objects = DraftItemQuerySet.as_manager()
 
@@ -164,20 +173,19 @@ class DraftItem(RetriedWork):
 
     @property
     def is_hashed(self) -> bool:
-        """Its SHA-256 is that of the object that lies there now."""
+        """Whether `sha256` is that of the object in the bucket."""
         return bool(self.sha256) and self.sha256_etag == self.etag
 
     @property
     def state_text(self) -> str:
-        """How it is, in a few words."""
         if self.name_error:
-            return "cannot be used"
+            return "Invalid name"
         if self.size is None:
-            return "not in the bucket"
+            return "Not in the bucket"
         if self.is_hashed and not self.hash_pending:
-            return "hashed"
+            return "Hashed"
         if self.hash_pending and self.hashed_bytes:
-            return f"hashing, {self.hashed_bytes * 100 // self.size if self.size else 0}%"
+            return f"Hashing, {self.hashed_bytes * 100 // self.size if self.size else 0}%"
         if self.hash_pending:
-            return "waits to be tried again" if self.attempts else "waits to be hashed"
-        return f"failed: {self.error_code}" if self.error_code else "not hashed"
+            return "Waiting to retry" if self.attempts else "Waiting to be hashed"
+        return f"Failed: {self.error_code}" if self.error_code else "Not hashed"

@@ -89,14 +89,14 @@ def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
     assert "movie-001" in page.content.decode()
     first = f"items-{list(draft.items.order_by('position')).index(campaign_drafts.item(draft, 'movie-001'))}"
     told = ask(manager, draft, "hash", **{f"{first}-title": "The Long Way Up", f"{first}-priority": 9})
-    assert told == ["ACME/2026-12: A job hashes 2 items."]
+    assert told == ["ACME/2026-12: Hashing started for 2 items."]
     assert campaign_drafts.item(draft, "movie-001").title == "The Long Way Up"
     busy = manager.get(reverse(CHANGE, args=[draft.pk]))
     assert 'http-equiv="refresh"' in busy.content.decode()
     assert 'value="publish"' not in busy.content.decode()
     assert not campaign_drafts.hash_items(media)
-    assert ask(manager, draft, "check") == ["ACME/2026-12: Nothing is wrong with it."]
-    assert ask(manager, draft, "publish") == ["ACME/2026-12: A job publishes it."]
+    assert ask(manager, draft, "check") == ["ACME/2026-12: No problems found."]
+    assert ask(manager, draft, "publish") == ["ACME/2026-12: Publication started."]
     campaign_drafts.run_errands(media)
     said = manifest(draft, media)
     assert (said.version, said.title, said.content[0].title) == (1, "December", "The Long Way Up")
@@ -177,7 +177,7 @@ def test_what_is_edited_while_a_job_works_is_not_saved_and_that_is_said(
     data = {**form_of(manager.get(address)), "title": "Mine"}
     requests.request_publish(draft, NOON)
     answer = manager.post(address, data)
-    assert "A job works on it: nothing was saved." in [str(each) for each in get_messages(answer.wsgi_request)]
+    assert "Not saved. A job is working on this draft." in [str(each) for each in get_messages(answer.wsgi_request)]
     draft.refresh_from_db()
     assert (draft.title, draft.state) == ("", DraftState.PUBLISHING)
 
@@ -190,7 +190,7 @@ def test_an_edited_draft_is_checked_and_no_longer_published(cast: Cast, manager:
     assert (draft.state, draft.title, draft.version) == (DraftState.READY, "Another", 1)
     dates = {"exhibition_starts": "2026-12-02", "exhibition_ends": "2026-12-01"}
     answer = manager.post(address, {**form_of(manager.get(address)), **dates})
-    assert answer.context["adminform"].form.errors["exhibition_ends"] == ["It would end before it starts."]
+    assert answer.context["adminform"].form.errors["exhibition_ends"] == ["The last day is before the first day."]
 
 
 @pytest.mark.parametrize("name", [".hidden", "a/b", "a\u202eb", "WINTER", "winter "])
@@ -222,10 +222,10 @@ def test_bulk_actions_tell_of_each_draft_what_became_of_it(cast: Cast, manager: 
     requests.request_scan(busy, NOON)
     answer = manager.post(reverse(LIST), {"action": "publish_drafts", "_selected_action": [good.pk, empty.pk, busy.pk]})
     told = [str(message) for message in get_messages(answer.wsgi_request)]
-    assert "ACME/2026-12: A job publishes it." in told
-    assert "ACME/2027-01: It cannot be published: No item is in it: choose at least one." in told
-    assert any(text.startswith("ACME/2027-02: It cannot be published") for text in told)
-    assert "Publish: 1 asked for, 2 skipped." in told
+    assert "ACME/2026-12: Publication started." in told
+    assert "ACME/2027-01: Cannot publish. No items are included. Include at least one." in told
+    assert any(text.startswith("ACME/2027-02: Cannot publish.") for text in told)
+    assert "Publish: 1 accepted, 2 rejected." in told
 
 
 def test_items_are_changed_in_a_list_and_each_that_is_skipped_is_named(
@@ -237,12 +237,12 @@ def test_items_are_changed_in_a_list_and_each_that_is_skipped_is_named(
     address = f"{reverse(ITEMS)}?draft__id__exact={draft.pk}"
     answer = manager.post(address, {"action": "include_items", "_selected_action": ids})
     told = [str(message) for message in get_messages(answer.wsgi_request)]
-    assert told[0] == "0 items: put in. 2 were so already."
+    assert told[0] == "0 items included, 2 unchanged."
     assert told[1].startswith("'-dash.tgz': skipped, the name")
     answer = manager.post(address, {"action": "exclude_items", "_selected_action": ids})
-    assert "2 items: left out. 1 were so already." in [str(each) for each in get_messages(answer.wsgi_request)]
+    assert "2 items excluded, 1 unchanged." in [str(each) for each in get_messages(answer.wsgi_request)]
     draft.refresh_from_db()
-    assert draft.faults == ["No item is in it: choose at least one."]
+    assert draft.faults == ["No items are included. Include at least one."]
     manager.post(address, {"action": "include_items", "_selected_action": ids})
     page = manager.get(address)
     formset = page.context["cl"].formset
@@ -259,7 +259,7 @@ def test_items_are_changed_in_a_list_and_each_that_is_skipped_is_named(
     draft.refresh_from_db()
     assert (draft.state, draft.items.filter(hash_pending=True).count()) == (DraftState.HASHING, 2)
     answer = manager.post(address, {"action": "exclude_items", "_selected_action": ids})
-    assert "movie-001: skipped, a job works on its draft." in [
+    assert "movie-001: skipped, a job is working on its draft." in [
         str(message) for message in get_messages(answer.wsgi_request)
     ]
 

@@ -107,7 +107,7 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     media.put("ACME/2026-12/read me.txt", b"x")
     draft = looked(new_draft(acme, title="December", exhibition_starts=date(2026, 12, 1)), media)
     assert (draft.state, draft.items.filter(included=True).count()) == (DraftState.EDITING, 3)
-    assert draft.notices[0] == "1 objects have a name that cannot be used."
+    assert draft.notices[0] == "Objects with invalid names: 1."
     assert draft.faulty_items == 3
     draft.items.filter(name="movie-001").update(title="The Long Way Up", kind="movie", required=False, priority=100)
     begun = resumable_sha256.resume("")
@@ -197,7 +197,7 @@ def test_an_object_newer_than_the_manifest_that_names_it_is_hashed_again(acme: A
     store.now += timedelta(seconds=1)
     store.put("ACME/2026-12/a.tgz", b"two")
     draft = looked(new_draft(acme), store)
-    assert item(draft, "a").error_text == "It is not hashed yet."
+    assert item(draft, "a").error_text == "Not hashed yet."
     assert item(hashed(draft, store), "a").sha256 == campaign_drafts.sha256(b"two")
 
 
@@ -205,8 +205,8 @@ def test_every_fault_is_named_by_item_and_as_a_whole(acme: Airline, store: Store
     draft = new_draft(acme, exhibition_starts=date(2026, 12, 2), exhibition_ends=date(2026, 12, 1))
     requests.revalidate(draft)
     assert draft.faults == [
-        "Nobody has looked yet what lies in the bucket: look into it.",
-        "The exhibition would end (2026-12-01) before it starts (2026-12-02).",
+        "The bucket has not been scanned yet. Scan it.",
+        "The exhibition ends (2026-12-01) before it starts (2026-12-02).",
     ]
     for name in ("Film", "film", "good", "bad\u202ename", "-dash"):
         store.put(f"ACME/2026-12/{name}.tgz", b"x")
@@ -217,10 +217,10 @@ def test_every_fault_is_named_by_item_and_as_a_whole(acme: Airline, store: Store
     store.delete("ACME/2026-12/good.tgz")
     looked(draft, store)
     faults = {row.name: row.error_text for row in draft.items.exclude(error_text="")}
-    assert faults.pop("film").startswith("It is the same as 'Film' but for case")
-    assert faults.pop("good").startswith("It is not in the bucket")
+    assert faults.pop("film").startswith("The name differs from 'Film' only in case")
+    assert faults.pop("good").startswith("Not in the bucket")
     assert sorted(faults) == ["'-dash.tgz'", "'bad\\u202ename.tgz'", "'deep/film.tgz'"]
-    assert all(fault.startswith("It cannot be in a campaign: ") for fault in faults.values())
+    assert all(fault.startswith("This item cannot be published: ") for fault in faults.values())
     with pytest.raises(RequestRejected, match="before it starts"):
         requests.request_publish(draft, NOON)
     assert draft.state == DraftState.EDITING
@@ -228,8 +228,8 @@ def test_every_fault_is_named_by_item_and_as_a_whole(acme: Airline, store: Store
 
 def test_an_empty_campaign_is_not_published(acme: Airline, store: Store) -> None:
     draft = looked(new_draft(acme), store)
-    assert draft.faults == ["No item is in it: choose at least one."]
-    with pytest.raises(RequestRejected, match="choose at least one"):
+    assert draft.faults == ["No items are included. Include at least one."]
+    with pytest.raises(RequestRejected, match="Include at least one"):
         requests.request_publish(draft, NOON)
 
 
@@ -239,7 +239,7 @@ def test_an_object_that_changes_while_it_is_hashed_is_noticed(acme: Airline, sto
     swap = store.before_open = Once(lambda: MemoryBucket.put(store, "ACME/2026-12/a.tgz", b"other"))
     assert hashed(draft, store).state == DraftState.FAILED
     assert swap.done
-    assert (draft.error_code, item(draft, "a").state_text) == ("OBJECT_CHANGED", "failed: OBJECT_CHANGED")
+    assert (draft.error_code, item(draft, "a").state_text) == ("OBJECT_CHANGED", "Failed: OBJECT_CHANGED")
     assert "hash again" in draft.advice
     assert hashed(looked(draft, store), store).state == DraftState.READY
     assert item(draft, "a").sha256 == campaign_drafts.sha256(b"other")
@@ -275,7 +275,7 @@ def test_what_a_slice_has_hashed_is_put_aside_and_gone_on_with(acme: Airline) ->
     requests.request_hash(draft, NOON)
     assert not hash_items(store)
     row = item(draft, "a")
-    assert (row.state_text, row.hashed_bytes, row.attempts) == ("hashing, 48%", 5000, 1)
+    assert (row.state_text, row.hashed_bytes, row.attempts) == ("Hashing, 48%", 5000, 1)
     assert row.error_code == "SHORT_BODY"
     starts: list[int] = []
     opened = Store.open
@@ -291,7 +291,7 @@ def test_what_a_slice_has_hashed_is_put_aside_and_gone_on_with(acme: Airline) ->
     row.refresh_from_db()
     assert (row.sha256, row.state_text, row.error_code, row.hash_state) == (
         campaign_drafts.sha256(body),
-        "hashed",
+        "Hashed",
         "",
         "",
     )
@@ -406,11 +406,11 @@ def test_the_second_of_two_publishers_overwrites_nothing_and_loses_nothing(acme:
     requests.request_publish(draft, NOON)
     campaign_drafts.run_errands(store)
     draft.refresh_from_db()
-    assert "Somebody else has published version 3 since this draft looked" in draft.error
+    assert "Someone else published version 3 since the last scan" in draft.error
     assert store.open(KEY).read() == theirs
     looked(draft, store)
     assert item(draft, "movie-001").title == "Ours"
-    assert "Version 3 was published by somebody else" in draft.notices[-1]
+    assert "Someone else published version 3" in draft.notices[-1]
     assert "movie-001" in draft.notices[-1]
     assert published(draft, store).version == 4
     assert document(store)["content"][0]["title"] == "Ours"
@@ -461,7 +461,7 @@ def test_a_store_that_is_away_is_tried_again_and_then_given_up(acme: Airline, st
         assert (draft.attempts, draft.error_code) == (minute + 1, "NETWORK")
     assert len(tries) == RetryPolicy().max_attempts
     assert draft.state == DraftState.FAILED
-    assert "media bucket can be reached" in draft.advice
+    assert "can reach the media bucket" in draft.advice
 
 
 def test_what_kills_its_worker_again_and_again_is_given_up(acme: Airline, store: Store) -> None:
@@ -481,12 +481,12 @@ def test_a_draft_that_a_job_works_on_can_be_stopped_but_not_asked_for_something_
 ) -> None:
     draft = ready(acme, store, FILMS)
     requests.request_scan(draft, NOON)
-    with pytest.raises(RequestRejected, match="A job works on it"):
+    with pytest.raises(RequestRejected, match="A job is working on this draft"):
         requests.request_publish(draft, NOON)
     requests.stop(draft)
     assert draft.state == DraftState.READY
     requests.request_publish(draft, NOON)
-    with pytest.raises(RequestRejected, match="nothing to stop"):
+    with pytest.raises(RequestRejected, match="Nothing to stop"):
         requests.stop(draft)
 
 
