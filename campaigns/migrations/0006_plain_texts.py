@@ -57,7 +57,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='draft',
             name='exhibition_ends',
-            field=models.DateField(blank=True, help_text='Included.', null=True, verbose_name='last day'),
+            field=models.DateField(blank=True, help_text='Last day on which the campaign is shown.', null=True, verbose_name='last day'),
         ),
         migrations.AlterField(
             model_name='draft',
@@ -82,7 +82,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='draft',
             name='name',
-            field=models.CharField(help_text='Name in the keys of the bucket, for example 2026-12.', max_length=200, verbose_name='campaign'),
+            field=models.CharField(help_text='Name of its folder in the media bucket, for example 2026-12.', max_length=200, verbose_name='campaign'),
         ),
         migrations.AlterField(
             model_name='draft',
@@ -117,7 +117,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='draft',
             name='title',
-            field=models.CharField(blank=True, help_text='Shown to people. Default: the name.', max_length=500),
+            field=models.CharField(blank=True, help_text='Shown instead of the name.', max_length=500),
         ),
         migrations.AlterField(
             model_name='draftitem',

@@ -48,13 +48,15 @@ class Draft(RetriedWork):
 
     airline = models.ForeignKey(Airline, on_delete=models.CASCADE, related_name="drafts")
     name = models.CharField(
-        "campaign", max_length=200, help_text="Name in the keys of the bucket, for example 2026-12."
+        "campaign", max_length=200, help_text="Name of its folder in the media bucket, for example 2026-12."
     )
-    title = models.CharField(max_length=500, blank=True, help_text="Shown to people. Default: the name.")
+    title = models.CharField(max_length=500, blank=True, help_text="Shown instead of the name.")
     exhibition_starts = models.DateField(
         "first day", null=True, blank=True, help_text="First day on which the campaign is shown."
     )
-    exhibition_ends = models.DateField("last day", null=True, blank=True, help_text="Included.")
+    exhibition_ends = models.DateField(
+        "last day", null=True, blank=True, help_text="Last day on which the campaign is shown."
+    )
     extra = models.JSONField(default=dict, blank=True, help_text="Other fields of the manifest, preserved.")
     state = models.CharField(max_length=11, choices=DraftState, default=DraftState.EDITING)
     requested_at = models.DateTimeField(null=True, blank=True, help_text="When the current work was requested.")
