@@ -111,13 +111,9 @@ def _require_not_overtaken(draft: Draft, published: PublishedState, wanted: Mani
         return
     if wanted is not None and published.manifest and same_content(wanted, published.manifest):
         return
-    if not published.fetched:
-        change = "Someone deleted campaign.json from the bucket"
-    else:
-        change = f"Someone else published version {published.visible_version}"
     raise PublishError(
-        f"{change} since the last scan. Nothing was overwritten, and the draft is unchanged. Scan the bucket to see "
-        "the differences, then publish or withdraw again."
+        f"{published.latest_change} since the last scan. Nothing was overwritten, and the draft is unchanged. "
+        "Scan the bucket to see the differences, then publish or withdraw again."
     )
 
 

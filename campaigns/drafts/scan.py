@@ -157,10 +157,10 @@ class _Merge:
             self.notices.append("All items found were included. Exclude the ones that do not belong to the campaign.")
         if not first and self._differ and self.draft.manifest_etag != self.published.etag:
             names = ", ".join(self._differ[:NAMES_IN_NOTICE]) + (" …" if len(self._differ) > NAMES_IN_NOTICE else "")
+            count = len(self._differ)
             self.notices.append(
-                f"Someone else published version {self.published.visible_version}. This draft differs in "
-                f"{len(self._differ):,} item{pluralize(len(self._differ))} ({names}). Publishing it overwrites their "
-                "changes."
+                f"{self.published.latest_change}. This draft differs in {count:,} item{pluralize(count)} ({names}). "
+                "Publishing it replaces what is in the bucket."
             )
 
     def write(self) -> None:

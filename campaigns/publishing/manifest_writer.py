@@ -62,6 +62,14 @@ class PublishedState:
         versions = _VERSION.findall(self.fetched.body) if self.fetched else []
         return max(map(int, versions), default=0)
 
+    @property
+    def latest_change(self) -> str:
+        """What someone else did last, for a draft that knew another campaign.json."""
+        if not self.fetched:
+            return "Someone else deleted campaign.json"
+        version = self.visible_version
+        return f"Someone else published {f'version {version}' if version else 'a campaign.json without a version'}"
+
     @cached_property
     def recorded_hashes(self) -> Mapping[str, str | None]:
         """SHA-256 of each item according to the manifest."""

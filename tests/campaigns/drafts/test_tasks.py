@@ -416,6 +416,28 @@ def test_the_second_of_two_publishers_overwrites_nothing_and_loses_nothing(acme:
     assert document(store)["content"][0]["title"] == "Ours"
 
 
+@pytest.mark.parametrize(
+    ("theirs", "change"),
+    [
+        (None, "Someone else deleted campaign.json"),
+        (b'{"content": []}', "Someone else published a campaign.json without a version"),
+        (b'{"version": 7, "content": []}', "Someone else published version 7"),
+    ],
+    ids=["deleted", "without a version", "a version"],
+)
+def test_a_change_by_someone_else_is_named(acme: Airline, store: Store, theirs: bytes | None, change: str) -> None:
+    draft = published(ready(acme, store, FILMS), store)
+    if theirs is None:
+        store.delete(KEY)
+    else:
+        store.put(KEY, theirs)
+    requests.request_publish(draft, NOON)
+    campaign_drafts.run_errands(store)
+    draft.refresh_from_db()
+    assert draft.error.startswith(f"{change} since the last scan.")
+    assert looked(draft, store).notices[-1].startswith(f"{change}.")
+
+
 def test_a_draft_that_was_published_elsewhere_is_not_withdrawn(acme: Airline, store: Store) -> None:
     draft = published(ready(acme, store, FILMS), store)
     store.put(KEY, b'{"version": 3, "content": []}')
