@@ -22,6 +22,7 @@ from ifeportal.jobs.queue import make_due
 from ifeportal.work_lease import WorkLease
 from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import Manifest
+from loader.errors import Code
 from loader.s3.interface import Bucket
 
 
@@ -102,7 +103,8 @@ def _require_hashed_objects(draft: Draft, chosen: Sequence[DraftItem], published
             reasons.append(f"{item.name} was replaced since it was hashed")
     if reasons:
         rest = [f"and {len(reasons) - 10:,} more"] if len(reasons) > 10 else []
-        raise PublishError("; ".join([*reasons[:10], *rest]) + ". Scan the bucket, hash, then publish again.")
+        text = "; ".join([*reasons[:10], *rest]) + ". Scan the bucket, hash, then publish again."
+        raise PublishError(text, code=Code.OBJECT_CHANGED)
 
 
 def _require_not_overtaken(draft: Draft, published: PublishedState, wanted: Manifest | None) -> None:
@@ -113,7 +115,8 @@ def _require_not_overtaken(draft: Draft, published: PublishedState, wanted: Mani
         return
     raise PublishError(
         f"{published.latest_change} since the last scan. Nothing was overwritten, and the draft is unchanged. "
-        "Scan the bucket to see the differences, then publish or withdraw again."
+        "Scan the bucket to see the differences, then publish or withdraw again.",
+        code=Code.OBJECT_CHANGED,
     )
 
 
@@ -141,5 +144,6 @@ def _delete_if_unchanged(media: Bucket, key: str, etag: str) -> None:
     if found is None:
         return
     if found.etag != etag:
-        raise PublishError("Not withdrawn: someone else published the campaign at the same time. Scan the bucket.")
+        text = "Not withdrawn: someone else published the campaign at the same time. Scan the bucket."
+        raise PublishError(text, code=Code.OBJECT_CHANGED)
     media.delete(key)

@@ -75,8 +75,7 @@ def _attempt(draft: Draft, media: Bucket, context: DraftTaskContext) -> None:
             raise ContractError(f"none of {limit} attempts ended with a result", code=Code.INTERNAL)
         _perform(draft, media, context)
     except PublishError as error:
-        code = Code.OBJECT_CHANGED if error.retryable else error.code
-        _give_up(draft, WorkFailure(code, str(error), RESCAN_ADVICE if error.retryable else ""))
+        _give_up(draft, WorkFailure(error.code, str(error), RESCAN_ADVICE if error.retryable else ""))
     except SigningError as error:
         advice = RESCAN_ADVICE if error.retryable else ""
         _give_up(draft, WorkFailure(error.code, f"Signing failed: {error}", advice))

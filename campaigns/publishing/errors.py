@@ -13,7 +13,7 @@ class PublishError(ContractError):
 
     code = Code.BAD_NAME
 
-    def __init__(self, *reasons: str, retryable: bool = False) -> None:
-        super().__init__("\n".join(reasons))
+    def __init__(self, *reasons: str, retryable: bool = False, code: Code | None = None) -> None:
+        super().__init__("\n".join(reasons), code=code)
         self.reasons = reasons
         self.retryable = retryable

@@ -22,7 +22,7 @@ from campaigns.publishing.errors import PublishError
 from campaigns.signing.manifest_signature import SignResult, check_signable, sign_campaign
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
-from loader.errors import BadManifest, ContractError
+from loader.errors import BadManifest, Code, ContractError
 from loader.s3.conditional import Overtaken, put_if_unchanged
 from loader.s3.interface import Bucket, GetResult, ObjectInfo
 from loader.signatures.dsse import ENVELOPE_LIMIT, parse_envelope
@@ -168,7 +168,7 @@ def _build(manifest: Manifest, published: PublishedState) -> bytes:
         body = build_manifest(manifest)
         parse_manifest(body, airline=published.airline, campaign=published.campaign)
     except BadManifest as exc:
-        raise PublishError(f"aircraft would refuse the manifest: {exc}") from exc
+        raise PublishError(f"aircraft would refuse the manifest: {exc}", code=exc.code) from exc
     return body
 
 
@@ -189,4 +189,5 @@ def _overtaken_error() -> PublishError:
     return PublishError(
         "someone else published this campaign in the meantime; their campaign.json is current. Publish again.",
         retryable=True,
+        code=Code.OBJECT_CHANGED,
     )

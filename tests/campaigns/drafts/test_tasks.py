@@ -139,6 +139,7 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     campaign_drafts.run_errands(media)
     draft.refresh_from_db()
     assert (draft.state, "was replaced since it was hashed" in draft.error) == (DraftState.FAILED, True)
+    assert draft.error_code == "OBJECT_CHANGED"
     looked(draft, media)
     hashed(draft, media)
     assert published(draft, media, [key]).version == 8
@@ -434,6 +435,7 @@ def test_a_change_by_someone_else_is_named(acme: Airline, store: Store, theirs: 
     requests.request_publish(draft, NOON)
     campaign_drafts.run_errands(store)
     draft.refresh_from_db()
+    assert draft.error_code == "OBJECT_CHANGED"
     assert draft.error.startswith(f"{change} since the last scan.")
     assert looked(draft, store).notices[-1].startswith(f"{change}.")
 
