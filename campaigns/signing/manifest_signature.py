@@ -41,8 +41,8 @@ class SigningError(ContractError):
 
     code = Code.BAD_MANIFEST
 
-    def __init__(self, message: str, *, retryable: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, retryable: bool = False, code: Code | None = None) -> None:
+        super().__init__(message, code=code)
         self.retryable = retryable
 
 
@@ -79,7 +79,7 @@ def sign_campaign(
     fetched = _read_manifest(airline, campaign, media)
     digest = hashlib.sha256(fetched.body).hexdigest()
     if sha256 is not None and sha256 != digest:
-        raise SigningError(f"expected SHA-256 {sha256}, but campaign.json has {digest}")
+        raise SigningError(f"expected SHA-256 {sha256}, but campaign.json has {digest}", code=Code.OBJECT_CHANGED)
     manifest = check_signable(fetched.body, airline, campaign, now)
     stored, present = _read_envelope(airline, campaign, media)
     if present is not None and present.payload != fetched.body:
@@ -178,6 +178,5 @@ def _write(media: Bucket, key: str, body: bytes, stored: GetResult | None) -> No
     try:
         put_if_unchanged(media, key, body, stored.etag if stored else None)
     except Overtaken as error:
-        raise SigningError(
-            "someone else signed this campaign in the meantime: sign it again", retryable=True
-        ) from error
+        text = "someone else signed this campaign in the meantime: sign it again"
+        raise SigningError(text, retryable=True, code=Code.OBJECT_CHANGED) from error

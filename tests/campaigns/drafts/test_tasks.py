@@ -440,6 +440,18 @@ def test_a_change_by_someone_else_is_named(acme: Airline, store: Store, theirs: 
     assert looked(draft, store).notices[-1].startswith(f"{change}.")
 
 
+def test_a_signature_written_by_someone_else_meanwhile_is_a_change_in_the_bucket(acme: Airline, store: Store) -> None:
+    draft = ready(acme, store, FILMS)
+
+    def overtake(key: str) -> None:
+        if key == f"{KEY}.dsse":
+            MemoryBucket.put(store, key, b"theirs")
+
+    store.before_put = overtake
+    published(draft, store, [Ed25519PrivateKey.generate()])
+    assert (draft.state, draft.error_code) == (DraftState.FAILED, "OBJECT_CHANGED")
+
+
 def test_a_draft_that_was_published_elsewhere_is_not_withdrawn(acme: Airline, store: Store) -> None:
     draft = published(ready(acme, store, FILMS), store)
     store.put(KEY, b'{"version": 3, "content": []}')
