@@ -1,4 +1,4 @@
-"""Campaigns are run in the admin: by whom, what each button does, what is told of each item; and by GET nothing."""
+"""Drafts in the admin: permissions, buttons, messages for each item; GET requests change nothing."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def media(memory_media: MemoryBucket) -> MemoryBucket:
 
 @pytest.fixture
 def manager(cast: Cast, client: Client) -> Client:
-    """Alice, who runs the campaigns of ACME and is not staff."""
+    """Log in Alice, a manager of ACME who is not staff."""
     Membership.objects.filter(user=cast.alice).update(role=Role.MANAGER)
     client.force_login(cast.alice)
     return client
 
 
 def form_of(page: Any) -> dict[str, Any]:
-    """What a browser would send if nothing was changed on the page of a draft."""
+    """Return the form data that a browser sends if nothing was changed on the page of a draft."""
     data: dict[str, Any] = {}
     bound = page.context["adminform"].form
     for field in bound:
@@ -64,13 +64,13 @@ def form_of(page: Any) -> dict[str, Any]:
 
 
 def ask(client: Client, draft: Draft, word: str, **changes: Any) -> list[str]:
-    """Press a button on the page of a draft; what is told."""
+    """Press a button on the page of a draft. Return the messages."""
     address = reverse(CHANGE, args=[draft.pk])
     data = {**form_of(client.get(address)), **changes, "_ask": word}
-    answer = client.post(address, {name: value for name, value in data.items() if value is not False})
-    assert answer.status_code == 302, answer.context["errors"] if answer.context else answer.content
+    response = client.post(address, {name: value for name, value in data.items() if value is not False})
+    assert response.status_code == 302, response.context["errors"] if response.context else response.content
     draft.refresh_from_db()
-    return [str(message) for message in get_messages(answer.wsgi_request)]
+    return [str(message) for message in get_messages(response.wsgi_request)]
 
 
 def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
@@ -88,8 +88,8 @@ def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
     page = manager.get(reverse(CHANGE, args=[draft.pk]))
     assert "movie-001" in page.content.decode()
     first = f"items-{list(draft.items.order_by('position')).index(campaign_drafts.item(draft, 'movie-001'))}"
-    told = ask(manager, draft, "hash", **{f"{first}-title": "The Long Way Up", f"{first}-priority": 9})
-    assert told == ["ACME/2026-12: Hashing started for 2 items."]
+    messages = ask(manager, draft, "hash", **{f"{first}-title": "The Long Way Up", f"{first}-priority": 9})
+    assert messages == ["ACME/2026-12: Hashing started for 2 items."]
     assert campaign_drafts.item(draft, "movie-001").title == "The Long Way Up"
     busy = manager.get(reverse(CHANGE, args=[draft.pk]))
     assert 'http-equiv="refresh"' in busy.content.decode()
@@ -98,8 +98,8 @@ def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
     assert ask(manager, draft, "check") == ["ACME/2026-12: No problems found."]
     assert ask(manager, draft, "publish") == ["ACME/2026-12: Publication started."]
     campaign_drafts.run_errands(media)
-    said = manifest(draft, media)
-    assert (said.version, said.title, said.content[0].title) == (1, "December", "The Long Way Up")
+    written = manifest(draft, media)
+    assert (written.version, written.title, written.content[0].title) == (1, "December", "The Long Way Up")
     draft.refresh_from_db()
     assert ask(manager, draft, "withdraw") == []
     assert draft.state == DraftState.PUBLISHED
@@ -124,12 +124,12 @@ def test_who_runs_no_campaigns_of_an_airline_finds_none_of_its_drafts(
 ) -> None:
     draft = published(ready(cast.beta, media, FILMS), media)
     for name in (CHANGE, WITHDRAW, PROGRESS):
-        for answer in (manager.get(reverse(name, args=[draft.pk])), manager.post(reverse(name, args=[draft.pk]))):
-            assert answer.status_code == 404, name
+        for response in (manager.get(reverse(name, args=[draft.pk])), manager.post(reverse(name, args=[draft.pk]))):
+            assert response.status_code == 404, name
     assert manager.get(reverse(ITEMS), {"draft__id__exact": draft.pk}).context["cl"].result_count == 0
     assert "2026-12" not in manager.get(reverse(LIST)).content.decode()
-    refused = manager.post(reverse(ADD), {"airline": cast.beta.pk, "name": "2027-01"})
-    assert refused.context["adminform"].form.errors["airline"]
+    invalid = manager.post(reverse(ADD), {"airline": cast.beta.pk, "name": "2027-01"})
+    assert invalid.context["adminform"].form.errors["airline"]
     items = {"action": "exclude_items", "_selected_action": list(draft.items.values_list("pk", flat=True))}
     manager.post(reverse(ITEMS), items)
     manager.post(reverse(LIST), {"action": "publish_drafts", "_selected_action": [draft.pk]})
@@ -144,7 +144,7 @@ def test_only_managers_and_staff_run_campaigns(cast: Cast, client: Client, media
     client.force_login(cast.alice)
     for address in (reverse(LIST), reverse(CHANGE, args=[draft.pk]), reverse(WITHDRAW, args=[draft.pk])):
         assert client.post(address).status_code in (302, 403)
-    client.force_login(cast.olga)  # staff, but no permission of Django's names drafts
+    client.force_login(cast.olga)  # staff without Django's permissions for drafts
     assert client.get(reverse(CHANGE, args=[draft.pk])).status_code == 403
     assert client.post(reverse(WITHDRAW, args=[draft.pk])).status_code == 403
     cast.olga.user_permissions.add(Permission.objects.get(codename="view_draft"))
@@ -176,8 +176,8 @@ def test_what_is_edited_while_a_job_works_is_not_saved_and_that_is_said(
     address = reverse(CHANGE, args=[draft.pk])
     data = {**form_of(manager.get(address)), "title": "Mine"}
     requests.request_publish(draft, NOON)
-    answer = manager.post(address, data)
-    assert "Not saved. A job is working on this draft." in [str(each) for each in get_messages(answer.wsgi_request)]
+    response = manager.post(address, data)
+    assert "Not saved. A job is working on this draft." in [str(each) for each in get_messages(response.wsgi_request)]
     draft.refresh_from_db()
     assert (draft.title, draft.state) == ("", DraftState.PUBLISHING)
 
@@ -189,16 +189,16 @@ def test_an_edited_draft_is_checked_and_no_longer_published(cast: Cast, manager:
     draft.refresh_from_db()
     assert (draft.state, draft.title, draft.version) == (DraftState.READY, "Another", 1)
     dates = {"exhibition_starts": "2026-12-02", "exhibition_ends": "2026-12-01"}
-    answer = manager.post(address, {**form_of(manager.get(address)), **dates})
-    assert answer.context["adminform"].form.errors["exhibition_ends"] == ["The last day is before the first day."]
+    response = manager.post(address, {**form_of(manager.get(address)), **dates})
+    assert response.context["adminform"].form.errors["exhibition_ends"] == ["The last day is before the first day."]
 
 
 @pytest.mark.parametrize("name", [".hidden", "a/b", "a\u202eb", "WINTER", "winter "])
 def test_a_name_that_cannot_be_a_campaign_is_refused(cast: Cast, manager: Client, name: str) -> None:
     Campaign.objects.create(airline=cast.acme, name="Winter")
-    answer = manager.post(reverse(ADD), {"airline": cast.acme.pk, "name": name})
+    response = manager.post(reverse(ADD), {"airline": cast.acme.pk, "name": name})
     if name.strip() == name:
-        assert answer.context["adminform"].form.errors["name"]
+        assert response.context["adminform"].form.errors["name"]
     assert not Draft.objects.filter(name=name).exists()
 
 
@@ -220,12 +220,14 @@ def test_bulk_actions_tell_of_each_draft_what_became_of_it(cast: Cast, manager: 
     empty = looked(new_draft(cast.acme, "2027-01"), media)
     busy = new_draft(cast.acme, "2027-02")
     requests.request_scan(busy, NOON)
-    answer = manager.post(reverse(LIST), {"action": "publish_drafts", "_selected_action": [good.pk, empty.pk, busy.pk]})
-    told = [str(message) for message in get_messages(answer.wsgi_request)]
-    assert "ACME/2026-12: Publication started." in told
-    assert "ACME/2027-01: Cannot publish. No items are included. Include at least one." in told
-    assert any(text.startswith("ACME/2027-02: Cannot publish.") for text in told)
-    assert "Publish: 1 accepted, 2 rejected." in told
+    response = manager.post(
+        reverse(LIST), {"action": "publish_drafts", "_selected_action": [good.pk, empty.pk, busy.pk]}
+    )
+    messages = [str(message) for message in get_messages(response.wsgi_request)]
+    assert "ACME/2026-12: Publication started." in messages
+    assert "ACME/2027-01: Cannot publish. No items are included. Include at least one." in messages
+    assert any(text.startswith("ACME/2027-02: Cannot publish.") for text in messages)
+    assert "Publish: 1 accepted, 2 rejected." in messages
 
 
 def test_items_are_changed_in_a_list_and_each_that_is_skipped_is_named(
@@ -235,12 +237,12 @@ def test_items_are_changed_in_a_list_and_each_that_is_skipped_is_named(
     draft = ready(cast.acme, media, FILMS)
     ids = list(draft.items.values_list("pk", flat=True))
     address = f"{reverse(ITEMS)}?draft__id__exact={draft.pk}"
-    answer = manager.post(address, {"action": "include_items", "_selected_action": ids})
-    told = [str(message) for message in get_messages(answer.wsgi_request)]
-    assert told[0] == "0 items included, 2 unchanged."
-    assert told[1].startswith("'-dash.tgz': skipped, the name")
-    answer = manager.post(address, {"action": "exclude_items", "_selected_action": ids})
-    assert "2 items excluded, 1 unchanged." in [str(each) for each in get_messages(answer.wsgi_request)]
+    response = manager.post(address, {"action": "include_items", "_selected_action": ids})
+    messages = [str(message) for message in get_messages(response.wsgi_request)]
+    assert messages[0] == "0 items included, 2 unchanged."
+    assert messages[1].startswith("'-dash.tgz': skipped, the name")
+    response = manager.post(address, {"action": "exclude_items", "_selected_action": ids})
+    assert "2 items excluded, 1 unchanged." in [str(each) for each in get_messages(response.wsgi_request)]
     draft.refresh_from_db()
     assert draft.faults == ["No items are included. Include at least one."]
     manager.post(address, {"action": "include_items", "_selected_action": ids})
@@ -248,19 +250,19 @@ def test_items_are_changed_in_a_list_and_each_that_is_skipped_is_named(
     formset = page.context["cl"].formset
     data = {"_save": "Save", **{field.html_name: field.value() for field in formset.management_form}}
     for form in formset.forms:
-        said = [field for field in form if field.value() is not None and field.value() is not False]
-        data |= {field.html_name: field.value() for field in said}
+        filled = [field for field in form if field.value() is not None and field.value() is not False]
+        data |= {field.html_name: field.value() for field in filled}
     row = next(form for form in formset.forms if form.instance.name == "movie-002")
     manager.post(address, {**data, f"{row.prefix}-kind": "movie", f"{row.prefix}-priority": "5"})
     changed = campaign_drafts.item(draft, "movie-002")
     assert (changed.kind, changed.priority, changed.title) == ("movie", 5, "")
     assert AuditEntry.objects.filter(action="draftitem.changed", airline=cast.acme).exists()
-    answer = manager.post(address, {"action": "rehash_items", "_selected_action": ids})
+    response = manager.post(address, {"action": "rehash_items", "_selected_action": ids})
     draft.refresh_from_db()
     assert (draft.state, draft.items.filter(hash_pending=True).count()) == (DraftState.HASHING, 2)
-    answer = manager.post(address, {"action": "exclude_items", "_selected_action": ids})
+    response = manager.post(address, {"action": "exclude_items", "_selected_action": ids})
     assert "movie-001: skipped, a job is working on its draft." in [
-        str(message) for message in get_messages(answer.wsgi_request)
+        str(message) for message in get_messages(response.wsgi_request)
     ]
 
 
@@ -275,8 +277,8 @@ def test_the_pages_of_a_draft_take_the_same_queries_however_many_items_it_has(
         )
         manager.get(reverse(CHANGE, args=[draft.pk]))
         with CaptureQueriesContext(connection) as queries:
-            answer = manager.get(reverse(CHANGE, args=[draft.pk]))
-        assert len(answer.content) < 500_000
+            response = manager.get(reverse(CHANGE, args=[draft.pk]))
+        assert len(response.content) < 500_000
         counts.append(len(queries))
         with CaptureQueriesContext(connection) as listed:
             manager.get(reverse(ITEMS), {"draft__id__exact": draft.pk})

@@ -1,4 +1,4 @@
-"""From what lies in the bucket to a manifest aircraft can read, in drafts: nothing of anybody's is lost on the way."""
+"""Tasks of drafts, from the scan of the bucket to the published manifest: no data is lost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Store(MemoryBucket):
-    """Does what a test wants right before it answers, and counts how often that happened."""
+    """Calls a hook of the test before each put, open and list."""
 
     def __init__(self) -> None:
         self.now = NOON
@@ -62,11 +62,11 @@ class Store(MemoryBucket):
 
 
 def nothing_of(key: str) -> None:
-    """Nothing."""
+    """Do nothing."""
 
 
 class Once:
-    """Does something the first time it is called; `done` says that it did."""
+    """Calls `act` on the first call; then `done` is true."""
 
     def __init__(self, act: Callable[[], object]) -> None:
         self.act, self.done = act, False
@@ -114,19 +114,19 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     begun.update(memoryview(bytearray(b"1" * 1_000_001)))
     draft.items.filter(name="movie-001").update(hashed_bytes=begun.count, hash_state=begun.state())
     media.put("ACME/2026-12/leer.tgz", b"no longer")
-    assert hashed(draft, media).state == DraftState.FAILED  # of the other two nothing is lost
+    assert hashed(draft, media).state == DraftState.FAILED  # the other two are hashed
     assert list(draft.items.exclude(error_code="").values_list("name", "error_code")) == [("leer", "OBJECT_CHANGED")]
     media.put("ACME/2026-12/leer.tgz", b"")
     assert hashed(looked(draft, media), media).state == DraftState.READY
     key = Ed25519PrivateKey.generate()
     assert published(draft, media, [key]).state == DraftState.PUBLISHED, draft.error
-    said = manifest(draft, media)
-    assert {one.name: one.sha256 for one in said.content} == {
+    written = manifest(draft, media)
+    assert {one.name: one.sha256 for one in written.content} == {
         name: campaign_drafts.sha256(body) for name, body in names.items()
     }
-    film = next(one for one in said.content if one.name == "movie-001")
+    film = next(one for one in written.content if one.name == "movie-001")
     assert (film.title, film.kind, film.required, film.priority) == ("The Long Way Up", "movie", False, 100)
-    assert (said.version, said.title, said.exhibition.starts) == (1, "December", date(2026, 12, 1))
+    assert (written.version, written.title, written.exhibition.starts) == (1, "December", date(2026, 12, 1))
     fetched = media.get(f"{KEY}.dsse", 10**7)
     assert fetched is not None
     envelope = parse_envelope(fetched.body)
@@ -184,13 +184,13 @@ def test_what_a_manifest_says_already_is_kept_and_not_hashed_again(acme: Airline
     requests.revalidate(draft, edited=True)
     gets = store.requests.get
     hashed(draft, store)
-    assert store.requests.get - gets == 1  # of the new one alone
+    assert store.requests.get - gets == 1  # for the new item only
     published(draft, store)
-    said = document(store)
-    assert (said["version"], said["operator"], said["tails"]) == (5, "x", ["D-ABCD"])
-    assert said["exhibition"] == {"starts": "2026-12-01", "cabin": "all"}
-    assert said["content"][0] == {**first, "required": False, "priority": 7, "kind": "movie"}
-    assert [one["name"] for one in said["content"]] == ["movie-002", "movie-001"]
+    written = document(store)
+    assert (written["version"], written["operator"], written["tails"]) == (5, "x", ["D-ABCD"])
+    assert written["exhibition"] == {"starts": "2026-12-01", "cabin": "all"}
+    assert written["content"][0] == {**first, "required": False, "priority": 7, "kind": "movie"}
+    assert [one["name"] for one in written["content"]] == ["movie-002", "movie-001"]
 
 
 def test_an_object_newer_than_the_manifest_that_names_it_is_hashed_again(acme: Airline, store: Store) -> None:
@@ -247,7 +247,7 @@ def test_an_object_that_changes_while_it_is_hashed_is_noticed(acme: Airline, sto
 
 
 class Slow(Store):
-    """Gives an item a piece at a time; `after` pieces something happens."""
+    """Returns a body in pieces of 1,000 bytes, and calls `act` before piece number `after`."""
 
     def __init__(self, after: int, act: Callable[[], object]) -> None:
         super().__init__()
@@ -464,7 +464,7 @@ def test_a_draft_that_was_published_elsewhere_is_not_withdrawn(acme: Airline, st
 def test_withdrawing_takes_the_manifest_and_its_signature_and_tells_the_campaign(acme: Airline, store: Store) -> None:
     Campaign.objects.create(airline=acme, name="2026-12", version=9)
     draft = published(ready(acme, store, FILMS), store, [Ed25519PrivateKey.generate()])
-    assert draft.version == 10  # above whatever was ever seen of it
+    assert draft.version == 10  # above every version ever known
     requests.request_withdraw(draft, NOON)
     campaign_drafts.run_errands(store)
     draft.refresh_from_db()
@@ -473,7 +473,7 @@ def test_withdrawing_takes_the_manifest_and_its_signature_and_tells_the_campaign
     assert published(draft, store).version == 11
     assert Campaign.objects.get().withdrawn_at is None
     requests.request_withdraw(draft, NOON)
-    store.delete(KEY)  # by somebody else, or by this job before it was killed
+    store.delete(KEY)  # by someone else, or by this job before it was killed
     campaign_drafts.run_errands(store)
     draft.refresh_from_db()
     assert draft.state == DraftState.WITHDRAWN
@@ -565,7 +565,7 @@ def test_ten_thousand_items_take_few_queries(acme: Airline, store: Store) -> Non
     with CaptureQueriesContext(connection) as queries:
         looked(draft, store)
     assert (draft.state, draft.items.count()) == (DraftState.PUBLISHED, 10_000)
-    assert len(queries) < 400  # SQLite takes 37 rows a query
+    assert len(queries) < 400  # SQLite takes 37 rows per query
     draft.items.filter(name="track 00007").update(title="Seven")
     with CaptureQueriesContext(connection) as queries:
         published(draft, store)

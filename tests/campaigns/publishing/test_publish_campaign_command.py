@@ -1,4 +1,4 @@
-"""`publish_campaign` as people and scripts meet it: lines, JSON, exit codes, sentences without a traceback."""
+"""The command `publish_campaign`: lines, JSON, exit codes, errors without a traceback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from loader.s3.memory import MemoryBucket
 
 
 class BrokenBucket(MemoryBucket):
-    """Every upload fails in one way."""
+    """Every upload raises `failure`."""
 
     failure: BaseException = WorldError(Code.NETWORK, "connection refused")
 
@@ -97,7 +97,7 @@ def test_a_failing_bucket_ends_with_a_sentence_and_a_code(
     with pytest.raises(CommandError, match=words) as caught:
         run(folder)
     assert caught.value.returncode == code
-    assert "tail" not in str(caught.value)  # what the table advises is for aircraft
+    assert "tail" not in str(caught.value)  # the advice of the error table is for aircraft
     assert list(broken.list()) == []
 
 

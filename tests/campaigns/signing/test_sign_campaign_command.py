@@ -1,4 +1,4 @@
-"""`sign_campaign`, `trust_keys` and `publish_campaign --sign-with` as people and scripts meet them."""
+"""The commands `sign_campaign`, `trust_keys` and `publish_campaign --sign-with`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from django.core.management import CommandError, call_command
 
 from campaigns.management.commands import publish_campaign
+from campaigns.publishing.folder_publisher import publish_folder
 from campaigns.signing.private_keys import load_key, new_key, public_hex
 from ifeportal.management import base
 from loader.contract.manifest import Item, Manifest, build_manifest
@@ -39,7 +40,7 @@ def media(monkeypatch: pytest.MonkeyPatch) -> MemoryBucket:
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
-    """Keys of Sam, Tess, Rita and Ruth."""
+    """Create the keys of Sam, Tess, Rita and Ruth."""
     for name in ("sam", "tess", "rita", "ruth"):
         new_key(tmp_path / name)
     return tmp_path
@@ -56,7 +57,7 @@ def sign(*options: str) -> str:
 
 
 def refused(call: Callable[[], object]) -> tuple[str, int]:
-    """The sentence and the exit code."""
+    """Return the message and the exit code of the error."""
     with pytest.raises(CommandError) as caught:
         call()
     return str(caught.value), caught.value.returncode
@@ -85,18 +86,18 @@ def public(keys: Path, name: str) -> str:
 
 def test_the_exact_bytes_in_the_bucket_are_signed_and_the_key_is_named(media: MemoryBucket, keys: Path) -> None:
     body = put(media)
-    told = sign("--key", str(keys / "sam"))
+    output = sign("--key", str(keys / "sam"))
     assert envelope(media).payload == body
     assert require_signatures(envelope(media), [public(keys, "sam")], 1)
-    assert told.splitlines()[0] == "Signed ACME/2026-12 version 3: 1 item"
-    assert f"Signed by key {key_id(public(keys, 'sam'))}" in told
+    assert output.splitlines()[0] == "Signed ACME/2026-12 version 3: 1 item"
+    assert f"Signed by key {key_id(public(keys, 'sam'))}" in output
 
 
 def test_two_people_sign_one_after_the_other(media: MemoryBucket, keys: Path) -> None:
     put(media)
     sign("--key", str(keys / "sam"))
-    told = json.loads(sign("--key", str(keys / "tess"), "--json"))
-    assert told["others"] == [key_id(public(keys, "sam"))]
+    output = json.loads(sign("--key", str(keys / "tess"), "--json"))
+    assert output["others"] == [key_id(public(keys, "sam"))]
     assert require_signatures(envelope(media), [public(keys, name) for name in ("sam", "tess")], 2)
     sign("--key", str(keys / "tess"))
     assert len(envelope(media).signatures) == 2
@@ -192,7 +193,7 @@ def test_whoever_signs_at_the_same_moment_is_not_overwritten(
     write = media.put
 
     def late(key: str, body: bytes, **conditions: Any) -> str:
-        write(key, b"of somebody else")
+        write(key, b"of someone else")
         return write(key, body, **conditions)
 
     monkeypatch.setattr(media, "put", late)
@@ -205,10 +206,10 @@ def test_whoever_signs_at_the_same_moment_is_not_overwritten(
 
 
 def test_a_new_key_is_its_owner_s_alone_and_never_written_over_another(tmp_path: Path) -> None:
-    told = run("trust_keys", "new", str(tmp_path / "key"))
+    output = run("trust_keys", "new", str(tmp_path / "key"))
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
-    assert key_id(public(tmp_path, "key")) in told
-    assert "PRIVATE" not in told
+    assert key_id(public(tmp_path, "key")) in output
+    assert "PRIVATE" not in output
     _, code = refused(lambda: run("trust_keys", "new", str(tmp_path / "key")))
     assert code == 2
 
@@ -269,16 +270,16 @@ def in_force(keys: Path) -> int:
 
 
 def test_trusted_keys_are_made_shown_and_never_made_again(keys: Path) -> None:
-    told = first(keys)
-    assert "ACME: 1 of 1" in told
-    assert told == trust("show", keys)
+    output = first(keys)
+    assert "ACME: 1 of 1" in output
+    assert output == trust("show", keys)
     assert in_force(keys) == 1
     assert refused(lambda: first(keys))[1] == 2
 
 
 def test_a_signer_is_replaced_and_the_history_stays(keys: Path) -> None:
     first(keys)
-    told = trust(
+    output = trust(
         *("rotate", keys, "--root", str(keys / "rita")),
         *(
             "--airline",
@@ -291,7 +292,7 @@ def test_a_signer_is_replaced_and_the_history_stays(keys: Path) -> None:
             "2",
         ),
     )
-    assert "ACME: 2 of 2" in told
+    assert "ACME: 2 of 2" in output
     chain = parse_chain((keys / "trust.json").read_bytes())
     assert [one.trusted_keys.version for one in chain] == [1, 2]
     assert in_force(keys) == 2
@@ -300,8 +301,8 @@ def test_a_signer_is_replaced_and_the_history_stays(keys: Path) -> None:
 
 def test_a_root_is_replaced_only_with_its_own_signature(keys: Path) -> None:
     first(keys)
-    told = trust("rotate", keys, "--root", str(keys / "ruth"), "--new-root", str(keys / "ruth.pub"))
-    assert "not valid yet, missing: 1 signature by the root keys of version 1" in told
+    output = trust("rotate", keys, "--root", str(keys / "ruth"), "--new-root", str(keys / "ruth.pub"))
+    assert "not valid yet, missing: 1 signature by the root keys of version 1" in output
     assert in_force(keys) == 1
     trust("sign", keys, "--root", str(keys / "rita"))
     assert in_force(keys) == 2
@@ -355,13 +356,13 @@ def document(media: MemoryBucket) -> dict[str, Any]:
 
 
 def test_a_campaign_is_published_and_signed_at_once(media: MemoryBucket, keys: Path, folder: Path) -> None:
-    told = release(folder, "--sign-with", str(keys / "sam"), "--tail", "D-ABCD", "--expires", "2027-01-15")
-    assert "Signed ACME/2026-12 version 1: 1 item" in told
+    output = release(folder, "--sign-with", str(keys / "sam"), "--tail", "D-ABCD", "--expires", "2027-01-15")
+    assert "Signed ACME/2026-12 version 1: 1 item" in output
     assert require_signatures(envelope(media), [public(keys, "sam")], 1)
     assert envelope(media).payload == media.open(MANIFEST).read()
-    said = document(media)
-    assert (said["tails"], said["expires"]) == (["D-ABCD"], "2027-01-16")
-    assert NOW <= datetime.fromisoformat(said["signed_at"]) <= datetime.now(UTC)
+    written = document(media)
+    assert (written["tails"], written["expires"]) == (["D-ABCD"], "2027-01-16")
+    assert NOW <= datetime.fromisoformat(written["signed_at"]) <= datetime.now(UTC)
 
 
 def test_publishing_the_same_again_changes_nothing_but_signs(media: MemoryBucket, keys: Path, folder: Path) -> None:
@@ -374,15 +375,15 @@ def test_publishing_the_same_again_changes_nothing_but_signs(media: MemoryBucket
 
 def test_a_changed_campaign_asks_to_be_signed_again(media: MemoryBucket, keys: Path, folder: Path) -> None:
     release(folder, "--sign-with", str(keys / "sam"), "--tail", "D-ABCD", "--expires", "2027-01-15T18:00:00+01:00")
-    told = release(folder, "--title", "December")
-    assert "sign the campaign again" in told
-    said = document(media)
-    assert (said["tails"], said["expires"], said["version"]) == (["D-ABCD"], "2027-01-15T17:00:00Z", 2)
-    assert "signed_at" not in said
-    told = release(
+    output = release(folder, "--title", "December")
+    assert "sign the campaign again" in output
+    written = document(media)
+    assert (written["tails"], written["expires"], written["version"]) == (["D-ABCD"], "2027-01-15T17:00:00Z", 2)
+    assert "signed_at" not in written
+    output = release(
         folder, "--title", "Christmas", "--all-tails", "--expires", "never", "--sign-with", str(keys / "sam")
     )
-    assert "sign the campaign again" not in told
+    assert "sign the campaign again" not in output
     assert {"tails", "expires"}.isdisjoint(document(media))
     assert envelope(media).payload == media.open(MANIFEST).read()
 
@@ -405,10 +406,8 @@ def test_a_key_that_cannot_be_used_is_found_before_anything_is_sent(media: Memor
 def test_what_was_put_in_place_of_the_published_is_not_signed(
     media: MemoryBucket, keys: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish = publish_campaign.publish_folder
-
     def robbed(*given: Any, **more: Any) -> Any:
-        result = publish(*given, **more)
+        result = publish_folder(*given, **more)
         put(media, version=9)
         return result
 

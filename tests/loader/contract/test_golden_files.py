@@ -1,4 +1,4 @@
-"""Bodies as they lie in buckets, byte for byte, and what must be read from them. What is here may never change."""
+"""Bodies of objects, byte for byte, and the values they must parse to. These files never change."""
 
 from __future__ import annotations
 

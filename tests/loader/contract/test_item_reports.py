@@ -1,4 +1,4 @@
-"""Progress, error and heartbeat: strict about numbers, lenient about texts, and nothing lost in between."""
+"""Progress, errors and heartbeats: numbers are strict, texts are lenient, unknown fields are preserved."""
 
 from __future__ import annotations
 

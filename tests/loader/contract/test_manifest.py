@@ -1,4 +1,4 @@
-"""A manifest is taken whole or refused whole, in bounded time, and loses nothing on its way through."""
+"""Manifests: accepted or refused completely, in bounded time, with unknown fields preserved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hours of the day: their edges to the second, midnight, the machine's own zone, and the nights clocks are changed."""
+"""Time windows: their bounds to the second, midnight, the local time zone, and changes of daylight saving time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECOND, HOUR = timedelta(seconds=1), 3600.0
 
 @pytest.fixture
 def zone() -> Iterator[Callable[[str], None]]:
-    """Moves this machine somewhere else."""
+    """Set the time zone of this process."""
     before = os.environ.get("TZ")
 
     def move(name: str) -> None:
@@ -105,8 +105,8 @@ def test_local_hours_are_those_of_the_machine(zone: Callable[[str], None]) -> No
 @pytest.mark.parametrize(
     ("day", "clock", "seconds"),
     [
-        ("2026-03-28", "22:00:00", 5 * HOUR),  # 23:00 in winter time; 05:00 comes an hour earlier
-        ("2026-10-24", "21:00:00", 7 * HOUR),  # 23:00 in summer time; 05:00 comes an hour later
+        ("2026-03-28", "22:00:00", 5 * HOUR),  # 23:00 standard time; 05:00 comes an hour earlier
+        ("2026-10-24", "21:00:00", 7 * HOUR),  # 23:00 daylight saving time; 05:00 comes an hour later
         ("2026-03-29", "01:30:00", 1.5 * HOUR),
     ],
 )
@@ -121,7 +121,7 @@ def test_the_night_on_which_clocks_are_changed_has_another_length(
     ("clock", "is_open", "seconds"),
     [
         ("00:10:00", True, 20 * 60.0),  # 02:10, the first time
-        ("00:40:00", False, None),  # 02:40, the first time: the clock will go back to 02:00
+        ("00:40:00", False, None),  # 02:40, the first time: then the clock goes back to 02:00
         ("01:10:00", True, 20 * 60.0),  # 02:10, the second time
         ("01:40:00", False, None),
     ],

@@ -1,4 +1,4 @@
-"""The transfer queue of a tail: strict, bounded, and nothing lost that this version does not know."""
+"""Transfer queues: strict, bounded, with unknown fields preserved."""
 
 from __future__ import annotations
 
