@@ -38,31 +38,31 @@ class AirlineQuerySet(ScopedQuerySet["Airline"]):
 class Airline(models.Model):
     """An airline. Its name is the first segment of every key in both buckets."""
 
-    name = models.CharField(max_length=200, unique=True, help_text="As it stands in the bucket keys.")
-    title = models.CharField(max_length=200, blank=True, help_text="What people call it; the name if empty.")
-    discovered = models.BooleanField(default=False, help_text="Made by the poller from a key, not by a person.")
+    name = models.CharField(max_length=200, unique=True, help_text="As in the bucket keys.")
+    title = models.CharField(max_length=200, blank=True, help_text="Display name; empty to use the name.")
+    discovered = models.BooleanField(default=False, help_text="Created by the poller from a key, not by a user.")
     archive_after_days = models.PositiveSmallIntegerField(
         null=True,
         blank=True,
-        help_text="Loads that finished so many days ago are packed into one object each. Empty: as ARCHIVE_AFTER says.",
+        help_text="Days after which a finished load is archived. Empty to use ARCHIVE_AFTER.",
     )
     stalled_after_minutes = models.PositiveSmallIntegerField(
         default=10,
         db_default=10,
         validators=[MinValueValidator(1), MaxValueValidator(1440)],
-        help_text="A load is stalled when its loader is alive but no byte came for so many minutes.",
+        help_text="Minutes without a byte, while its loader is alive, after which a load is stalled.",
     )
     silent_after_hours = models.PositiveSmallIntegerField(
         default=24,
         db_default=24,
         validators=[MinValueValidator(1), MaxValueValidator(2160)],
-        help_text="A tail is silent when nothing was heard of it for so many hours.",
+        help_text="Hours without anything new from a tail, after which it is silent.",
     )
     risk_before_hours = models.PositiveSmallIntegerField(
         default=48,
         db_default=48,
         validators=[MinValueValidator(1), MaxValueValidator(2160)],
-        help_text="So many hours before the exhibition starts, a load whose end cannot be told is at risk.",
+        help_text="Hours before the exhibition starts, from which a load without a forecast is at risk.",
     )
     colour = models.CharField(
         max_length=7,
@@ -72,10 +72,10 @@ class Airline(models.Model):
         help_text="Shown beside the airline's name, as #rrggbb.",
     )
     logo_tag = models.CharField(
-        max_length=16, blank=True, db_default="", editable=False, help_text="Of its logo; empty without one."
+        max_length=16, blank=True, db_default="", editable=False, help_text="Hash of the logo; empty without one."
     )
     contact = models.TextField(
-        blank=True, db_default="", max_length=1000, help_text="Whom to call about this airline, for whoever is on duty."
+        blank=True, db_default="", max_length=1000, help_text="Contact for this airline, for the staff on duty."
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -143,11 +143,11 @@ class AuditEntry(models.Model):
     who = models.CharField(max_length=150, help_text="The user's name; empty for the system.", blank=True)
     airline = models.ForeignKey(Airline, null=True, blank=True, on_delete=models.SET_NULL, related_name="audit")
     whose = models.CharField(max_length=200, blank=True, help_text="The airline's name.")
-    action = models.CharField(max_length=60, help_text="A word for it, e.g. tail.duty or campaign.published.")
-    target = models.CharField(max_length=500, help_text="What was changed, as people name it.")
+    action = models.CharField(max_length=60, help_text="A code, such as tail.duty or campaign.published.")
+    target = models.CharField(max_length=500, help_text="Display name of the changed object.")
     changes = models.JSONField(default=dict, blank=True)
     via = models.CharField(max_length=7, choices=VIA_CHOICES)
-    address = models.GenericIPAddressField(null=True, blank=True, help_text="Where the request came from.")
+    address = models.GenericIPAddressField(null=True, blank=True, help_text="Address of the client.")
 
     objects = AuditEntryQuerySet.as_manager()
 
@@ -179,16 +179,16 @@ class Token(AbstractAuthToken):  # type: ignore[misc]  # knox has no annotations
     id = models.BigAutoField(primary_key=True)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     digest = models.CharField(max_length=CONSTANTS.DIGEST_LENGTH, unique=True, editable=False)
-    name = models.CharField(max_length=100, help_text="What it is for.")
+    name = models.CharField(max_length=100, help_text="Purpose of the token.")
     airline = models.ForeignKey(
         Airline,
         null=True,
         blank=True,
         on_delete=models.CASCADE,
         related_name="+",
-        help_text="Empty: all of the user's.",
+        help_text="Empty for all airlines of the user.",
     )
-    may_write = models.BooleanField(default=False, help_text="Else it reads only.")
+    may_write = models.BooleanField(default=False, help_text="Otherwise the token is read-only.")
     used_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = TokenQuerySet.as_manager()
@@ -244,18 +244,18 @@ class Job(models.Model):
     name = models.CharField(max_length=420, unique=True, help_text="kind, kind:airline or kind:airline/part")
     due_at = models.DateTimeField()
     holder = models.CharField(max_length=200, blank=True)
-    fence = models.PositiveBigIntegerField(default=0, help_text="How often it was begun.")
+    fence = models.PositiveBigIntegerField(default=0, help_text="Number of runs started.")
     lease_until = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     succeeded_at = models.DateTimeField(null=True, blank=True)
-    failures = models.PositiveIntegerField(default=0, help_text="In a row; 0 after a success.")
+    failures = models.PositiveIntegerField(default=0, help_text="Failures in a row; 0 after a success.")
     error = models.TextField(blank=True)
     steady_since = models.DateTimeField(
-        null=True, blank=True, help_text="Since when it has succeeded again and again without a long gap."
+        null=True, blank=True, help_text="Start of the current series of successes without a long gap."
     )
-    found_at = models.DateTimeField(null=True, blank=True, help_text="When it last found something new.")
-    watched_until = models.DateTimeField(null=True, blank=True, help_text="Until then somebody looks at what it finds.")
+    found_at = models.DateTimeField(null=True, blank=True, help_text="When a run last found something new.")
+    watched_until = models.DateTimeField(null=True, blank=True, help_text="A page with its results is open until then.")
 
     objects = JobQuerySet.as_manager()
 

@@ -42,7 +42,7 @@ class Event(models.Model):
     state = models.CharField(max_length=13, choices=State)
     error_code = models.CharField(max_length=40, blank=True)
     text = models.TextField(blank=True, help_text="The error, or a sentence on what happened.")
-    bytes_done = models.BigIntegerField(help_text="What was held then.")
+    bytes_done = models.BigIntegerField(help_text="Bytes of the load or item at that time.")
     bytes_total = models.BigIntegerField(null=True, blank=True)
 
     objects = EventQuerySet.as_manager()
@@ -63,7 +63,7 @@ class ThroughputInterval(models.Model):
     """Bytes that arrived on an airline's aircraft in a slot of five minutes (UTC, the portal's clock)."""
 
     airline = models.ForeignKey(Airline, on_delete=models.CASCADE, related_name="moved")
-    at = models.DateTimeField(help_text="When the slot begins.")
+    at = models.DateTimeField(help_text="Start of the five minutes.")
     bytes = models.BigIntegerField(default=0)
 
     objects = ThroughputIntervalQuerySet.as_manager()

@@ -20,7 +20,7 @@ class Acknowledgement(models.Model):
     """
 
     load = models.ForeignKey(Load, on_delete=models.CASCADE, related_name="acknowledgements")
-    state = models.CharField(max_length=13, help_text="What was acknowledged: a state, or `at risk`.")
+    state = models.CharField(max_length=13, help_text="The acknowledged state, or `at risk`.")
     error_code = models.CharField(max_length=40, blank=True)
     note = models.TextField(max_length=1000)
     user = models.ForeignKey("ifeportal.User", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
@@ -53,7 +53,7 @@ class Anomaly(models.Model):
     bucket = models.CharField(max_length=6, choices=[("media", "media"), ("status", "status")])
     key = models.TextField(help_text="The object's key, as listed.")
     key_hash = models.CharField(max_length=64, help_text="SHA-256 of the key, for uniqueness.")
-    problem = models.CharField(max_length=40, help_text="A word for it, e.g. BAD_NAME.")
+    problem = models.CharField(max_length=40, help_text="A code, such as BAD_NAME.")
     detail = models.TextField(blank=True)
     etag = models.CharField(max_length=200, blank=True)
     first_seen = models.DateTimeField()

@@ -18,13 +18,17 @@ class ProgressFields(models.Model):
     """Fields that loads and transfers share. Bytes; bytes per second; UTC. Unknown is null, never 0."""
 
     status = models.CharField(max_length=8, choices=Status, default=Status.PENDING)
-    stalled = models.BooleanField(default=False, help_text="Loading, but no byte for a while.")
+    stalled = models.BooleanField(
+        default=False, help_text="Loading, but no byte came for the airline's `stalled after` minutes."
+    )
     bytes_done = models.BigIntegerField(default=0, help_text="Never above bytes_total.")
     bytes_total = models.BigIntegerField(null=True, blank=True)
     rate_bps = models.BigIntegerField(null=True, blank=True)
     error_code = models.CharField(max_length=40, blank=True)
     error = models.TextField(blank=True)
-    as_of = models.DateTimeField(null=True, blank=True, help_text="LastModified of the newest object this rests on.")
+    as_of = models.DateTimeField(
+        null=True, blank=True, help_text="LastModified of the newest object that these figures come from."
+    )
     moved_at = models.DateTimeField(null=True, blank=True, help_text="When the portal last saw bytes_done change.")
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -81,37 +85,43 @@ class Load(ProgressFields):
     items_done = models.PositiveIntegerField(default=0)
     items_failed = models.PositiveIntegerField(default=0)
     error_content = models.CharField(max_length=200, blank=True, help_text="The item whose error this is.")
-    campaign_error = models.TextField(blank=True, help_text="What campaign.json.error says.")
+    campaign_error = models.TextField(blank=True, help_text="Text of campaign.json.error.")
     campaign_error_code = models.CharField(max_length=40, blank=True)
-    error_etag = models.CharField(max_length=200, blank=True, help_text="Of campaign.json.error; empty: there is none.")
+    error_etag = models.CharField(
+        max_length=200, blank=True, help_text="ETag of campaign.json.error; empty if there is none."
+    )
     error_at = models.DateTimeField(null=True, blank=True, help_text="LastModified of campaign.json.error.")
     manifest_etag = models.CharField(
-        max_length=200, blank=True, help_text="Of the manifest these transfers were last held against."
+        max_length=200, blank=True, help_text="ETag of the manifest that the transfers were last compared with."
     )
     silent = models.BooleanField(default=False, db_default=False, help_text="Loading, but its tail is silent.")
     waiting = models.BooleanField(
         default=False,
         db_default=False,
-        help_text="Its loader says why it does not go on: no link, out of hours, paused.",
+        help_text="The loader reports that it waits or is paused, such as without a link or outside its hours.",
     )
-    restarted = models.BooleanField(default=False, db_default=False, help_text="An item of it has begun anew.")
+    restarted = models.BooleanField(default=False, db_default=False, help_text="The bytes of an item went down.")
     contradiction = models.CharField(max_length=16, choices=Inconsistency, blank=True, default="", db_default="")
     at_risk = models.BooleanField(
-        default=False, db_default=False, help_text="It may not be complete when the exhibition starts."
+        default=False, db_default=False, help_text="The load may not be complete when the exhibition starts."
     )
     effective_bps = models.BigIntegerField(
-        null=True, blank=True, help_text="bytes per second over days, pauses included; as observed"
+        null=True, blank=True, help_text="Observed bytes per second over several days, pauses included."
     )
-    effective_since = models.DateTimeField(null=True, blank=True, help_text="Since when that is counted.")
-    effective_base = models.BigIntegerField(default=0, db_default=0, help_text="bytes held then")
+    effective_since = models.DateTimeField(
+        null=True, blank=True, help_text="Start of the measurement of the effective rate."
+    )
+    effective_base = models.BigIntegerField(
+        default=0, db_default=0, help_text="Bytes at the start of that measurement."
+    )
     proof = models.CharField(max_length=6, choices=Verification, blank=True, default="", db_default="")
     archived_at = models.DateTimeField(
-        null=True, blank=True, help_text="When its objects were packed into one; what is shown is what they last said."
+        null=True, blank=True, help_text="When its objects were archived; the figures are those of that time."
     )
     sweeping = models.BooleanField(
         default=False,
         db_default=False,
-        help_text="It is archived, but some of its small objects may still be there.",
+        help_text="Archived, but some of its small objects may not be deleted yet.",
     )
 
     objects = LoadQuerySet.as_manager()
@@ -164,21 +174,21 @@ class Transfer(ProgressFields):
     """One content item on its way to one tail, as its `.progress` and `.error` objects last reported."""
 
     load = models.ForeignKey(Load, on_delete=models.CASCADE, related_name="transfers")
-    content = models.CharField(max_length=200, help_text="The item's name, without .tgz")
-    listed = models.BooleanField(default=False, help_text="The manifest names it.")
+    content = models.CharField(max_length=200, help_text="The item's name, without .tgz.")
+    listed = models.BooleanField(default=False, help_text="The current manifest lists the item.")
     bytes_reported = models.BigIntegerField(
-        null=True, blank=True, help_text="As the object says, even above the total."
+        null=True, blank=True, help_text="The reported value, even above the total."
     )
     progress_etag = models.CharField(max_length=200, blank=True)
     progress_at = models.DateTimeField(
-        null=True, blank=True, help_text="LastModified of .progress; without an ETag beside it the object has vanished."
+        null=True, blank=True, help_text="LastModified of .progress. Without an ETag, the object is gone."
     )
-    error_etag = models.CharField(max_length=200, blank=True, help_text="Empty: there is no error now.")
+    error_etag = models.CharField(max_length=200, blank=True, help_text="ETag of .error; empty if there is none.")
     error_at = models.DateTimeField(null=True, blank=True, help_text="LastModified of .error.")
     error_cut = models.BooleanField(default=False, help_text="The error was longer than 4 KiB.")
     error_past = models.BooleanField(default=False, help_text="The item succeeded after this error.")
     restarted = models.BooleanField(default=False, help_text="bytes_done went down.")
-    oversized = models.BooleanField(default=False, help_text="It reported more than its size.")
+    oversized = models.BooleanField(default=False, help_text="The reported value is above the item's size.")
     unreadable = models.BooleanField(default=False, help_text="The newest .progress could not be read.")
 
     objects = TransferQuerySet.as_manager()
