@@ -49,7 +49,7 @@ class Inconsistency(models.TextChoices):
 
     NONE = "", "none"
     OVERSIZED = "oversized", "reports more bytes than an item has"
-    ERROR_LEFT = "error left", "an error was left behind after its item succeeded"
+    ERROR_LEFT = "error left", "an error remains after its item succeeded"
     MANIFEST_CHANGED = "manifest changed", "the manifest changed while it was loading"
 
 

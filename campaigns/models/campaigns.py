@@ -34,7 +34,7 @@ class Campaign(models.Model):
     exhibition_ends = models.DateField(null=True, blank=True)
     discovered = models.BooleanField(default=False, help_text="Created by the poller from an object key.")
     manifest_state = models.CharField(max_length=8, choices=ManifestState, default=ManifestState.MISSING)
-    manifest_problem = models.TextField(blank=True, help_text="Why the newest campaign.json was refused.")
+    manifest_problem = models.TextField(blank=True, help_text="Why the newest campaign.json was rejected.")
     manifest_etag = models.CharField(
         max_length=200, blank=True, help_text="ETag of the newest campaign.json that was read."
     )
