@@ -219,7 +219,7 @@ def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
         expect(row).to_be_visible()
         tail = open_page(cast.alice, f"/airlines/{AIRLINE}/tails/{TAIL}/")
         tail.evaluate("window.neverReloaded = true")
-        expect(tail.locator(".now > li").first).to_be_visible()  # the page is fetched anew for it, each 5 s at most
+        expect(tail.locator("table.moving tbody").first).to_be_visible()  # the page is fetched anew for it, each 5 s at most
         assert client.rows("transfers", status="loading")
         wait_for("percents on the way", lambda: sum(0 < percent < 100 for percent in percents_seen(airline)) >= 3)
         link.bandwidth = None
@@ -250,7 +250,7 @@ def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
         shows_complete(item(tail, name))
         shows_item(item(tail, name), 100)
         expect(item(tail, name).locator(".c-held")).to_contain_text(f"{size(length)} of {size(length)}")
-    expect(tail.get_by_text("Nothing moves")).to_be_visible()
+    expect(tail.get_by_text("Nothing is loading")).to_be_visible()
     assert all(page.evaluate("window.neverReloaded") for page in (airline, tail))
     percents = percents_seen(airline)
     assert percents == sorted(percents), "only forwards"

@@ -290,7 +290,7 @@ def test_the_pages_of_a_draft_take_the_same_queries_however_many_items_it_has(
 def test_it_is_seen_at_once_which_tails_took_it(cast: Cast, manager: Client, media: MemoryBucket) -> None:
     draft = published(ready(cast.acme, media, FILMS), media)
     page = manager.get(reverse(CHANGE, args=[draft.pk])).content.decode()
-    assert "a campaign is known a moment after it was published" in page
+    assert "A campaign appears here shortly after it is published." in page
     make_load(cast.acme, "D-ABCD", "2026-12")
     Tail.objects.create(airline=cast.acme, name="D-LATE")
     Tail.objects.create(airline=cast.acme, name="D-STORED", duty=ServiceStatus.STORED)
