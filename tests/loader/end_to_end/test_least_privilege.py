@@ -141,7 +141,7 @@ def printed(capsys: pytest.CaptureFixture[str], *options: str) -> str:
 
 
 def test_the_document_shows_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = re.findall(r"```json\n(.*?)\n```", DOCUMENT.read_text().partition("## Least rights")[2], re.DOTALL)
+    shown = re.findall(r"```json\n(.*?)\n```", DOCUMENT.read_text().partition("## Least privilege")[2], re.DOTALL)
     assert shown[:2] == [printed(capsys), printed(capsys, "--format", "seaweedfs")]
 
 
