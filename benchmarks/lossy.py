@@ -32,12 +32,12 @@ _PROBE: Final = 9  # port of the probe; nobody else is there
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class LinkMeasurement:
     """Of a link: seconds there and back, bytes a second of one connection and of several, share of packets lost."""
 
     rtt: float
-    alone: float
-    together: float
+    single_rate: float
+    total_rate: float
     connections: int
     lost: float
     overflowed: float
@@ -51,24 +51,24 @@ class Measured:
                 f"| round trip | {conditions.rtt * 1e3:.0f} ms | {self.rtt * 1e3:.1f} ms |",
                 f"| packets lost | {conditions.loss:.2%} | {self.lost:.2%} |",
                 f"| packets the full queue dropped | | {self.overflowed:.2%} |",
-                f"| one connection | | {self.alone * 8e-6:.1f} Mbit/s |",
+                f"| one connection | | {self.single_rate * 8e-6:.1f} Mbit/s |",
                 f"| {self.connections} connections | {conditions.rate * 8e-6:.0f} Mbit/s "
-                f"| {self.together * 8e-6:.1f} Mbit/s |",
+                f"| {self.total_rate * 8e-6:.1f} Mbit/s |",
             )
         )
 
 
-def measure(link: LossyLink, seconds: float, connections: int = 8) -> Measured:
+def measure(link: LossyLink, seconds: float, connections: int = 8) -> LinkMeasurement:
     """Download for so many seconds over one connection, then over several at once."""
     with inside(link.far):
         server = listen(_PROBE, link.conditions.congestion)
     threading.Thread(target=_serve, args=(server,), daemon=True).start()
     with server:
-        rtt = min(_connecting(link) for _ in range(5))
-        rates = [sum(_at_once(n, lambda: _goodput(link, seconds))) for n in (1, connections)]
-        back = link.counts()[1]
-    sent = back.passed + back.lost + back.overflowed
-    return Measured(rtt, rates[0], rates[1], connections, back.lost / sent, back.overflowed / sent)
+        rtt = min(_connect_seconds(link) for _ in range(5))
+        rates = [sum(_run_parallel(n, lambda: _goodput(link, seconds))) for n in (1, connections)]
+        downstream = link.counts()[1]
+    sent = downstream.passed + downstream.lost + downstream.overflowed
+    return LinkMeasurement(rtt, rates[0], rates[1], connections, downstream.lost / sent, downstream.overflowed / sent)
 
 
 def _serve(server: socket.socket) -> None:
@@ -78,10 +78,10 @@ def _serve(server: socket.socket) -> None:
             client, _ = server.accept()
         except OSError:  # closed: done
             return
-        threading.Thread(target=_pour, args=(client,), daemon=True).start()
+        threading.Thread(target=_send_endlessly, args=(client,), daemon=True).start()
 
 
-def _pour(client: socket.socket) -> None:
+def _send_endlessly(client: socket.socket) -> None:
     block = bytes(_BLOCK)
     with client:
         try:
@@ -96,22 +96,22 @@ def _connect(link: LossyLink) -> socket.socket:
         return socket.create_connection((FAR, _PROBE), timeout=30)
 
 
-def _connecting(link: LossyLink) -> float:
-    began = time.monotonic()
+def _connect_seconds(link: LossyLink) -> float:
+    started = time.monotonic()
     _connect(link).close()
-    return time.monotonic() - began
+    return time.monotonic() - started
 
 
 def _goodput(link: LossyLink, seconds: float) -> float:
     """Bytes a second of one connection."""
-    buffer, got, began = bytearray(_BLOCK), 0, time.monotonic()
+    buffer, received, started = bytearray(_BLOCK), 0, time.monotonic()
     with _connect(link) as sock:
-        while time.monotonic() < began + seconds:
-            got += sock.recv_into(buffer)
-    return got / (time.monotonic() - began)
+        while time.monotonic() < started + seconds:
+            received += sock.recv_into(buffer)
+    return received / (time.monotonic() - started)
 
 
-def _at_once(count: int, work: Callable[[], float]) -> list[float]:
+def _run_parallel(count: int, work: Callable[[], float]) -> list[float]:
     results: list[float] = []
     threads = [threading.Thread(target=lambda: results.append(work())) for _ in range(count)]
     for thread in threads:
@@ -129,40 +129,46 @@ def parse_share(text: str) -> float:
     return value
 
 
-def moved(environment: Mapping[str, str]) -> tuple[dict[str, str], list[int]]:
+def near_end_environment(environment: Mapping[str, str]) -> tuple[dict[str, str], list[int]]:
     """What a command at the near end is told instead, and the ports to be forwarded for it."""
     endpoint = urlsplit(environment.get(ENDPOINT, ""))
-    told = {**environment, "LOSSY_FAR": FAR}
+    near_end = {**environment, "LOSSY_FAR": FAR}
     if endpoint.hostname not in ("127.0.0.1", "localhost") or not endpoint.port:
-        return told, []
-    return told | {ENDPOINT: f"{endpoint.scheme}://{FAR}:{endpoint.port}"}, [endpoint.port]
+        return near_end, []
+    return near_end | {ENDPOINT: f"{endpoint.scheme}://{FAR}:{endpoint.port}"}, [endpoint.port]
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.lossy", description=__doc__)
-    plain = Conditions()
-    made.add_argument("--rtt", type=parse_duration, default=plain.rtt, help="there and back (80ms)", metavar="TIME")
-    made.add_argument("--loss", type=parse_share, default=plain.loss, help="each way (0.5%%)", metavar="SHARE")
-    made.add_argument("--rate", type=parse_size, default=plain.rate, help="each way (20Mbit)", metavar="SIZE")
-    made.add_argument("--queue", type=parse_size, default=plain.queue, help="what may wait (200KB)", metavar="SIZE")
-    made.add_argument("--seed", type=int, default=plain.seed, help="of what is lost (%(default)s)")
-    made.add_argument("--congestion", default=plain.congestion, help="TCP's control at the far end (%(default)s)")
-    made.add_argument("--forward", type=int, action="append", default=[], help="port of 127.0.0.1", metavar="PORT")
-    made.add_argument("--seconds", type=float, default=20.0, help="to measure each way for (%(default)s)")
-    made.add_argument("command", nargs="*", help="what to run at the near end", metavar="COMMAND")
-    return made
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.lossy", description=__doc__)
+    defaults = Conditions()
+    arguments.add_argument(
+        "--rtt", type=parse_duration, default=defaults.rtt, help="there and back (80ms)", metavar="TIME"
+    )
+    arguments.add_argument("--loss", type=parse_share, default=defaults.loss, help="each way (0.5%%)", metavar="SHARE")
+    arguments.add_argument("--rate", type=parse_size, default=defaults.rate, help="each way (20Mbit)", metavar="SIZE")
+    arguments.add_argument(
+        "--queue", type=parse_size, default=defaults.queue, help="what may wait (200KB)", metavar="SIZE"
+    )
+    arguments.add_argument("--seed", type=int, default=defaults.seed, help="of what is lost (%(default)s)")
+    arguments.add_argument(
+        "--congestion", default=defaults.congestion, help="TCP's control at the far end (%(default)s)"
+    )
+    arguments.add_argument("--forward", type=int, action="append", default=[], help="port of 127.0.0.1", metavar="PORT")
+    arguments.add_argument("--seconds", type=float, default=20.0, help="to measure each way for (%(default)s)")
+    arguments.add_argument("command", nargs="*", help="what to run at the near end", metavar="COMMAND")
+    return arguments
 
 
 def main() -> None:
     """Run a command over a bad link, with its exit code, or measure the link."""
     options = parser().parse_args()
-    told, ports = moved(os.environ)
+    near_end, ports = near_end_environment(os.environ)
     conditions = Conditions(options.rtt, options.loss, options.rate, options.queue, options.seed, options.congestion)
     try:
         with LossyLink(conditions, forward=sorted({*ports, *options.forward})) as link:
             if options.command:
-                raise SystemExit(subprocess.run(link.command(options.command), env=told, check=False).returncode)
+                raise SystemExit(subprocess.run(link.command(options.command), env=near_end, check=False).returncode)
             print(measure(link, options.seconds).table(conditions))
     except OSError as error:
         raise SystemExit(str(error)) from error

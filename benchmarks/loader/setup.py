@@ -18,7 +18,7 @@ from typing import Final
 
 from benchmarks.shared.goals import MIB
 from benchmarks.shared.peers import Source
-from benchmarks.shared.processes import Failed
+from benchmarks.shared.processes import MeasurementError
 from campaigns.publishing.folder_publisher import publish_folder
 from ifeportal.embedded.seaweedfs import SeaweedFS
 
@@ -50,7 +50,7 @@ LOADS: Final[Mapping[str, Load]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class GroundStore:
     """See the module. `endpoint` is what loaders and peers are told, a link of its own for instance.
 
     `published`: by load, the SHA-256 of each file.
@@ -65,7 +65,7 @@ class Ground:
         """Of a load, for peers."""
         return Source(self.endpoint, f"{MEDIA}/{LOADS[name].airline}/{CAMPAIGN}")
 
-    def by_way_of(self, endpoint: str) -> Ground:
+    def with_endpoint(self, endpoint: str) -> GroundStore:
         """The same, over another address."""
         return replace(self, endpoint=endpoint)
 
@@ -84,9 +84,9 @@ class Ground:
         finally:
             shutil.rmtree(folder)
 
-    def loader(self, airline: str, target: Path, tail: str, **more: str) -> dict[str, str]:
+    def loader(self, airline: str, target: Path, tail: str, **settings: str) -> dict[str, str]:
         """The environment of a loader with default settings. Each run is a tail of its own, as new as its folder."""
-        told = {
+        environment = {
             "PATH": "/usr/bin:/bin",
             "LANG": "C.UTF-8",
             **self.store.environment(),
@@ -97,17 +97,17 @@ class Ground:
             "LOADER_TAIL": tail,
             "LOADER_CONTENT_DIR": str(target),
         }
-        return told | more
+        return environment | settings
 
     def check(self, name: str, target: Path) -> None:
         """Every file of a load is there and is right, wherever below `target`. Raises Failed."""
-        wanted, found = self.published[name], sums(target)
-        wrong = [file for file in wanted | found if found.get(file) != wanted.get(file)]
+        expected, actual = self.published[name], hash_archives(target)
+        wrong = [file for file in expected | actual if actual.get(file) != expected.get(file)]
         if wrong:
-            raise Failed(f"{len(wrong)} files are missing or wrong, {wrong[0]} among them")
+            raise MeasurementError(f"{len(wrong)} files are missing or wrong, {wrong[0]} among them")
 
 
-def sums(target: Path) -> dict[str, str]:
+def hash_archives(target: Path) -> dict[str, str]:
     """SHA-256 of the archives below a folder, by name."""
     paths = sorted(target.rglob("*.tgz"))
     with ThreadPoolExecutor(2) as threads:

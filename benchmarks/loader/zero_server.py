@@ -24,7 +24,7 @@ _BLOCK: Final = bytes(1 << 20)
 _RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)")
 
 
-class BigObject:
+class ZeroObjectServer:
     """Use as a context manager; `endpoint` is then what a loader is told."""
 
     def __init__(self, path: str, size: int, store: str) -> None:
@@ -49,10 +49,10 @@ class BigObject:
         self._process.communicate()
 
 
-def answer_to(head: str, size: int) -> tuple[bytes, int]:
+def build_response_head(head: str, size: int) -> tuple[bytes, int]:
     """The head of the answer to a GET, and how many bytes of body follow."""
-    asked = re.search(r"^range: *(\S+)\s*$", head, re.MULTILINE | re.IGNORECASE)
-    match = _RANGE.fullmatch(asked[1]) if asked else None
+    requested = re.search(r"^range: *(\S+)\s*$", head, re.MULTILINE | re.IGNORECASE)
+    match = _RANGE.fullmatch(requested[1]) if requested else None
     start = int(match[1]) if match else 0
     end = min(int(match[2]), size - 1) if match and match[2] else size - 1
     lines = ["HTTP/1.1 206 Partial Content" if match else "HTTP/1.1 200 OK", f"Content-Length: {end - start + 1}"]
@@ -67,7 +67,7 @@ def _serve(client: socket.socket, path: str, size: int, store: int) -> None:
         while head := _head(requests):
             line = head.split("\r\n", 1)[0]
             if line.startswith("GET ") and line.split(" ")[1].partition("?")[0] == path:
-                _send(client, *answer_to(head, size))
+                _send(client, *build_response_head(head, size))
             else:
                 if "expect: 100-continue" in head.lower():
                     client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -97,9 +97,9 @@ def _send(client: socket.socket, head: bytes, length: int) -> None:
 
 def _forward(client: socket.socket, head: str, body: bytes, store: int) -> None:
     """The store answers and hangs up; the client is told that its connection ends, too."""
-    asked = re.sub(r"(?mi)^(connection|expect):[^\n]*\n", "", head)
+    requested = re.sub(r"(?mi)^(connection|expect):[^\n]*\n", "", head)
     with socket.create_connection((LOOPBACK, store)) as server:
-        server.sendall(asked[:-2].encode("latin-1") + b"Connection: close\r\n\r\n" + body)
+        server.sendall(requested[:-2].encode("latin-1") + b"Connection: close\r\n\r\n" + body)
         while block := server.recv(65_536):
             client.sendall(block)
     client.shutdown(socket.SHUT_WR)

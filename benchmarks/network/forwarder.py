@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from benchmarks.network.namespaces import enter, new_network, open_tun, set_network
+from benchmarks.network.namespaces import create_namespace, enter_namespace, open_tun, set_network_option
 
 # Of the range kept for benchmarks of networks (RFC 2544): nobody's addresses.
 NEAR: Final = "198.18.0.2"
@@ -57,13 +57,13 @@ class Channel:
 
     def __init__(self, conditions: Conditions, seed: int) -> None:
         self._conditions = conditions
-        self._dice = random.Random(seed)
+        self._random = random.Random(seed)
         self._free_at = 0.0
         self.counts = Counts()
 
     def arrival(self, size: int, now: float) -> float | None:
         """The moment at which a packet sent now comes out at the other end; None if it never does."""
-        if self._dice.random() < self._conditions.loss:
+        if self._random.random() < self._conditions.loss:
             self.counts.lost += 1
             return None
         begins = max(self._free_at, now)
@@ -80,46 +80,46 @@ class Direction:
 
     def __init__(self, source: int, target: int, channel: Channel) -> None:
         self.source, self._target, self.channel = source, target, channel
-        self._flying: deque[tuple[float, bytes]] = deque()  # in order: a channel is first in, first out
+        self._in_flight: deque[tuple[float, bytes]] = deque()  # in order: a channel is first in, first out
 
     @property
     def next_at(self) -> float | None:
         """When the next packet is due."""
-        return self._flying[0][0] if self._flying else None
+        return self._in_flight[0][0] if self._in_flight else None
 
-    def take(self, now: float) -> None:
+    def read_packets(self, now: float) -> None:
         """Let every packet that waits at the source begin its way."""
         with suppress(BlockingIOError):
             while True:
                 packet = os.read(self.source, _PACKET)
                 at = self.channel.arrival(len(packet), now)
                 if at is not None:
-                    self._flying.append((at, packet))
+                    self._in_flight.append((at, packet))
 
     def deliver(self, now: float) -> None:
         """Let every packet out that is due."""
-        while self._flying and self._flying[0][0] <= now:
+        while self._in_flight and self._in_flight[0][0] <= now:
             with suppress(OSError):  # the far kernel takes no more: one more that is lost
-                os.write(self._target, self._flying.popleft()[1])
+                os.write(self._target, self._in_flight.popleft()[1])
 
 
-def forward(ways: Sequence[Direction]) -> None:
+def forward(directions: Sequence[Direction]) -> None:
     """Carry packets until standard input ends."""
     poll = select.epoll()
-    for descriptor in (0, *(way.source for way in ways)):
+    for descriptor in (0, *(direction.source for direction in directions)):
         poll.register(descriptor, select.EPOLLIN)
     while True:
-        due = [at for way in ways if (at := way.next_at) is not None]
+        due = [at for direction in directions if (at := direction.next_at) is not None]
         wait = max(min(due) - time.monotonic(), 0) if due else -1
         ready = {descriptor for descriptor, _ in poll.poll(wait)}
         if 0 in ready:
             if not os.read(0, 1024):
                 return
-            print(json.dumps([asdict(way.channel.counts) for way in ways]), flush=True)
+            print(json.dumps([asdict(direction.channel.counts) for direction in directions]), flush=True)
         now = time.monotonic()
-        for way in ways:
-            way.take(now)
-            way.deliver(now)
+        for direction in directions:
+            direction.read_packets(now)
+            direction.deliver(now)
 
 
 def listen(port: int, congestion: str) -> socket.socket:
@@ -134,10 +134,10 @@ def relay(listener: socket.socket, port: int) -> None:
     """Every connection to it goes on to this port of the loopback interface of home."""
     while True:
         client, _ = listener.accept()
-        threading.Thread(target=_join, args=(client, port), daemon=True).start()
+        threading.Thread(target=_relay_connection, args=(client, port), daemon=True).start()
 
 
-def _join(client: socket.socket, port: int) -> None:
+def _relay_connection(client: socket.socket, port: int) -> None:
     with client, suppress(OSError), socket.create_connection(("127.0.0.1", port)) as server:
         back = threading.Thread(target=_copy, args=(client, server), daemon=True)
         back.start()
@@ -156,11 +156,11 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
             end.shutdown(how)
 
 
-def _new_end(address: str, peer: str) -> tuple[int, int]:
+def _create_end(address: str, peer: str) -> tuple[int, int]:
     """A namespace and the device in it; the calling thread lives there now."""
-    network = new_network()
-    set_network("ipv6/conf/all/disable_ipv6", "1")
-    set_network("ipv4/tcp_no_metrics_save", "1")  # no connection is to know what an earlier one met
+    network = create_namespace()
+    set_network_option("ipv6/conf/all/disable_ipv6", "1")
+    set_network_option("ipv4/tcp_no_metrics_save", "1")  # no connection is to know what an earlier one met
     return network, open_tun("lossy", address, peer)
 
 
@@ -169,10 +169,10 @@ def main() -> None:
     conditions = Conditions(**json.loads(sys.argv[1]))
     os.nice(_URGENT)
     home = os.open("/proc/self/ns/net", os.O_RDONLY)
-    near, near_device = _new_end(NEAR, FAR)
-    far, far_device = _new_end(FAR, NEAR)
+    near, near_device = _create_end(NEAR, FAR)
+    far, far_device = _create_end(FAR, NEAR)
     listeners = [(listen(port, conditions.congestion), port) for port in map(int, sys.argv[2:])]
-    enter(home)
+    enter_namespace(home)
     for pair in listeners:
         threading.Thread(target=relay, args=pair, daemon=True).start()
     print(json.dumps({"near": near, "far": far}), flush=True)

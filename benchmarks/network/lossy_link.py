@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from benchmarks.network.forwarder import Conditions, Counts
-from benchmarks.network.namespaces import why_not
+from benchmarks.network.namespaces import unavailable_reason
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -32,12 +32,12 @@ class LossyLink:
 
     def __enter__(self) -> Self:
         """Raises OSError, with a sentence, where no link can be made."""
-        if reason := why_not():
+        if reason := unavailable_reason():
             raise PermissionError(reason)
-        told = [json.dumps(asdict(self.conditions)), *map(str, self._forward)]
+        arguments = [json.dumps(asdict(self.conditions)), *map(str, self._forward)]
         # A session of its own: a Ctrl-C is for us, and it ends when our end of the pipe does.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.network.forwarder", *told],
+            [sys.executable, "-m", "benchmarks.network.forwarder", *arguments],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -45,11 +45,11 @@ class LossyLink:
             start_new_session=True,
         )
         try:
-            made = self._answer()
+            namespaces = self._answer()
         except BaseException:
             self.__exit__()
             raise
-        self.near, self.far = (Path(f"/proc/{self._process.pid}/fd/{made[end]}") for end in ("near", "far"))
+        self.near, self.far = (Path(f"/proc/{self._process.pid}/fd/{namespaces[end]}") for end in ("near", "far"))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -24,7 +24,7 @@ _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFDSTADDR = 0x8914, 0x8916, 0x8918
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
-def why_not() -> str:
+def unavailable_reason() -> str:
     """A sentence that says why namespaces cannot be made here; empty if they can."""
     if os.geteuid() != 0:
         return "A link of one's own needs root: it makes network namespaces and TUN devices."
@@ -33,7 +33,7 @@ def why_not() -> str:
     return ""
 
 
-def new_network() -> int:
+def create_namespace() -> int:
     """Let the calling thread live in a new network namespace. Its descriptor. Raises OSError."""
     _check(_LIBC.unshare(_CLONE_NEWNET))
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -44,17 +44,17 @@ def inside(network: str | Path) -> Iterator[None]:
     """The calling thread lives in a namespace, given as a path; sockets made meanwhile stay there. Raises OSError."""
     home, there = (os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in ("/proc/thread-self/ns/net", network))
     try:
-        enter(there)
+        enter_namespace(there)
         try:
             yield
         finally:
-            enter(home)
+            enter_namespace(home)
     finally:
         os.close(there)
         os.close(home)
 
 
-def enter(descriptor: int) -> None:
+def enter_namespace(descriptor: int) -> None:
     """Let the calling thread live in a namespace. Raises OSError."""
     _check(_LIBC.setns(descriptor, _CLONE_NEWNET))
 
@@ -68,14 +68,14 @@ def open_tun(name: str, address: str, peer: str) -> int:
     fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         for request, text in ((_SIOCSIFADDR, address), (_SIOCSIFDSTADDR, peer)):
-            told = struct.pack("16sHH4s8x", name.encode(), socket.AF_INET, 0, socket.inet_aton(text))
-            fcntl.ioctl(control, request, told)
-        for up in (name, "lo"):
-            fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH", up.encode(), _IFF_UP))
+            structure = struct.pack("16sHH4s8x", name.encode(), socket.AF_INET, 0, socket.inet_aton(text))
+            fcntl.ioctl(control, request, structure)
+        for device_name in (name, "lo"):
+            fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH", device_name.encode(), _IFF_UP))
     return device
 
 
-def set_network(name: str, value: str) -> None:
+def set_network_option(name: str, value: str) -> None:
     """Set `net/<name>` of the calling thread's namespace, where the kernel has it. Raises OSError."""
     path = Path("/proc/sys/net") / name
     if path.exists():

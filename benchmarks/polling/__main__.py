@@ -27,8 +27,8 @@ from benchmarks.polling.peers import CURL, NAMES
 from benchmarks.polling.setup import KINDS, Bench
 from benchmarks.shared import peers
 from benchmarks.shared.goals import Row, table
-from benchmarks.shared.machine import machine
-from benchmarks.shared.processes import Failed
+from benchmarks.shared.machine import describe_machine
+from benchmarks.shared.processes import MeasurementError
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.units import parse_duration
 
@@ -41,16 +41,16 @@ DEFAULT: Final = ["large", "small"]
 
 
 @contextmanager
-def prepared(options: argparse.Namespace, names: Sequence[str]) -> Iterator[Bench]:
+def prepared_bench(options: argparse.Namespace, names: Sequence[str]) -> Iterator[Bench]:
     """A new store in a new folder, gone afterwards."""
     with (
-        tempfile.TemporaryDirectory(dir=options.folder, prefix="ifeportal-polling-") as made,
-        SeaweedFS(Path(made) / "store") as store,
+        tempfile.TemporaryDirectory(dir=options.folder, prefix="ifeportal-polling-") as folder,
+        SeaweedFS(Path(folder) / "store") as store,
     ):
         yield Bench(
             store,
             options.database,
-            Path(made),
+            Path(folder),
             names,
             options.runs,
             options.scale,
@@ -62,13 +62,13 @@ def prepared(options: argparse.Namespace, names: Sequence[str]) -> Iterator[Benc
         )
 
 
-def work(bench: Bench, wanted: Sequence[str]) -> list[str]:
+def run_jobs(bench: Bench, wanted: Sequence[str]) -> list[str]:
     """Every wanted job; sentences about those of which nothing can be said."""
     failures = []
     for name in wanted:
         try:
             JOBS[name](bench)
-        except Failed as failure:
+        except MeasurementError as failure:
             failures.append(f"{name}: nothing can be said: {failure}")
     return failures
 
@@ -77,23 +77,29 @@ def rows(bench: Bench) -> list[Row]:
     """What was found, in the order of KINDS; growth and what was missed are of all jobs together."""
     before = [row for kind in KINDS if kind not in ("arriving", "memory") for row in bench.rows[kind]]
     after = [*bench.rows["arriving"], *bench.rows["memory"]]
-    return [*before, *goals.growth(bench.walls), *after, Row("any", "values missed", 0, bench.missed, "count")]
+    return [*before, *goals.growth_rows(bench.walls), *after, Row("any", "values missed", 0, bench.missed, "count")]
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.polling", description=__doc__)
-    made.add_argument("--only", type=_names, default=DEFAULT, metavar="JOBS", help=f"of {','.join(JOBS)} (large,small)")
-    made.add_argument("--database", choices=["sqlite", "postgresql"], default="postgresql", help="(%(default)s)")
-    made.add_argument("--runs", type=int, default=3, metavar="N", help="of each variant (%(default)s)")
-    made.add_argument("--scale", type=float, default=1.0, metavar="X", help="of all fleets, to try it (%(default)s)")
-    made.add_argument("--rate", type=float, default=500.0, metavar="N", help="changes a second (%(default)s)")
-    made.add_argument("--seconds", type=parse_duration, default=60.0, metavar="TIME", help="of arriving changes (1m)")
-    made.add_argument("--seed", type=int, default=1, metavar="N", help="of all that is drawn (%(default)s)")
-    made.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="where there is room (%(default)s)")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write every run there")
-    made.add_argument("--profiles", type=Path, metavar="FOLDER", help="write there where the time of a cycle goes")
-    return made
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.polling", description=__doc__)
+    arguments.add_argument(
+        "--only", type=_names, default=DEFAULT, metavar="JOBS", help=f"of {','.join(JOBS)} (large,small)"
+    )
+    arguments.add_argument("--database", choices=["sqlite", "postgresql"], default="postgresql", help="(%(default)s)")
+    arguments.add_argument("--runs", type=int, default=3, metavar="N", help="of each variant (%(default)s)")
+    arguments.add_argument(
+        "--scale", type=float, default=1.0, metavar="X", help="of all fleets, to try it (%(default)s)"
+    )
+    arguments.add_argument("--rate", type=float, default=500.0, metavar="N", help="changes a second (%(default)s)")
+    arguments.add_argument(
+        "--seconds", type=parse_duration, default=60.0, metavar="TIME", help="of arriving changes (1m)"
+    )
+    arguments.add_argument("--seed", type=int, default=1, metavar="N", help="of all that is drawn (%(default)s)")
+    arguments.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="where there is room (%(default)s)")
+    arguments.add_argument("--json", type=Path, metavar="FILE", help="write every run there")
+    arguments.add_argument("--profiles", type=Path, metavar="FOLDER", help="write there where the time of a cycle goes")
+    return arguments
 
 
 def _names(text: str) -> list[str]:
@@ -112,18 +118,20 @@ def main() -> None:
     if options.profiles:
         options.profiles.mkdir(parents=True, exist_ok=True)
     load = f"load {os.getloadavg()[1]:.1f} before, seed {options.seed}, {options.database}"
-    with prepared(options, [*NAMES, CURL]) as bench:
-        failures = work(bench, options.only)
+    with prepared_bench(options, [*NAMES, CURL]) as bench:
+        failures = run_jobs(bench, options.only)
     found = rows(bench)
-    about = (
-        f"{machine()}, Python {platform.python_version()}, {peers.versions()}, {polling_peers.curl_version()}, {load}"
-    )
+    description = f"{describe_machine()}, Python {platform.python_version()}, {peers.versions()}, {polling_peers.curl_version()}, {load}"
     if options.json:
-        told = {"about": about, "rows": [row.as_json() for row in found], "ways": [asdict(way) for way in bench.ways]}
-        options.json.write_text(json.dumps(told | {"failures": failures}, indent=1))
+        report = {
+            "about": description,
+            "rows": [row.as_json() for row in found],
+            "ways": [asdict(way) for way in bench.ways],
+        }
+        options.json.write_text(json.dumps(report | {"failures": failures}, indent=1))
     left_out = [f"{name}: not run, as --only did not name it" for name in JOBS if name not in options.only]
     notes = [*bench.notes, *failures, *left_out]
-    print(about, "", table(found), "", goals.ways_table(bench.ways), "", *notes, sep="\n")
+    print(description, "", table(found), "", goals.ways_table(bench.ways), "", *notes, sep="\n")
     raise SystemExit(bool(failures) or not all(row.met for row in found))
 
 

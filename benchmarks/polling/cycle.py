@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from benchmarks.shared.processes import ROOT, Failed
+from benchmarks.shared.processes import ROOT, MeasurementError
 
 # Django has to be set up before its models are imported.
 START: Final = "import django; django.setup(); from benchmarks.polling.resident import main; main()"
-ENDING: Final = 20.0  # seconds
+STOP_TIMEOUT: Final = 20.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Cycle:
     transfers: int
 
 
-class Resident:
+class PollingProcess:
     """A process that polls one airline when it is told, as a worker does. Use as a context manager."""
 
     def __init__(self, airline: str, environment: Mapping[str, str]) -> None:
@@ -61,7 +61,7 @@ class Resident:
     def __exit__(self, *_: object) -> None:
         """It ends when there is nothing more to read."""
         try:
-            self._process.communicate(timeout=ENDING)
+            self._process.communicate(timeout=STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
@@ -75,5 +75,5 @@ class Resident:
             self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
-            raise Failed("the process that polls has ended; what it said stands above")
+            raise MeasurementError("the process that polls has ended; what it said stands above")
         return Cycle(**json.loads(answer))

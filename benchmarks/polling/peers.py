@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from benchmarks.polling.fleet import Written
-from benchmarks.polling.world import World
+from benchmarks.polling.deployment import Deployment
+from benchmarks.polling.fleet import ObjectValue
 from benchmarks.shared.peers import PROGRAMS, environment
-from benchmarks.shared.processes import Cost, Failed, run
+from benchmarks.shared.processes import Cost, MeasurementError, run
 from ifeportal.embedded.seaweedfs import SeaweedFS
 
 S5CMD: Final = "s5cmd sync"
@@ -29,7 +29,7 @@ CURL: Final = "curl, bare listing"
 NAMES: Final = (S5CMD, RCLONE, AWS)
 KEYS_A_PAGE: Final = 1_000
 TOKEN: Final = re.compile(r"<NextContinuationToken>([^<]+)<")
-SERVED: Final = re.compile(r'SeaweedFS_s3_request_total\{.*?type="(\w+)".*?\} (\S+)')
+REQUEST_TOTAL: Final = re.compile(r'SeaweedFS_s3_request_total\{.*?type="(\w+)".*?\} (\S+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,14 @@ class Mirror:
 
     name: str
     folder: Path
-    world: World
+    deployment: Deployment
 
     def sync(self) -> Cost:
         """Bring the folder up to date. Raises Failed."""
         command = {S5CMD: self._s5cmd, RCLONE: self._rclone, AWS: self._aws}[self.name]()
-        return run(command, environment(self.world.store.environment(), self.folder.parent))
+        return run(command, environment(self.deployment.store.environment(), self.folder.parent))
 
-    def fill(self, objects: Iterable[tuple[Written, float]]) -> None:
+    def fill(self, objects: Iterable[tuple[ObjectValue, float]]) -> None:
         """Write what the bucket says, with the time it was written, as a first run would, which takes minutes."""
         for (key, value), at in objects:
             path = self.folder / key
@@ -53,34 +53,34 @@ class Mirror:
             path.write_bytes(b"%d" % value)
             os.utime(path, (at, at))
 
-    def missed(self, written: Sequence[Written]) -> int:
+    def count_missed(self, written: Sequence[ObjectValue]) -> int:
         """How many of these objects the folder does not have as they are."""
-        return sum(not _says(self.folder / key, value) for key, value in written)
+        return sum(not _has_value(self.folder / key, value) for key, value in written)
 
     def _s5cmd(self) -> list[str]:
-        options = ["--endpoint-url", self.world.store.endpoint, "--log", "error"]
-        return [str(PROGRAMS["s5cmd"]), *options, "sync", f"s3://{self.world.name}/*", f"{self.folder}/"]
+        options = ["--endpoint-url", self.deployment.store.endpoint, "--log", "error"]
+        return [str(PROGRAMS["s5cmd"]), *options, "sync", f"s3://{self.deployment.name}/*", f"{self.folder}/"]
 
     def _rclone(self) -> list[str]:
-        where = f"endpoint='{self.world.store.endpoint}',force_path_style=true:{self.world.name}"
-        remote = f":s3,provider=SeaweedFS,env_auth=true,{where}"
-        nowhere = ["--config", str(self.folder.parent / "no-configuration"), "--log-level", "ERROR"]
+        location = f"endpoint='{self.deployment.store.endpoint}',force_path_style=true:{self.deployment.name}"
+        remote = f":s3,provider=SeaweedFS,env_auth=true,{location}"
+        no_configuration = ["--config", str(self.folder.parent / "no-configuration"), "--log-level", "ERROR"]
         options = ["--use-server-modtime", "--transfers", "8"]
-        return [str(PROGRAMS["rclone"]), "sync", remote, str(self.folder), *options, *nowhere]
+        return [str(PROGRAMS["rclone"]), "sync", remote, str(self.folder), *options, *no_configuration]
 
     def _aws(self) -> list[str]:
-        command = ["s3", "sync", "--exact-timestamps", "--only-show-errors", f"s3://{self.world.name}/"]
-        return [str(PROGRAMS["aws"]), "--endpoint-url", self.world.store.endpoint, *command, str(self.folder)]
+        command = ["s3", "sync", "--exact-timestamps", "--only-show-errors", f"s3://{self.deployment.name}/"]
+        return [str(PROGRAMS["aws"]), "--endpoint-url", self.deployment.store.endpoint, *command, str(self.folder)]
 
 
-def mirrors(world: World, folder: Path, names: Sequence[str]) -> list[Mirror]:
+def mirrors(deployment: Deployment, folder: Path, names: Sequence[str]) -> list[Mirror]:
     """Of these names, each with a folder that holds what the bucket says now."""
-    values = dict(world.fleet.written())
-    listed = [((info.key, values[info.key]), info.last_modified.timestamp()) for info in world.status.list()]
-    made = [Mirror(name, folder / f"mirror-{number}", world) for number, name in enumerate(names)]
-    for mirror in made:
+    values = dict(deployment.fleet.objects())
+    listed = [((info.key, values[info.key]), info.last_modified.timestamp()) for info in deployment.status.list()]
+    created = [Mirror(name, folder / f"mirror-{number}", deployment) for number, name in enumerate(names)]
+    for mirror in created:
         mirror.fill(listed)
-    return made
+    return created
 
 
 class Listing:
@@ -89,8 +89,8 @@ class Listing:
     Where each page begins is found out beforehand, so that nothing need be read while the time is taken.
     """
 
-    def __init__(self, world: World, folder: Path) -> None:
-        self._world = world
+    def __init__(self, deployment: Deployment, folder: Path) -> None:
+        self._world = deployment
         self._configuration = folder / "curl.conf"
         self._output = folder / "page.xml"
         urls = self._urls()
@@ -117,7 +117,7 @@ class Listing:
             found = TOKEN.search(page)
             token = found[1] if found else ""
         if keys != len(self._world.fleet):
-            raise Failed(f"curl lists {keys} objects of {len(self._world.fleet)}")
+            raise MeasurementError(f"curl lists {keys} objects of {len(self._world.fleet)}")
         return urls
 
     def _page(self, url: str) -> str:
@@ -131,27 +131,27 @@ def missing() -> list[str]:
     return [name for name in ("curl",) if shutil.which(name) is None]
 
 
-def served(store: SeaweedFS) -> dict[str, int]:
+def request_counts(store: SeaweedFS) -> dict[str, int]:
     """How many requests of each kind the store has answered so far, as it counts them itself."""
     [port] = [part.partition("=")[2] for part in store.process.command if part.startswith("-metricsPort=")]
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         counts: dict[str, int] = {}
-        for kind, count in SERVED.findall(answer.read().decode()):
+        for kind, count in REQUEST_TOTAL.findall(answer.read().decode()):
             counts[kind] = counts.get(kind, 0) + int(float(count))
     return counts
 
 
-def _says(path: Path, value: int) -> bool:
+def _has_value(path: Path, value: int) -> bool:
     return path.exists() and path.read_bytes() == b"%d" % value
 
 
 def curl_version() -> str:
     """For people."""
-    said = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout
-    return " ".join(said.split()[:2])
+    output = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout
+    return " ".join(output.split()[:2])
 
 
-def spent(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[int, int]:
+def requests_between(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[int, int]:
     """LIST, and GET and HEAD, in between."""
 
     def grown(*kinds: str) -> int:

@@ -31,11 +31,11 @@ from loader.s3.client import S3Bucket
 WRITES: Final = re.compile(
     r"\s*(INSERT|UPDATE|DELETE|MERGE|COPY)\b|\s*WITH\b.*\b(INSERT|UPDATE|DELETE|MERGE)\b", re.I | re.S
 )
-LONGEST: Final = 40  # functions in a profile
+PROFILE_LENGTH: Final = 40  # functions in a profile
 PEAK: Final = re.compile(r"VmHWM:\s*(\d+) kB")
 
 
-class Statements:
+class StatementCounter:
     """Counts what is sent to the database."""
 
     def __init__(self) -> None:
@@ -52,21 +52,21 @@ class Statements:
         return execute(sql, params, many, context)
 
 
-def cycle(polling: Polling, media: S3Bucket, status: S3Bucket) -> Cycle:
+def run_cycle(polling: Polling, media: S3Bucket, status: S3Bucket) -> Cycle:
     """One poll. The database is connected to anew, as it is for every job of a worker."""
-    before, began, spent = _requests(media, status), time.perf_counter(), time.process_time()
-    statements = Statements()
+    before, started, cpu_before = _requests(media, status), time.perf_counter(), time.process_time()
+    statements = StatementCounter()
     with connection.execute_wrapper(statements):
         result = polling.all(include_leased=False)
     close_old_connections()
-    wall, cpu = time.perf_counter() - began, time.process_time() - spent
+    wall, cpu = time.perf_counter() - started, time.process_time() - cpu_before
     if result is None or result.failures or not result.listings:
         raise SystemExit(f"the poll failed: {result}")
     requests = {name: count - before[name] for name, count in _requests(media, status).items()}
     return Cycle(
         wall=wall,
         cpu=cpu,
-        rss=peak(),
+        rss=peak_rss(),
         **requests,
         statements=statements.all,
         writes=statements.writes,
@@ -77,11 +77,11 @@ def cycle(polling: Polling, media: S3Bucket, status: S3Bucket) -> Cycle:
     )
 
 
-def peak() -> int:
+def peak_rss() -> int:
     """Bytes of memory this process has had at most; not what it was before it became this program."""
-    found = PEAK.search(Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) * 1024
+    match = PEAK.search(Path("/proc/self/status").read_text())
+    assert match
+    return int(match[1]) * 1024
 
 
 def _requests(media: S3Bucket, status: S3Bucket) -> dict[str, int]:
@@ -103,7 +103,7 @@ def _profiled(path: str) -> Iterator[None]:
     with profile:
         yield
     with Path(path).open("w") as file:
-        pstats.Stats(profile, stream=file).sort_stats("tottime").print_stats(LONGEST)
+        pstats.Stats(profile, stream=file).sort_stats("tottime").print_stats(PROFILE_LENGTH)
 
 
 def main() -> None:
@@ -112,8 +112,8 @@ def main() -> None:
     polling = Polling(media, status, sys.argv[1], settings.POLL_INTERVAL)
     for line in sys.stdin:
         with _profiled(line.strip()):
-            found = cycle(polling, media, status)
-        print(json.dumps(asdict(found)), flush=True)
+            match = run_cycle(polling, media, status)
+        print(json.dumps(asdict(match)), flush=True)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from itertools import islice
 from typing import Final, Self, TypeVar
 from urllib.parse import urlsplit
 
-from benchmarks.polling.fleet import Written
-from benchmarks.shared.processes import Failed
+from benchmarks.polling.fleet import ObjectValue
+from benchmarks.shared.processes import MeasurementError
 from loader.s3.auth.credentials import S3Credentials
 from loader.s3.auth.sigv4 import sign_request
 from loader.s3.http.urls import quote_key
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class WriterTarget:
     """Where and as whom to write."""
 
     bucket: str
@@ -44,10 +44,10 @@ class Address:
     secret_key: str
 
 
-class Line:
+class WriterConnection:
     """A connection that is kept, for one thread. Use as a context manager."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: WriterTarget) -> None:
         self._path, self._keys = f"/{address.bucket}/", S3Credentials(address.access_key, address.secret_key)
         self._host = urlsplit(address.endpoint).netloc
 
@@ -74,59 +74,61 @@ class Line:
         while (line := self._answers.readline().lower()) not in (b"\r\n", b""):
             if line.startswith(b"content-length:"):
                 length = int(line.partition(b":")[2])
-        said = self._answers.read(length)
+        response = self._answers.read(length)
         if b" 200 " not in status:
-            raise Failed(f"PUT {key}: {status.decode(errors='replace')} {said[:500].decode(errors='replace')}")
+            raise MeasurementError(
+                f"PUT {key}: {status.decode(errors='replace')} {response[:500].decode(errors='replace')}"
+            )
 
 
 class Writers:
     """Use as a context manager. Raises Failed if the store refuses, OSError."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: WriterTarget) -> None:
         self._address = address
 
     def __enter__(self) -> Self:
-        self._pool = ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), _ready)
+        self._pool = ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), _ignore_interrupt)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def put(self, objects: Iterable[Written]) -> float:
+    def put(self, objects: Iterable[ObjectValue]) -> float:
         """Write all of them, as fast as possible; how many seconds it took."""
         began = time.monotonic()
-        waiting = [self._pool.submit(_put, self._address, chunk) for chunk in _chunks(objects)]
-        for each in waiting:
+        futures = [self._pool.submit(_put, self._address, chunk) for chunk in _chunks(objects)]
+        for each in futures:
             each.result()
         return time.monotonic() - began
 
-    def paced(self, objects: Sequence[Written], rate: float) -> Future[list[float]]:
+    def put_paced(self, objects: Sequence[ObjectValue], rate: float) -> Future[list[float]]:
         """Write `rate` of them a second, in order. When each was acknowledged, in seconds since 1970."""
-        return self._pool.submit(_paced, self._address, objects, rate)
+        return self._pool.submit(_put_paced, self._address, objects, rate)
 
 
-def _ready() -> None:
+def _ignore_interrupt() -> None:
     """An interrupt from the terminal reaches every process; whoever started this one ends it in good order."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _put(address: Address, objects: Sequence[Written]) -> None:
+def _put(address: WriterTarget, objects: Sequence[ObjectValue]) -> None:
     rest, lock = iter(objects), threading.Lock()
 
     def write() -> None:
-        with Line(address) as line:
+        with WriterConnection(address) as line:
             while each := _next(rest, lock):
                 line.put(*each)
 
     _in_threads(write, THREADS)
 
 
-def _paced(address: Address, objects: Sequence[Written], rate: float) -> list[float]:
+def _put_paced(address: WriterTarget, objects: Sequence[ObjectValue], rate: float) -> list[float]:
     rest, lock, acknowledged = iter(enumerate(objects)), threading.Lock(), [0.0] * len(objects)
     began = time.monotonic()
 
     def write() -> None:
-        with Line(address) as line:
+        with WriterConnection(address) as line:
             while each := _next(rest, lock):
                 turn, (key, value) = each
                 time.sleep(max(began + turn / rate - time.monotonic(), 0))
@@ -148,7 +150,7 @@ def _in_threads(work: Callable[[], None], count: int) -> None:
             done.result()
 
 
-def _chunks(objects: Iterable[Written]) -> Iterator[list[Written]]:
+def _chunks(objects: Iterable[ObjectValue]) -> Iterator[list[ObjectValue]]:
     rest = iter(objects)
     while chunk := list(islice(rest, CHUNK)):
         yield chunk

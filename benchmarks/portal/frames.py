@@ -41,7 +41,7 @@ PAINTED: Final = """() => new Promise((tell) => {
 
 
 @dataclass
-class Seen:
+class BrowserResult:
     """Milliseconds of script for each batch, of each long task, to each first paint; bytes of script as it came."""
 
     batches: list[float] = field(default_factory=list)
@@ -51,20 +51,22 @@ class Seen:
     script: dict[str, int] = field(default_factory=dict)
 
 
-def look(address: str, cookie: str, table: str, pages: Sequence[str], change: Callable[[], object]) -> Seen:
+def measure_browser(
+    address: str, cookie: str, table: str, pages: Sequence[str], change: Callable[[], object]
+) -> BrowserResult:
     """Watch the page at `table` while `change` is called each second; then open each of `pages` without a cache."""
-    seen = Seen()
+    result = BrowserResult()
     with headless() as browser:
-        _follow(browser, _page(browser, address, cookie), table, change, seen)
+        _record_updates(browser, _page(browser, address, cookie), table, change, result)
         for path in pages:
             for _ in range(PAINTS):
                 page = _page(browser, address, cookie)
-                page.on("response", lambda response: _weigh(response, seen))
+                page.on("response", lambda response: _add_script_size(response, result))
                 page.goto(path, wait_until="load")
-                seen.paints.append(page.evaluate(PAINTED))
+                result.paints.append(page.evaluate(PAINTED))
                 page.wait_for_load_state("networkidle")
                 page.context.close()
-    return seen
+    return result
 
 
 def _page(browser: Browser, address: str, cookie: str) -> Page:
@@ -76,21 +78,23 @@ def _page(browser: Browser, address: str, cookie: str) -> Page:
     return context.new_page()
 
 
-def _follow(browser: Browser, page: Page, table: str, change: Callable[[], object], seen: Seen) -> None:
+def _record_updates(
+    browser: Browser, page: Page, table: str, change: Callable[[], object], result: BrowserResult
+) -> None:
     page.goto(table)
     page.locator('[data-live-status][data-state="live"]').wait_for()
     change()
     page.wait_for_timeout(2_000)
     page.evaluate(OBSERVE)
     browser.start_tracing(page=page, categories=["devtools.timeline"])
-    began = time.monotonic()
+    started = time.monotonic()
     for number in range(SECONDS):
         change()
-        page.wait_for_timeout(max(began + number + 1 - time.monotonic(), 0) * 1000)
+        page.wait_for_timeout(max(started + number + 1 - time.monotonic(), 0) * 1000)
     page.wait_for_timeout(1_000)
     trace = json.loads(browser.stop_tracing())
-    seen.batches = _batches(trace["traceEvents"])
-    seen.long_tasks, seen.patches = page.evaluate("() => [window.longTasks, window.patched]")
+    result.batches = _batches(trace["traceEvents"])
+    result.long_tasks, result.patches = page.evaluate("() => [window.longTasks, window.patched]")
     page.context.close()
 
 
@@ -101,14 +105,14 @@ def _batches(events: Sequence[dict[str, Any]]) -> list[float]:
         for event in events
         if event["name"] in SCRIPT and event.get("ph") == "X"
     )
-    found, end = [], 0
+    durations, end = [], 0
     for start, stop in spans:
         if start >= end:
-            found.append((stop - start) / 1000)
+            durations.append((stop - start) / 1000)
             end = stop
-    return found
+    return durations
 
 
-def _weigh(response: Response, seen: Seen) -> None:
-    if response.url.endswith(".js") and response.url not in seen.script:
-        seen.script[response.url] = response.request.sizes()["responseBodySize"]
+def _add_script_size(response: Response, result: BrowserResult) -> None:
+    if response.url.endswith(".js") and response.url not in result.script:
+        result.script[response.url] = response.request.sizes()["responseBodySize"]

@@ -22,7 +22,7 @@ from django.http import HttpResponseBase
 from django.test import Client
 from django.utils import timezone
 
-from benchmarks.scaling.measuring import Counting
+from benchmarks.scaling.measuring import StatementCounter
 from fleet.choices import Status
 from fleet.models import Load
 from fleet.serialization import serialize_load
@@ -31,7 +31,7 @@ from ifeportal.models import Airline, User
 from loader.contract.units import MIB
 
 
-def pages(user: str, paths: Sequence[str], times: int) -> dict[str, object]:
+def time_pages(user: str, paths: Sequence[str], times: int) -> dict[str, object]:
     """Ask for the paths in turn.
 
     For all together: seconds, seconds of CPU for each (its own and PostgreSQL's), statements and bytes in gzip at most.
@@ -39,44 +39,44 @@ def pages(user: str, paths: Sequence[str], times: int) -> dict[str, object]:
     client = Client(HTTP_HOST=settings.ALLOWED_HOSTS[0])
     client.force_login(User.objects.get(username=user))
     seconds: list[float] = []
-    statements, compressed, clock = 0, 0, Counting()
+    statements, compressed, clock = 0, 0, StatementCounter()
     before = clock.read()
-    for turn in range(times + 1):
-        if turn == 1:
+    for round_number in range(times + 1):
+        if round_number == 1:
             before = clock.read()
         for path in paths:
-            counting = Counting()
+            counting = StatementCounter()
             with connection.execute_wrapper(counting):
-                began = time.perf_counter()
-                answer = client.get(path, secure=True, headers={"Accept-Encoding": "gzip"})
-                body = answer.content
-                took = time.perf_counter() - began
-            if answer.status_code != 200:
-                raise SystemExit(f"{path} answered {answer.status_code}")
-            if turn:  # the first round fills caches that a running portal has filled
+                started = time.perf_counter()
+                response = client.get(path, secure=True, headers={"Accept-Encoding": "gzip"})
+                body = response.content
+                took = time.perf_counter() - started
+            if response.status_code != 200:
+                raise SystemExit(f"{path} answered {response.status_code}")
+            if round_number:  # the first round fills caches that a running portal has filled
                 seconds.append(took)
             statements = max(statements, counting.statements)
-            if not turn:
-                compressed = max(compressed, _compressed(answer, body))
-    spent = clock.read() - before
-    cpu = (spent.cpu + spent.database) / len(seconds)
+            if not round_number:
+                compressed = max(compressed, _compressed(response, body))
+    usage = clock.read() - before
+    cpu = (usage.cpu + usage.database) / len(seconds)
     return {"seconds": seconds, "cpu": cpu, "statements": statements, "bytes": compressed}
 
 
-def _compressed(answer: HttpResponseBase, body: bytes) -> int:
+def _compressed(response: HttpResponseBase, body: bytes) -> int:
     """How many bytes the answer has in gzip, whoever makes that of it."""
-    return len(body) if answer.get("Content-Encoding") == "gzip" else len(gzip.compress(body, 6))
+    return len(body) if response.get("Content-Encoding") == "gzip" else len(gzip.compress(body, 6))
 
 
-def bare(query: str, times: int) -> dict[str, object]:
+def time_query(query: str, times: int) -> dict[str, object]:
     """The same rows by one statement, written as JSON: the least that any page of them could take."""
     seconds = []
     for _ in range(times):
-        began = time.perf_counter()
+        started = time.perf_counter()
         with connection.cursor() as cursor:
             cursor.execute(query)
             json.dumps(cursor.fetchall(), default=str)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - started)
     return {"seconds": seconds}
 
 
@@ -95,7 +95,7 @@ def publish_one(published: Sequence[Any]) -> dict[str, object]:
         return {"rev": publish([change])}
 
 
-def move(moved: Sequence[Any]) -> dict[str, object]:
+def update_loads(moved: Sequence[Any]) -> dict[str, object]:
     """Let the next so many loads of an airline have a mebibyte more or less, and commit that to the feed at once."""
     airline, count, start = moved
     loads = Load.objects.filter(tail__airline=airlines()[airline]).select_related("tail__airline", "campaign")
@@ -117,21 +117,21 @@ def airlines() -> dict[str, int]:
     return dict(Airline.objects.values_list("name", "pk"))
 
 
-DOINGS: Final[dict[str, Callable[..., dict[str, object]]]] = {
-    "query": bare,
-    "paths": pages,
+HANDLERS: Final[dict[str, Callable[..., dict[str, object]]]] = {
+    "query": time_query,
+    "paths": time_pages,
     "session": sign_in,
     "published": publish_one,
-    "moved": move,
+    "moved": update_loads,
 }
 
 
 def main() -> None:
     """Do what each line of the input asks for."""
     for line in sys.stdin:
-        asked: dict[str, Any] = json.loads(line)
-        answer = next(do for name, do in DOINGS.items() if name in asked)(**asked)
-        print(json.dumps(answer), flush=True)
+        request: dict[str, Any] = json.loads(line)
+        response = next(handler for name, handler in HANDLERS.items() if name in request)(**request)
+        print(json.dumps(response), flush=True)
 
 
 if __name__ == "__main__":

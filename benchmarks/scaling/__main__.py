@@ -26,7 +26,7 @@ from urllib.request import urlopen
 import psycopg
 
 from benchmarks.scaling import capacity, needs
-from benchmarks.scaling.filling import fill
+from benchmarks.scaling.filling import fill_database
 from benchmarks.scaling.synthetic import MEDIA, STATUS, Synthetic
 from benchmarks.shared.processes import ROOT
 from tests.support.portal_system import System
@@ -42,20 +42,20 @@ WRITERS: Final = (1, 8)
 Answer = dict[str, Any]
 
 
-def in_words(what: str, told: Answer) -> str:
+def format_step(step: str, answer: Answer) -> str:
     """One step in a line."""
-    each = told["airlines"]
-    cpu, database = (1000 * told[name] / each for name in ("cpu", "database"))
+    each = answer["airlines"]
+    cpu, database = (1000 * answer[name] / each for name in ("cpu", "database"))
     return (
-        f"{what}: {each} airlines, {told['objects_seen']:,} objects, {told['transfers_changed']:,} transfers written, "
-        f"{told['list_requests']:,} LIST, {told['get_requests']:,} GET in {told['wall']:.1f} s; each: "
-        f"CPU {cpu:.0f} ms here and {database:.0f} ms in PostgreSQL, {told['statements'] / each:.0f} statements, "
-        f"{told['publications'] / each:.1f} publications, {told['rows'] / each:.0f} rows, "
-        f"{told['log'] / each / 1024:.0f} KiB of log"
+        f"{step}: {each} airlines, {answer['objects_seen']:,} objects, {answer['transfers_changed']:,} transfers written, "
+        f"{answer['list_requests']:,} LIST, {answer['get_requests']:,} GET in {answer['wall']:.1f} s; each: "
+        f"CPU {cpu:.0f} ms here and {database:.0f} ms in PostgreSQL, {answer['statements'] / each:.0f} statements, "
+        f"{answer['publications'] / each:.1f} publications, {answer['rows'] / each:.0f} rows, "
+        f"{answer['log'] / each / 1024:.0f} KiB of log"
     )
 
 
-class Measuring:
+class MeasuredPoller:
     """The process that polls and the buckets it reads."""
 
     def __init__(self, child: subprocess.Popen[str], port: int) -> None:
@@ -76,45 +76,45 @@ class Measuring:
             with urlopen(f"http://127.0.0.1:{self._port}/{path}") as answer:
                 answer.read()
 
-    def poll(self, what: str, names: Sequence[str]) -> Answer:
+    def poll(self, step: str, names: Sequence[str]) -> Answer:
         """Poll these airlines, and say what it cost."""
-        return self._told(what, self.ask(poll=list(names)))
+        return self._report(step, self.ask(poll=list(names)))
 
-    def take(self, what: str, events: Mapping[str, Sequence[str]]) -> Answer:
+    def poll_objects(self, step: str, events: Mapping[str, Sequence[str]]) -> Answer:
         """Read these objects of each airline, and say what it cost."""
-        return self._told(what, self.ask(take=events))
+        return self._report(step, self.ask(take=events))
 
-    def _told(self, what: str, answer: Answer) -> Answer:
+    def _report(self, step: str, answer: Answer) -> Answer:
         if answer["failures"]:
             raise SystemExit(f"polling failed: {answer['failures']}")
-        print(in_words(what, answer), flush=True)
+        print(format_step(step, answer), flush=True)
         return answer
 
 
 @contextmanager
-def measuring(fleet: Synthetic, folder: Path) -> Iterator[Measuring]:
+def running_poller(fleet: Synthetic, folder: Path) -> Iterator[MeasuredPoller]:
     """The fleet's rows and buckets, and a process that polls them."""
     with (
         postgresql() as url,
-        _piped(["-m", "benchmarks.scaling.synthetic", json.dumps(asdict(fleet))], os.environ) as server,
+        _piped_python(["-m", "benchmarks.scaling.synthetic", json.dumps(asdict(fleet))], os.environ) as server,
     ):
         assert server.stdin
         assert server.stdout
         port = int(server.stdout.readline())
         system = System(folder, _settings(url, port))
         system.manage("migrate", "-v0")
-        began = time.monotonic()
-        fill(url, fleet, lambda line: print(f"  {line}", flush=True))
-        print(f"filled in {time.monotonic() - began:.0f} s", flush=True)
+        started = time.monotonic()
+        fill_database(url, fleet, lambda line: print(f"  {line}", flush=True))
+        print(f"filled in {time.monotonic() - started:.0f} s", flush=True)
         _make_durable(url)
         try:
-            with _piped(["-c", START], system.environment) as child:
-                yield Measuring(child, port)
+            with _piped_python(["-c", START], system.environment) as child:
+                yield MeasuredPoller(child, port)
         finally:
             server.stdin.close()
 
 
-def _piped(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+def _piped_python(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
     """A Python that is asked through its input, ends with it, and answers on its output."""
     return subprocess.Popen(
         [sys.executable, *arguments],
@@ -152,53 +152,57 @@ def _make_durable(url: str) -> None:
 def measure(fleet: Synthetic, options: argparse.Namespace) -> capacity.Measured:
     """Poll the fleet at each moment, and some small airlines for what a poll costs by itself."""
     with tempfile.TemporaryDirectory(prefix="ifeportal-scaling-") as folder:
-        with measuring(Synthetic(options.sample, 1, 1, 1, 1), Path(folder)) as polls:
+        with running_poller(Synthetic(options.sample, 1, 1, 1, 1), Path(folder)) as poller:
             names = [fleet.airline(number) for number in range(options.sample)]
-            polls.poll("one tail, one item, first look", names)
-            bare = polls.poll("one tail, one item", names)
-        with measuring(fleet, Path(folder)) as polls:
-            first = polls.poll("first look at all", [fleet.airline(number) for number in range(fleet.airlines)])
-            _expect(first, "objects_changed", 0)
-            found = steps(fleet, polls, names[: fleet.airlines], options.cycles)
+            poller.poll("one tail, one item, first look", names)
+            bare = poller.poll("one tail, one item", names)
+        with running_poller(fleet, Path(folder)) as poller:
+            first = poller.poll("first look at all", [fleet.airline(number) for number in range(fleet.airlines)])
+            _check_count(first, "objects_changed", 0)
+            found = measure_steps(fleet, poller, names[: fleet.airlines], options.cycles)
             publications = {
-                writers: polls.ask(publish=writers, seconds=options.seconds, changes=BATCH)["publications"]
+                writers: poller.ask(publish=writers, seconds=options.seconds, changes=BATCH)["publications"]
                 for writers in WRITERS
             }
-            told = ", ".join(f"{writers} at once: {count:.0f}" for writers, count in publications.items())
-            print(f"publications of {BATCH} changes a second, {told}")
-            sizes = polls.ask()["sizes"]
+            answer = ", ".join(f"{writers} at once: {count:.0f}" for writers, count in publications.items())
+            print(f"publications of {BATCH} changes a second, {answer}")
+            sizes = poller.ask()["sizes"]
     for table, size in sizes.items():
         print(f"{table}: {size['rows']:,} rows, {size['bytes'] / 1e6:,.0f} MB")
-    return capacity.told(found, bare, sizes, max(publications.values()))
+    return capacity.measured_costs(found, bare, sizes, max(publications.values()))
 
 
-def steps(fleet: Synthetic, polls: Measuring, names: Sequence[str], cycles: int) -> dict[str, list[Answer]]:
+def measure_steps(
+    fleet: Synthetic, poller: MeasuredPoller, names: Sequence[str], cycles: int
+) -> dict[str, list[Answer]]:
     """Again and again: nothing new, new heartbeats, tails that load, and the same told by events."""
     found: dict[str, list[Answer]] = {"nothing new": [], "heartbeats": [], "loading": [], "pushed": []}
     beats, changes = (len(names) * len(range(0, fleet.tails, each)) for each in (fleet.beating, fleet.moving))
     for cycle in range(cycles):
-        found["nothing new"].append(polls.poll("nothing new", names))
-        polls.move(2 * cycle, cycle + 1)
-        found["heartbeats"].append(polls.poll("heartbeats", names))
-        polls.move(2 * cycle + 1, cycle + 1)
-        found["loading"].append(polls.poll("loading", names))
-        polls.move(2 * cycle + 2, cycle + 1)
-        found["pushed"].append(polls.take("loading, as events tell", {name: fleet.loading(name) for name in names}))
-        for what, count in (("nothing new", 0), ("heartbeats", beats), ("loading", changes), ("pushed", changes)):
-            _expect(found[what][-1], "objects_changed", count)
+        found["nothing new"].append(poller.poll("nothing new", names))
+        poller.move(2 * cycle, cycle + 1)
+        found["heartbeats"].append(poller.poll("heartbeats", names))
+        poller.move(2 * cycle + 1, cycle + 1)
+        found["loading"].append(poller.poll("loading", names))
+        poller.move(2 * cycle + 2, cycle + 1)
+        found["pushed"].append(
+            poller.poll_objects("loading, as events tell", {name: fleet.loading(name) for name in names})
+        )
+        for step, count in (("nothing new", 0), ("heartbeats", beats), ("loading", changes), ("pushed", changes)):
+            _check_count(found[step][-1], "objects_changed", count)
     return found
 
 
-def _expect(answer: Answer, what: str, count: int) -> None:
+def _check_count(answer: Answer, step: str, count: int) -> None:
     """Rows that were filled and listings that were made up must agree, or nothing of this means anything."""
-    if answer[what] != count:
-        raise SystemExit(f"{what} is {answer[what]:,} where it should be {count:,}")
+    if answer[step] != count:
+        raise SystemExit(f"{step} is {answer[step]:,} where it should be {count:,}")
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
-    add = made.add_argument
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    add = arguments.add_argument
     add("--airlines", type=int, default=200, metavar="A", help="how many (%(default)s)")
     add("--tails", type=int, default=1_000, metavar="T", help="of each (%(default)s)")
     add("--items", type=int, default=20, metavar="I", help="of the campaign (%(default)s)")
@@ -208,7 +212,7 @@ def parser() -> argparse.ArgumentParser:
     add("--cycles", type=int, default=3, metavar="N", help="how many times each step (%(default)s)")
     add("--seconds", type=float, default=5.0, help="of publishing into the feed (%(default)s)")
     add("--model", action="store_true", help="only print the table of docs/scaling.md")
-    return made
+    return arguments
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ class Operator:
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
+class TailProfile:
     """What every tail does. `campaigns` lie in the status bucket until they are archived; `size` in bytes.
 
     In a campaign week each tail loads all `items` once, `link` bytes a second, and reports every `report` seconds; in a
@@ -98,7 +98,7 @@ class Habits:
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class DailyNeed:
     """What a day takes: requests, the USD S3 (and SQS) ask for them, seconds of CPU, rows and bytes of log, changes,
     publications into the feed; the seconds in which one listing can be read; and how much of the events that one worker
     can take there are (0: none)."""
@@ -113,54 +113,56 @@ class Need:
     events: float
 
 
-def need(who: Operator, habits: Habits, measured: Measured, *, loading: bool, pushed: bool = False) -> Need:
+def estimate_day(
+    operator: Operator, profile: TailProfile, measured: Measured, *, loading: bool, pushed: bool = False
+) -> DailyNeed:
     """A day of that operator. `pushed`: events tell what changed, and listing is but the safety net."""
-    keys = who.tails * (habits.items * habits.campaigns + 1)
+    keys = operator.tails * (profile.items * profile.campaigns + 1)
     parts = ceil(keys / PARTITION_KEYS) if keys > UNPARTITIONED_LIMIT else 1
-    listing = ceil(keys / parts / PAGE) * habits.page  # parts are listed at the same time
+    listing = ceil(keys / parts / PAGE) * profile.page  # parts are listed at the same time
     often = loading and not pushed
-    pause = max(habits.interval if often else habits.ceiling, listing)
-    polls = who.airlines * DAY / pause
-    changes = who.airlines * who.tails * habits.loading_seconds / habits.report / 7 if loading else 0.0
-    beats = who.airlines * who.tails * habits.online * DAY / habits.heartbeat
-    lists = polls * (ceil(keys / PAGE) + 1 + (ceil(who.tails / PAGE) if parts > 1 else 0))
+    pause = max(profile.interval if often else profile.ceiling, listing)
+    polls = operator.airlines * DAY / pause
+    changes = operator.airlines * operator.tails * profile.loading_seconds / profile.report / 7 if loading else 0.0
+    beats = operator.airlines * operator.tails * profile.online * DAY / profile.heartbeat
+    lists = polls * (ceil(keys / PAGE) + 1 + (ceil(operator.tails / PAGE) if parts > 1 else 0))
     cost = measured.poll * (polls * parts) + measured.thousand * (polls * keys / PAGE) + measured.heartbeat * beats
     if not pushed:
         # One publication for the tails that changed, one for the sums.
         found = 2 * min(polls * parts, changes + beats)
         cost += measured.change * changes
-        return Need(lists, beats, lists * LIST_PRICE + beats * GET_PRICE, cost, changes, found, listing, 0.0)
-    rate, batch = changes + beats, batch_seconds(who, habits, measured)
-    batches = min(rate, DAY / batch * min(who.airlines, MESSAGES_A_BATCH))  # of one airline each
+        return DailyNeed(lists, beats, lists * LIST_PRICE + beats * GET_PRICE, cost, changes, found, listing, 0.0)
+    rate, batch = changes + beats, batch_seconds(operator, profile, measured)
+    batches = min(rate, DAY / batch * min(operator.airlines, MESSAGES_A_BATCH))  # of one airline each
     cost += measured.pushed * changes + measured.poll * batches
     usd = lists * LIST_PRICE + rate * GET_PRICE + rate / EVENTS_A_REQUEST * 2 * SQS_PRICE  # received, then deleted
     share = rate / DAY * batch / MESSAGES_A_BATCH
-    return Need(lists, rate, usd, cost, changes, 2 * batches, listing, share)
+    return DailyNeed(lists, rate, usd, cost, changes, 2 * batches, listing, share)
 
 
-def batch_seconds(who: Operator, habits: Habits, measured: Measured) -> float:
+def batch_seconds(operator: Operator, profile: TailProfile, measured: Measured) -> float:
     """How long the worker that takes events is busy with a full batch, spread over all airlines."""
-    each = measured.pushed.worker + measured.pushed.database + habits.fetch / FETCHERS
-    airlines = min(who.airlines, MESSAGES_A_BATCH)
+    each = measured.pushed.worker + measured.pushed.database + profile.fetch / FETCHERS
+    airlines = min(operator.airlines, MESSAGES_A_BATCH)
     return airlines * (measured.poll.worker + measured.poll.database) + MESSAGES_A_BATCH * each
 
 
-def rows_a_year(who: Operator, habits: Habits) -> dict[str, float]:
+def rows_a_year(operator: Operator, profile: TailProfile) -> dict[str, float]:
     """Rows that a year adds, by table, once samples are thinned to one an hour of loading."""
-    loads = who.airlines * who.tails * habits.campaigns_a_year
+    loads = operator.airlines * operator.tails * profile.campaigns_a_year
     return {
         "fleet_load": loads,
-        "fleet_transfer": loads * habits.items,
-        "fleet_progresssample": loads * (habits.loading_seconds / 3600 + 1),
-        "live_change": loads * (habits.items + 1),  # what each transfer and load last said
+        "fleet_transfer": loads * profile.items,
+        "fleet_progresssample": loads * (profile.loading_seconds / 3600 + 1),
+        "live_change": loads * (profile.items + 1),  # what each transfer and load last said
     }
 
 
-def samples_at_most(who: Operator, habits: Habits) -> float:
+def samples_at_most(operator: Operator, profile: TailProfile) -> float:
     """Samples at the end of a campaign week: every report of the last hour, then each minute of two days."""
-    tails, seconds = who.airlines * who.tails, habits.loading_seconds
+    tails, seconds = operator.airlines * operator.tails, profile.loading_seconds
     loading = tails * seconds / (7 * DAY)  # at a moment
-    return loading * 3600 / max(habits.report, habits.interval) + tails * 2 / 7 * seconds / 60
+    return loading * 3600 / max(profile.report, profile.interval) + tails * 2 / 7 * seconds / 60
 
 
 def size_of(rows: Mapping[str, float], measured: Measured) -> float:
@@ -168,7 +170,7 @@ def size_of(rows: Mapping[str, float], measured: Measured) -> float:
     return sum(count * measured.row_bytes[table] for table, count in rows.items())
 
 
-def told(found: Mapping[str, Sequence[Answer]], bare: Answer, sizes: Sizes, publications: float) -> Measured:
+def measured_costs(found: Mapping[str, Sequence[Answer]], bare: Answer, sizes: Sizes, publications: float) -> Measured:
     """The measured costs, from what a run answered by step; `bare` polled airlines of a single tail."""
     poll = _cost(bare) * (1 / bare["airlines"])
     quiet = _mean([_cost(answer) for answer in found["nothing new"]])

@@ -34,7 +34,7 @@ EPOCH: Final = "2026-11-20T00:00:00.000Z"
 Row = tuple[str, str, int, int]  # key, ETag, size in bytes, cycle in which it was written
 
 
-class Written(NamedTuple):
+class ObjectVersion(NamedTuple):
     """A body, and the cycle in which it was written."""
 
     body: bytes
@@ -59,29 +59,29 @@ class Synthetic:
         return f"SYN{number:03d}"
 
     @cached_property
-    def homes(self) -> list[str]:
+    def tail_prefixes(self) -> list[str]:
         """What the keys of each tail begin with, without the airline."""
         return [f"N{number:05d}/" for number in range(self.tails)]
 
-    def progress(self, tail: int, item: int, cycle: int) -> Written:
+    def progress(self, tail: int, item: int, cycle: int) -> ObjectVersion:
         """What an item's progress says. A loading tail has one item under way, those before whole, those after at 0."""
         size = SIZE + item
         if tail % self.moving:
-            return Written(b"%d" % size, 0)
+            return ObjectVersion(b"%d" % size, 0)
         now = tail // self.moving % self.items
         if item == now:
-            return Written(b"%d" % (MIB * (1 + (tail + cycle) % POSITIONS)), cycle)
-        return Written(b"%d" % (size if item < now else 0), 0)
+            return ObjectVersion(b"%d" % (MIB * (1 + (tail + cycle) % POSITIONS)), cycle)
+        return ObjectVersion(b"%d" % (size if item < now else 0), 0)
 
-    def heartbeat(self, tail: int, beats: int) -> Written:
+    def heartbeat(self, tail: int, beats: int) -> ObjectVersion:
         """A tail's loader.json."""
         count = (beats + tail % self.beating) // self.beating
-        return Written(_heartbeat(count), count)
+        return ObjectVersion(_heartbeat(count), count)
 
     def loading(self, airline: str) -> list[str]:
         """The keys that are new in each cycle."""
         return [
-            f"{airline}/{self.homes[tail]}{CAMPAIGN}/item-{tail // self.moving % self.items:03d}.tgz.progress"
+            f"{airline}/{self.tail_prefixes[tail]}{CAMPAIGN}/item-{tail // self.moving % self.items:03d}.tgz.progress"
             for tail in range(0, self.tails, self.moving)
         ]
 
@@ -93,14 +93,14 @@ class Synthetic:
     def listed(self, below: str, cycle: int, beats: int) -> Iterator[Row]:
         """The objects of any airline's status whose keys, without the airline, begin so."""
         names = [f"{CAMPAIGN}/item-{item:03d}.tgz.progress" for item in range(self.items)]
-        for tail, home in enumerate(self.homes):
-            if not home.startswith(below):
+        for tail, prefix in enumerate(self.tail_prefixes):
+            if not prefix.startswith(below):
                 continue
             for item, name in enumerate(names):
                 body, at = self.progress(tail, item, cycle)
-                yield home + name, _md5(body), len(body), at
+                yield prefix + name, _md5(body), len(body), at
             body, at = self.heartbeat(tail, beats)
-            yield f"{home}loader.json", _md5(body), len(body), at
+            yield f"{prefix}loader.json", _md5(body), len(body), at
 
 
 @cache
@@ -113,7 +113,7 @@ def _heartbeat(count: int) -> bytes:
     return build_heartbeat(Heartbeat(loader="synthetic", state="idle", rate_bps=count))
 
 
-def moment(cycle: int) -> str:
+def cycle_time(cycle: int) -> str:
     """When what was written in a cycle was written: two seconds a cycle."""
     hours, seconds = divmod(cycle * 2, 3600)
     return EPOCH if not cycle else f"2026-11-20T{hours:02d}:{seconds // 60:02d}:{seconds % 60:02d}.000Z"
@@ -147,7 +147,7 @@ class Server(ThreadingHTTPServer):
 def _entry(row: Row) -> str:
     key, etag, size, cycle = row
     return (
-        f"{key}</Key><LastModified>{moment(cycle)}</LastModified><ETag>&quot;{etag}&quot;</ETag>"
+        f"{key}</Key><LastModified>{cycle_time(cycle)}</LastModified><ETag>&quot;{etag}&quot;</ETag>"
         f"<Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
     )
 
@@ -179,7 +179,7 @@ class Handler(BaseHTTPRequestHandler):
         fleet, prefix = self.server.fleet, query.get("prefix", "")
         airline, _, below = prefix.partition("/")
         if "delimiter" in query:
-            names = fleet.homes if prefix else [f"{fleet.airline(number)}/" for number in range(fleet.airlines)]
+            names = fleet.tail_prefixes if prefix else [f"{fleet.airline(number)}/" for number in range(fleet.airlines)]
             return _page([f"<CommonPrefixes><Prefix>{prefix}{name}</Prefix></CommonPrefixes>" for name in names], query)
         head = f"<Contents><Key>{airline}/"
         if bucket == MEDIA:
@@ -203,7 +203,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", f'"{_md5(body)}"')
-        self.send_header("Last-Modified", f"{datetime.fromisoformat(moment(cycle)):%a, %d %b %Y %H:%M:%S} GMT")
+        self.send_header("Last-Modified", f"{datetime.fromisoformat(cycle_time(cycle)):%a, %d %b %Y %H:%M:%S} GMT")
         self.end_headers()
         self.wfile.write(body)
 

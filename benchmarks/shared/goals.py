@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
 MIB: Final = 1 << 20
-HEADS: Final = ("job", "measure", "goal", "found", "", "spread")
+HEADINGS: Final = ("job", "measure", "goal", "found", "", "spread")
 JOBS: Final = {
     "a": "a: 4 x 512 MiB",
     "b": "b: 200 x 2 MiB",
@@ -69,18 +69,18 @@ class Row:
         return f"{value:,.{digits}f}"
 
 
-def ratio(job: str, measure: str, goal: float, ours: Sequence[float], theirs: Sequence[float]) -> Row:
+def ratio_row(job: str, measure: str, goal: float, values: Sequence[float], baseline: Sequence[float]) -> Row:
     """Of the medians. The spread is that of our single runs to their median."""
-    base = middle(theirs)
-    return Row(job, measure, goal, middle(ours) / base, "", min(ours) / base, max(ours) / base)
+    base = median(baseline)
+    return Row(job, measure, goal, median(values) / base, "", min(values) / base, max(values) / base)
 
 
-def plain(job: str, measure: str, goal: float, found: Sequence[float], unit: Unit) -> Row:
+def median_row(job: str, measure: str, goal: float, found: Sequence[float], unit: Unit) -> Row:
     """A figure by itself: the median."""
-    return Row(job, measure, goal, middle(found), unit, min(found), max(found))
+    return Row(job, measure, goal, median(found), unit, min(found), max(found))
 
 
-def middle(values: Sequence[float]) -> float:
+def median(values: Sequence[float]) -> float:
     """The median."""
     ordered, half = sorted(values), len(values) // 2
     return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
@@ -94,5 +94,5 @@ def percentile(values: Sequence[float], share: int) -> float:
 
 def table(rows: Sequence[Row]) -> str:
     """In Markdown, as it stands in docs/performance.md."""
-    lines = [list(HEADS), ["---", "---", "---:", "---:", "---", "---:"], *(row.cells() for row in rows)]
+    lines = [list(HEADINGS), ["---", "---", "---:", "---:", "---", "---:"], *(row.cells() for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 
-def machine() -> str:
+def describe_machine() -> str:
     """What it was measured on."""
     found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30

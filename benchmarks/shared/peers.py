@@ -36,30 +36,30 @@ class Source:
         options = ["--endpoint-url", self.endpoint, "--log", "error"]
         return [str(S5CMD), *options, "cp", f"s3://{self.prefix}/*.tgz", f"{target}/"]
 
-    def verified(self, target: Path) -> list[str]:
+    def s5cmd_verified(self, target: Path) -> list[str]:
         """The same, with what the loader does besides: sums taken, and everything on the disk."""
         script = f"{shlex.join(self.s5cmd(target))} && cd {shlex.quote(str(target))} && {CHECK} && {SYNC}"
         return ["sh", "-c", script]
 
     def aws(self, target: Path) -> list[str]:
         """Its classic transfer client: ten ranges at once."""
-        what = ["--recursive", "--only-show-errors", "--exclude", "*", "--include", "*.tgz"]
-        command = ["s3", "cp", f"s3://{self.prefix}/", str(target), *what]
+        selection = ["--recursive", "--only-show-errors", "--exclude", "*", "--include", "*.tgz"]
+        command = ["s3", "cp", f"s3://{self.prefix}/", str(target), *selection]
         return [str(BIN / "aws"), "--endpoint-url", self.endpoint, *command]
 
     def rclone(self, target: Path, *options: str) -> list[str]:
         """Its S3 backend without a configuration file."""
         remote = f":s3,provider=SeaweedFS,env_auth=true,endpoint='{self.endpoint}',force_path_style=true:{self.prefix}"
-        nowhere = ["--config", str(target.parent / "no-configuration"), "--log-level", "ERROR"]
-        return [str(BIN / "rclone"), "copy", remote, str(target), "--include", "*.tgz", *nowhere, *options]
+        no_configuration = ["--config", str(target.parent / "no-configuration"), "--log-level", "ERROR"]
+        return [str(BIN / "rclone"), "copy", remote, str(target), "--include", "*.tgz", *no_configuration, *options]
 
 
 def environment(keys: Mapping[str, str], folder: Path) -> dict[str, str]:
     """For all of them."""
     configuration = folder / "aws-configuration"
     configuration.write_text("[default]\ns3 =\n  preferred_transfer_client = classic\n")
-    plain = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(folder)}
-    return {**plain, **keys, "AWS_CONFIG_FILE": str(configuration), "GODEBUG": "http2client=0"}
+    base = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(folder)}
+    return {**base, **keys, "AWS_CONFIG_FILE": str(configuration), "GODEBUG": "http2client=0"}
 
 
 def missing() -> list[str]:
@@ -69,9 +69,9 @@ def missing() -> list[str]:
 
 def versions() -> str:
     """Of all of them, for people."""
-    asked = {"s5cmd": "version", "rclone": "version", "aws": "--version"}
-    said = [
+    arguments = {"s5cmd": "version", "rclone": "version", "aws": "--version"}
+    outputs = [
         subprocess.run([PROGRAMS[name], how], capture_output=True, text=True, check=True).stdout.splitlines()[0]
-        for name, how in asked.items()
+        for name, how in arguments.items()
     ]
-    return f"s5cmd {said[0].split('-')[0]}, {said[1]}, {said[2].split()[0].replace('/', ' ')}"
+    return f"s5cmd {outputs[0].split('-')[0]}, {outputs[1]}, {outputs[2].split()[0].replace('/', ' ')}"

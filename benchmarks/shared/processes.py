@@ -16,10 +16,10 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _BLOCK: Final = 1 << 20
-_TOLD: Final = 2000  # bytes of what a failed process said
+_MAX_OUTPUT: Final = 2000  # bytes of what a failed process said
 
 
-class Failed(Exception):
+class MeasurementError(Exception):
     """A measured process did not do what it was to; `str()` says which and what it said."""
 
 
@@ -62,19 +62,19 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str], *, second
             if launcher.poll() is None:
                 os.killpg(launcher.pid, signal.SIGKILL)  # and what it started, which else would go on alone
     if launcher.returncode:
-        raise Failed(f"{command[0]} could not be started:\n{_tail(errors)}")
+        raise MeasurementError(f"{command[0]} could not be started:\n{_tail(errors)}")
     cost = json.loads(output)
     if cost.pop("code"):
-        raise Failed(f"{' '.join(map(str, command))[:200]} failed:\n{_tail(errors)}")
+        raise MeasurementError(f"{' '.join(map(str, command))[:200]} failed:\n{_tail(errors)}")
     return Cost(**cost)
 
 
-def _tail(said: bytes) -> str:
-    return said[-_TOLD:].decode(errors="replace")
+def _tail(output: bytes) -> str:
+    return output[-_MAX_OUTPUT:].decode(errors="replace")
 
 
-def interleaved(
-    variants: Sequence[Variant], runs: int, folder: Path, *, touch: int, say: Callable[[str], None], warm: int = 1
+def run_interleaved(
+    variants: Sequence[Variant], runs: int, folder: Path, *, touch: int, log: Callable[[str], None], warm: int = 1
 ) -> dict[str, list[Cost]]:
     """Every variant `runs` times, A B C A B C …, each into a new folder. The first `warm` rounds do not count.
 
@@ -86,18 +86,18 @@ def interleaved(
             target = folder / "target"
             target.mkdir(parents=True)
             try:
-                pretouch(folder, touch)
+                fill_page_cache(folder, touch)
                 cost = run(variant.command(target, number), variant.environment(target, number))
                 variant.check(target)
             finally:
                 shutil.rmtree(target)
-            say(f"  [{number}] {variant.name}: {cost.wall:.2f} s, CPU {cost.cpu:.2f} s, {cost.rss >> 20} MiB")
+            log(f"  [{number}] {variant.name}: {cost.wall:.2f} s, CPU {cost.cpu:.2f} s, {cost.rss >> 20} MiB")
             if number >= warm:
                 costs[variant.name].append(cost)
     return costs
 
 
-def pretouch(folder: Path, size: int) -> None:
+def fill_page_cache(folder: Path, size: int) -> None:
     """Let everything be written, then fill and drop so many bytes of page cache.
 
     In a virtual machine the host backs memory when it is first touched: writing a file costs whoever comes first two to

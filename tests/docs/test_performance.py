@@ -70,5 +70,5 @@ def test_the_ratio_is_that_of_the_95th_percentile_to_the_goal() -> None:
 
 
 def test_a_benchmark_knows_how_pages_write_what_it_writes() -> None:
-    cases = {1: "1.00 MB", 42: "42.0 MB", 100: "100 MB", latency.MOST: f"{latency.MOST} MB"}
-    assert {number: latency.as_shown(number) for number in cases} == cases
+    cases = {1: "1.00 MB", 42: "42.0 MB", 100: "100 MB", latency.MAX_SAMPLES: f"{latency.MAX_SAMPLES} MB"}
+    assert {number: latency.format_megabytes(number) for number in cases} == cases

@@ -15,10 +15,10 @@ from typing import Final
 
 import psycopg
 
-from benchmarks.polling.cycle import Resident
+from benchmarks.polling.cycle import PollingProcess
 from benchmarks.polling.fleet import AIRLINE, CAMPAIGN, Fleet
-from benchmarks.polling.rows import said
-from benchmarks.polling.writers import Address, Writers
+from benchmarks.polling.rows import reported_bytes
+from benchmarks.polling.writers import Writers, WriterTarget
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.keys import manifest_key
 from loader.s3.client import S3Bucket
@@ -31,7 +31,7 @@ DURABLE: Final = ("fsync", "synchronous_commit", "full_page_writes")
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Deployment:
     """`name` is that of its status bucket; `told` the environment of a portal that reads it; `database` an
     URL.
     """
@@ -41,7 +41,7 @@ class World:
     folder: Path
     store: SeaweedFS
     database: str
-    told: Mapping[str, str]
+    environment: Mapping[str, str]
     writers: Writers
 
     @property
@@ -49,19 +49,19 @@ class World:
         """The status bucket, for us."""
         return self.store.bucket(self.name)
 
-    def resident(self) -> Resident:
+    def resident(self) -> PollingProcess:
         """A process that polls when told."""
-        return Resident(AIRLINE, self.told)
+        return PollingProcess(AIRLINE, self.environment)
 
-    def once(self) -> list[str]:
+    def once_command(self) -> list[str]:
         """The command that polls once."""
         return [PYTHON, "manage.py", "poll_buckets", "--once", "--airline", AIRLINE, "--json"]
 
-    def missed(self) -> int:
+    def count_missed(self) -> int:
         """Of how many objects the rows do not say what the object says."""
-        return self.fleet.missed(said(self.database))
+        return self.fleet.count_missed(reported_bytes(self.database))
 
-    def tidy(self) -> None:
+    def vacuum(self) -> None:
         """What PostgreSQL does by itself within minutes of a large change."""
         if self.database.startswith("postgres"):
             with psycopg.connect(self.database, autocommit=True) as connection:
@@ -69,16 +69,16 @@ class World:
 
 
 @contextmanager
-def world(name: str, fleet: Fleet, store: SeaweedFS, database: str, folder: Path) -> Iterator[World]:
+def deployment(name: str, fleet: Fleet, store: SeaweedFS, database: str, folder: Path) -> Iterator[Deployment]:
     """An empty one; `database` is "sqlite" or "postgresql". The manifest is there, status objects are not."""
-    made = folder / name
-    made.mkdir()
+    subfolder = folder / name
+    subfolder.mkdir()
     with ExitStack() as stack:
-        url = f"sqlite:///{made}/portal.sqlite3" if database == "sqlite" else stack.enter_context(_durable())
+        url = f"sqlite:///{subfolder}/portal.sqlite3" if database == "sqlite" else stack.enter_context(_durable())
         media = store.create_bucket(f"{name}-media")
         media.put(manifest_key(AIRLINE, CAMPAIGN), fleet.manifest())
         store.create_bucket(name)
-        told = {
+        environment = {
             "DATABASE_URL": url,
             "DEBUG": "0",  # which would keep every statement in memory
             "SECRET_KEY": secrets.token_urlsafe(50),
@@ -89,10 +89,10 @@ def world(name: str, fleet: Fleet, store: SeaweedFS, database: str, folder: Path
             "STATUS_BUCKET": name,
             **store.environment(),
         }
-        system = System(made, told)
+        system = System(subfolder, environment)
         system.manage("migrate", "-v0")
-        address = Address(name, store.endpoint, store.access_key, store.secret_key)
-        yield World(fleet, name, made, store, url, system.environment, stack.enter_context(Writers(address)))
+        address = WriterTarget(name, store.endpoint, store.access_key, store.secret_key)
+        yield Deployment(fleet, name, subfolder, store, url, system.environment, stack.enter_context(Writers(address)))
 
 
 @contextmanager
