@@ -1,11 +1,11 @@
-"""A real bad link on one machine: `python -m benchmarks.lossy --rtt 80ms --loss 0.5% --rate 20Mbit -- COMMAND`.
+"""Emulate a bad link on one machine: `python -m benchmarks.lossy --rtt 80ms --loss 0.5% --rate 20Mbit -- COMMAND`.
 
-Two network namespaces joined by TUN devices and a forwarder that delays packets, drops some at random and lets only so
-many bytes a second pass: the kernel's own TCP meets real loss (kernels without netem, and a proxy, which ends every TCP
-connection at itself, cannot show that). COMMAND runs at the near end. Ports of this machine's loopback interface given
-with --forward are reached from there at the same port of the far end, whose address is in LOSSY_FAR. The port that
-AWS_ENDPOINT_URL_S3 names is forwarded without being asked, and the variable says the new address. Without COMMAND, the
-link is measured: round trip, goodput of one connection and of eight, packets lost. Needs root; leaves nothing behind.
+Two network namespaces are joined by TUN devices and a forwarder that delays packets, drops some at random, and limits
+the rate. The kernel's own TCP meets real loss. A proxy cannot show that, because it ends every TCP connection itself,
+and some kernels have no netem. COMMAND runs at the near end. It reaches a port of this machine's loopback interface
+that is given with --forward at the same port of the far end, whose address is in LOSSY_FAR. The port in
+AWS_ENDPOINT_URL_S3 is always forwarded, and the variable is set to the new address. Without COMMAND the link is
+measured: round trip, goodput of one connection and of eight, packets lost. Needs root. Leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from loader.contract.units import parse_duration, parse_size
 
 ENDPOINT: Final = "AWS_ENDPOINT_URL_S3"
 _BLOCK: Final = 65_536
-_PROBE: Final = 9  # port of the probe; nobody else is there
+_PROBE: Final = 9  # port of the probe; the namespace has no other server
 
 
 @dataclass(frozen=True, slots=True)
 class LinkMeasurement:
-    """Of a link: seconds there and back, bytes a second of one connection and of several, share of packets lost."""
+    """Measured round trip in seconds, bytes per second of one and of several connections, shares of lost packets."""
 
     rtt: float
     single_rate: float
@@ -43,14 +43,14 @@ class LinkMeasurement:
     overflowed: float
 
     def table(self, conditions: Conditions) -> str:
-        """As it stands in docs/performance.md."""
+        """Return the Markdown table of docs/performance.md."""
         return "\n".join(
             (
                 "| | set | found |",
                 "| --- | ---: | ---: |",
                 f"| round trip | {conditions.rtt * 1e3:.0f} ms | {self.rtt * 1e3:.1f} ms |",
                 f"| packets lost | {conditions.loss:.2%} | {self.lost:.2%} |",
-                f"| packets the full queue dropped | | {self.overflowed:.2%} |",
+                f"| packets dropped by the full queue | | {self.overflowed:.2%} |",
                 f"| one connection | | {self.single_rate * 8e-6:.1f} Mbit/s |",
                 f"| {self.connections} connections | {conditions.rate * 8e-6:.0f} Mbit/s "
                 f"| {self.total_rate * 8e-6:.1f} Mbit/s |",
@@ -59,7 +59,7 @@ class LinkMeasurement:
 
 
 def measure(link: LossyLink, seconds: float, connections: int = 8) -> LinkMeasurement:
-    """Download for so many seconds over one connection, then over several at once."""
+    """Download for `seconds` over one connection, then over several at once."""
     with inside(link.far):
         server = listen(_PROBE, link.conditions.congestion)
     threading.Thread(target=_serve, args=(server,), daemon=True).start()
@@ -72,11 +72,11 @@ def measure(link: LossyLink, seconds: float, connections: int = 8) -> LinkMeasur
 
 
 def _serve(server: socket.socket) -> None:
-    """Send without end to whoever comes."""
+    """Send bytes endlessly to every client."""
     while True:
         try:
             client, _ = server.accept()
-        except OSError:  # closed: done
+        except OSError:  # the server socket was closed
             return
         threading.Thread(target=_send_endlessly, args=(client,), daemon=True).start()
 
@@ -87,7 +87,7 @@ def _send_endlessly(client: socket.socket) -> None:
         try:
             while True:
                 client.sendall(block)
-        except OSError:  # it has enough
+        except OSError:  # the client closed the connection
             return
 
 
@@ -103,7 +103,7 @@ def _connect_seconds(link: LossyLink) -> float:
 
 
 def _goodput(link: LossyLink, seconds: float) -> float:
-    """Bytes a second of one connection."""
+    """Return the received bytes per second of one connection."""
     buffer, received, started = bytearray(_BLOCK), 0, time.monotonic()
     with _connect(link) as sock:
         while time.monotonic() < started + seconds:
@@ -122,15 +122,15 @@ def _run_parallel(count: int, work: Callable[[], float]) -> list[float]:
 
 
 def parse_share(text: str) -> float:
-    """0.005 from "0.5%" or "0.005". Raises ValueError."""
+    """Return 0.005 for "0.5%" or "0.005". Raises ValueError."""
     value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     if not 0 <= value < 1:
-        raise ValueError(f"{text!r} is no share; write it like 0.5%")
+        raise ValueError(f"{text!r} is not a share; write it like 0.5%")
     return value
 
 
 def near_end_environment(environment: Mapping[str, str]) -> tuple[dict[str, str], list[int]]:
-    """What a command at the near end is told instead, and the ports to be forwarded for it."""
+    """Return the environment of a command at the near end, and the ports it needs forwarded."""
     endpoint = urlsplit(environment.get(ENDPOINT, ""))
     near_end = {**environment, "LOSSY_FAR": FAR}
     if endpoint.hostname not in ("127.0.0.1", "localhost") or not endpoint.port:
@@ -139,29 +139,32 @@ def near_end_environment(environment: Mapping[str, str]) -> tuple[dict[str, str]
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
     arguments = argparse.ArgumentParser(prog="python -m benchmarks.lossy", description=__doc__)
     defaults = Conditions()
+    arguments.add_argument("--rtt", type=parse_duration, default=defaults.rtt, help="round trip (80ms)", metavar="TIME")
     arguments.add_argument(
-        "--rtt", type=parse_duration, default=defaults.rtt, help="there and back (80ms)", metavar="TIME"
+        "--loss", type=parse_share, default=defaults.loss, help="lost share in each direction (0.5%%)", metavar="SHARE"
     )
-    arguments.add_argument("--loss", type=parse_share, default=defaults.loss, help="each way (0.5%%)", metavar="SHARE")
-    arguments.add_argument("--rate", type=parse_size, default=defaults.rate, help="each way (20Mbit)", metavar="SIZE")
     arguments.add_argument(
-        "--queue", type=parse_size, default=defaults.queue, help="what may wait (200KB)", metavar="SIZE"
+        "--rate", type=parse_size, default=defaults.rate, help="rate of each direction (20Mbit)", metavar="SIZE"
     )
-    arguments.add_argument("--seed", type=int, default=defaults.seed, help="of what is lost (%(default)s)")
     arguments.add_argument(
-        "--congestion", default=defaults.congestion, help="TCP's control at the far end (%(default)s)"
+        "--queue", type=parse_size, default=defaults.queue, help="bytes that may queue (200KB)", metavar="SIZE"
     )
-    arguments.add_argument("--forward", type=int, action="append", default=[], help="port of 127.0.0.1", metavar="PORT")
-    arguments.add_argument("--seconds", type=float, default=20.0, help="to measure each way for (%(default)s)")
-    arguments.add_argument("command", nargs="*", help="what to run at the near end", metavar="COMMAND")
+    arguments.add_argument("--seed", type=int, default=defaults.seed, help="seed of the losses (%(default)s)")
+    arguments.add_argument(
+        "--congestion", default=defaults.congestion, help="TCP congestion control of the far end (%(default)s)"
+    )
+    arguments.add_argument(
+        "--forward", type=int, action="append", default=[], help="port of 127.0.0.1 to forward", metavar="PORT"
+    )
+    arguments.add_argument("--seconds", type=float, default=20.0, help="seconds of each measurement (%(default)s)")
+    arguments.add_argument("command", nargs="*", help="command to run at the near end", metavar="COMMAND")
     return arguments
 
 
 def main() -> None:
-    """Run a command over a bad link, with its exit code, or measure the link."""
+    """Run a command over a bad link and exit with its code, or measure the link."""
     options = parser().parse_args()
     near_end, ports = near_end_environment(os.environ)
     conditions = Conditions(options.rtt, options.loss, options.rate, options.queue, options.seed, options.congestion)

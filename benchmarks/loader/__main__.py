@@ -1,9 +1,10 @@
-"""The loader against s5cmd, rclone and the aws CLI, and against its own goals: `python -m benchmarks.loader`.
+"""Compare the loader with s5cmd, rclone and the aws CLI, and with its own goals: `python -m benchmarks.loader`.
 
-Everything is real: SeaweedFS on this machine, the commands as people run them, whole processes, side by side in one run
-(A B C A B C …), medians, ratios. Every file that any of them wrote is compared with the sum of what was published.
-Ends with 1 if a goal is missed. Needs root for the job `link`, the peers (`make bench` installs them), and room: about
-8 GB, with the job `rss` 25 GB. Touches a folder, the loopback interface and what it starts.
+Runs SeaweedFS on this machine and each program as a separate process with the options its users use. The programs take
+turns in one run (A B C A B C …); medians and ratios are compared. Every file that a program wrote is compared with the
+hash of the published content. Exits with 1 if a goal is missed. The job `link` needs root. Needs the peers (`make
+bench` installs them) and about 8 GB of disk, 25 GB with the job `rss`. Touches a folder, the loopback interface and the
+processes it starts.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ OTHER_JOBS = (
 
 @contextmanager
 def prepared_bench(options: argparse.Namespace) -> Iterator[Bench]:
-    """A new store in a new folder, gone afterwards."""
+    """Start a new store in a new folder; both are removed at the end."""
     with (
         tempfile.TemporaryDirectory(dir=options.folder, prefix="ifeportal-loader-") as folder,
         SeaweedFS(Path(folder) / "store") as store,
@@ -60,7 +61,9 @@ def prepared_bench(options: argparse.Namespace) -> Iterator[Bench]:
 
 
 def run_jobs(bench: Bench, wanted: Sequence[str]) -> list[Row]:
-    """Every wanted job; the memory last, since it judges all runs. Raises Failed."""
+    """Run the wanted jobs and return their rows. Raises MeasurementError. The job `rss` runs last, because it judges
+    the memory of all runs.
+    """
     rows: list[Row] = []
     for job in ("b", "a", "c"):
         if job in wanted or (job == "a" and "progress" in wanted):
@@ -74,15 +77,20 @@ def run_jobs(bench: Bench, wanted: Sequence[str]) -> list[Row]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
     arguments = argparse.ArgumentParser(prog="python -m benchmarks.loader", description=__doc__)
-    arguments.add_argument("--only", type=_names, default=list(JOBS), help=f"of {','.join(JOBS)} (all)", metavar="JOBS")
-    arguments.add_argument("--runs", type=int, default=5, metavar="N", help="of each variant (%(default)s)")
-    arguments.add_argument("--link-runs", type=int, default=3, metavar="N", help="over the bad link (%(default)s)")
-    arguments.add_argument("--idle", type=parse_duration, default=300.0, metavar="TIME", help="to watch it wait (5m)")
-    arguments.add_argument("--big", type=parse_size, default=20 << 30, metavar="SIZE", help="of the big item (20GiB)")
-    arguments.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="where there is room (%(default)s)")
-    arguments.add_argument("--json", type=Path, metavar="FILE", help="write every run there")
+    arguments.add_argument(
+        "--only", type=_names, default=list(JOBS), help=f"jobs: {','.join(JOBS)} (all)", metavar="JOBS"
+    )
+    arguments.add_argument("--runs", type=int, default=5, metavar="N", help="runs of each variant (%(default)s)")
+    arguments.add_argument("--link-runs", type=int, default=3, metavar="N", help="runs over the bad link (%(default)s)")
+    arguments.add_argument(
+        "--idle", type=parse_duration, default=300.0, metavar="TIME", help="how long to measure the idle loader (5m)"
+    )
+    arguments.add_argument(
+        "--big", type=parse_size, default=20 << 30, metavar="SIZE", help="size of the big item (20GiB)"
+    )
+    arguments.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="folder for the content (%(default)s)")
+    arguments.add_argument("--json", type=Path, metavar="FILE", help="write every run to this file")
     return arguments
 
 
@@ -94,7 +102,7 @@ def _names(text: str) -> list[str]:
 
 
 def main() -> None:
-    """Measure as the options say and print a table. Exit code 1 if a goal is missed, 2 if nothing can be measured."""
+    """Measure and print a table. Exit with 1 if a goal is missed, 2 if measuring is not possible."""
     options = parser().parse_args()
     if reason := unavailable_reason() if "link" in options.only else "":
         parser().error(f"{reason} Leave the job out with --only.")
@@ -105,7 +113,7 @@ def main() -> None:
         with prepared_bench(options) as bench:
             rows = run_jobs(bench, options.only)
     except MeasurementError as failure:
-        raise SystemExit(f"Nothing can be said: {failure}") from failure
+        raise SystemExit(f"Not measured: {failure}") from failure
     description = f"{describe_machine()}, Python {platform.python_version()}, {peers.versions()}"
     load = f"load {load_before[1]:.1f} before"
     if options.json:

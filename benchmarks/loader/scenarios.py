@@ -1,6 +1,4 @@
-"""The jobs of `benchmarks.loader`: each does what it says with real processes and returns the rows of its
-goals.
-"""
+"""The jobs of `benchmarks.loader`: each runs real processes and returns the rows of its goals."""
 
 from __future__ import annotations
 
@@ -38,13 +36,15 @@ RUN_LOADER, NO_PROGRESS, S5CMD, VERIFIED, AWS, RCLONE = (
 )
 BIG_AIRLINE: Final = "BENCH-X"
 KILL_AT: Final = 0.7
-SETTLE_SECONDS: Final = 20.0  # seconds after its start before a loader counts as idle
+SETTLE_SECONDS: Final = 20.0  # after its start, before a loader is idle
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
 class Bench:
-    """What all jobs need. `say` hears every run; `peaks` is the loader's memory, in MiB, of every run of any job."""
+    """Configuration and results of all jobs. `log` receives a line for every run. `peaks` is the loader's peak memory
+    in MiB of every run of any job.
+    """
 
     ground: GroundStore
     folder: Path
@@ -57,19 +57,19 @@ class Bench:
     peaks: list[float] = field(default_factory=list)
 
     def ensure_published(self, name: str) -> None:
-        """See that a load is published."""
+        """Publish a load unless it is published already."""
         if name not in self.ground.published:
             self.log(f"publishing {name}: {LOADS[name].items} x {LOADS[name].size >> 20} MiB")
             self.ground.publish(name)
 
     def record_costs(self, job: str, costs: Mapping[str, Sequence[Cost]]) -> None:
-        """Keep what runs of a job cost."""
+        """Add the costs of a job's runs to the report."""
         self.costs[job] = {name: list(runs) for name, runs in costs.items()}
         self.peaks += [cost.rss / MIB for name in (RUN_LOADER, NO_PROGRESS) for cost in costs.get(name, ())]
 
 
 def loader_variant(ground: GroundStore, job: str, name: str = RUN_LOADER, **settings: str) -> Variant:
-    """The loader with its default settings, plus what is told."""
+    """Return the loader with its default settings plus `settings`."""
     return Variant(
         name,
         lambda target, number: [*LOADER, "--once"],
@@ -79,7 +79,7 @@ def loader_variant(ground: GroundStore, job: str, name: str = RUN_LOADER, **sett
 
 
 def peer_variant(ground: GroundStore, job: str, name: str) -> Variant:
-    """A peer."""
+    """Return a peer as a variant of the job."""
     source, keys = ground.source(job), ground.store.environment()
     options = ["--multi-thread-streams", "10", "--multi-thread-cutoff", "1M"] if job == "link" else []
     commands: Mapping[str, Callable[[Path], list[str]]] = {
@@ -97,7 +97,9 @@ def peer_variant(ground: GroundStore, job: str, name: str) -> Variant:
 
 
 def throughput(bench: Bench, job: str, *, wanted: Sequence[str]) -> list[Row]:
-    """Job a, b or c against the peers; with "progress" wanted also without reports, which is all that then counts."""
+    """Run job a, b or c with the loader and the peers. With "progress" wanted, job a also runs the loader without
+    reports; without "a" wanted, only these two run.
+    """
     bench.ensure_published(job)
     ground = bench.ground
     variants = [loader_variant(ground, job)]
@@ -120,7 +122,7 @@ GOALS: Final = (
 
 
 def throughput_rows(job: str, costs: Mapping[str, Sequence[Cost]]) -> list[Row]:
-    """Pure: the rows that these runs allow."""
+    """Return the rows for which these runs have data. Pure."""
     walls = {name: [cost.wall for cost in runs] for name, runs in costs.items()}
     rows = [
         ratio_row(job, measure, goal[job], walls[RUN_LOADER], walls[peer])
@@ -136,7 +138,7 @@ def throughput_rows(job: str, costs: Mapping[str, Sequence[Cost]]) -> list[Row]:
 
 
 def over_bad_link(bench: Bench) -> list[Row]:
-    """One item over a bad link, against each peer with several connections."""
+    """Load one item over a bad link, compared with each peer with several connections."""
     bench.ensure_published("link")
     port = int(bench.ground.store.endpoint.rpartition(":")[2])
     with LossyLink(forward=[port]) as link:
@@ -163,7 +165,7 @@ def _at_near_end(link: LossyLink, variant: Variant) -> Variant:
 
 
 def memory(bench: Bench) -> list[Row]:
-    """One item that is larger than this machine's memory may be; and the peak of all runs of the other jobs."""
+    """Load one item larger than memory; return the peak memory of this and all other runs."""
     digest, zeros = hashlib.sha256(), bytes(MIB)
     for _ in range(bench.big // MIB):
         digest.update(zeros)
@@ -176,14 +178,14 @@ def memory(bench: Bench) -> list[Row]:
         cost = run([*LOADER, "--once"], environment)
         loaded = target / CAMPAIGN / "item-000.tgz"
         if loaded.stat().st_size != bench.big:
-            raise MeasurementError("the big item is not whole")
+            raise MeasurementError("the big item is incomplete")
     bench.log(f"  {bench.big >> 30} GiB: {cost.wall:.1f} s, CPU {cost.cpu:.1f} s, {cost.rss >> 20} MiB")
     bench.record_costs("rss", {RUN_LOADER: [cost]})
     return [Row("rss", "peak RSS, of this and every other run", 64, max(bench.peaks), "MiB")]
 
 
 def resume(bench: Bench) -> list[Row]:
-    """SIGKILL at 70 % of a large item, then a second start; the link between counts the bytes."""
+    """Kill the loader with SIGKILL at 70% of a large item and start it again. A proxy counts the refetched bytes."""
     bench.ensure_published("c")
     refetched = []
     for number in range(bench.runs):
@@ -195,7 +197,7 @@ def resume(bench: Bench) -> list[Row]:
             )
             while _bytes_sent(link) < KILL_AT * LOADS["c"].bytes:
                 if process.poll() is not None:
-                    raise MeasurementError("the loader ended before it could be killed")
+                    raise MeasurementError("the loader exited before it could be killed")
                 time.sleep(0.005)
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -211,7 +213,7 @@ def _bytes_sent(link: FaultProxy) -> int:
 
 
 def idle(bench: Bench) -> list[Row]:
-    """A loader that has everything and no link: what it costs to wait."""
+    """Measure the CPU use of an idle loader that has loaded everything and is offline."""
     bench.ensure_published("small")
     with _folder(bench) as target, FaultProxy(bench.ground.store.endpoint) as link:
         environment = bench.ground.with_endpoint(link.endpoint).loader(
@@ -228,7 +230,7 @@ def idle(bench: Bench) -> list[Row]:
             time.sleep(bench.idle_seconds)
             share = (_cpu_seconds(process.pid) - before) / (time.monotonic() - started)
             if process.poll() is not None:
-                raise MeasurementError("the loader did not wait for the link")
+                raise MeasurementError("the loader exited while it was offline")
         finally:
             process.terminate()
             process.wait()
@@ -237,13 +239,12 @@ def idle(bench: Bench) -> list[Row]:
 
 
 def _cpu_seconds(process: int) -> float:
-    """Seconds of CPU so far."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def once(bench: Bench) -> list[Row]:
-    """A start that finds everything in place."""
+    """Measure a start that has nothing to load."""
     bench.ensure_published("small")
     with _folder(bench) as target:
         environment = bench.ground.loader(LOADS["small"].airline, target, f"T-{time.time_ns()}")

@@ -1,4 +1,4 @@
-"""Changes that arrive all the time: how far behind the rows are. A job of `benchmarks.polling`."""
+"""A job of `benchmarks.polling`: how far the rows are behind while changes arrive continuously."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from benchmarks.shared.goals import median
 from benchmarks.shared.processes import ROOT, MeasurementError
 from ifeportal.embedded.processes import Process
 
-WARM_UP: Final = 0.25  # of the time that counts, before it
+WARM_UP: Final = 0.25  # of the measured time, before it
 PATIENCE: Final = 120.0  # seconds for the last changes to be seen
-WATCHED_OBJECTS: Final = 500  # objects, of those that change all the time
+WATCHED_OBJECTS: Final = 500  # objects at least, of the changing ones
 
 
 def arriving_changes(bench: Bench, deployed: Deployment) -> None:
-    """The real command polls again and again while somebody writes at a steady rate; a third watches the rows."""
+    """Run `poll_buckets` while one process writes at a steady rate and a thread reads the rows."""
     seconds, step = (1 + WARM_UP) * bench.seconds, max(len(deployed.fleet) // WATCHED_OBJECTS, 1)
     job = f"{bench.rate:g} changes a second arriving, {len(deployed.fleet):,} objects"
     written = deployed.fleet.round_robin(round(bench.rate * seconds))
@@ -49,7 +49,7 @@ def arriving_changes(bench: Bench, deployed: Deployment) -> None:
 
 @contextmanager
 def _running_poller(deployed: Deployment) -> Iterator[Path]:
-    """`poll_buckets` at its default interval; what it prints is in the file. Raises Failed if it ends by itself."""
+    """Run `poll_buckets` and yield its output file. Raises MeasurementError if it exits early."""
     command = [PYTHON, "manage.py", "poll_buckets", "--airline", AIRLINE, "--interval", "2s", "--json"]
     log = deployed.folder / "poll_buckets.log"
     process = Process("poll_buckets", command, log=log, environment=deployed.environment, folder=ROOT)
@@ -58,13 +58,13 @@ def _running_poller(deployed: Deployment) -> Iterator[Path]:
         _wait(lambda: log.stat().st_size or process.ended is not None)
         yield log
         if process.ended is not None:
-            raise MeasurementError(f"poll_buckets has ended:\n{process.log_tail()}")
+            raise MeasurementError(f"poll_buckets exited:\n{process.log_tail()}")
     finally:
         process.stop()
 
 
 def _wait(ready: Callable[[], object]) -> None:
-    """Until it is so, or the patience is at its end: what then is missing is found missing."""
+    """Wait until `ready` returns true, at most PATIENCE seconds. Changes not seen by then are counted as missed."""
     deadline = time.monotonic() + PATIENCE
     while not ready() and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""One cycle of polling, as measured in the process that polls; and that process, seen from outside."""
+"""The cost of one polling cycle as measured inside the polling process, and a handle for that process."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Final, Self
 
 from benchmarks.shared.processes import ROOT, MeasurementError
 
-# Django has to be set up before its models are imported.
+# Django must be set up before its models are imported.
 START: Final = "import django; django.setup(); from benchmarks.polling.resident import main; main()"
 STOP_TIMEOUT: Final = 20.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """Seconds, seconds of CPU (of the process that polls), its peak of memory so far in bytes.
+    """Seconds, seconds of CPU, and peak memory in bytes so far, of the polling process.
 
-    Requests are told apart by bucket. `writes` are statements that write into the database, without those that keep the
-    lease of the job (`lease_writes`); `statements` are all.
+    Requests are counted by bucket. `writes` are the writing statements without those for the lease of the job
+    (`lease_writes`); `statements` are all.
     """
 
     wall: float
@@ -42,7 +42,7 @@ class Cycle:
 
 
 class PollingProcess:
-    """A process that polls one airline when it is told, as a worker does. Use as a context manager."""
+    """A process that polls one airline on request, like a worker. Use as a context manager."""
 
     def __init__(self, airline: str, environment: Mapping[str, str]) -> None:
         self._airline, self._environment = airline, dict(environment)
@@ -59,7 +59,7 @@ class PollingProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """It ends when there is nothing more to read."""
+        """Close its input, which ends it."""
         try:
             self._process.communicate(timeout=STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -67,7 +67,7 @@ class PollingProcess:
             self._process.communicate()
 
     def poll(self, profile: Path | None = None) -> Cycle:
-        """One cycle. `profile`: a file to write where the time went, which costs some. Raises Failed."""
+        """Run one cycle. `profile` is a file for a profile, which slows the cycle. Raises MeasurementError."""
         assert self._process.stdin
         assert self._process.stdout
         with suppress(BrokenPipeError):
@@ -75,5 +75,5 @@ class PollingProcess:
             self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
-            raise MeasurementError("the process that polls has ended; what it said stands above")
+            raise MeasurementError("the polling process has ended; its output is above")
         return Cycle(**json.loads(answer))

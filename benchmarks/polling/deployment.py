@@ -1,6 +1,6 @@
-"""A fleet in a real store, a database of its own, and the processes of the portal that read it.
+"""A fleet in a real store, a separate database, and the processes of the portal that read it.
 
-Touches the store it is given, a database it makes, its folder, and the processes it starts.
+Touches the store it is given, a database and a folder it creates, and the processes it starts.
 """
 
 from __future__ import annotations
@@ -26,15 +26,13 @@ from tests.support.portal_system import System
 from tests.support.postgresql import postgresql
 
 PYTHON: Final = sys.executable
-# That of the tests may lose what was committed. This one is as durable as any.
+# The tests' server runs without these. Here it is as durable as in production.
 DURABLE: Final = ("fsync", "synchronous_commit", "full_page_writes")
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """`name` is that of its status bucket; `told` the environment of a portal that reads it; `database` an
-    URL.
-    """
+    """`name` is that of its status bucket; `environment` is that of the portal; `database` is a URL."""
 
     fleet: Fleet
     name: str
@@ -46,23 +44,23 @@ class Deployment:
 
     @property
     def status(self) -> S3Bucket:
-        """The status bucket, for us."""
+        """Return the status bucket, for this process."""
         return self.store.bucket(self.name)
 
-    def resident(self) -> PollingProcess:
-        """A process that polls when told."""
+    def polling_process(self) -> PollingProcess:
+        """Return a process that polls on request."""
         return PollingProcess(AIRLINE, self.environment)
 
     def once_command(self) -> list[str]:
-        """The command that polls once."""
+        """Return the command that polls once."""
         return [PYTHON, "manage.py", "poll_buckets", "--once", "--airline", AIRLINE, "--json"]
 
     def count_missed(self) -> int:
-        """Of how many objects the rows do not say what the object says."""
+        """Return for how many objects there is no row with their value."""
         return self.fleet.count_missed(reported_bytes(self.database))
 
     def vacuum(self) -> None:
-        """What PostgreSQL does by itself within minutes of a large change."""
+        """Run what PostgreSQL's autovacuum does within minutes of a large change."""
         if self.database.startswith("postgres"):
             with psycopg.connect(self.database, autocommit=True) as connection:
                 connection.execute("VACUUM ANALYZE")
@@ -70,7 +68,7 @@ class Deployment:
 
 @contextmanager
 def deployment(name: str, fleet: Fleet, store: SeaweedFS, database: str, folder: Path) -> Iterator[Deployment]:
-    """An empty one; `database` is "sqlite" or "postgresql". The manifest is there, status objects are not."""
+    """Deploy a fleet with its manifest and without status objects; `database` is "sqlite" or "postgresql"."""
     subfolder = folder / name
     subfolder.mkdir()
     with ExitStack() as stack:
@@ -80,7 +78,7 @@ def deployment(name: str, fleet: Fleet, store: SeaweedFS, database: str, folder:
         store.create_bucket(name)
         environment = {
             "DATABASE_URL": url,
-            "DEBUG": "0",  # which would keep every statement in memory
+            "DEBUG": "0",  # Django stores every statement in memory with DEBUG
             "SECRET_KEY": secrets.token_urlsafe(50),
             "ALLOWED_HOSTS": "ife.example.org",
             "LOG_LEVEL": "WARNING",

@@ -1,4 +1,4 @@
-"""What polling is held to, and the arithmetic that tells whether it is. Pure."""
+"""The goals of polling and the arithmetic that compares them with the results. Pure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from benchmarks.shared.processes import Cost
 
 ONE_CYCLE: Final = "one cycle"
 PEER_GOALS: Final = ((S5CMD, 0.4), (RCLONE, 1.0), (AWS, 0.2))
-LIST_PRICE: Final = 0.005 / 1_000  # USD a request, S3 Standard in us-east-1; GET and HEAD below
+LIST_PRICE: Final = 0.005 / 1_000  # USD per request, S3 Standard in us-east-1; below: GET and HEAD
 GET_PRICE: Final = 0.0004 / 1_000
 MAX_GROWTH: Final = 1.3
 MAX_DELAY: Final = 3.0  # seconds
-MAX_SLOWDOWN: Final = 1.05  # above it, the store was the one that fell behind
+MAX_SLOWDOWN: Final = 1.05  # above it, the store could not write fast enough
 MAX_MEMORY: Final = 200.0  # MB
 MB: Final = 1_000_000
 HEADINGS: Final = ("job", "way", "wall", "CPU", "peak RSS", "LIST", "GET", "USD for 1,000", "missed")
@@ -30,7 +30,7 @@ HEADINGS: Final = ("job", "way", "wall", "CPU", "peak RSS", "LIST", "GET", "USD 
 
 @dataclass
 class Way:
-    """How something was done, and what each run of it cost. `missed` counts values that were not noticed, of all."""
+    """One way of doing a job and the cost of each run. `missed` counts values that the run did not notice."""
 
     job: str
     name: str
@@ -39,18 +39,18 @@ class Way:
     missed: int = 0
 
     def add(self, cost: Cost, lists: int, gets: int, missed: int) -> None:
-        """One run."""
+        """Add one run."""
         self.costs.append(cost)
         self.requests.append((lists, gets))
         self.missed += missed
 
     @property
     def walls(self) -> list[float]:
-        """Of each run, in seconds."""
+        """Return the seconds of each run."""
         return [cost.wall for cost in self.costs]
 
     def cells(self) -> list[str]:
-        """As in the table: medians, the price of a thousand such runs, the largest memory."""
+        """Return the cells of the table row: medians, the price of a thousand runs, the largest memory."""
         lists, gets = (median([float(pair[each]) for pair in self.requests]) for each in (0, 1))
         figures = [
             f"{median(self.walls):.2f} s",
@@ -61,17 +61,16 @@ class Way:
 
 
 def cycle_cost(cycle: Cycle) -> Cost:
-    """What a cycle cost the process that polls."""
     return Cost(cycle.wall, cycle.cpu, cycle.rss)
 
 
 def request_price(lists: float, gets: float) -> float:
-    """In USD, at S3's list price."""
+    """Return the price in USD at S3's list price."""
     return lists * LIST_PRICE + gets * GET_PRICE
 
 
 def peer_rows(job: str, walls: Mapping[str, Sequence[float]]) -> list[Row]:
-    """The ratios that these runs allow; OURS is among them."""
+    """Return the ratios to the peers that ran. `walls` contains ONE_CYCLE."""
     return [
         ratio_row(job, f"wall, database included ÷ `{peer}`", goal, walls[ONE_CYCLE], walls[peer])
         for peer, goal in PEER_GOALS
@@ -80,7 +79,7 @@ def peer_rows(job: str, walls: Mapping[str, Sequence[float]]) -> list[Row]:
 
 
 def request_rows(job: str, objects: int, cycles: Sequence[Cycle]) -> list[Row]:
-    """LIST and GET of the status bucket, where every value is one that our loader reports."""
+    """Return LIST and GET requests of the status bucket, with values that only our loader reports."""
     lists = [float(cycle.status_lists) for cycle in cycles]
     gets = [float(cycle.status_gets) for cycle in cycles]
     return [
@@ -96,24 +95,26 @@ def request_rows(job: str, objects: int, cycles: Sequence[Cycle]) -> list[Row]:
 
 
 def foreign_row(job: str, cycles: Sequence[Cycle]) -> Row:
-    """GETs for each object that changed, to whatever value."""
+    """Return the GET requests for each changed object, whatever its value."""
     return median_row(job, "GET ÷ changed objects", 1, [cycle.status_gets / cycle.changed for cycle in cycles], "")
 
 
 def first_poll_row(job: str, cycles: Sequence[Cycle]) -> Row:
-    """GETs until all is known."""
+    """Return the GET requests until all objects are known."""
     return Row(job, "GET of status objects", 0, sum(cycle.status_gets for cycle in cycles), "count")
 
 
 def unchanged_rows(job: str, cycles: Sequence[Cycle], listings: Sequence[float]) -> list[Row]:
-    """Nothing has changed. `listings`: seconds of curl, if it ran."""
+    """Return the results of cycles without changes. `listings`: seconds of curl, if it ran."""
     walls = [cycle.wall for cycle in cycles]
     rows = [ratio_row(job, f"wall ÷ `{CURL}`", 1.5, walls, listings)] if listings else []
     return [*rows, median_row(job, "statements that write", 0, [float(cycle.writes) for cycle in cycles], "count")]
 
 
 def growth_rows(walls: Mapping[int, Sequence[float]]) -> list[Row]:
-    """Wall of an object in the largest fleet ÷ that in the cheapest of the smaller; `walls` by number of objects."""
+    """Return the growth of the time per object with the size of the fleet; `walls` by number of objects. Compares the
+    largest fleet with the cheapest of the smaller ones.
+    """
     if len(walls) < 2:
         return []
     largest = max(walls)
@@ -125,9 +126,9 @@ def growth_rows(walls: Mapping[int, Sequence[float]]) -> list[Row]:
 def write_delays(
     written: Sequence[ObjectValue], acknowledged: Sequence[float], observations: Mapping[str, Sequence[Observation]]
 ) -> list[float]:
-    """For each write to a watched object the seconds until a row said it, or something newer of the same object.
+    """Return the seconds from each write to a watched object until a row had its value or a newer one.
 
-    Values of an object only grow. Infinite: it was never seen.
+    Values of an object only grow. Infinite if no row ever had it.
     """
     return [
         _delay(observations[key], value, at)
@@ -137,7 +138,7 @@ def write_delays(
 
 
 def arriving_rows(job: str, delays: Sequence[float], slowdown: float) -> list[Row]:
-    """The 95th percentile is judged. `slower`: changes asked for ÷ changes that could be written."""
+    """Return the delays; the goal is for the 95th percentile. `slowdown`: requested ÷ actual rate of changes."""
     found = [percentile(delays, share) for share in (50, 95)]
     return [
         Row(job, "seconds behind, p95 (spread: p50 to the longest)", MAX_DELAY, found[1], "s", found[0], max(delays)),
@@ -146,12 +147,12 @@ def arriving_rows(job: str, delays: Sequence[float], slowdown: float) -> list[Ro
 
 
 def memory_row(job: str, peaks: Sequence[int]) -> Row:
-    """The largest."""
+    """Return the largest memory."""
     return Row(job, "peak RSS of the process that polls", MAX_MEMORY, max(peaks) / MB, "MB")
 
 
 def ways_table(ways: Sequence[Way]) -> str:
-    """In Markdown, as it stands in docs/performance.md."""
+    """Return the second Markdown table of docs/performance.md."""
     lines = [list(HEADINGS), ["---", "---", *["---:"] * (len(HEADINGS) - 2)], *(way.cells() for way in ways)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

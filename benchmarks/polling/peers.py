@@ -1,6 +1,6 @@
-"""What polling is measured against: programs that bring a folder up to date with a bucket, and curl that lists it.
+"""The programs that polling is compared with: three that mirror a bucket to a folder, and curl that lists it.
 
-Each has a folder of its own, which already holds what the bucket said before. They are told what their users tell them.
+Each has its own folder with the previous content of the bucket, and gets the options its users use.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Mirror:
     deployment: Deployment
 
     def sync(self) -> Cost:
-        """Bring the folder up to date. Raises Failed."""
+        """Update the folder. Raises MeasurementError."""
         command = {S5CMD: self._s5cmd, RCLONE: self._rclone, AWS: self._aws}[self.name]()
         return run(command, environment(self.deployment.store.environment(), self.folder.parent))
 
     def fill(self, objects: Iterable[tuple[ObjectValue, float]]) -> None:
-        """Write what the bucket says, with the time it was written, as a first run would, which takes minutes."""
+        """Write the objects and their modification times to the folder. A first run of the program takes minutes."""
         for (key, value), at in objects:
             path = self.folder / key
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ class Mirror:
             os.utime(path, (at, at))
 
     def count_missed(self, written: Sequence[ObjectValue]) -> int:
-        """How many of these objects the folder does not have as they are."""
+        """Return how many of these objects are not in the folder with their value."""
         return sum(not _has_value(self.folder / key, value) for key, value in written)
 
     def _s5cmd(self) -> list[str]:
@@ -74,7 +74,7 @@ class Mirror:
 
 
 def mirrors(deployment: Deployment, folder: Path, names: Sequence[str]) -> list[Mirror]:
-    """Of these names, each with a folder that holds what the bucket says now."""
+    """Return a mirror for each name, with a folder that has the current content of the bucket."""
     values = dict(deployment.fleet.objects())
     listed = [((info.key, values[info.key]), info.last_modified.timestamp()) for info in deployment.status.list()]
     created = [Mirror(name, folder / f"mirror-{number}", deployment) for number, name in enumerate(names)]
@@ -84,13 +84,13 @@ def mirrors(deployment: Deployment, folder: Path, names: Sequence[str]) -> list[
 
 
 class Listing:
-    """The bucket listed by curl: one process, one connection, a page after the other, and nothing done with them.
+    """Lists the bucket with curl: one process and one connection, page after page, without parsing.
 
-    Where each page begins is found out beforehand, so that nothing need be read while the time is taken.
+    The start of each page is determined beforehand, so that a measured run does not read the pages.
     """
 
     def __init__(self, deployment: Deployment, folder: Path) -> None:
-        self._world = deployment
+        self._deployment = deployment
         self._configuration = folder / "curl.conf"
         self._output = folder / "page.xml"
         urls = self._urls()
@@ -98,16 +98,16 @@ class Listing:
         self._configuration.write_text("\n".join([self._signed(), "fail-early", *pages]))
 
     def run(self) -> Cost:
-        """List it all once. Raises Failed."""
+        """List all pages once. Raises MeasurementError."""
         return run(["curl", "--config", self._configuration], {"PATH": os.defpath})
 
     def _signed(self) -> str:
-        store = self._world.store
+        store = self._deployment.store
         keys = f'user = "{store.access_key}:{store.secret_key}"'
         return f'silent\nshow-error\nfail\naws-sigv4 = "aws:amz:us-east-1:s3"\n{keys}'
 
     def _urls(self) -> list[str]:
-        base = f"{self._world.store.endpoint}/{self._world.name}?"
+        base = f"{self._deployment.store.endpoint}/{self._deployment.name}?"
         urls, token, keys = list[str](), "", 0
         while not urls or token:
             start = f"continuation-token={quote(token, safe='')}&" if token else ""
@@ -116,8 +116,8 @@ class Listing:
             keys += page.count("<Key>")
             found = TOKEN.search(page)
             token = found[1] if found else ""
-        if keys != len(self._world.fleet):
-            raise MeasurementError(f"curl lists {keys} objects of {len(self._world.fleet)}")
+        if keys != len(self._deployment.fleet):
+            raise MeasurementError(f"curl lists {keys} objects of {len(self._deployment.fleet)}")
         return urls
 
     def _page(self, url: str) -> str:
@@ -127,12 +127,12 @@ class Listing:
 
 
 def missing() -> list[str]:
-    """Programs that are needed and not installed, but for those of the package index."""
+    """Return the names of required programs that are not installed, except those of the package index."""
     return [name for name in ("curl",) if shutil.which(name) is None]
 
 
 def request_counts(store: SeaweedFS) -> dict[str, int]:
-    """How many requests of each kind the store has answered so far, as it counts them itself."""
+    """Return how many requests of each kind the store has answered so far, from its own metrics."""
     [port] = [part.partition("=")[2] for part in store.process.command if part.startswith("-metricsPort=")]
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         counts: dict[str, int] = {}
@@ -146,13 +146,12 @@ def _has_value(path: Path, value: int) -> bool:
 
 
 def curl_version() -> str:
-    """For people."""
     output = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout
     return " ".join(output.split()[:2])
 
 
 def requests_between(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[int, int]:
-    """LIST, and GET and HEAD, in between."""
+    """Return the LIST requests, and the GET and HEAD requests, between two counts."""
 
     def grown(*kinds: str) -> int:
         return sum(after.get(kind, 0) - before.get(kind, 0) for kind in kinds)

@@ -1,8 +1,7 @@
-"""Polls one airline whenever a line arrives, and answers what that cost. Started by `cycle.Resident`.
+"""Poll one airline for each line of input and print the cost. Started by `cycle.PollingProcess`.
 
-The line is empty, or names a file for a profile.
-
-It does what `poll_buckets` does each time, under the lease of the job, in a process that lives on, as a worker does.
+The line is empty, or names a file for a profile. Does the same as `poll_buckets` each time, under the lease of the job,
+in a process that continues to run, like a worker.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ PEAK: Final = re.compile(r"VmHWM:\s*(\d+) kB")
 
 
 class StatementCounter:
-    """Counts what is sent to the database."""
+    """Counts the statements sent to the database."""
 
     def __init__(self) -> None:
         self.all = self.writes = self.lease_writes = 0
 
     def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        """As Django's `execute_wrapper` wants it."""
+        """Count a statement. Django's `execute_wrapper` calls this."""
         self.all += 1
         if WRITES.match(sql):
             if Job._meta.db_table in sql:
@@ -53,7 +52,7 @@ class StatementCounter:
 
 
 def run_cycle(polling: Polling, media: S3Bucket, status: S3Bucket) -> Cycle:
-    """One poll. The database is connected to anew, as it is for every job of a worker."""
+    """Poll once, with a new database connection, as each job of a worker has."""
     before, started, cpu_before = _requests(media, status), time.perf_counter(), time.process_time()
     statements = StatementCounter()
     with connection.execute_wrapper(statements):
@@ -78,7 +77,7 @@ def run_cycle(polling: Polling, media: S3Bucket, status: S3Bucket) -> Cycle:
 
 
 def peak_rss() -> int:
-    """Bytes of memory this process has had at most; not what it was before it became this program."""
+    """Return the peak memory of this process in bytes, without that of the program it was before `exec`."""
     match = PEAK.search(Path("/proc/self/status").read_text())
     assert match
     return int(match[1]) * 1024
@@ -95,7 +94,7 @@ def _requests(media: S3Bucket, status: S3Bucket) -> dict[str, int]:
 
 @contextmanager
 def _profiled(path: str) -> Iterator[None]:
-    """Write into the file, if one is named, where the time went. Threads that list and fetch are not looked into."""
+    """Write a profile to the file, if one is named. Threads that list and fetch are not profiled."""
     if not path:
         yield
         return
@@ -107,13 +106,13 @@ def _profiled(path: str) -> Iterator[None]:
 
 
 def main() -> None:
-    """Until standard input ends."""
+    """Poll until standard input ends."""
     media, status = media_bucket(), status_bucket()
     polling = Polling(media, status, sys.argv[1], settings.POLL_INTERVAL)
     for line in sys.stdin:
         with _profiled(line.strip()):
-            match = run_cycle(polling, media, status)
-        print(json.dumps(asdict(match)), flush=True)
+            result = run_cycle(polling, media, status)
+        print(json.dumps(asdict(result)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
-"""The jobs of `benchmarks.polling`: each fills a bucket, polls it by real processes, and holds the rows
-against it.
-"""
+"""The jobs of `benchmarks.polling`: each fills a bucket, polls it with real processes, and checks the rows."""
 
 from __future__ import annotations
 
@@ -18,23 +16,23 @@ from benchmarks.polling.peers import CURL, Listing, Mirror, mirrors, request_cou
 from benchmarks.polling.setup import Bench, format_cost
 from benchmarks.shared.processes import Cost, run
 
-CHANGED_SHARE: Final = 0.01  # of the objects change between two cycles
-RESOLUTION: Final = 1.1  # seconds: a store tells only whole ones, and mirrors compare them
+CHANGED_SHARE: Final = 0.01  # of the objects, between two cycles
+RESOLUTION: Final = 1.1  # seconds: a store reports whole ones, and mirrors compare them
 
 
 def large(bench: Bench) -> None:
-    """1,000 tails of 100 items: read for the first time, then nothing changed, then 1% again and again."""
+    """Measure 1,000 tails of 100 items: the first poll, then no changes, then 1% changed in each round."""
     fleet = bench.fleet(1_000, 100)
     job = f"{fleet.tails:,} tails x {fleet.items} items"
     with bench.deployment("large", fleet) as deployed:
         bench.log(f"{job}, all finished, first poll ever")
         bench.write(deployed, fleet.finish())
-        with deployed.resident() as poller:
+        with deployed.polling_process() as poller:
             first = f"{job}, first poll ever, all finished"
             bench.rows["first"].append(goals.first_poll_row(first, _first_poll(bench, poller, deployed, first)))
             bench.write(deployed, fleet.load_half())
             bench.poll_until_known(poller, deployed)
-        with deployed.resident() as poller:
+        with deployed.polling_process() as poller:
             _measure_unchanged(bench, poller, deployed, f"{job}, nothing changed")
             _measure_changed(bench, poller, deployed, job)
             _profile(bench, poller, deployed)
@@ -42,29 +40,29 @@ def large(bench: Bench) -> None:
 
 
 def small(bench: Bench) -> None:
-    """100 tails of 100 items at the beginning: nothing changed, then changes arrive all the time."""
+    """Measure 100 tails of 100 items: no changes, then continuous changes."""
     fleet = bench.fleet(100, 100)
     with bench.deployment("small", fleet) as deployed:
         bench.log(f"{len(fleet):,} objects, nothing changed")
         bench.write(deployed, list(fleet.objects()))
-        with deployed.resident() as poller:
+        with deployed.polling_process() as poller:
             bench.poll_until_known(poller, deployed)
             _poll_unchanged(bench, poller, deployed, f"{len(fleet):,} objects, nothing changed")
         arriving_changes(bench, deployed)
 
 
 def million(bench: Bench) -> None:
-    """5,000 tails of 200 items: what memory they take, and what an object costs when nothing changes."""
+    """Measure 5,000 tails of 200 items: the memory, and the time per object when nothing changes."""
     fleet = bench.fleet(5_000, 200)
     job = f"{len(fleet):,} objects"
     with bench.deployment("million", fleet) as deployed:
-        bench.log(f"{job}: all finished, then half of them on their way, before the first poll")
+        bench.log(f"{job}: all finished, then half of them in progress, before the first poll")
         fleet.finish()
         fleet.load_half()
         bench.write(deployed, list(fleet.objects()))
-        with deployed.resident() as poller:
+        with deployed.polling_process() as poller:
             first = _first_poll(bench, poller, deployed, f"{job}, first poll ever")
-        with deployed.resident() as poller:
+        with deployed.polling_process() as poller:
             later = _poll_unchanged(bench, poller, deployed, f"{job}, nothing changed")
             bench.log(f"{job}, {CHANGED_SHARE:.0%} changed")
             _change_objects(bench, deployed, 1)
@@ -74,7 +72,7 @@ def million(bench: Bench) -> None:
 
 
 def _first_poll(bench: Bench, poller: PollingProcess, deployed: Deployment, job: str) -> list[Cycle]:
-    """All that is new is read, in as many cycles as that takes."""
+    """Poll until all objects are known, in one or more cycles."""
     cycles = bench.poll_until_known(poller, deployed)
     gets = sum(cycle.status_gets + cycle.media_gets for cycle in cycles)
     lists = sum(cycle.status_lists + cycle.media_lists for cycle in cycles)
@@ -85,11 +83,11 @@ def _first_poll(bench: Bench, poller: PollingProcess, deployed: Deployment, job:
 
 
 def _measure_changed(bench: Bench, poller: PollingProcess, deployed: Deployment, fleet: str) -> None:
-    """1% changed before each round of ours, theirs, theirs; then other values, which only we are shown."""
+    """Change 1% before each round of our cycle and the peers. Then change to other values, for our cycle only."""
     job, other = f"{fleet}, {CHANGED_SHARE:.0%} changed", f"{fleet}, {CHANGED_SHARE:.0%} changed, half to any value"
-    beside = mirrors(deployed, deployed.folder, [name for name in bench.peers if name != CURL])
+    peer_mirrors = mirrors(deployed, deployed.folder, [name for name in bench.peers if name != CURL])
     cycle_way = bench.way(job, ONE_CYCLE)
-    ways = {mirror.name: bench.way(job, mirror.name) for mirror in beside}
+    ways = {mirror.name: bench.way(job, mirror.name) for mirror in peer_mirrors}
     foreign_way = bench.way(other, ONE_CYCLE)
     cycles, tails = list[Cycle](), list[int]()
     for turn in range(1 + bench.runs):
@@ -98,7 +96,7 @@ def _measure_changed(bench: Bench, poller: PollingProcess, deployed: Deployment,
         tails.append(tails_of(written))
         cycle = bench.poll(poller, deployed, cycle_way if turn else None)
         cycles += [cycle] if turn else []
-        for mirror in beside:
+        for mirror in peer_mirrors:
             _sync(bench, mirror, written, ways[mirror.name] if turn else None)
     bench.add_note(f"{job}: {len(written):,} objects on {min(tails):,} to {max(tails):,} tails")
     foreign = list[Cycle]()
@@ -131,7 +129,7 @@ def _sync(bench: Bench, mirror: Mirror, written: Sequence[ObjectValue], way: Way
 
 
 def _profile(bench: Bench, poller: PollingProcess, deployed: Deployment) -> None:
-    """Where the time goes when 1% changed, and when nothing did."""
+    """Write a profile of a cycle with 1% changed and of one without changes."""
     if bench.profiles is not None:
         _change_objects(bench, deployed, 2 * bench.runs + 1)
         for name in ("changed", "quiet"):
@@ -139,7 +137,7 @@ def _profile(bench: Bench, poller: PollingProcess, deployed: Deployment) -> None
 
 
 def _measure_command(bench: Bench, deployed: Deployment, job: str) -> None:
-    """The same as a command, started anew each time: not judged, as production polls from a process that lives on."""
+    """Measure the command with its start. Not a goal: in production a running process polls."""
     bench.log(f"{job}: the command")
     way = bench.way(job, "`poll_buckets --once`, a process each time")
     for turn in range(bench.runs):
@@ -153,13 +151,13 @@ def _measure_command(bench: Bench, deployed: Deployment, job: str) -> None:
 
 
 def _measure_unchanged(bench: Bench, poller: PollingProcess, deployed: Deployment, job: str) -> None:
-    """In turns with curl, if it is there."""
+    """Alternate cycles with curl, if it is available."""
     listing = Listing(deployed, deployed.folder) if CURL in bench.peers else None
-    beside = Way(job, f"{CURL}")
-    cycles = _poll_unchanged(bench, poller, deployed, job, listing, beside)
+    peer_way = Way(job, f"{CURL}")
+    cycles = _poll_unchanged(bench, poller, deployed, job, listing, peer_way)
     if listing:
-        bench.ways.append(beside)
-    bench.rows["quiet"] += goals.unchanged_rows(job, cycles, beside.walls)
+        bench.ways.append(peer_way)
+    bench.rows["quiet"] += goals.unchanged_rows(job, cycles, peer_way.walls)
 
 
 def _poll_unchanged(
@@ -168,20 +166,20 @@ def _poll_unchanged(
     deployed: Deployment,
     job: str,
     listing: Listing | None = None,
-    beside: Way | None = None,
+    peer_way: Way | None = None,
 ) -> list[Cycle]:
-    """Cycles that find nothing; the first does not count."""
+    """Run cycles that find no changes; the first is not counted."""
     bench.log(job)
     way, cycles = bench.way(job, ONE_CYCLE), list[Cycle]()
     for turn in range(1 + bench.runs):
         cycle = bench.poll(poller, deployed, way if turn else None)
         cycles += [cycle] if turn else []
-        if listing and beside is not None:
+        if listing and peer_way is not None:
             before = request_counts(bench.store)
             cost = listing.run()
             lists, gets = requests_between(before, request_counts(bench.store))
             bench.log(f"  {CURL}: {format_cost(cost)}, {lists} LIST")
             if turn:
-                beside.add(cost, lists, gets, 0)
+                peer_way.add(cost, lists, gets, 0)
     bench.walls[len(deployed.fleet)] = [cycle.wall for cycle in cycles]
     return cycles

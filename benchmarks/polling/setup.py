@@ -1,4 +1,4 @@
-"""What the jobs of `benchmarks.polling` share: the store, how much is asked, and what was found so far."""
+"""The configuration and the results that the jobs of `benchmarks.polling` share."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from benchmarks.shared.goals import Row
 from benchmarks.shared.processes import Cost, MeasurementError
 from ifeportal.embedded.seaweedfs import SeaweedFS
 
-MAX_CYCLES: Final = 60  # until a new fleet is known whole
+MAX_CYCLES: Final = 60  # until all objects of a new fleet are known
 Kind = Literal["changed", "foreign", "first", "quiet", "arriving", "memory"]
 KINDS: Final[tuple[Kind, ...]] = ("changed", "foreign", "first", "quiet", "arriving", "memory")
 
 
 @dataclass
 class Bench:
-    """What all jobs need and what they find. `say` hears every run; `peers`: names of what is measured beside us.
+    """Configuration and results of all jobs. `log` receives a line for every run; `peers` are names of programs.
 
-    `rate` is in changes a second, for `seconds`. `profiles`: a folder for them, if they are wanted. `walls`: of cycles
-    in which nothing changed, by number of objects.
+    `rate` is in changes per second, for `seconds`. `profiles` is a folder for profiles, if wanted. `walls`: seconds of
+    cycles without changes, by number of objects.
     """
 
     store: SeaweedFS
@@ -47,32 +47,32 @@ class Bench:
     missed: int = 0
 
     def fleet(self, tails: int, items: int) -> Fleet:
-        """A new one, made smaller by the scale."""
+        """Return a new fleet, reduced by the scale."""
         return Fleet(max(round(tails * self.scale), 1), items, self.seed)
 
     @contextmanager
     def deployment(self, name: str, fleet: Fleet) -> Iterator[Deployment]:
-        """Around a fleet; its processes and its database are gone afterwards."""
+        """Deploy a fleet; its processes and its database are removed at the end."""
         with deployment(f"bench-{name}", fleet, self.store, self.database, self.folder) as deployed:
             yield deployed
 
     def add_note(self, sentence: str) -> None:
-        """What is to be said below the tables."""
+        """Add a sentence to print below the tables."""
         self.notes.append(sentence)
         self.log(f"  {sentence}")
 
     def write(self, deployed: Deployment, objects: Sequence[ObjectValue]) -> None:
-        """Put objects, and say how long it took."""
+        """Put objects and log the time."""
         seconds = deployed.writers.put(objects)
         self.log(f"  {len(objects):,} objects on {tails_of(objects):,} tails written in {seconds:.1f} s")
 
     def way(self, job: str, name: str) -> Way:
-        """A new line of the second table."""
+        """Add a row to the second table."""
         self.ways.append(Way(job, name))
         return self.ways[-1]
 
     def poll(self, poller: PollingProcess, deployed: Deployment, way: Way | None = None) -> Cycle:
-        """One cycle, after which the rows have to say what the objects say."""
+        """Run one cycle, then compare the rows with the objects."""
         cycle, missed = poller.poll(), self.check_rows(deployed)
         requests = f"{cycle.status_lists} LIST, {cycle.status_gets} GET"
         database = f"{cycle.statements} statements, {cycle.writes} writing"
@@ -84,13 +84,13 @@ class Bench:
         return cycle
 
     def check_rows(self, deployed: Deployment) -> int:
-        """How many objects the rows do not tell as they are."""
+        """Return how many objects have no row with their value."""
         missed = deployed.count_missed()
         self.missed += missed
         return missed
 
     def poll_until_known(self, poller: PollingProcess, deployed: Deployment) -> list[Cycle]:
-        """Poll until a cycle finds nothing new; what the others took. Raises Failed."""
+        """Poll until a cycle finds no changes; return the cycles before it. Raises MeasurementError."""
         cycles = list[Cycle]()
         while len(cycles) < MAX_CYCLES:
             cycle = poller.poll()
@@ -101,9 +101,8 @@ class Bench:
                 deployed.vacuum()
                 return cycles
             cycles.append(cycle)
-        raise MeasurementError(f"{MAX_CYCLES} cycles, and still there is something new")
+        raise MeasurementError(f"{MAX_CYCLES} cycles did not read all changes")
 
 
 def format_cost(cost: Cost) -> str:
-    """Of one run, for people."""
     return f"{cost.wall:.2f} s, CPU {cost.cpu:.2f} s, {cost.rss / MB:.0f} MB"

@@ -1,7 +1,7 @@
-"""Puts many small objects into a bucket, from processes of its own and for as little CPU as may be.
+"""Put many small objects into a bucket from separate processes, with little CPU.
 
-Store, portal and writers share this machine. What `loader.s3.client` does for each object takes three times as much
-CPU, which would be missing where something is measured.
+Store, portal and writers share this machine. `loader.s3.client` needs three times as much CPU for item object, which
+the measured processes would lack.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from loader.s3.http.urls import quote_key
 
 PROCESSES: Final = 2
 THREADS: Final = 8
-PACED_THREADS: Final = 24  # so that one answer that takes long holds up no other
+PACED_THREADS: Final = 24  # so that one slow response delays no other
 CHUNK: Final = 500
 REGION: Final = "us-east-1"
 PATIENCE: Final = 60.0  # seconds
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class WriterTarget:
-    """Where and as whom to write."""
+    """The bucket to write to, and the credentials."""
 
     bucket: str
     endpoint: str
@@ -45,7 +45,7 @@ class WriterTarget:
 
 
 class WriterConnection:
-    """A connection that is kept, for one thread. Use as a context manager."""
+    """A persistent connection, for one thread. Use as a context manager."""
 
     def __init__(self, address: WriterTarget) -> None:
         self._path, self._keys = f"/{address.bucket}/", S3Credentials(address.access_key, address.secret_key)
@@ -63,7 +63,7 @@ class WriterConnection:
         self._socket.close()
 
     def put(self, key: str, value: int) -> None:
-        """Write an object. Raises Failed if the store refuses, OSError."""
+        """Write an object. Raises MeasurementError if the store rejects it, OSError."""
         body, target = b"%d" % value, self._path + quote_key(key)
         host = {"Host": self._host}
         signed = sign_request("PUT", target, host, body, credentials=self._keys, region=REGION, now=datetime.now(UTC))
@@ -82,7 +82,9 @@ class WriterConnection:
 
 
 class Writers:
-    """Use as a context manager. Raises Failed if the store refuses, OSError."""
+    """Processes that write objects. Use as a context manager. Raises MeasurementError if the store rejects one,
+    OSError.
+    """
 
     def __init__(self, address: WriterTarget) -> None:
         self._address = address
@@ -95,20 +97,20 @@ class Writers:
         self._pool.shutdown(cancel_futures=True)
 
     def put(self, objects: Iterable[ObjectValue]) -> float:
-        """Write all of them, as fast as possible; how many seconds it took."""
+        """Write all objects as fast as possible; return the seconds."""
         began = time.monotonic()
         futures = [self._pool.submit(_put, self._address, chunk) for chunk in _chunks(objects)]
-        for each in futures:
-            each.result()
+        for future in futures:
+            future.result()
         return time.monotonic() - began
 
     def put_paced(self, objects: Sequence[ObjectValue], rate: float) -> Future[list[float]]:
-        """Write `rate` of them a second, in order. When each was acknowledged, in seconds since 1970."""
+        """Write `rate` objects per second, in order; return the times of the responses in seconds since 1970."""
         return self._pool.submit(_put_paced, self._address, objects, rate)
 
 
 def _ignore_interrupt() -> None:
-    """An interrupt from the terminal reaches every process; whoever started this one ends it in good order."""
+    """Ignore an interrupt from the terminal, which reaches every process: the parent ends this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -117,8 +119,8 @@ def _put(address: WriterTarget, objects: Sequence[ObjectValue]) -> None:
 
     def write() -> None:
         with WriterConnection(address) as line:
-            while each := _next(rest, lock):
-                line.put(*each)
+            while item := _next(rest, lock):
+                line.put(*item)
 
     _in_threads(write, THREADS)
 
@@ -129,8 +131,8 @@ def _put_paced(address: WriterTarget, objects: Sequence[ObjectValue], rate: floa
 
     def write() -> None:
         with WriterConnection(address) as line:
-            while each := _next(rest, lock):
-                turn, (key, value) = each
+            while item := _next(rest, lock):
+                turn, (key, value) = item
                 time.sleep(max(began + turn / rate - time.monotonic(), 0))
                 line.put(key, value)
                 acknowledged[turn] = time.time()

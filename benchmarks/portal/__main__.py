@@ -1,10 +1,9 @@
-"""How quickly the portal answers with a whole industry in one database: `python -m benchmarks.portal`.
+"""Measure the portal with many large airlines in one database: `python -m benchmarks.portal`.
 
-PostgreSQL with 20 airlines of 1,000 tails and 20 items, 400,000 transfers, and one tail with ten loads of 60 items.
-Pages are asked of the portal's own views, without a network between; each is held against the least that any page of
-its rows could take: one statement and `json.dumps`. Then a thousand sockets on one daphne, beside a bare server; and a
-page of a thousand rows in Chromium.
-Touches a temporary folder, the loopback interface and the processes it starts.
+PostgreSQL has 20 airlines of 1,000 tails and 20 items (400,000 transfers) and one tail with 10 loads of 60 items. Pages
+are requested from the portal's views, without a network. Each is compared with the minimum for a page of the same rows:
+one statement and `json.dumps`. Then a thousand sockets on one daphne are compared with a minimal server, and a page of
+1,000 rows is measured in Chromium. Touches a temporary folder, the loopback interface and the processes it starts.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ HOST: Final = "ife.example.org"
 PARTS: Final = ("pages", "sockets", "browser")
 FLEET: Final = Synthetic(airlines=fanout.AIRLINES, tails=1_000, items=20, moving=10, beating=60)
 START: Final = "import django; django.setup(); from benchmarks.portal.page_times import main; main()"
-DEEP_TAIL: Final = "N99999"  # the tail with many loads
+DEEP_TAIL: Final = "N99999"  # has many loads
 LOADS, ITEMS = 10, 60
 DEEP_TAIL_ROWS: Final = """
 WITH tail AS (
@@ -75,7 +74,7 @@ SELECT id, 'item-' || i, CASE WHEN i < 3 THEN 'loading' WHEN i = 3 THEN 'failed'
     CASE WHEN i = 3 THEN 'y' ELSE '' END, false, false, false, false, false
 FROM load, generate_series(1, %(items)s) i
 """
-# Some of everything that pages show: failures, what stands, samples of a day.
+# Some failed and some stalled loads.
 VARIED_STATES: Final = """
 UPDATE fleet_load SET status = 'failed', error = 'NO_SPACE: There is not enough free space.', error_code = 'NO_SPACE',
     error_content = 'item-000', items_failed = 1 WHERE id %% 50 = 0;
@@ -85,7 +84,7 @@ UPDATE fleet_load SET stalled = true WHERE status = 'loading' AND id %% 20 = 1;
 
 @dataclass(frozen=True)
 class PageSpec:
-    """One kind of page: which paths are asked for, what bounds them, and the statement it is held against."""
+    """One kind of page: its paths, its limits, and the SQL statement it is compared with."""
 
     name: str
     paths: Sequence[str]
@@ -96,7 +95,7 @@ class PageSpec:
 
 
 def names() -> list[str]:
-    """The airlines."""
+    """Return the names of the airlines."""
     return [FLEET.airline(number) for number in range(FLEET.airlines)]
 
 
@@ -155,7 +154,7 @@ PAGES: Final = (
 
 @contextmanager
 def filled_portal() -> Iterator[System]:
-    """The portal's settings, with the database filled."""
+    """Fill a database and yield the portal's settings."""
     with tempfile.TemporaryDirectory(prefix="ifeportal-portal-") as folder, postgresql() as url:
         system = System(Path(folder), _settings(url, Path(folder)))
         system.manage("migrate", "-v0")
@@ -187,7 +186,7 @@ def filled_portal() -> Iterator[System]:
 def _settings(url: str, folder: Path) -> dict[str, str]:
     return {
         "DATABASE_URL": url,
-        "DEBUG": "0",  # which would keep every statement in memory
+        "DEBUG": "0",  # Django stores every statement in memory with DEBUG
         "SECRET_KEY": secrets.token_urlsafe(50),
         "ALLOWED_HOSTS": f"{HOST},127.0.0.1",
         "HTTPS": "0",
@@ -199,20 +198,20 @@ def _settings(url: str, folder: Path) -> dict[str, str]:
 
 
 def ask(child: subprocess.Popen[str], **question: object) -> dict[str, Any]:
-    """One question, one answer."""
+    """Send one request to the process and return its response."""
     assert child.stdin
     assert child.stdout
     child.stdin.write(json.dumps(question) + "\n")
     child.stdin.flush()
     line = child.stdout.readline()
     if not line:
-        raise SystemExit("asking for pages ended")
+        raise SystemExit("the process that requests pages exited")
     answer: dict[str, Any] = json.loads(line)
     return answer
 
 
 def measure_pages(child: subprocess.Popen[str], times: int) -> list[list[str]]:
-    """A line of the table for each kind of page."""
+    """Return a table row for each kind of page."""
     lines = []
     for page in PAGES:
         count = max(times // len(page.paths), 2)
@@ -224,7 +223,7 @@ def measure_pages(child: subprocess.Popen[str], times: int) -> list[list[str]]:
 
 
 async def fan_out(system: System, child: subprocess.Popen[str]) -> FanoutResult:
-    """A thousand sockets of the portal, a twentieth of them for each airline."""
+    """Measure a thousand sockets of the portal, 50 for each airline."""
     session = ask(child, session="ops")
 
     async def send(number: int, at: float) -> None:
@@ -243,18 +242,18 @@ async def fan_out(system: System, child: subprocess.Popen[str]) -> FanoutResult:
 
 
 def socket_rows(portal: FanoutResult, bare_server: FanoutResult) -> list[list[str]]:
-    """The lines of the table about sockets."""
+    """Return the table rows about sockets."""
     expected = fanout.CHANGES * fanout.SECONDS * fanout.SOCKETS // fanout.AIRLINES
     slow, minimum = percentile(portal.delays, 95), percentile(bare_server.delays, 95)
-    every = f"{fanout.SOCKETS:,} sockets, {fanout.CHANGES} changes a second"
+    label = f"{fanout.SOCKETS:,} sockets, {fanout.CHANGES} changes a second"
     all_received = portal.changes == expected and not portal.dropped
     return [
         [
-            every, "p95 ≤ 1 s", f"{percentile(portal.delays, 50) * 1000:.0f} ms", f"{slow * 1000:.0f} ms",
+            label, "p95 ≤ 1 s", f"{percentile(portal.delays, 50) * 1000:.0f} ms", f"{slow * 1000:.0f} ms",
             "met" if slow <= 1 else "**missed**", "", "", "", f"{slow / minimum:.1f} of `websockets`",
         ],
         [
-            "heard of what was sent, none dropped", "100%", "", f"{portal.changes / expected:.0%}",
+            "changes received, none dropped", "100%", "", f"{portal.changes / expected:.0%}",
             "met" if all_received else "**missed**", "", "", "", f"{bare_server.changes / expected:.0%}",
         ],
         [
@@ -301,7 +300,7 @@ def _line(page: PageSpec, found: Mapping[str, Any], bare: Mapping[str, Any]) -> 
 
 
 def measure_in_browser(system: System, child: subprocess.Popen[str]) -> BrowserResult:
-    """A thousand rows of an airline in a browser, and the first paint of the pages."""
+    """Measure an airline's 1,000 rows in a browser, and the first paint of the pages."""
     cookie = ask(child, session="ops")["cookie"]
     starts = itertools.cycle(range(0, FLEET.tails, frames.ROWS))
 
@@ -313,17 +312,17 @@ def measure_in_browser(system: System, child: subprocess.Popen[str]) -> BrowserR
 
 
 def browser_rows(result: BrowserResult) -> list[list[str]]:
-    """The lines of the table about the browser."""
+    """Return the table rows about the browser."""
     script, paint = percentile(result.batches, 95), percentile(result.paints, 95)
     weight, longest = sum(result.script.values()), max(result.long_tasks, default=0)
-    every = f"1,000 rows, {frames.ROWS} of them changing each second"
+    label = f"1,000 rows, {frames.ROWS} of them changing each second"
     return [
         [
-            f"{every}: script of a batch", "≤ 10 ms", f"{percentile(result.batches, 50):.1f} ms", f"{script:.1f} ms",
+            f"{label}: script of a batch", "≤ 10 ms", f"{percentile(result.batches, 50):.1f} ms", f"{script:.1f} ms",
             "met" if script <= 10 and result.patches else "**missed**", "", "", "", "",
         ],
         [
-            f"{every}: tasks over 50 ms", "0", "", f"{len(result.long_tasks)}, longest {longest:.0f} ms",
+            f"{label}: tasks over 50 ms", "0", "", f"{len(result.long_tasks)}, longest {longest:.0f} ms",
             "**missed**" if result.long_tasks else "met", "", "", "", "",
         ],
         [
@@ -331,29 +330,32 @@ def browser_rows(result: BrowserResult) -> list[list[str]]:
             "met" if paint <= 500 else "**missed**", "", "", "", "",
         ],
         [
-            "all JavaScript of these pages, as it came", "≤ 60 KB", "", f"{weight / 1000:.0f} KB",
+            "all JavaScript of these pages, as transferred", "≤ 60 KB", "", f"{weight / 1000:.0f} KB",
             "met" if weight <= 60_000 else "**missed**", "", "", "", "",
         ],
     ]  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
     arguments = argparse.ArgumentParser(prog="python -m benchmarks.portal", description=__doc__)
-    arguments.add_argument("--times", type=int, default=100, metavar="N", help="answers of each kind (%(default)s)")
-    arguments.add_argument("--only", choices=PARTS, action="append", help="may be given more than once")
+    arguments.add_argument(
+        "--times", type=int, default=100, metavar="N", help="responses of each kind of page (%(default)s)"
+    )
+    arguments.add_argument(
+        "--only", choices=PARTS, action="append", help="measure one part; may be given more than once"
+    )
     return arguments
 
 
 def main() -> None:
-    """Measure and print a table. Exit code 1 if a goal is missed."""
+    """Measure and print a table. Exit with 1 if a goal is missed."""
     options = parser().parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[1]:.1f} over 5 min, Python {platform.python_version()}\n")
     with filled_portal() as system:
         lines = [line for part in PARTS if part in (options.only or PARTS) for line in _part(part, system, options)]
     headings = ["what", "goal, p95", "p50", "p95", "", "CPU", "statements", "in gzip", "p95 ÷ the least"]
-    every = [headings, ["---", "---:", "---:", "---:", "---", "---:", "---:", "---:", "---:"], *lines]
-    print("\n" + "\n".join(f"| {' | '.join(line)} |" for line in every))
+    table_rows = [headings, ["---", "---:", "---:", "---:", "---", "---:", "---:", "---:", "---:"], *lines]
+    print("\n" + "\n".join(f"| {' | '.join(line)} |" for line in table_rows))
     raise SystemExit(any("**missed**" in line for line in lines))
 
 

@@ -1,8 +1,8 @@
-"""A thousand open pages on one daphne, each hearing of its airline's changes, beside a bare WebSocket server.
+"""A thousand open pages on one daphne that receive the changes of their airlines, and a minimal server to compare.
 
-`python -m benchmarks.portal` runs it. The bare server is the library `websockets` sending the same texts to
-the same sockets, without users, rights or a database: `python -m benchmarks.portal.fanout` is that server, and
-reads from its input to which airline's sockets it shall send what. All clocks are this machine's.
+`python -m benchmarks.portal` runs both. The minimal server is the library `websockets`, which sends the same texts to
+the same sockets without users, permissions or a database. `python -m benchmarks.portal.fanout` starts it; it reads the
+airline and the message to send from its input. All clocks are those of this machine.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from websockets.asyncio.server import ServerConnection, broadcast, serve
 
 SOCKETS: Final = 1_000
 AIRLINES: Final = 20
-AT_ONCE: Final = 50  # opened together
-CHANGES: Final = 50  # a second
+AT_ONCE: Final = 50  # opened at once
+CHANGES: Final = 50  # per second
 SECONDS: Final = 20
-QUIET_SECONDS: Final = 10.0  # seconds without a message, after which nothing more comes
+QUIET_SECONDS: Final = 10.0  # without a message, then no more are expected
 MIB: Final = 1 << 20
 Send = Callable[[int, float], Awaitable[None]]
 
 
 @dataclass
 class FanoutResult:
-    """What the sockets heard: seconds from the commit to each, how many messages, how many sockets were dropped."""
+    """Seconds from commit to receipt of each message, number of messages, number of dropped sockets."""
 
     delays: list[float] = field(default_factory=list)
     changes: int = 0
     dropped: int = 0
-    rss: int = 0  # bytes the server held at most
+    rss: int = 0  # peak memory of the server in bytes
 
 
 def state(number: int, at: float) -> dict[str, object]:
-    """What a change says; about as long as a load's."""
+    """Return the state of a change, about as long as that of a load."""
     return {
         "id": number,
         "tail": f"N{number:05d}",
@@ -57,7 +57,7 @@ def state(number: int, at: float) -> dict[str, object]:
 
 
 async def measure_fanout(address: str, cookie: str, watches: Sequence[object], pid: int, send: Send) -> FanoutResult:
-    """Open a socket for each of `watches`, send changes for `SECONDS`, and hear what comes of them."""
+    """Open a socket for each of `watches`, send changes for `SECONDS`, and measure what arrives."""
     result = FanoutResult()
     async with asyncio.TaskGroup() as group, open_sockets(address, cookie, watches) as sockets:
         listeners = [group.create_task(_receive(socket, result)) for socket in sockets]
@@ -78,7 +78,7 @@ async def measure_fanout(address: str, cookie: str, watches: Sequence[object], p
 
 @asynccontextmanager
 async def open_sockets(address: str, cookie: str, watches: Sequence[object]) -> AsyncIterator[list[ClientConnection]]:
-    """A socket for each of `watches`, which it has said and the server has taken up."""
+    """Open a socket for each of `watches`; yield when the server has accepted all of them."""
     sockets: list[ClientConnection] = []
     try:
         for start in range(0, len(watches), AT_ONCE):
@@ -99,7 +99,7 @@ async def _open(address: str, cookie: str, watch: object) -> ClientConnection:
         ping_interval=None,
     )
     await socket.send(json.dumps(watch))
-    await socket.recv()  # what the page has missed: nothing
+    await socket.recv()  # the changes since the page was rendered: none
     return socket
 
 
@@ -115,7 +115,7 @@ async def _receive(socket: ClientConnection, result: FanoutResult) -> None:
 
 
 def resident_bytes(pid: int) -> int:
-    """Bytes of memory the process holds."""
+    """Return the resident memory of the process in bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
@@ -123,7 +123,7 @@ def resident_bytes(pid: int) -> int:
 
 
 async def measure_bare_server(airlines: Sequence[str]) -> FanoutResult:
-    """The same by the bare server."""
+    """Measure the same with the minimal server."""
     child = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.portal.fanout"],
         stdin=subprocess.PIPE,
@@ -149,7 +149,7 @@ async def measure_bare_server(airlines: Sequence[str]) -> FanoutResult:
 
 
 async def main() -> None:
-    """Be the bare server, until the input ends."""
+    """Run the minimal server until the input ends."""
     groups: dict[str, set[ServerConnection]] = {}
 
     async def join(socket: ServerConnection) -> None:

@@ -1,8 +1,8 @@
-"""What a browser does with a page of a thousand rows of which a hundred change each second, and how soon it paints.
+"""Script time and paint time of a page of 1,000 rows in a browser, while 100 rows change each second.
 
-`python -m benchmarks.portal` runs it. Chromium's own trace says how long every piece of script took: what is
-counted is the callback of an animation frame, in which the page applies all that came since the last one, and the
-message handler before it. Long tasks (over 50 ms, style and layout included) are those of its PerformanceObserver.
+`python -m benchmarks.portal` runs it. Chromium's trace has the duration of every piece of script. Counted are the
+callback of an animation frame, in which the page applies all changes since the previous one, and the message handler
+before it. Long tasks (over 50 ms, including style and layout) come from the page's PerformanceObserver.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from playwright.sync_api import Browser, Page, Response
 
 from tests.support.chromium import headless
 
-ROWS: Final = 100  # changed each second
+ROWS: Final = 100  # changed per second
 SECONDS: Final = 20
-PAINTS: Final = 10  # of each page
+PAINTS: Final = 10  # first paints of each page
 PATIENCE: Final = 60_000  # milliseconds
 SCRIPT: Final = ("FireAnimationFrame", "WebSocketReceive", "FunctionCall")
 OBSERVE: Final = """() => {
@@ -30,19 +30,19 @@ OBSERVE: Final = """() => {
     new MutationObserver((found) => { window.patched += found.length; })
         .observe(document.querySelector("table.tails"), {subtree: true, childList: true, characterData: true});
 }"""
-PAINTED: Final = """() => new Promise((tell) => {
-    const look = () => {
+PAINTED: Final = """() => new Promise((resolve) => {
+    const check = () => {
         const found = performance.getEntriesByName("first-contentful-paint")[0];
-        if (found) tell(found.startTime);
-        else requestAnimationFrame(look);
+        if (found) resolve(found.startTime);
+        else requestAnimationFrame(check);
     };
-    look();
+    check();
 })"""
 
 
 @dataclass
 class BrowserResult:
-    """Milliseconds of script for each batch, of each long task, to each first paint; bytes of script as it came."""
+    """Milliseconds of script per batch, of each long task, and to each first paint; transferred bytes of script."""
 
     batches: list[float] = field(default_factory=list)
     long_tasks: list[float] = field(default_factory=list)
@@ -70,7 +70,7 @@ def measure_browser(
 
 
 def _page(browser: Browser, address: str, cookie: str) -> Page:
-    """A window of its own, with an empty cache, of somebody who is signed in."""
+    """Return a signed-in page in a new browser context with an empty cache."""
     context = browser.new_context(base_url=address, viewport={"width": 1440, "height": 900})
     context.set_default_timeout(PATIENCE)
     name, _, value = cookie.partition("=")
@@ -99,7 +99,7 @@ def _record_updates(
 
 
 def _batches(events: Sequence[dict[str, Any]]) -> list[float]:
-    """How long script ran in each task in which it ran at all; milliseconds. What lies within another is not added."""
+    """Return the milliseconds of script in each task that ran any. Nested events are not added."""
     spans = sorted(
         (event["ts"], event["ts"] + event["dur"])
         for event in events

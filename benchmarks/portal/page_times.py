@@ -1,9 +1,9 @@
-"""Asks the portal's own views for pages, in a process that has Django, and says how long each answer took.
+"""Request pages from the portal's views, in a process with Django, and print how long each response took.
 
-`python -m benchmarks.portal` starts it. Reads a JSON object a line: `user`, `paths` and how many `times` each
-is asked for; or `query` and `times`; or `session`, a user to sign in; or `published`, an airline with a state for the
-feed; or `moved`, an airline and which of its loads change; answers with one. A page is answered as daphne would have it
-answered, but without a network: what is measured is the server's own time.
+`python -m benchmarks.portal` starts it. Reads one JSON object per line and answers with one. The objects are: `user`,
+`paths` and the number of `times` to request each; `query` and `times`; `session`, a user to sign in; `published`, an
+airline and a state for the feed; `moved`, an airline and which of its loads change. Pages are rendered as daphne would,
+but without a network, so the times are those of the server alone.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from loader.contract.units import MIB
 
 
 def time_pages(user: str, paths: Sequence[str], times: int) -> dict[str, object]:
-    """Ask for the paths in turn.
+    """Request the paths in turn.
 
-    For all together: seconds, seconds of CPU for each (its own and PostgreSQL's), statements and bytes in gzip at most.
+    Return the seconds of each response, the average CPU seconds (of this process and PostgreSQL), and the maximum
+    number of statements and of gzip bytes.
     """
     client = Client(HTTP_HOST=settings.ALLOWED_HOSTS[0])
     client.force_login(User.objects.get(username=user))
@@ -64,12 +65,12 @@ def time_pages(user: str, paths: Sequence[str], times: int) -> dict[str, object]
 
 
 def _compressed(response: HttpResponseBase, body: bytes) -> int:
-    """How many bytes the answer has in gzip, whoever makes that of it."""
+    """Return the size of the response in gzip, whether or not it is compressed already."""
     return len(body) if response.get("Content-Encoding") == "gzip" else len(gzip.compress(body, 6))
 
 
 def time_query(query: str, times: int) -> dict[str, object]:
-    """The same rows by one statement, written as JSON: the least that any page of them could take."""
+    """Return the seconds for the same rows with one statement and JSON: the minimum for any page of them."""
     seconds = []
     for _ in range(times):
         started = time.perf_counter()
@@ -81,7 +82,7 @@ def time_query(query: str, times: int) -> dict[str, object]:
 
 
 def sign_in(session: str) -> dict[str, object]:
-    """The cookie of a new session of this user."""
+    """Return the cookie of a new session of this user."""
     client = Client()
     client.force_login(User.objects.get(username=session))
     return {"cookie": f"{settings.SESSION_COOKIE_NAME}={client.session.session_key}", "rev": current_rev()}
@@ -96,7 +97,7 @@ def publish_one(published: Sequence[Any]) -> dict[str, object]:
 
 
 def update_loads(moved: Sequence[Any]) -> dict[str, object]:
-    """Let the next so many loads of an airline have a mebibyte more or less, and commit that to the feed at once."""
+    """Change `bytes_done` of the next loads of an airline by 1 MiB and commit all changes to the feed at once."""
     airline, count, start = moved
     loads = Load.objects.filter(tail__airline=airlines()[airline]).select_related("tail__airline", "campaign")
     rows = list(loads.order_by("pk")[start : start + count])
@@ -113,7 +114,7 @@ def update_loads(moved: Sequence[Any]) -> dict[str, object]:
 
 @cache
 def airlines() -> dict[str, int]:
-    """The id of each airline."""
+    """Return the id of each airline, by name."""
     return dict(Airline.objects.values_list("name", "pk"))
 
 
@@ -127,7 +128,7 @@ HANDLERS: Final[dict[str, Callable[..., dict[str, object]]]] = {
 
 
 def main() -> None:
-    """Do what each line of the input asks for."""
+    """Handle each line of the input."""
     for line in sys.stdin:
         request: dict[str, Any] = json.loads(line)
         response = next(handler for name, handler in HANDLERS.items() if name in request)(**request)

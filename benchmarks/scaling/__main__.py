@@ -1,8 +1,9 @@
-"""What reading a large fleet costs: its rows in a real PostgreSQL, its listings from arithmetic, the code as it is.
+"""Measure the cost of polling a large fleet: rows in a real PostgreSQL, listings from a simulated store.
 
-Fills the rows of the fleet, lets `benchmarks.scaling.synthetic` be its buckets, and has a process poll airlines as a
-worker does: nothing new, new heartbeats, loading tails. Touches a database and a folder of its own, gone at the end.
-With `--model` nothing is measured: it prints what follows from the figures in `benchmarks.scaling.needs`.
+Fills the rows of the fleet, serves its buckets with `benchmarks.scaling.synthetic`, and polls airlines in a separate
+process, like a worker: without changes, with new heartbeats, with loading tails. Touches its own database and folder
+and removes both. With `--model` nothing is measured: prints the tables calculated from the figures in
+`benchmarks.scaling.needs`.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ from benchmarks.shared.processes import ROOT
 from tests.support.portal_system import System
 from tests.support.postgresql import postgresql
 
-# That of the tests may lose what was committed. This one is as durable as any.
+# The tests' server runs without these. Here it is as durable as in production.
 DURABLE: Final = ("fsync", "synchronous_commit", "full_page_writes")
 START: Final = "import django; django.setup(); from benchmarks.scaling.measuring import main; main()"
-BATCH: Final = 10  # changes a publication has
+BATCH: Final = 10  # changes per publication
 WRITERS: Final = (1, 8)
 
 
@@ -43,26 +44,28 @@ Answer = dict[str, Any]
 
 
 def format_step(step: str, answer: Answer) -> str:
-    """One step in a line."""
+    """Return one line for a step."""
     each = answer["airlines"]
     cpu, database = (1000 * answer[name] / each for name in ("cpu", "database"))
     return (
-        f"{step}: {each} airlines, {answer['objects_seen']:,} objects, {answer['transfers_changed']:,} transfers written, "
+        f"{step}: {each} airlines, {answer['objects_seen']:,} objects, "
+        f"{answer['transfers_changed']:,} transfers written, "
         f"{answer['list_requests']:,} LIST, {answer['get_requests']:,} GET in {answer['wall']:.1f} s; each: "
-        f"CPU {cpu:.0f} ms here and {database:.0f} ms in PostgreSQL, {answer['statements'] / each:.0f} statements, "
+        f"CPU {cpu:.0f} ms in the worker and {database:.0f} ms in PostgreSQL, "
+        f"{answer['statements'] / each:.0f} statements, "
         f"{answer['publications'] / each:.1f} publications, {answer['rows'] / each:.0f} rows, "
         f"{answer['log'] / each / 1024:.0f} KiB of log"
     )
 
 
 class MeasuredPoller:
-    """The process that polls and the buckets it reads."""
+    """The polling process and the buckets it reads."""
 
     def __init__(self, child: subprocess.Popen[str], port: int) -> None:
         self._child, self._port = child, port
 
     def ask(self, **question: object) -> Answer:
-        """One question, one answer."""
+        """Send one request and return the response."""
         assert self._child.stdin
         assert self._child.stdout
         self._child.stdin.write(json.dumps(question) + "\n")
@@ -71,17 +74,17 @@ class MeasuredPoller:
         return answer
 
     def move(self, cycle: int, beats: int) -> None:
-        """Let the buckets be at that moment. What is listed then is made before anything is measured."""
+        """Move the buckets to a cycle. The listing is requested once, so that it is built before measuring."""
         for path in (f"-/{cycle}/{beats}", f"{STATUS}?prefix=SYN000/"):
             with urlopen(f"http://127.0.0.1:{self._port}/{path}") as answer:
                 answer.read()
 
     def poll(self, step: str, names: Sequence[str]) -> Answer:
-        """Poll these airlines, and say what it cost."""
+        """Poll these airlines; print and return the cost."""
         return self._report(step, self.ask(poll=list(names)))
 
     def poll_objects(self, step: str, events: Mapping[str, Sequence[str]]) -> Answer:
-        """Read these objects of each airline, and say what it cost."""
+        """Read these objects of each airline; print and return the cost."""
         return self._report(step, self.ask(take=events))
 
     def _report(self, step: str, answer: Answer) -> Answer:
@@ -93,7 +96,7 @@ class MeasuredPoller:
 
 @contextmanager
 def running_poller(fleet: Synthetic, folder: Path) -> Iterator[MeasuredPoller]:
-    """The fleet's rows and buckets, and a process that polls them."""
+    """Create the fleet's rows and buckets, and start a process that polls them."""
     with (
         postgresql() as url,
         _piped_python(["-m", "benchmarks.scaling.synthetic", json.dumps(asdict(fleet))], os.environ) as server,
@@ -115,7 +118,7 @@ def running_poller(fleet: Synthetic, folder: Path) -> Iterator[MeasuredPoller]:
 
 
 def _piped_python(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    """A Python that is asked through its input, ends with it, and answers on its output."""
+    """Start a Python process that reads requests from its input, answers on its output, and ends with its input."""
     return subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -129,7 +132,7 @@ def _piped_python(arguments: Sequence[str], environment: Mapping[str, str]) -> s
 def _settings(url: str, port: int) -> dict[str, str]:
     return {
         "DATABASE_URL": url,
-        "DEBUG": "0",  # which would keep every statement in memory
+        "DEBUG": "0",  # Django stores every statement in memory with DEBUG
         "SECRET_KEY": secrets.token_urlsafe(50),
         "ALLOWED_HOSTS": "ife.example.org",
         "DJANGO_SETTINGS_MODULE": "ifeportal.settings",
@@ -150,22 +153,22 @@ def _make_durable(url: str) -> None:
 
 
 def measure(fleet: Synthetic, options: argparse.Namespace) -> capacity.Measured:
-    """Poll the fleet at each moment, and some small airlines for what a poll costs by itself."""
+    """Poll the fleet in each step, and airlines of one tail for the base cost of a poll."""
     with tempfile.TemporaryDirectory(prefix="ifeportal-scaling-") as folder:
         with running_poller(Synthetic(options.sample, 1, 1, 1, 1), Path(folder)) as poller:
             names = [fleet.airline(number) for number in range(options.sample)]
-            poller.poll("one tail, one item, first look", names)
+            poller.poll("one tail, one item, first poll", names)
             bare = poller.poll("one tail, one item", names)
         with running_poller(fleet, Path(folder)) as poller:
-            first = poller.poll("first look at all", [fleet.airline(number) for number in range(fleet.airlines)])
+            first = poller.poll("first poll of all", [fleet.airline(number) for number in range(fleet.airlines)])
             _check_count(first, "objects_changed", 0)
             found = measure_steps(fleet, poller, names[: fleet.airlines], options.cycles)
             publications = {
                 writers: poller.ask(publish=writers, seconds=options.seconds, changes=BATCH)["publications"]
                 for writers in WRITERS
             }
-            answer = ", ".join(f"{writers} at once: {count:.0f}" for writers, count in publications.items())
-            print(f"publications of {BATCH} changes a second, {answer}")
+            summary = ", ".join(f"{writers} at once: {count:.0f}" for writers, count in publications.items())
+            print(f"publications of {BATCH} changes per second, {summary}")
             sizes = poller.ask()["sizes"]
     for table, size in sizes.items():
         print(f"{table}: {size['rows']:,} rows, {size['bytes'] / 1e6:,.0f} MB")
@@ -175,7 +178,7 @@ def measure(fleet: Synthetic, options: argparse.Namespace) -> capacity.Measured:
 def measure_steps(
     fleet: Synthetic, poller: MeasuredPoller, names: Sequence[str], cycles: int
 ) -> dict[str, list[Answer]]:
-    """Again and again: nothing new, new heartbeats, tails that load, and the same told by events."""
+    """Repeat: no changes, new heartbeats, loading tails, and the same changes announced by events."""
     found: dict[str, list[Answer]] = {"nothing new": [], "heartbeats": [], "loading": [], "pushed": []}
     beats, changes = (len(names) * len(range(0, fleet.tails, each)) for each in (fleet.beating, fleet.moving))
     for cycle in range(cycles):
@@ -186,7 +189,7 @@ def measure_steps(
         found["loading"].append(poller.poll("loading", names))
         poller.move(2 * cycle + 2, cycle + 1)
         found["pushed"].append(
-            poller.poll_objects("loading, as events tell", {name: fleet.loading(name) for name in names})
+            poller.poll_objects("loading, announced by events", {name: fleet.loading(name) for name in names})
         )
         for step, count in (("nothing new", 0), ("heartbeats", beats), ("loading", changes), ("pushed", changes)):
             _check_count(found[step][-1], "objects_changed", count)
@@ -194,29 +197,34 @@ def measure_steps(
 
 
 def _check_count(answer: Answer, step: str, count: int) -> None:
-    """Rows that were filled and listings that were made up must agree, or nothing of this means anything."""
+    """Exit if the filled rows and the simulated listings disagree: the measurement would be wrong."""
     if answer[step] != count:
-        raise SystemExit(f"{step} is {answer[step]:,} where it should be {count:,}")
+        raise SystemExit(f"{step} is {answer[step]:,} and should be {count:,}")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
     arguments = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
     add = arguments.add_argument
-    add("--airlines", type=int, default=200, metavar="A", help="how many (%(default)s)")
-    add("--tails", type=int, default=1_000, metavar="T", help="of each (%(default)s)")
-    add("--items", type=int, default=20, metavar="I", help="of the campaign (%(default)s)")
+    add("--airlines", type=int, default=200, metavar="A", help="number of airlines (%(default)s)")
+    add("--tails", type=int, default=1_000, metavar="T", help="tails of each airline (%(default)s)")
+    add("--items", type=int, default=20, metavar="I", help="items of the campaign (%(default)s)")
     add("--moving", type=int, default=10, metavar="N", help="one tail in N loads (%(default)s)")
     add("--beating", type=int, default=5, metavar="N", help="one heartbeat in N is new each time (%(default)s)")
-    add("--sample", type=int, default=20, metavar="N", help="airlines polled in each step but the first (%(default)s)")
-    add("--cycles", type=int, default=3, metavar="N", help="how many times each step (%(default)s)")
-    add("--seconds", type=float, default=5.0, help="of publishing into the feed (%(default)s)")
-    add("--model", action="store_true", help="only print the table of docs/scaling.md")
+    add(
+        "--sample",
+        type=int,
+        default=20,
+        metavar="N",
+        help="airlines polled in each step except the first (%(default)s)",
+    )
+    add("--cycles", type=int, default=3, metavar="N", help="repetitions of each step (%(default)s)")
+    add("--seconds", type=float, default=5.0, help="seconds of publishing to the feed (%(default)s)")
+    add("--model", action="store_true", help="only print the tables of docs/scaling.md")
     return arguments
 
 
 def main() -> None:
-    """Measure, or only tell what follows."""
+    """Measure, or print the tables of the model."""
     options = parser().parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[1]:.1f} over 5 min, Python {platform.python_version()}\n")
     if not options.model:

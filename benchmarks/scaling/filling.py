@@ -1,6 +1,6 @@
-"""Rows of a fleet of any size, as a portal that had read `benchmarks.scaling.synthetic` would have them, by SQL alone.
+"""Fill the rows of a fleet of any size with SQL, as if the portal had read `benchmarks.scaling.synthetic`.
 
-Touches the PostgreSQL it is given, whose tables are there and empty.
+Touches the PostgreSQL it is given, whose tables exist and are empty.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ FROM (SELECT id FROM fleet_load ORDER BY id LIMIT 10000) l, generate_series(1, 2
 
 
 def fill_database(url: str, fleet: Synthetic, log: Callable[[str], None]) -> None:
-    """Every row of cycle 0, an airline after the other. `say` hears of every tenth."""
+    """Insert every row of cycle 0, one airline after the other. `log` is called for every tenth."""
     with psycopg.connect(url, autocommit=True) as connection:
         for number in range(fleet.airlines):
             _fill_airline(connection, fleet, number)

@@ -1,7 +1,7 @@
-"""Polls airlines when told, in a process that has Django, and says what that cost it and PostgreSQL.
+"""Poll airlines on request, in a process with Django, and print the cost to it and to PostgreSQL.
 
-`python -m benchmarks.scaling` starts it. Reads a JSON object a line: airlines to poll, or for how long to
-publish into the feed with how many writers; answers with one.
+`python -m benchmarks.scaling` starts it. Reads one JSON object per line and answers with one. The object names airlines
+to poll, or objects to read, or the number of writers and the seconds to publish to the feed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ STATE: Final = {"status": "loading", "bytes_done": 1_048_576, "bytes_total": 734
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was used up so far: seconds, of CPU here and in PostgreSQL, bytes of its log, rows it wrote, statements,
-    publications into the feed."""
+    """Resources used so far.
+
+    Seconds, CPU seconds here and in PostgreSQL, bytes of its write-ahead log, rows written, statements, publications to
+    the feed.
+    """
 
     wall: float
     cpu: float
@@ -53,12 +56,12 @@ class StatementCounter:
         self.statements = 0
 
     def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        """As Django calls it for each."""
+        """Count a statement. Django's `execute_wrapper` calls this."""
         self.statements += 1
         return execute(sql, params, many, context)
 
     def read(self) -> Usage:
-        """What was used up so far."""
+        """Return the resources used so far."""
         statements, cpu, wall = self.statements, time.process_time(), time.monotonic()
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_stat_force_next_flush()")
@@ -71,7 +74,7 @@ class StatementCounter:
 
 
 def _cpu_of_server(backend: int) -> float:
-    """Seconds of CPU of the server this is a process of, and of all it has started."""
+    """Return the CPU seconds of the server of this backend process, with all its children."""
     parent = int(_stat(backend)[1])
     running = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
     ticks = sum(int(value) for value in _stat(parent)[11:15])
@@ -86,7 +89,7 @@ def _cpu_of_server(backend: int) -> float:
 
 
 def _stat(pid: int) -> list[str]:
-    """What the kernel says of a process, from its state on (`man 5 proc`, field 3)."""
+    """Return the fields of a process's `stat` file, from its state on (`man 5 proc`, field 3)."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
 
 
@@ -101,7 +104,7 @@ def poll_airlines(names: list[str], counting: StatementCounter) -> dict[str, obj
 
 
 def poll_named_objects(events: dict[str, list[str]], counting: StatementCounter) -> dict[str, object]:
-    """Read these objects of each airline, as if events had told of them."""
+    """Read these objects of each airline, as after events."""
     status = status_bucket()
     rows = list(Airline.objects.filter(name__in=events).order_by("name"))
     before, result = counting.read(), PollResult()
@@ -111,7 +114,7 @@ def poll_named_objects(events: dict[str, list[str]], counting: StatementCounter)
 
 
 def measure_publications(writers: int, seconds: float, changes: int) -> dict[str, object]:
-    """So many at once publish `changes` of their own a transaction: how many publications a second."""
+    """Return the publications per second of `writers` threads, with `changes` changes per transaction."""
     airline = Airline.objects.earliest("pk").pk
     counts, stop = [0] * writers, threading.Event()
 
@@ -137,7 +140,7 @@ def measure_publications(writers: int, seconds: float, changes: int) -> dict[str
 
 
 def measure_table_sizes() -> dict[str, object]:
-    """Bytes a row of each table takes, with its indexes."""
+    """Return the rows and the bytes of each table, with its indexes."""
     tables = ("fleet_tail", "fleet_load", "fleet_transfer", "fleet_progresssample", "live_change")
     with connection.cursor() as cursor:
         found = {}
@@ -149,7 +152,7 @@ def measure_table_sizes() -> dict[str, object]:
 
 
 def main() -> None:
-    """Do what each line of the input asks for."""
+    """Handle each line of the input."""
     counting = StatementCounter()
     with connection.execute_wrapper(counting):
         for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""The tables of docs/scaling.md: what operators of several sizes need, by the model and what was measured. Pure."""
+"""The tables of docs/scaling.md: the needs of operators of several sizes, from the model and the measurements. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.scaling.capacity import (
     size_of,
 )
 
-# What `python -m benchmarks.scaling` printed; docs/scaling.md says when and where.
+# Printed by `python -m benchmarks.scaling`; docs/scaling.md says when and where.
 MEASURED: Final = Measured(
     poll=Cost(0.0109, 0.0030, 0.0, 0.0),
     thousand=Cost(0.0097, 0.0053, 0.0, 140.0),
@@ -59,7 +59,7 @@ EVENTS: Final[tuple[str, Figure]] = ("events, of what one worker can take", lamb
 
 
 def demand_table(days: Sequence[DailyNeed]) -> str:
-    """The table of what a day takes, a column an operator."""
+    """Return the table of daily needs, one column per operator."""
     figures = [*FIGURES, EVENTS] if any(day.events for day in days) else FIGURES
     return _table(
         ["", *(operator.name for operator in OPERATORS)], [[name, *map(figure, days)] for name, figure in figures]
@@ -67,12 +67,12 @@ def demand_table(days: Sequence[DailyNeed]) -> str:
 
 
 def days(*, loading: bool, pushed: bool = False, profile: TailProfile = PROFILE) -> list[DailyNeed]:
-    """A day of each operator."""
+    """Return a day of each operator."""
     return [estimate_day(operator, profile, MEASURED, loading=loading, pushed=pushed) for operator in OPERATORS]
 
 
 def fleet_table() -> str:
-    """The table of what there is, and what it grows by."""
+    """Return the table of fleet sizes and growth."""
     lines: dict[str, list[float]] = {
         "tails": [operator.airlines * operator.tails for operator in OPERATORS],
         "keys in the status bucket": [
@@ -98,7 +98,7 @@ def fleet_table() -> str:
 
 
 def tail_table() -> str:
-    """The table of what a tail adds in a year."""
+    """Return the table of what a tail adds in a year."""
     rows = {"fleet_tail": 1.0, **rows_a_year(Operator(1, 1), PROFILE)}
     lines = [
         [f"`{name}`", f"{count:.0f}", f"{size_of({name: count}, MEASURED) / 1e3:.1f}"] for name, count in rows.items()
@@ -107,7 +107,7 @@ def tail_table() -> str:
 
 
 def limit_shares(day: DailyNeed, profile: TailProfile) -> dict[str, float]:
-    """How much of each limit a day takes; above 1 it is too much for one of it."""
+    """Return the used share of each limit on a day. More than 1 exceeds the limit."""
     per_second = {
         "worker": day.cost.worker / DAY,
         "database": day.cost.database / DAY,
@@ -119,7 +119,7 @@ def limit_shares(day: DailyNeed, profile: TailProfile) -> dict[str, float]:
 
 
 def saturation_table(found: Sequence[DailyNeed], profile: TailProfile = PROFILE) -> str:
-    """The table of how much of each limit is used, fullest in bold."""
+    """Return the table of the used share of each limit, the largest in bold."""
     columns = [limit_shares(day, profile) for day in found]
     rows = [
         [
@@ -135,7 +135,7 @@ def saturation_table(found: Sequence[DailyNeed], profile: TailProfile = PROFILE)
 
 
 def tables() -> dict[str, str]:
-    """Everything docs/scaling.md shows, by its heading."""
+    """Return all tables of docs/scaling.md, by heading."""
     campaign = days(loading=True)
     return {
         "What there is": fleet_table(),
@@ -152,12 +152,12 @@ def tables() -> dict[str, str]:
 
 
 def document() -> str:
-    """All tables."""
+    """Return all tables as Markdown."""
     return "\n\n".join(f"### {title}\n\n{table}" for title, table in tables().items())
 
 
 def _short(value: float) -> str:
-    """A number as people read it."""
+    """Return a number with a unit prefix."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= size:
             return f"{value / (1e3 if unit == 'k' else size):,.{0 if unit == 'k' else 1}f} {unit}"

@@ -96,4 +96,4 @@ def test_whoever_is_not_root_is_told_so_in_a_sentence() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.strip() == "A link of one's own needs root: it makes network namespaces and TUN devices."
+    assert done.stderr.strip() == "An emulated link needs root, because it creates network namespaces and TUN devices."
