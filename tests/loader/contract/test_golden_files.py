@@ -1,4 +1,4 @@
-"""Bodies as they lie in buckets, byte for byte, and what must be read from them. What is here may never change."""
+"""Golden bodies of bucket objects, byte for byte, and their parsed values. These must never change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress, error and heartbeat: strict about numbers, lenient about texts, and nothing lost in between."""
+"""Progress, error and heartbeat: numbers are strict, texts are lenient, and a round trip loses nothing."""
 
 from __future__ import annotations
 

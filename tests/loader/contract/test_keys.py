@@ -1,4 +1,4 @@
-"""Keys are built from checked names and taken apart again by exact shape."""
+"""Keys are built from checked names and parsed by their exact shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A manifest is taken whole or refused whole, in bounded time, and loses nothing on its way through."""
+"""A manifest is accepted or rejected as one unit, in bounded time, and a round trip loses nothing."""
 
 from __future__ import annotations
 

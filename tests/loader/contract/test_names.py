@@ -1,4 +1,4 @@
-"""Which names are legal, which conflict, and that no legal name leaves its folder."""
+"""Valid names, conflicting names, and that no valid name leaves its folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hours of the day: their edges to the second, midnight, the machine's own zone, and the nights clocks are changed."""
+"""Time windows: limits to the second, midnight, the machine's time zone, and nights with a clock change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECOND, HOUR = timedelta(seconds=1), 3600.0
 
 @pytest.fixture
 def zone() -> Iterator[Callable[[str], None]]:
-    """Moves this machine somewhere else."""
+    """Set the time zone of this machine."""
     before = os.environ.get("TZ")
 
     def move(name: str) -> None:
@@ -121,7 +121,7 @@ def test_the_night_on_which_clocks_are_changed_has_another_length(
     ("clock", "is_open", "seconds"),
     [
         ("00:10:00", True, 20 * 60.0),  # 02:10, the first time
-        ("00:40:00", False, None),  # 02:40, the first time: the clock will go back to 02:00
+        ("00:40:00", False, None),  # 02:40, the first time: the clock goes back to 02:00 afterwards
         ("01:10:00", True, 20 * 60.0),  # 02:10, the second time
         ("01:40:00", False, None),
     ],

@@ -1,4 +1,4 @@
-"""The transfer queue of a tail: strict, bounded, and nothing lost that this version does not know."""
+"""The transfer queue of a tail: strict, bounded, and unknown fields survive."""
 
 from __future__ import annotations
 

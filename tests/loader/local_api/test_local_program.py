@@ -1,4 +1,4 @@
-"""A program aboard at the socket of a real loader: it follows a load to its end, and what it wishes for comes first."""
+"""A local program at the socket of a real loader follows a load to its end and sets its priority."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.support.local_programs import ask_now, events, request
 
 pytestmark = pytest.mark.processes
 SIZE = 1_000_000
-SLOW = 20_000  # bytes a second: nothing comes to its end before a test lets it
+SLOW = 20_000  # bytes per second: nothing completes before a test allows it
 
 
 def started(aircraft: Aircraft, *options: str) -> subprocess.Popen[str]:
-    """A loader whose socket answers and whose plan is made."""
+    """Start a loader and wait until its socket responds and its plan exists."""
     process = aircraft.start(*options)
     while process.poll() is None:
         try:

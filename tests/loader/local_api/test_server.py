@@ -1,4 +1,4 @@
-"""Programs aboard at the loader's socket: what they are told, what they may wish, and that they can do no harm."""
+"""Local programs at the loader's socket: what they can read and request, and that they cannot do harm."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HASH = "0" * 64
 
 @dataclass
 class Cabin:
-    """An aircraft without a loader behind the door: its board, what was wished, what was complained of."""
+    """A server without a loader: its status board, the requests, and the complaints it logged."""
 
     directory: Path
     board: StatusBoard
@@ -72,11 +72,11 @@ def door(cabin: Cabin) -> Iterator[LocalApiServer]:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs have half a second instead of five."""
+    """Reduce the timeout of programs from five seconds to half a second."""
     monkeypatch.setattr(the_door, "REQUEST_TIMEOUT", 0.5)
 
 
-# Asking.
+# Reading.
 
 
 def test_status_is_what_the_board_knows(cabin: Cabin, door: LocalApiServer) -> None:
@@ -129,7 +129,7 @@ def test_a_stream_where_nothing_happens_shows_that_it_lives(cabin: Cabin) -> Non
     door.close()
 
 
-# Wishing.
+# Requests for priority.
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_what_is_not_strict_json_is_refused(cabin: Cabin, door: LocalApiServer, 
     assert request(cabin.directory, "GET", "/status").code == 200
 
 
-# Asking wrongly.
+# Invalid requests.
 
 POST = b"POST /now HTTP/1.1\r\nContent-Type: application/json\r\n"
 
@@ -278,7 +278,7 @@ def test_a_program_that_drips_byte_after_byte_has_no_more_time_than_others(
                 told = client.recv(4096)
             except BlockingIOError:
                 threading.Event().wait(0.02)
-                with suppress(BrokenPipeError):  # it was sent away meanwhile: what it was told is still to be read
+                with suppress(BrokenPipeError):  # it was rejected meanwhile; the response can still be read
                     client.send(b"G")
                     sent += 1
     assert told.startswith(b"HTTP/1.1 408 ")
@@ -292,7 +292,7 @@ def test_a_program_that_never_reads_is_dropped(cabin: Cabin, door: LocalApiServe
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.sendall(GET_EVENTS)
         with events(cabin.directory) as other:
-            assert next(other)[0] == "status"  # nobody else waits for it
+            assert next(other)[0] == "status"  # no other client waits for it
         until(lambda: all(thread.name != "program" for thread in threading.enumerate()))
     assert request(cabin.directory, "GET", "/status").code == 200
 
@@ -319,7 +319,7 @@ def test_a_crowd_is_turned_away_and_then_there_is_room_again(cabin: Cabin, door:
 
 
 class Crowd:
-    """Connections that have sent `raw` and are all admitted or turned away."""
+    """Connections that sent `raw` and were all either accepted or rejected."""
 
     def __init__(self, cabin: Cabin, count: int, raw: bytes) -> None:
         self._clients = [connect_socket(cabin.directory, PATIENCE) for _ in range(count)]
@@ -350,7 +350,7 @@ def test_an_error_of_ours_ends_one_conversation_only(
     faulty.close()
 
 
-# The file.
+# The socket file.
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
@@ -400,7 +400,7 @@ def test_another_user_may_ask_if_the_mode_says_so(cabin: Cabin) -> None:
 
 
 def _as_nobody(path: Path) -> bool:
-    """Whether a process of the user nobody can connect."""
+    """Return whether a process of the user nobody can connect."""
     child = os.fork()
     if child == 0:
         try:

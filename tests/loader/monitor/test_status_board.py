@@ -1,4 +1,4 @@
-"""The board: what the loader knows of itself, as programs and people are told it."""
+"""The status board: the loader's own state, as programs and people receive it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MIB = 1024 * 1024
 
 
 class Clock:
-    """Monotonic time that passes only when told."""
+    """A manual monotonic clock."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -58,7 +58,7 @@ def want(board: StatusBoard, *steps: PlanStep) -> None:
 
 
 def told(board: StatusBoard) -> Any:
-    """As a program gets it."""
+    """Return the status as a program receives it."""
     return json.loads(json.dumps(board.snapshot(), allow_nan=False))
 
 

@@ -1,4 +1,4 @@
-"""What systemd hears, over a real datagram socket, by path and by abstract name."""
+"""Notifications to systemd, over a real datagram socket, by path and by abstract name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from loader.monitor.systemd import SystemdNotifier
 
 @pytest.fixture(params=["path", "abstract"])
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Callable[[], list[str]]]]:
-    """What stands in NOTIFY_SOCKET, and what has been heard there since one last asked."""
+    """A socket for NOTIFY_SOCKET, with the messages received since the last read."""
     name = str(tmp_path / "notify") if request.param == "path" else f"@loader-test-{secrets.token_hex(8)}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
         ours.bind(name.replace("@", "\0", 1) if name.startswith("@") else name)

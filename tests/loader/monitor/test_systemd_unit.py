@@ -1,4 +1,4 @@
-"""The systemd unit and the pages about it are held to the code, and systemd itself has read the unit."""
+"""The systemd unit and its documentation match the code, and systemd itself has parsed the unit."""
 
 from __future__ import annotations
 

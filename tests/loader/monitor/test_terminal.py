@@ -1,4 +1,4 @@
-"""What a loader prints: one line an event, plain or JSON, that nothing from outside can break or steer."""
+"""The loader's output: one line per event, plain or JSON, which no outside text can break or control."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOSTILE = 'a\n{"event": "forged"}\r\x1b[2J\u202egpj\x00\ud800'
 
 
 def everything(display: PlainDisplay) -> None:
-    """Each event once, with names and texts nobody should have."""
+    """Print each event once, with hostile names and texts."""
     display.plan(2, 1000, 10)
     display.item_started("c", HOSTILE, 0, 100)
     display.item_progress("c", HOSTILE, 50, 100, 50)
@@ -58,7 +58,7 @@ def test_plain_lines_are_lines_and_steer_no_terminal() -> None:
     stream = io.StringIO()
     everything(PlainDisplay(stream))
     lines = stream.getvalue().splitlines()
-    assert len(lines) == 8  # ten seconds have not passed: no progress
+    assert len(lines) == 8  # less than ten seconds: no progress line
     assert all(line.isprintable() for line in lines)
 
 
@@ -93,7 +93,7 @@ def test_what_keeps_it_from_loading_is_said_when_it_changes() -> None:
 
 
 def bars(*steps: PlanStep) -> tuple[ProgressBars, io.StringIO]:
-    """With a plan of these."""
+    """Return the bars of this plan."""
     stream = io.StringIO()
     shown = ProgressBars(stream)
     shown.plan_changed(steps, {}, {})
@@ -102,7 +102,7 @@ def bars(*steps: PlanStep) -> tuple[ProgressBars, io.StringIO]:
 
 
 def last_view(display: ProgressBars, stream: io.StringIO) -> list[str]:
-    """The bars that stand there at the end."""
+    """Return the bars displayed at the end."""
     display.close()
     return [line for line in stream.getvalue().splitlines() if "━" in line]
 
@@ -113,7 +113,7 @@ def fetch(name: str, size: int, begun: int = 0) -> PlanStep:
 
 def test_the_bar_for_all_knows_what_was_linked_and_what_began_anew() -> None:
     display, stream = bars(fetch("linked", 6000), fetch("again", 4000, 2000))
-    display.item_started("c", "again", 0, 4000)  # what was here is not trusted
+    display.item_started("c", "again", 0, 4000)  # existing files are not trusted
     display.item_progress("c", "again", 1000, 4000, 1000)
     display.item_finished("c", "linked", 6000, verified=True)
     assert "7.0/10.0 kB" in last_view(display, stream)[0]

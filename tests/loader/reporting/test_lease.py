@@ -1,4 +1,4 @@
-"""The heartbeat as a lease: whose the tail is, decided from what was read, and fought over in a bucket in memory."""
+"""The heartbeat as a lease: which machine owns the tail, decided from values and contested in a bucket in memory."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_whose_the_tail_is(seen: CurrentHolder, us: OwnIdentity, verdict: Decisi
 
 
 class World:
-    """A status bucket in memory, whose clock stands still, and machines."""
+    """A status bucket in memory with a stopped clock, and machines."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.now = folder, BEGUN
@@ -88,7 +88,7 @@ class Machine:
 
 
 class Picky(MemoryBucket):
-    """Refuses or loses what it is told to."""
+    """A bucket that rejects or loses the given writes."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         super().__init__("ife-status", clock)

@@ -1,4 +1,4 @@
-"""What thousands of items cost the ground link, and what is told after an outage: counted on the wire."""
+"""What thousands of items cost the ground link, and the reports after an outage, counted at the proxy."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def make(bucket: Bucket, interval: float = 0.05, link_up: Callable[[], bool] = l
     )
 
 
-# The outbox alone, with a clock of its own.
+# The outbox alone, with a manual clock.
 
 
 def drain(outbox: Outbox, now: float) -> list[tuple[str, bytes | None]]:
-    """Everything that may leave now, each arriving at once."""
+    """Send everything that is due; each write arrives at once."""
     sent = []
     while letter := outbox.take(now):
         outbox.sent(*letter, now)
@@ -171,7 +171,7 @@ def test_two_hundred_small_items_cost_two_hundred_writes(seaweed: SeaweedFS, sta
 
 
 class Slow(MemoryBucket):
-    """Far away: every write is under way for a while; notes what overlaps."""
+    """A slow store: every write takes a while; records overlapping writes."""
 
     def __init__(self) -> None:
         super().__init__("ife-status")
@@ -199,7 +199,7 @@ class Slow(MemoryBucket):
             under_way = sum(self.at_once.values())
             self.most = max(self.most, under_way)
             self.beside_the_heartbeat += under_way > 1 and self.at_once["ACME/N1/loader"] > 0
-        time.sleep(0.03)  # the way there and back
+        time.sleep(0.03)  # round trip
         yield
         with self._guard:
             self.at_once[item] -= 1
@@ -238,7 +238,7 @@ def test_ten_thousand_beginnings_over_a_long_link_need_no_round_trip_each(seawee
             writer.progress("c", f"i{at}", 0, MIB)
         writer.start()
         until(lambda: len(link.requests("PUT", "*.progress")) >= 150)
-        # Until here one by one it would have been 12.5 a second; and an item that is done is told before the others.
+        # One by one this would have been 12.5 per second; a completed item is reported before the others.
         writer.progress("c", "i0", MIB, MIB, final=True)
         until(lambda: link.requests("PUT", "*/i0.tgz.progress"))
         before = len(link.requests("PUT", "*.progress"))
@@ -313,7 +313,7 @@ def test_what_is_not_understood_about_one_key_does_not_silence_the_others() -> N
     writer.start()
     writer.progress("c", "odd", 1, 1, final=True)
     writer.progress("c", "good", 1, 1, final=True)
-    bucket = writer._bucket  # the double, to look into
+    bucket = writer._bucket  # the double, to inspect
     assert isinstance(bucket, Odd)
     until(lambda: (key("good"), b"1") in bucket.written)
     assert not writer.close(2)
@@ -350,7 +350,7 @@ def test_with_the_media_bucket_down_the_ground_hears_why_and_progress_stays(
     link.bandwidth = 1_000_000
     process = aircraft.start(LOADER_TRIES="3", LOADER_POLL_INTERVAL="100ms")
     until(lambda: link.requests("PUT", "*/a.tgz.progress")[1:])
-    link.bandwidth = 20_000  # it does not come to its end
+    link.bandwidth = 20_000  # it does not complete
     until(lambda: aircraft.progress("c").get("a", 0) >= MIB)
     down = link.add(Rule(Reset(), method="*", key=f"{aircraft.media.name}/*", times=None))
     link.offline()
@@ -388,7 +388,7 @@ def test_a_store_in_trouble_is_asked_by_one_alone() -> None:
     bucket.away = True
     until(lambda: writer._backoff.failures >= 2)
     tries = bucket.tries
-    # All that were under way when it went away count as one; then one by one. The last may not be counted yet.
+    # All writes in flight when the store became unavailable count as one; then one by one. The last may be missing.
     assert tries <= MAX_HELPERS + writer._backoff.failures + 1
     writer.close(0.1)
 

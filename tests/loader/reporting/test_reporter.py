@@ -1,4 +1,4 @@
-"""The status thread: newest wins, throttled, whole MiB, nothing stale last, and a bucket that is away for a while."""
+"""The status thread: the newest value wins, writes are throttled, and an outage of the bucket is survived."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOW = datetime(2026, 12, 15, tzinfo=UTC)
 
 
 class Moody(MemoryBucket):
-    """Keeps every write in order, and can be away or refuse one key."""
+    """Records every write in order, and can be unavailable or reject one key."""
 
     def __init__(self) -> None:
         super().__init__("ife-status")
@@ -146,7 +146,7 @@ def test_an_error_of_an_earlier_life_is_removed(bucket: Moody, may_list: bool) -
     again.start()
     assert again.close(PATIENCE)
     assert [key for key, body in bucket.writes if body is None and "old" in key] == ["ACME/N1/c/old.tgz.error"]
-    # Whoever may ask what lies there need not say what is so already.
+    # With permission to read, values that are already there are not written again.
     told = {key for key, _ in bucket.writes if not key.endswith("loader.json")}
     assert ("ACME/N1/c/old.tgz.progress" in told, "ACME/N1/c/new.tgz.error" in told) == (not may_list, not may_list)
     bucket.unlisted = False
@@ -200,7 +200,7 @@ def test_a_key_that_may_not_be_written_does_not_hold_up_the_others(bucket: Moody
 def test_closing_gives_up_after_its_time(bucket: Moody, writer: StatusReporter) -> None:
     bucket.away.set()
     writer.progress("c", "a", 1, 2)
-    assert not writer.close(0.3)  # or it would wait for ever
+    assert not writer.close(0.3)  # otherwise it would wait forever
 
 
 def test_a_heartbeat_is_sent_at_the_start_and_at_each_change(bucket: Moody, writer: StatusReporter) -> None:

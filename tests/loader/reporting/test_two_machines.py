@@ -1,4 +1,4 @@
-"""Two machines, each with a content directory of its own, are told to load the same tail: one does, the other ends."""
+"""Two machines with separate content directories get the same tail: one loads, the other exits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HEARTBEAT = f"{AIRLINE}/{TAIL}/loader.json"
 
 @dataclass
 class Until(Fault):
-    """The store takes its time until something has happened."""
+    """Delays the response until an event has happened."""
 
     happened: threading.Event
 
@@ -39,7 +39,7 @@ class Until(Fault):
 
 @pytest.fixture
 def other(aircraft: Aircraft, tmp_path: Path) -> Aircraft:
-    """The same tail, on another machine."""
+    """Return the same tail on another machine."""
     return replace(aircraft, folder=tmp_path / "other")
 
 
@@ -56,7 +56,7 @@ def is_loading(aircraft: Aircraft) -> bool:
 
 
 def silence(aircraft: Aircraft, process: subprocess.Popen[str]) -> None:
-    """Freeze it, and let its last heartbeat become older than a second."""
+    """Freeze the process until its last heartbeat is older than a second."""
     process.send_signal(signal.SIGSTOP)
     time.sleep(2.2)
 

@@ -1,4 +1,4 @@
-"""The three stores that one suite holds to the same behaviour, and a store that says whatever a test wants."""
+"""The three stores that one suite checks for equal behaviour, and a store with scripted responses."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ def store() -> Iterator[ScriptedStore]:
 
 @pytest.fixture
 def waits() -> list[float]:
-    """How long the bucket of `scripted` would have slept between attempts, in seconds."""
+    """Record how long the bucket of `scripted` would have slept between attempts, in seconds."""
     return []
 
 
 @pytest.fixture
 def scripted(store: ScriptedStore, waits: list[float]) -> S3Bucket:
-    """A bucket on the scripted store; it does not really sleep."""
+    """Return a bucket on the scripted store; it does not really sleep."""
     sleep: Callable[[float], None] = waits.append
     return S3Bucket("b", endpoint=store.endpoint, access_key="AKEY", secret_key="SECRET", read_timeout=1.5, sleep=sleep)
 
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate for the loopback interface that nobody but its owner trusts; its key stands in the same file."""
+    """Create an untrusted certificate for the loopback interface; its key is in the same file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     now = dt.datetime.now(dt.UTC)
@@ -103,6 +103,6 @@ def tls_store(certificate: Path) -> Iterator[ScriptedStore]:
 
 @pytest.fixture
 def trusting(tls_store: ScriptedStore, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> S3Bucket:
-    """A bucket on the scripted store behind TLS, whose certificate it trusts."""
+    """Return a bucket on the scripted store behind TLS that trusts its certificate."""
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
     return S3Bucket("b", endpoint=tls_store.endpoint, access_key="a", secret_key="b", sleep=lambda _: None)

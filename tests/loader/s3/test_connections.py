@@ -1,4 +1,4 @@
-"""Where requests go, who signs them, and whom they trust."""
+"""Endpoints, signatures and trusted certificates of requests."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_only_a_trusted_certificate_will_do(
 
 
 def test_a_write_leaves_in_one_piece() -> None:
-    """A loader that is killed between headers and body would leave an empty object at some stores."""
+    """Some stores would create an empty object for a loader killed between headers and body."""
     seen: list[bytes] = []
 
     def answer() -> None:

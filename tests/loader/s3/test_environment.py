@@ -1,4 +1,4 @@
-"""White space around a setting is trimmed, a control character inside refused; no surprise keeps `--once` running."""
+"""Settings are trimmed, control characters are rejected, and no unexpected exception keeps `--once` running."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def test_a_control_character_inside_a_setting_is_refused_with_its_name(stocked: 
     assert "half" not in stderr
 
 
-# A surprise in a look.
+# An unexpected exception in a poll.
 
 
 class Surprise(BaseException):
-    """Nothing that anybody would catch by name."""
+    """An exception that no handler names."""
 
 
 @pytest.mark.parametrize("kind", [ValueError, RecursionError, MemoryError, Surprise])
@@ -108,7 +108,7 @@ sys.exit(main.main(["--once"]))
 
 
 def surprised(aircraft: Aircraft, module: str, kind: str, method: str) -> tuple[Run, str]:
-    """`run_loader --once` where this method raises; and the last reason of the heartbeat."""
+    """Run `run_loader --once` with this method raising; return also the last reason of the heartbeat."""
     process = subprocess.Popen(
         [sys.executable, "-c", SURPRISED.format(module=module, kind=kind, method=method)],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""One suite over memory, moto and SeaweedFS: what may be relied on wherever a `Bucket` is."""
+"""One suite over memory, moto and SeaweedFS: the guarantees of every `Bucket`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_any_key_can_be_written_read_listed_and_deleted(bucket: Bucket, key: str
 
 
 def test_a_key_with_a_newline_survives_the_listing(media: S3Bucket, memory_media: MemoryBucket) -> None:
-    # Not on moto, which finds no such address.
+    # Not on moto, which does not support such an address.
     for bucket in (media, memory_media):
         bucket.put("a/line\nbreak.tgz", b"x")
         assert [info.key for info in bucket.list("a/")] == ["a/line\nbreak.tgz"]

@@ -1,4 +1,4 @@
-"""Keys are trimmed wherever they come from; what no header can carry is an error of ours, and nothing is sent."""
+"""Keys are trimmed whatever their source; values that no header allows raise our own error, and nothing is sent."""
 
 from __future__ import annotations
 

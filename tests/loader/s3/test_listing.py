@@ -1,4 +1,4 @@
-"""A page is read the same way whoever wrote it; the quick reader and the plain one never tell different things."""
+"""A page is read alike from every store, and the fast parser and the plain one always agree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENTRIES = [Entry("A/N1/2026-12/movie-1.tgz.progress", 7), Entry("A/N1/2026-12/a 
 
 
 def either(read: Any, body: bytes) -> ListPage | str:
-    """What a reader tells: the page, or why not."""
+    """Return the page or the error of a parser."""
     try:
         page: ListPage = read(body)
     except ValueError as error:
@@ -29,7 +29,7 @@ def either(read: Any, body: bytes) -> ListPage | str:
 
 @pytest.fixture
 def elements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What ElementTree was given to read."""
+    """Record what ElementTree had to parse."""
     given: list[str] = []
     real = ElementTree.fromstring
 

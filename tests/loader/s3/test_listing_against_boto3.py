@@ -1,4 +1,4 @@
-"""boto3 is the reference: what both read of the same answer is the same, and what only boto3 takes is no listing."""
+"""Listings compared with boto3: both read the same values, and what only boto3 accepts is not a listing."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def ours(answering: ScriptedStore) -> S3Bucket:
 
 
 def told_by_us(bucket: S3Bucket, prefix: str = "A/") -> list[Row] | None:
-    """What the listing says; None if it is refused."""
+    """Return the listing; None if it is rejected."""
     try:
         return [(info.key, info.size, info.etag, info.last_modified) for info in bucket.list(prefix)]
     except WorldError:
@@ -98,7 +98,7 @@ def test_page_after_page(store: str, answering: ScriptedStore, reference: S3Clie
 
 
 def _tokens(asked: list[Asked]) -> list[str]:
-    """The tokens sent, still quoted. boto3 and we order a query differently."""
+    """Return the tokens sent, still quoted. boto3 orders a query differently."""
     queries = [dict(pair.split("=") for pair in each.path.partition("?")[2].split("&")) for each in asked]
     return [query["continuation-token"] for query in queries if "continuation-token" in query]
 
@@ -119,7 +119,7 @@ def test_whatever_is_written(
 def test_whatever_is_spoiled(answering: ScriptedStore, reference: S3Client, ours: S3Bucket, body: bytes) -> None:
     answering.answers(Reply(body=body))
     rows, theirs = told_by_us(ours), told_by_boto3(reference)
-    # boto3 also reads what we have no use for, and fails on that.
+    # boto3 also parses fields that we ignore, and fails on these.
     assert rows is None or theirs is None or rows == theirs
 
 

@@ -1,4 +1,4 @@
-"""Half a listing would mean that the other half is gone: it comes to its end, or it raises."""
+"""An incomplete listing would look like deleted objects: a listing is complete or raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are cut into parts as boto3 cuts them, within the limits of S3, with no byte left out or sent twice."""
+"""Files are split into parts like boto3's, within the limits of S3, without gaps or overlaps."""
 
 from __future__ import annotations
 

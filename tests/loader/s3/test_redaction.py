@@ -1,4 +1,4 @@
-"""A secret is hidden in every form that Python, JSON, URLs and headers give it, wherever the text goes."""
+"""A secret is redacted in every form that Python, JSON, URLs and headers give it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ secrets = st.one_of(
 
 
 def forms(secret: str) -> Iterator[str]:
-    """How it may stand in a text."""
+    """Return the forms a secret may have in a text."""
     yield secret
     yield repr(secret)[1:-1]
     yield ascii(secret)[1:-1]
@@ -58,7 +58,7 @@ def forms(secret: str) -> Iterator[str]:
 
 
 def repr_twice(secret: str) -> str:
-    """As in the representation of an error that holds a representation."""
+    """Return the representation of an error that contains a representation."""
     once = repr(secret)
     twice = repr(once)
     quotes = 2 if twice.startswith(once[0], 1) else 3
@@ -100,7 +100,7 @@ def test_no_form_gets_through_a_traceback_in_a_line_of_the_log(secret: str) -> N
 
 
 def logged(secret: str, *, as_json: bool) -> str:
-    """What is written of a record with a traceback whose errors quote the secret."""
+    """Return the log text of a record with a traceback whose errors contain the secret."""
     before, stream = list(logging.root.handlers), io.StringIO()
     hooks, raising = (sys.excepthook, sys.unraisablehook, threading.excepthook), logging.raiseExceptions
     try:
@@ -198,8 +198,8 @@ def _none(store: Tattler) -> S3Bucket:
 
 
 def told_by_a_loader(aircraft: Aircraft, as_json: str) -> Seen:
-    """Runs for a few seconds, with a look that tells the secret in many forms."""
-    script = aircraft.folder.with_name("teller.py")  # in a file: a command line is seen by everybody
+    """Run a loader for a few seconds, with a poll that reports the secret in many forms."""
+    script = aircraft.folder.with_name("teller.py")  # in a file: a command line is visible to every user
     script.write_text(TELLER.replace("TOLD", repr(TOKEN)))
     told = {"MEDIA_BUCKET": MEDIA, "STATUS_BUCKET": STATUS, "LOADER_JSON": as_json, "LOADER_REPORT_TIMEOUT": "2s"}
     process = subprocess.Popen(

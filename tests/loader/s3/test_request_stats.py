@@ -1,4 +1,4 @@
-"""Bytes of bodies are counted as they come in, whoever reads them."""
+"""Bytes of bodies are counted when received."""
 
 from __future__ import annotations
 

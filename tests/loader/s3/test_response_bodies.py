@@ -1,4 +1,4 @@
-"""The bytes of an item come straight into the caller's memory, as many as arrive soon, and none is lost to an error."""
+"""Bytes of an item are read directly into the caller's buffer, in large blocks, and no error loses any."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BODY = os.urandom(3_000_003)
 
 
 def take(bucket: S3Bucket, size: int) -> tuple[bytes, list[int]]:
-    """The whole object read in pieces of `size`, and how many bytes each read gave."""
+    """Read the complete object in pieces of `size`; return the bytes of each read too."""
     whole, counts = bytearray(), []
     with bucket.open("k") as body:
         buffer = bytearray(size)
@@ -35,7 +35,7 @@ def test_an_object_is_read_whole_whatever_the_memory(
     whole, counts = take(scripted, size)
     assert whole == BODY
     if not chunked and size > 8192:
-        assert len(counts) <= -(-len(BODY) // size) + 1  # the memory is filled each time
+        assert len(counts) <= -(-len(BODY) // size) + 1  # the buffer is filled each time
 
 
 @pytest.mark.parametrize("size", [1000, 262_144])
@@ -86,7 +86,7 @@ def test_bytes_that_came_before_an_error_are_not_lost(store: ScriptedStore, scri
 
 
 def test_nothing_read_after_an_abort_is_handed_on(tls_store: ScriptedStore, trusting: S3Bucket) -> None:
-    """Python's own shutdown of a TLS socket lets later reads see the encrypted records."""
+    """After Python's shutdown of a TLS socket, later reads return encrypted records."""
     tls_store.answers(Reply(200, BODY, OBJECT))
     with trusting.open("k") as body:
         buffer = bytearray(100_000)

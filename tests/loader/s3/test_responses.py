@@ -1,4 +1,4 @@
-"""Whatever answers at the store's address, nothing wrong is taken for content and nothing ends early unnoticed."""
+"""Wrong responses are never taken for content, and no early end goes unnoticed."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_every_refusal_has_a_code_and_no_secret_in_its_text(
 ) -> None:
     store.answers(reply)
     attempts: list[Callable[[], object]] = [lambda: scripted.open("k"), lambda: scripted.put("k", b"")]
-    if b"NoSuchKey" not in reply.body:  # an absent object is an answer to a get
+    if b"NoSuchKey" not in reply.body:  # a missing object is a valid response to a GET
         attempts.append(lambda: scripted.get("k", 10))
     for attempt in attempts:
         with pytest.raises(WorldError) as error:

@@ -1,4 +1,4 @@
-"""Delays between tries: one formula, its jitter, and budgets of tries."""
+"""Delays between attempts: the formula, its jitter, and the number of attempts."""
 
 from __future__ import annotations
 

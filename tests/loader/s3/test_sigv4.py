@@ -1,4 +1,4 @@
-"""Requests are signed as botocore would sign them, with whatever credentials there are; no key shows in a text."""
+"""Requests are signed as botocore does, with all kinds of credentials; no key appears in a text."""
 
 from __future__ import annotations
 

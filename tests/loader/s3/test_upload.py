@@ -1,4 +1,4 @@
-"""Multipart uploads: whole or not at all, resumable from another process, settled when an answer is lost."""
+"""Multipart uploads: atomic, resumable from another process, and correct after a lost response."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_file_of_any_size_has_the_etag_of_its_parts(bucket: Bucket, tmp_path: 
         assert etag == (md5(content) if size < PART_SIZE else multipart_etag(digests))
 
 
-# A process that is killed.
+# Killed processes.
 
 KILLED = """
 import os, signal, sys
@@ -189,7 +189,7 @@ def test_an_upload_survives_the_process_that_began_it(media: S3Bucket, seaweed: 
     assert content_of(media) == PART + PART + b"the end"
 
 
-# A store that fails.
+# Failing stores.
 
 
 def begun(upload_id: str = "u1") -> Reply:

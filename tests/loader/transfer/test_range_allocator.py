@@ -1,4 +1,4 @@
-"""Ranges of an item: none twice, none missing, near the edge, and the last ones shared out."""
+"""Ranges of an item: no overlaps or gaps, near the contiguous end, and the last ones are split."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_union_has_the_same_bytes_in_order_without_overlap(extents: list[Exten
 
 
 def check(plan: RangeAllocator) -> None:
-    """What must hold at any time."""
+    """Check what must always hold."""
     on_their_way = [(running.position, running.end) for running in plan.running]
     everything = sorted([*plan.received, *(extent for extent in on_their_way if extent[0] < extent[1])])
     assert all(before[1] <= after[0] for before, after in pairwise(everything))
@@ -107,7 +107,7 @@ def test_bytes_outside_the_item_are_refused() -> None:
         RangeAllocator(10, [(5, 11)])
 
 
-# What the disk is believed.
+# Extents restored from disk.
 
 STATE = {"etag": "e", "size": 100, "sha256": None, "version": 1, "durable": 30, "boot": "b"}
 
