@@ -1,4 +1,4 @@
-"""The catalog follows the media bucket: what is new is read once, what is broken or gone never loses what was good."""
+"""The catalog follows the media bucket: new manifests are read once, and broken or deleted ones never lose good data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 class Clock:
-    """A clock one sets."""
+    """A manual clock."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -40,7 +40,7 @@ class Clock:
 
 
 class FailingBucket(MemoryBucket):
-    """Fails while listing after `list_after` objects, and on getting any key in `broken`."""
+    """Fails in a listing after `list_after` objects, and on getting any key in `broken`."""
 
     list_after: int | None = None
     broken: dict[str, WorldError]
@@ -87,7 +87,7 @@ def sync(airline: Airline, media: MemoryBucket) -> CatalogResult:
 
 
 def gets(media: MemoryBucket, airline: Airline) -> int:
-    """How many GETs one more reading costs."""
+    """Return the GET requests of one more sync."""
     before = media.requests.get
     sync(airline, media)
     return media.requests.get - before
@@ -364,7 +364,7 @@ def test_campaigns_that_differ_only_in_case_are_a_conflict(
 
 
 def test_what_only_the_database_takes_for_equal_is_a_conflict_too(acme: Airline, media: FailingBucket) -> None:
-    """PostgreSQL may lower a dotted capital I to a plain i, Unicode's case folding does not."""
+    """PostgreSQL may lower a dotted capital I to a plain i; Unicode's case folding does not."""
     publish(media, "istanbul", item("a"))
     publish(media, "\u0130stanbul", item("a"))
     result = sync(acme, media)
@@ -471,7 +471,7 @@ def test_a_withdrawn_campaign_is_no_longer_so_once_anybody_publishes_it(acme: Ai
     sync(acme, media)
     Campaign.objects.update(withdrawn_at=NOW)
     publish(media, "2026-12", item("a"), version=2)
-    sync(acme, media)  # what was published before it was withdrawn does not undo that
+    sync(acme, media)  # an earlier publication does not undo the withdrawal
     assert Campaign.objects.get().withdrawn_at == NOW
     media.delete("ACME/2026-12/campaign.json")
     sync(acme, media)

@@ -1,4 +1,4 @@
-"""Campaigns are run in the admin: by whom, what each button does, what is told of each item; and by GET nothing."""
+"""Campaigns in the admin: permissions, buttons, messages about items, and no change by GET."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def media(memory_media: MemoryBucket) -> MemoryBucket:
 
 @pytest.fixture
 def manager(cast: Cast, client: Client) -> Client:
-    """Alice, who runs the campaigns of ACME and is not staff."""
+    """Alice, who manages ACME and is not staff."""
     Membership.objects.filter(user=cast.alice).update(role=Role.MANAGER)
     client.force_login(cast.alice)
     return client
 
 
 def form_of(page: Any) -> dict[str, Any]:
-    """What a browser would send if nothing was changed on the page of a draft."""
+    """Return what a browser sends for the unchanged form of a draft."""
     data: dict[str, Any] = {}
     bound = page.context["adminform"].form
     for field in bound:
@@ -64,7 +64,7 @@ def form_of(page: Any) -> dict[str, Any]:
 
 
 def ask(client: Client, draft: Draft, word: str, **changes: Any) -> list[str]:
-    """Press a button on the page of a draft; what is told."""
+    """Press a button on the page of a draft; return the messages."""
     address = reverse(CHANGE, args=[draft.pk])
     data = {**form_of(client.get(address)), **changes, "_ask": word}
     answer = client.post(address, {name: value for name, value in data.items() if value is not False})
@@ -144,7 +144,7 @@ def test_only_managers_and_staff_run_campaigns(cast: Cast, client: Client, media
     client.force_login(cast.alice)
     for address in (reverse(LIST), reverse(CHANGE, args=[draft.pk]), reverse(WITHDRAW, args=[draft.pk])):
         assert client.post(address).status_code in (302, 403)
-    client.force_login(cast.olga)  # staff, but no permission of Django's names drafts
+    client.force_login(cast.olga)  # staff without Django permissions for drafts
     assert client.get(reverse(CHANGE, args=[draft.pk])).status_code == 403
     assert client.post(reverse(WITHDRAW, args=[draft.pk])).status_code == 403
     cast.olga.user_permissions.add(Permission.objects.get(codename="view_draft"))

@@ -1,4 +1,4 @@
-"""From what lies in the bucket to a manifest aircraft can read, in drafts: nothing of anybody's is lost on the way."""
+"""Drafts, from the objects in the bucket to a published manifest, without losing anyone's changes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Store(MemoryBucket):
-    """Does what a test wants right before it answers, and counts how often that happened."""
+    """A bucket that runs an action before it responds, and counts the calls."""
 
     def __init__(self) -> None:
         self.now = NOON
@@ -62,11 +62,11 @@ class Store(MemoryBucket):
 
 
 def nothing_of(key: str) -> None:
-    """Nothing."""
+    """Do nothing."""
 
 
 class Once:
-    """Does something the first time it is called; `done` says that it did."""
+    """Runs an action on the first call; `done` records that."""
 
     def __init__(self, act: Callable[[], object]) -> None:
         self.act, self.done = act, False
@@ -114,7 +114,7 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     begun.update(memoryview(bytearray(b"1" * 1_000_001)))
     draft.items.filter(name="movie-001").update(hashed_bytes=begun.count, hash_state=begun.state())
     media.put("ACME/2026-12/leer.tgz", b"no longer")
-    assert hashed(draft, media).state == DraftState.FAILED  # of the other two nothing is lost
+    assert hashed(draft, media).state == DraftState.FAILED  # the other two are unchanged
     assert list(draft.items.exclude(error_code="").values_list("name", "error_code")) == [("leer", "OBJECT_CHANGED")]
     media.put("ACME/2026-12/leer.tgz", b"")
     assert hashed(looked(draft, media), media).state == DraftState.READY
@@ -183,7 +183,7 @@ def test_what_a_manifest_says_already_is_kept_and_not_hashed_again(acme: Airline
     requests.revalidate(draft, edited=True)
     gets = store.requests.get
     hashed(draft, store)
-    assert store.requests.get - gets == 1  # of the new one alone
+    assert store.requests.get - gets == 1  # only of the new one
     published(draft, store)
     said = document(store)
     assert (said["version"], said["operator"], said["tails"]) == (5, "x", ["D-ABCD"])
@@ -246,7 +246,7 @@ def test_an_object_that_changes_while_it_is_hashed_is_noticed(acme: Airline, sto
 
 
 class Slow(Store):
-    """Gives an item a piece at a time; `after` pieces something happens."""
+    """A bucket that returns an item in pieces; an action runs after `after` pieces."""
 
     def __init__(self, after: int, act: Callable[[], object]) -> None:
         super().__init__()
@@ -428,7 +428,7 @@ def test_a_draft_that_was_published_elsewhere_is_not_withdrawn(acme: Airline, st
 def test_withdrawing_takes_the_manifest_and_its_signature_and_tells_the_campaign(acme: Airline, store: Store) -> None:
     Campaign.objects.create(airline=acme, name="2026-12", version=9)
     draft = published(ready(acme, store, FILMS), store, [Ed25519PrivateKey.generate()])
-    assert draft.version == 10  # above whatever was ever seen of it
+    assert draft.version == 10  # larger than any version seen before
     requests.request_withdraw(draft, NOON)
     campaign_drafts.run_errands(store)
     draft.refresh_from_db()
@@ -437,7 +437,7 @@ def test_withdrawing_takes_the_manifest_and_its_signature_and_tells_the_campaign
     assert published(draft, store).version == 11
     assert Campaign.objects.get().withdrawn_at is None
     requests.request_withdraw(draft, NOON)
-    store.delete(KEY)  # by somebody else, or by this job before it was killed
+    store.delete(KEY)  # by another user, or by this job before it was killed
     campaign_drafts.run_errands(store)
     draft.refresh_from_db()
     assert draft.state == DraftState.WITHDRAWN
@@ -529,7 +529,7 @@ def test_ten_thousand_items_take_few_queries(acme: Airline, store: Store) -> Non
     with CaptureQueriesContext(connection) as queries:
         looked(draft, store)
     assert (draft.state, draft.items.count()) == (DraftState.PUBLISHED, 10_000)
-    assert len(queries) < 400  # SQLite takes 37 rows a query
+    assert len(queries) < 400  # SQLite: 37 rows per query
     draft.items.filter(name="track 00007").update(title="Seven")
     with CaptureQueriesContext(connection) as queries:
         published(draft, store)

@@ -1,4 +1,4 @@
-"""A folder becomes a campaign: only what changed is sent, campaign.json comes last, nothing foreign is lost."""
+"""Publishing a folder: only changes are uploaded, campaign.json is last, and no foreign object is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MANIFEST = "ACME/2026-12/campaign.json"
 
 
 class RecordingBucket(MemoryBucket):
-    """Remembers what was written in which order; may refuse an upload; has multipart ETags as boto3 makes them."""
+    """Records the order of writes; can fail an upload; has multipart ETags like boto3's."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 12, 1, tzinfo=UTC)
@@ -47,7 +47,7 @@ class RecordingBucket(MemoryBucket):
         return super().upload(key, path, progress=progress)
 
     def opaque(self, key: str) -> None:
-        """Give the object an ETag that says nothing, as encryption by KMS does."""
+        """Give the object an ETag that is not an MD5, as with KMS."""
         self._objects[key] = self._objects[key]._replace(etag=hashlib.md5(key.encode()).hexdigest())
 
 
@@ -210,7 +210,7 @@ def test_the_recorded_hash_is_believed_where_the_etag_says_nothing(folder: Path,
 def test_an_object_newer_than_the_manifest_is_not_believed_to_be_what_it_recorded(
     folder: Path, media: RecordingBucket
 ) -> None:
-    """A publishing that never came to its end left other bytes of the same size; the folder is then put back."""
+    """An interrupted publication left other bytes of the same size; then the folder was restored."""
     publish(folder, media)
     media.now += timedelta(minutes=1)
     media.put("ACME/2026-12/movie-001.tgz", b"MOVIE ONE")

@@ -1,4 +1,4 @@
-"""`publish_campaign` as people and scripts meet it: lines, JSON, exit codes, sentences without a traceback."""
+"""`publish_campaign` for people and scripts: lines, JSON, exit codes, sentences without a traceback."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_failing_bucket_ends_with_a_sentence_and_a_code(
     with pytest.raises(CommandError, match=words) as caught:
         run(folder)
     assert caught.value.returncode == code
-    assert "tail" not in str(caught.value)  # what the table advises is for aircraft
+    assert "tail" not in str(caught.value)  # the advice in the error table is for aircraft
     assert list(broken.list()) == []
 
 

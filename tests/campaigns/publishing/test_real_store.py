@@ -1,4 +1,4 @@
-"""Publishing to and reading from a real S3: parts, unicode keys, conditions, and the command as a process."""
+"""Publishing to and reading from a real S3: parts, Unicode keys, conditions, and the command as a process."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def stop_after(count: int) -> Callable[[PublishProgress], None]:
-    """Interrupts like Ctrl-C when so many uploads have begun."""
+    """Raise KeyboardInterrupt after this number of uploads has started."""
     begun: set[str] = set()
 
     def report(step: PublishProgress) -> None:

@@ -1,4 +1,4 @@
-"""`sign_campaign`, `trust_keys` and `publish_campaign --sign-with` as people and scripts meet them."""
+"""`sign_campaign`, `trust_keys` and `publish_campaign --sign-with` for people and scripts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def sign(*options: str) -> str:
 
 
 def refused(call: Callable[[], object]) -> tuple[str, int]:
-    """The sentence and the exit code."""
+    """Return the sentence and the exit code."""
     with pytest.raises(CommandError) as caught:
         call()
     return str(caught.value), caught.value.returncode

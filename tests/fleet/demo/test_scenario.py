@@ -1,4 +1,4 @@
-"""The demo's cast: names the contract allows, enough bytes on narrow enough links, everything promised happens."""
+"""The demo's scenario: valid names, enough bytes for the slow links, and every promised event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo as a person meets it: started, signed in to, watched, stopped, started again, killed. Real processes all."""
+"""The demo in real processes: started, signed in to, watched, stopped, restarted, killed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOGIN = re.compile(r"^    (ops|aurora|admin) +(\S+)", re.MULTILINE)
 
 
 class Demo:
-    """`manage.py demo` in a folder of its own, with three aircraft on very fast links."""
+    """`manage.py demo` in its own folder, with three aircraft on very fast links."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -70,7 +70,7 @@ class Demo:
         return self.process.wait(2 * PATIENCE)
 
     def left_over(self) -> list[str]:
-        """Every process that knows of the folder, by its arguments or environment."""
+        """Return every process whose arguments or environment contain the folder."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -93,7 +93,7 @@ def wait_until(ready: Callable[[], T | None], seconds: float, tell: Callable[[],
 
 
 class Browser:
-    """As much of one as signing in takes."""
+    """A minimal browser for signing in."""
 
     def __init__(self, demo: Demo, name: str) -> None:
         self.address = demo.address

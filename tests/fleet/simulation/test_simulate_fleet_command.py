@@ -1,4 +1,4 @@
-"""`simulate_fleet` writes its plan into a real store, refuses what is not its own, and takes away what it wrote."""
+"""`simulate_fleet` writes its plan to a real store, refuses foreign buckets, and deletes what it wrote."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PLAN = FleetPlan(airlines=2, tails=3, items=2, size=20_000_000, rate=400.0, fail
 
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
-    """The command listens to SIGTERM and Ctrl-C for the rest of its process; the tests' own is to have them back."""
+    """Restore the handlers of SIGTERM and Ctrl-C, which the command replaces."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in kept.items():
@@ -74,7 +74,7 @@ def objects(bucket: Bucket) -> dict[str, bytes]:
 
 
 def planned(plan: FleetPlan) -> dict[str, bytes]:
-    """What lies in the status bucket at the end, heartbeats aside: those tell the time."""
+    """Return the final content of the status bucket, without heartbeats, which contain the time."""
     written: dict[str, bytes] = {}
     for change in [*initial_reports(plan), *changes(plan)]:
         if change.body is None:
@@ -182,7 +182,7 @@ def test_told_to_stop_it_writes_what_it_had_begun_and_says_how_far_it_came(
 
 
 class Flaky(MemoryBucket):
-    """Every other write fails, as if the store were away."""
+    """A bucket in which every other write fails, as if the store were down."""
 
     def __init__(self, code: Code) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The traffic of an invented fleet keeps the contract, is the same every time, and its truth is what polling finds."""
+"""Simulated traffic follows the contract and is reproducible, and its expected state is what polling finds."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_everything_that_may_befall_a_tail_does() -> None:
 
 
 def _gaps(written: list[PlannedWrite]) -> list[bool]:
-    """Of every tail: whether it was silent for the plan's pause."""
+    """Return for every tail whether it was silent for the plan's pause."""
     moments: dict[str, list[float]] = {}
     for change in written:
         moments.setdefault(change.key.split("/")[1], []).append(change.at)
