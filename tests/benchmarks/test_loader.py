@@ -1,4 +1,4 @@
-"""The arithmetic and the tools of `benchmarks.loader`; the measuring itself takes too long to be a test."""
+"""The arithmetic and the tools of `benchmarks.loader`; the measurement itself takes too long for a test."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_what_is_not_that_object_comes_from_the_store(seaweed: SeaweedFS) -> Non
             assert answer.read() == bytes(3_000_000)
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"{server.endpoint}/bench-media/other")
-        assert refused.value.code == 403  # SeaweedFS: nobody signed that
+        assert refused.value.code == 403  # SeaweedFS: the request is not signed
 
 
 def test_what_is_missing_is_named() -> None:

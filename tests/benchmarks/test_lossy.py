@@ -1,4 +1,4 @@
-"""The link on which speed is measured: real packets, really late, really lost."""
+"""The emulated link: real packets, really delayed, really lost."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The arithmetic of `benchmarks.polling`, what it writes, and a very small run of all of it but the other
-programs.
-"""
+"""The arithmetic of `benchmarks.polling`, the objects it writes, and a very small run without the peers."""
 
 from __future__ import annotations
 

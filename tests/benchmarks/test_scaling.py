@@ -1,4 +1,4 @@
-"""The model of docs/scaling.md: its arithmetic, the document held to it, and the buckets it was measured with."""
+"""The model of docs/scaling.md: its arithmetic, the document's tables, and the simulated buckets."""
 
 from __future__ import annotations
 

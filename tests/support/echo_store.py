@@ -31,9 +31,7 @@ TALES: Final = (
 
 
 class Tattler(ThreadingHTTPServer):
-    """`tale`: how it echoes. `told`: how often it did. `written`: bodies in the status bucket. `shown`: every
-    signature.
-    """
+    """`tale`: how it echoes. `told`: how often. `written`: the status bucket. `shown`: every signature."""
 
     daemon_threads = True
 

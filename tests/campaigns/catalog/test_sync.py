@@ -1,4 +1,4 @@
-"""The catalog follows the media bucket: new manifests are read once, and broken or deleted ones never lose good data."""
+"""The catalog follows the media bucket: new manifests are read once, broken or deleted ones never lose good data."""
 
 from __future__ import annotations
 

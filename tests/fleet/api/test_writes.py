@@ -1,4 +1,4 @@
-"""Operators acknowledge loads and set which tails are in service; each write is audited, and other users cannot write."""
+"""Operators acknowledge loads and set which tails are in service; writes are audited, other users cannot write."""
 
 from __future__ import annotations
 

@@ -403,7 +403,10 @@ def test_a_killed_worker_loses_nothing_and_the_next_one_goes_on(seaweed: Seaweed
 
 
 def test_whoever_locks_a_tail_does_not_lock_its_airline(world: World) -> None:
-    """Each writer of the feed needs the airline's row; a lock held while waiting for the feed would block all of them."""
+    """Each writer of the feed needs the airline's row.
+
+    A lock held while waiting for the feed would block all of them.
+    """
     finished(world)
     with CaptureQueriesContext(connection) as queries:
         archive(world)

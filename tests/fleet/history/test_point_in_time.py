@@ -48,7 +48,7 @@ def said(found: CampaignSnapshot) -> list[tuple[str, str, int | None, int, int]]
 
 @pytest.fixture
 def story(world: World, db: None) -> tuple[World, list[datetime]]:
-    """N1 announces two items, loads, fails and completes; N2 starts after N1 failed. Return the time after each step."""
+    """N1 announces two items, loads, fails and completes; N2 starts after the failure. Return the time of each step."""
     world.manifest(items={"a": 100, "b": 100})
     moments = [world.clock - timedelta(hours=1)]
 

@@ -1,4 +1,4 @@
-"""Changes of many tails are written together: atomically, with as many statements as for one, without blocking others."""
+"""Changes of many tails are written together: atomically, with as many statements as for one, without blocking."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ EXPECTED = {
 
 @pytest.fixture
 def campaign(cast: Cast) -> Campaign:
-    """Create ACME's only campaign with loads in every state; on a stored and a retired tail it has failed too, at risk."""
+    """Create ACME's only campaign in every state; on a stored and a retired tail it has failed too, at risk."""
     campaign = a_campaign(cast.acme)
     for name, (story, flags) in FLEET.items():
         load = a_load(a_tail(cast.acme, name), campaign, story)

@@ -1,4 +1,4 @@
-"""The pure comparison: which objects of a listing are new, deleted or unexpected, and what is known without fetching."""
+"""The pure comparison: which objects are new, deleted or unexpected, and what is known without fetching."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every address for every kind of user, generated from the URL resolver. An address without a rule here fails."""
+"""Every route for every kind of user, generated from the URL resolver. A route without a rule here fails."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ Arguments = Callable[[Holding], list[Any]]
 
 @dataclass(frozen=True)
 class Rule:
-    """What GET answers for an address of ACME: to nobody, to Nick of no airline, to Alice, to Bob and Bruno of BETA, to
-    staff; and to Otto the operator and Mona the manager, where it is not the same as to Alice.
+    """The status of GET for a route of ACME.
 
-    `writes`: the methods besides GET that the address takes from anybody; `empty` what POST of an empty form answers,
-    where a role is needed for it. `apart`: those that change something even without a body, tested where they belong.
+    For an anonymous user, for Nick without an airline, Alice, Bob and Bruno of BETA, and staff. For Otto the operator
+    and Mona the manager only where it differs from Alice's. `writes`: methods besides GET that the route accepts;
+    `empty`: the status of a POST with an empty form, where a role is needed. `apart`: methods that change something
+    even without a body, tested elsewhere.
     """
 
     anonymous: int
@@ -60,48 +61,48 @@ def open_to_all(status: int = 200, *, writes: tuple[str, ...] = ()) -> Rule:
 
 
 def signed_in(anonymous: int) -> Rule:
-    """For everyone who signed in; each sees their own."""
+    """For all signed-in users; each sees their own data."""
     return Rule(anonymous, 200, 200, 200, 200)
 
 
 def strangers_only(anonymous: int) -> Rule:
-    """For who has not signed in; who has is sent on."""
+    """For anonymous users; signed-in users are redirected."""
     return Rule(anonymous, 302, 302, 302, 302, writes=UNSAFE)
 
 
 def on_the_way(arguments: Arguments = lambda holding: []) -> Rule:
-    """Only for who has just shown once more who they are, and has what it is about; others are sent to do so."""
+    """Only after a recent authentication and with the object in question; others are redirected."""
     return Rule(302, 302, 302, 302, 302, arguments, writes=UNSAFE)
 
 
 def own_airline(anonymous: int, arguments: Arguments) -> Rule:
-    """Only for the airline it belongs to; for others it isn't there."""
+    """Only for members of the airline; 404 for others."""
     return Rule(anonymous, 404, 200, 404, 200, arguments)
 
 
 def role_needed(role: Role, arguments: Arguments, *, status: int = 200, **more: Any) -> Rule:
-    """A page of an airline for those of its members who have the role; others of it may know that it is there."""
+    """For members with the role; 403 for other members."""
     otto = status if role == Role.OPERATOR else 403
     return Rule(302, 404, 403, 404, status, arguments, otto=otto, mona=status, **more)
 
 
 def form_only(arguments: Arguments, empty: Rule) -> Rule:
-    """An address that takes a form and shows nothing."""
+    """A route that accepts a form and has no page."""
     return replace(open_to_all(405), anonymous=302, arguments=arguments, empty=empty)
 
 
 def posted(role: Role, arguments: Arguments, status: int) -> Rule:
-    """A form for those of an airline's members who have the role."""
+    """A form for members with the role."""
     return form_only(arguments, role_needed(role, arguments, status=status))
 
 
-PAGE, API = 302, 401  # how a stranger is turned away: to the sign-in page, or with a status
+PAGE, API = 302, 401  # how anonymous users are rejected: a redirect to the sign-in page, or a status
 RULES = {
     "account_login": strangers_only(200),
-    "mfa_authenticate": strangers_only(302),  # only on the way in: who is not is sent to begin
+    "mfa_authenticate": strangers_only(302),  # only during a sign-in: others are redirected to its start
     "mfa_login_webauthn": strangers_only(302),
     "socialaccount_login_cancelled": open_to_all(),
-    "openid_connect_login": replace(open_to_all(404), arguments=lambda its: ["sso"]),  # no service is set up
+    "openid_connect_login": replace(open_to_all(404), arguments=lambda its: ["sso"]),  # no service is configured
     "openid_connect_callback": replace(open_to_all(404), arguments=lambda its: ["sso"]),
     "account_reset_password": open_to_all(writes=FORM),
     "account_reset_password_done": open_to_all(),
@@ -126,7 +127,7 @@ RULES = {
     "tokens": replace(signed_in(PAGE), empty=Rule(302, 400, 400, 400, 400), writes=("post",)),
     "token-revoke": form_only(lambda its: [1], Rule(302, 404, 404, 404, 404)),
     "attention": signed_in(PAGE),
-    "acknowledgement": form_only(lambda its: [], Rule(302, 404, 404, 404, 404)),  # it names no load
+    "acknowledgement": form_only(lambda its: [], Rule(302, 404, 404, 404, 404)),  # the request names no load
     "matrix": own_airline(PAGE, lambda its: [its.airline.name, its.campaign.name]),
     "audit": Rule(PAGE, 403, 403, 403, 200),
     "airline-audit": role_needed(Role.MANAGER, lambda its: [its.airline.name]),
@@ -196,7 +197,7 @@ class World:
     beta: Holding
 
     def client(self, user: str) -> Client:
-        """A browser of the user, signed in unless anonymous."""
+        """Return a browser of the user, signed in unless anonymous."""
         client = Client(raise_request_exception=False)
         if user != "anonymous":
             client.force_login(self.person(user))
@@ -207,7 +208,7 @@ class World:
         return person
 
     def foreign_marks(self, user: str) -> tuple[str, ...]:
-        """What must not stand in anything this user is answered."""
+        """Return what no response to this user may contain."""
         hidden = {
             **dict.fromkeys(("alice", "otto", "mona"), (self.beta,)),
             **dict.fromkeys(("bob", "bruno"), (self.acme,)),
@@ -362,9 +363,9 @@ def test_staff_without_permissions_change_nothing_in_the_admin(world: World, nam
 
 
 def assert_nothing_foreign(world: World, user: str, address: str, answer: Any) -> None:
-    """What was asked for may be repeated, as in "next=/airlines/BETA/"; nothing else of another airline may show."""
+    """Check that no other airline's data appear. The request itself may be repeated, as in "next=/airlines/BETA/"."""
     body = answer.content.decode(errors="replace").replace(address, "").lower()
-    body = re.sub(r"[\w-]{40,}", "", body)  # what is drawn by lot may spell anything
+    body = re.sub(r"[\w-]{40,}", "", body)  # random values may contain any text
     for mark in world.foreign_marks(user):
         assert mark.lower() not in body, f"{user} at {address} sees {mark}"
     for header, value in answer.headers.items():
@@ -374,7 +375,7 @@ def assert_nothing_foreign(world: World, user: str, address: str, answer: Any) -
 
 
 def without_token(page: bytes) -> bytes:
-    """The page without the one thing that differs each time."""
+    """Return the page without the CSRF token, which differs each time."""
     return re.sub(rb'name="csrfmiddlewaretoken" value="[^"]+"', b"", page)
 
 
@@ -383,7 +384,7 @@ def is_sent_to_sign_in(answer: Any) -> bool:
 
 
 def admin_address(name: str, world: World) -> str:
-    """An address of the admin with an id that fits, if it needs one."""
+    """Return an address of the admin, with a valid id if needed."""
     if name == "admin:":
         return "/admin/fleet/tail/1/"
     if name == "admin:app_list":
@@ -411,7 +412,7 @@ def admin_address(name: str, world: World) -> str:
 
 
 def everything() -> dict[str, list[dict[str, Any]]]:
-    """Every row of ours, except who signed in when."""
+    """Return every row of ours, except the times of sign-ins."""
     passing = (Session, Change, Counter)
     rows = {}
     for model in apps.get_models():

@@ -10,7 +10,7 @@ from tests.support.live_sockets import apublish, open_socket
 pytestmark = pytest.mark.django_db(transaction=True)
 
 HEARS: dict[str, tuple[int | list[str], int | list[str], int | list[str]]] = {
-    # who: what they hear when they watch ACME, BETA, and all there is
+    # user: what they receive when watching ACME, BETA, and everything
     "nick": (4404, 4404, []),
     "alice": (["ACME"], 4404, ["ACME"]),
     "bob": (4404, ["BETA"], ["BETA"]),

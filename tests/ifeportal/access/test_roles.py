@@ -1,4 +1,4 @@
-"""What each role may do, decided in one place."""
+"""The permissions of each role, decided in one module."""
 
 from __future__ import annotations
 

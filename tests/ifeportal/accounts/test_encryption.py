@@ -1,4 +1,4 @@
-"""What a dump of the database tells of second factors: nothing to sign in with. Keys can be changed."""
+"""A dump of the database does not reveal second factors. Encryption keys can be rotated."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def app_code() -> str:
 
 
 def recovery_codes() -> list[str]:
-    """All ten, made of the seed as allauth makes them."""
+    """Return all ten, generated from the seed like allauth's."""
     codes: list[str] = RecoveryCodes(Authenticator(data={"seed": SEED, "used_mask": 0})).generate_codes()
     return codes
 
@@ -58,7 +58,7 @@ def dump() -> str:
 
 
 def in_clear(user: User) -> None:
-    """As earlier releases stored them; the first recovery code was used."""
+    """Store secrets unencrypted, like earlier releases; the first recovery code is used."""
     Authenticator.objects.create(user=user, type="totp", data={"secret": SECRET})
     Authenticator.objects.create(user=user, type="recovery_codes", data={"seed": SEED, "used_mask": 1})
 

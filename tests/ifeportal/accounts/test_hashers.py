@@ -1,4 +1,4 @@
-"""How passwords are hashed: with which parameters, how many at once, and what one gets whose turn does not come."""
+"""Password hashing: its parameters, its concurrency limit, and the response when the limit is exceeded."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def real_hashers() -> Iterator[None]:
 
 @contextmanager
 def busy(hashing: Hashing, inside: int, waiting: int = 0) -> Iterator[list[Future[bool]]]:
-    """So many callers whose call has begun, and does not end before this does; and so many behind them."""
+    """Occupy the hasher with this many calls until the block ends, and queue this many behind them."""
     end, begun = threading.Event(), threading.Semaphore(0)
 
     def call() -> bool:
@@ -108,7 +108,7 @@ def test_nobody_waits_longer_than_so_long() -> None:
     with busy(hashing, 1) as calls:
         with pytest.raises(TooManyPasswords):
             hashing.run(bool, True)
-        assert not calls[0].done()  # one that has begun is not given up
+        assert not calls[0].done()  # a started one is not abandoned
     assert calls[0].result()
     assert hashing.run(bool, True)
 

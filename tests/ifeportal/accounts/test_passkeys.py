@@ -1,4 +1,4 @@
-"""Whatever comes in place of a passkey is a wrong one: no error of ours, and nobody is let in."""
+"""Any invalid passkey response is rejected as a wrong passkey, without a server error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.test import Client
 
 from tests.conftest import Cast
 
-PASSWORD = "a long one indeed"  # made for this test
+PASSWORD = "a long one indeed"  # created for this test
 DEEP = b"[" * 100_000
 
 
@@ -22,7 +22,7 @@ def packed(value: bytes) -> str:
 
 
 def credential(part: str = "", value: object = None, **more: object) -> str:
-    """What a browser sends of a passkey that nobody has, one part of the response being something else."""
+    """Return an unknown passkey's response with one part replaced."""
     said = {"type": "webauthn.get", "challenge": "AAAA", "origin": "http://testserver"}
     response: dict[str, Any] = {
         "clientDataJSON": packed(json.dumps(said).encode()),
@@ -53,7 +53,7 @@ CREDENTIALS = {
 
 @pytest.mark.parametrize("sent", CREDENTIALS.values(), ids=CREDENTIALS.keys())
 def test_nobody_gets_in_or_breaks_anything_with_it(db: None, client: Client, sent: str) -> None:
-    cache.clear()  # the counts of attempts
+    cache.clear()  # counters of attempts
     client.raise_request_exception = False
     assert client.get("/login/passkey/", headers={"Accept": "application/json"}).status_code == 200
     answer = client.post("/login/passkey/", {"credential": sent})

@@ -1,4 +1,4 @@
-"""Signing in: who is locked out, what a second factor demands and counts for, how one comes back without it."""
+"""Signing in: lock-out, second factors, and recovery without one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def nothing_counted() -> None:
 
 @pytest.fixture
 def code(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], str]:
-    """The code of the authenticator app at its n-th half minute, to which the portal's clock is set."""
+    """Return the authenticator app's code for a 30-second step; the portal's clock is set to it."""
 
     def at(count: int) -> str:
         monkeypatch.setattr(totp, "yield_hotp_counters_from_time", lambda: iter([count]))
@@ -55,7 +55,7 @@ def is_in(client: Client) -> bool:
 
 
 def give_an_app(user: User) -> RecoveryCodes:
-    """An authenticator app, and recovery codes."""
+    """Add an authenticator app and recovery codes."""
     totp.TOTP.activate(user, SECRET)
     return RecoveryCodes.activate(user)
 
@@ -359,7 +359,7 @@ def test_a_session_from_before_the_second_factor_must_use_it(
     give_an_app(cast.alice)
     confirm = client.get("/airlines/ACME/")["Location"]
     assert confirm == "/account/confirm/code/?next=%2Fairlines%2FACME%2F"
-    assert client.get("/account/app/").status_code == 302  # nor can it set up another one with the password alone
+    assert client.get("/account/app/").status_code == 302  # nor can another one be set up with the password alone
     assert client.get("/account/").status_code == 302
     assert client.get("/api/v1/airlines/").status_code == 403
     assert client.post(confirm, {"code": code(7), "next": "/airlines/ACME/"})["Location"] == "/airlines/ACME/"

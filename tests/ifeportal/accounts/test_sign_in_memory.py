@@ -1,4 +1,4 @@
-"""However many sign in at once, passwords are hashed by a few threads, in bounded memory; who waits long is told so."""
+"""Many concurrent sign-ins are hashed by a few threads in bounded memory; a long wait ends with a message."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.support.portal_system import System, answers, wait_for
 
 AT_ONCE = 28  # below the 30 a minute that one address has
 MIB = 1024
-# Two hashes at a time: of those kept by earlier releases with 100 MiB each, or of ours with 19 MiB each. The rest is
-# what 28 threads with their requests take (12 MiB were measured), generously.
+# Two hashes at a time: of earlier releases with 100 MiB each, or of ours with 19 MiB each. The rest is
+# generous for 28 threads with their requests (12 MiB were measured).
 THREADS = 48 * MIB
 OLD, NEW = 2 * 100 * MIB, 2 * 19 * MIB
 MAKE_USERS = f"""
@@ -34,7 +34,7 @@ User.objects.create_user("alice", password={PASSWORD!r})
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """daphne alone, with a database of its own."""
+    """daphne alone, with a separate database."""
     folder = tmp_path_factory.mktemp("sign-ins")
     system = System(folder, {"DATABASE_URL": f"sqlite:///{folder}/portal.sqlite3"})
     system.manage("migrate", "-v", "0")
@@ -49,7 +49,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 class Person:
-    """Somebody with a browser, at an address of their own."""
+    """A user with a browser and a separate IP address."""
 
     def __init__(self, system: System, place: str) -> None:
         self.port = system.port
@@ -60,7 +60,7 @@ class Person:
         self._token, self._cookies = token[1], cookies
 
     def sign_in(self, name: str, password: str) -> int:
-        """Try it: the status of the answer."""
+        """Try to sign in; return the status."""
         form = {"login": name, "password": password, "csrfmiddlewaretoken": self._token}
         connection = HTTPConnection(LOOPBACK, self.port, timeout=120, source_address=(self.place, 0))
         headers = {"Cookie": self._cookies, "Content-Type": "application/x-www-form-urlencoded"}
@@ -68,7 +68,7 @@ class Person:
         return connection.getresponse().status
 
     def _open_page(self) -> tuple[str, str]:
-        """The sign-in page, and its cookies."""
+        """Get the sign-in page and its cookies."""
         connection = HTTPConnection(LOOPBACK, self.port, timeout=120, source_address=(self.place, 0))
         connection.request("GET", "/login/")
         answer = connection.getresponse()
@@ -77,18 +77,18 @@ class Person:
 
 
 def memory(pid: int, figure: str) -> int:
-    """VmRSS or VmHWM of a process, in KiB."""
+    """Return VmRSS or VmHWM of a process, in KiB."""
     found = re.search(rf"^{figure}:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.M)
     assert found
     return int(found[1])
 
 
 def growth(system: System, place: str, name: str) -> tuple[int, Counter[int]]:
-    """How far memory rises at its peak, in KiB, while many sign in with a wrong password at once; and the answers."""
+    """Return the growth of peak memory in KiB during many concurrent failed sign-ins, and the statuses."""
     person = Person(system, place)
     pid = system.portal.pid
     assert pid
-    Path(f"/proc/{pid}/clear_refs").write_text("5")  # VmHWM begins anew
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets VmHWM
     before = memory(pid, "VmRSS")
     together = threading.Barrier(AT_ONCE)
 

@@ -1,4 +1,4 @@
-"""Single sign-on against a sign-in service of our own: a real OpenID Connect provider with a real key, on loopback."""
+"""Single sign-on with a local OpenID Connect provider, with a real key."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ ALICE = {"sub": "a-1", "email": "alice@example.org", "email_verified": True}
 
 @dataclass
 class Service:
-    """What the service says of whoever comes, and what it was asked. `forger` signs in place of its key."""
+    """The provider: its claims about the user, and the requests it received. `forger` signs in place of its key."""
 
     address: str = ""
     person: dict[str, Any] = field(default_factory=lambda: dict(ALICE))
-    other: dict[str, Any] | None = None  # what the userinfo says, if not the same
-    claims: dict[str, Any] = field(default_factory=dict)  # laid over those of the id_token
+    other: dict[str, Any] | None = None  # userinfo claims, if different
+    claims: dict[str, Any] = field(default_factory=dict)  # override those of the id_token
     forger: RSAPrivateKey | None = None
     key: RSAPrivateKey = field(default_factory=lambda: generate_private_key(65537, 2048))
     asked: list[str] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Service:
         return {"keys": [public | {"kid": "k1", "alg": "RS256", "use": "sig"}]}
 
     def token(self, form: dict[str, str]) -> dict[str, Any] | None:
-        """The tokens for a code; None unless the secret and the proof of who began fit."""
+        """Return the tokens for a code; None unless the client secret and the PKCE verifier match."""
         proof = base64.urlsafe_b64encode(hashlib.sha256(form["code_verifier"].encode()).digest()).rstrip(b"=").decode()
         known = (form["client_id"], form["client_secret"]) == (CLIENT, SECRET)
         if not known or self.challenges.pop(form["code"], "") != proof:
@@ -117,7 +117,7 @@ def key() -> RSAPrivateKey:
 
 @pytest.fixture
 def service(cast: Cast, key: RSAPrivateKey) -> Iterator[Service]:
-    """The service, and the portal's settings for it; Alice's and Olga's users have the addresses it knows."""
+    """Run the provider and configure the portal for it; Alice's and Olga's users have the addresses it knows."""
     cache.clear()
     for user in (cast.alice, cast.olga):
         User.objects.filter(pk=user.pk).update(email=f"{user.username}@example.org")
@@ -130,7 +130,7 @@ def service(cast: Cast, key: RSAPrivateKey) -> Iterator[Service]:
 
 
 def come_back(client: Client, service: Service, begin: str = "/login/with/sso/", **changes: str) -> HttpResponse:
-    """Go to the service and back as a browser does: nothing is asked of the person there."""
+    """Go to the provider and back as a browser does, without user interaction."""
     sent = client.get(begin)
     assert sent.status_code == 302
     asked = {name: values[0] for name, values in parse_qs(urlsplit(sent["Location"]).query).items()}
@@ -142,7 +142,7 @@ def come_back(client: Client, service: Service, begin: str = "/login/with/sso/",
 
 
 def who(client: Client) -> str | None:
-    """Whom the session belongs to."""
+    """Return the user of the session."""
     number = client.session.get("_auth_user_id")
     return None if number is None else User.objects.get(pk=number).username
 

@@ -1,4 +1,4 @@
-"""Tokens: made and revoked by their users, shown once, kept as hashes; they end, and open no more than they should."""
+"""Tokens: created and revoked by their users, shown once, stored as hashes; they expire and have a limited scope."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The admin shows every model, lets nobody change what was observed, and takes no query per row."""
+"""The admin shows every model, makes observed data read-only, and needs no query per row."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def address(model: type[Model], page: str, *args: object) -> str:
 
 
 def grow(cast: Cast, numbers: range) -> None:
-    """One more row of everything for each number."""
+    """Create one more row of every model for each number."""
     for n in numbers:
         load = make_load(cast.acme, f"N{n}", f"cycle {n}")
         ProgressSample.objects.create(load=load, at=NOON + timedelta(seconds=n), bytes_done=n)

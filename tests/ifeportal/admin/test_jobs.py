@@ -1,4 +1,4 @@
-"""The page of jobs in the admin: every job with how it goes, and what may be done about it."""
+"""The page of jobs in the admin: the state of every job, and the actions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = "/admin/ifeportal/job/"
 
 @pytest.fixture
 def jobs(db: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, Job]:
-    """One job in each state, however slow the machine."""
+    """Create one job in each state, on machines of any speed."""
     monkeypatch.setattr("ifeportal.models.LATE_AFTER", timedelta(minutes=30))
     now = timezone.now()
     hour = timedelta(hours=1)

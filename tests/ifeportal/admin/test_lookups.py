@@ -1,4 +1,4 @@
-"""Lists of the admin can be narrowed by what they offer, and by nothing else: no lookup reads a secret."""
+"""Lists of the admin can be filtered only by the offered filters: no lookup reads a secret."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def secret_fields(model: type[Model]) -> list[Field[Any, Any]]:
 
 
 def related(model: type[Model]) -> Iterator[tuple[str, type[Model]]]:
-    """Every relation of the model, in both directions."""
+    """Return every relation of the model, in both directions."""
     for field in model._meta.get_fields():
         if field.is_relation and isinstance(field.related_model, type):
             yield field.name, field.related_model
 
 
 def lookups(path: str, field: Field[Any, Any]) -> Iterator[str]:
-    """Every lookup there is on the field, and on keys of a JSON object."""
+    """Return every lookup of the field, and of keys of a JSON object."""
     yield path
     for word in field.get_lookups():
         yield f"{path}__{word}"
@@ -49,7 +49,7 @@ def lookups(path: str, field: Field[Any, Any]) -> Iterator[str]:
 
 
 def attacks(model: type[Model]) -> Iterator[str]:
-    """Lookups on secrets of the row and of the rows it is related to."""
+    """Return lookups on secrets of the row and of related rows."""
     for field in secret_fields(model):
         yield from lookups(field.name, field)
     for name, other in related(model):
@@ -59,7 +59,7 @@ def attacks(model: type[Model]) -> Iterator[str]:
 
 @pytest.fixture
 def viewer(cast: Cast, client: Client) -> Client:
-    """Staff who may look at everything and change nothing."""
+    """Return staff with permission to view everything and change nothing."""
     cast.olga.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
     client.force_login(cast.olga)
     return client

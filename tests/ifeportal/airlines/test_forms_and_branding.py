@@ -1,4 +1,4 @@
-"""The settings of an airline: who sets what, what is refused and why, and how logo and colour are served."""
+"""The settings of an airline: permissions, validation, and how logo and colour are served."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def picture(width: int, height: int, kind: str = "PNG", **more: object) -> bytes
 
 
 def claiming(width: int, height: int) -> bytes:
-    """A PNG whose header claims a size that its body does not have."""
+    """Return a PNG whose header has a larger size than its body."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -41,7 +41,7 @@ def claiming(width: int, height: int) -> bytes:
 
 
 def layered(count: int) -> bytes:
-    """A JPEG that draws its last layer so many times more: little to send, and long to unpack."""
+    """Return a JPEG that repeats its last scan many times: small to send, slow to decode."""
     plain = picture(64, 64, "JPEG", progressive=True)
     last = plain[plain.rfind(b"\xff\xda") : -2]
     return plain[:-2] + last * count + plain[-2:]

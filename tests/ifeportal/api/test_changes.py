@@ -1,4 +1,4 @@
-"""The feed for programs: at once, by waiting, as a stream; who hears what of it, and what ends it."""
+"""The feed for programs: immediate, long poll and stream; audiences, and what ends a response."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def objects(answer: Any) -> list[int]:
 
 
 async def told(wire: Wire) -> Any:
-    """What the next event of a stream says."""
+    """Return the data of the next event of a stream."""
     return json.loads((await wire.event())["data"])
 
 
@@ -131,20 +131,20 @@ def test_the_lists_say_the_revision_to_go_on_from(cast: Cast, client_of: ClientO
 
 
 def assert_guarded(wire: Any) -> None:
-    """What is answered in front of the application carries what its answers carry."""
+    """Check that rejections by the middleware have the same headers as responses of the application."""
     assert {*wire.headers} >= GUARDS
     assert wire.headers["content-type"] == "application/problem+json"
     assert wire.headers["cache-control"] == "no-store"
 
 
-# By waiting
+# Long poll
 
 
 async def test_who_waits_is_answered_as_soon_as_something_changes(cast: Cast) -> None:
     rev = await apublish(cast.acme, 1)
     async with asking(PATH, cast.alice, since=rev, wait=30) as wire:
         while not len(feed_reader()):
-            await apublish(cast.beta, 2)  # of no concern
+            await apublish(cast.beta, 2)  # not relevant
         last = await apublish(cast.acme, 3)
         assert await wire.begins() == 200
         answer = await wire.whole()
@@ -172,7 +172,7 @@ async def test_after_the_time_asked_for_nothing_is_told_to_have_changed(cast: Ca
 
 
 async def test_while_waiting_no_thread_and_no_request_is_held(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The application has long answered, with nothing: all that is left is an entry with the reader."""
+    """The view has returned long ago; only an entry with the reader remains."""
     rev = await apublish(cast.acme, 1)
     answered: list[int] = []
     ask = changes_stream._Request._authorise
@@ -234,7 +234,7 @@ async def test_one_user_holds_only_so_many_connections(cast: Cast) -> None:
             assert await third.begins() == 200
 
 
-# As a stream
+# Stream
 
 
 async def test_a_stream_tells_what_was_missed_and_then_what_comes(cast: Cast) -> None:
@@ -389,7 +389,7 @@ def test_a_stream_through_a_plain_server_is_one_answer(cast: Cast) -> None:
 
 
 class OnlyOnce:
-    """Lets one request through and none after it."""
+    """Allows one request and none after it."""
 
     asked = 0
 

@@ -1,4 +1,4 @@
-"""Who may read: signed in or with a token, only the airlines of one's memberships, and not without end."""
+"""Who may read the API: signed in or with a token, only one's own airlines, and with a rate limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors are problems as in RFC 9457; a tag is out of date as soon as anything shown is; a cursor loses nothing."""
+"""Errors are RFC 9457 problems; an ETag changes with any shown value; a cursor skips nothing."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_what_one_has_already_is_not_sent_again(fleet: Cast, client_of: ClientOf
 
 
 def anew(client: APIClient, address: str, change: Callable[[], object]) -> bool:
-    """Whether the answer is sent again after the change, whoever made it and without telling the feed."""
+    """Return whether the response is sent again after the change, which bypasses the feed."""
     tag = client.get(address)["ETag"]
     assert client.get(address, headers={"If-None-Match": tag}).status_code == 304
     change()
@@ -201,7 +201,7 @@ def test_a_cursor_meets_each_row_once_however_rows_change_and_go(fleet: Cast, cl
 
 
 def turned_name(turned: int) -> Any:
-    """Names whose order is another each time."""
+    """Return names whose order differs each time."""
     return Concat(Value(str(9 - turned)), Right(F("content"), 3))
 
 

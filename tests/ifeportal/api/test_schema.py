@@ -1,4 +1,4 @@
-"""The OpenAPI schema is whole, says what is answered, and its page needs nothing from outside."""
+"""The OpenAPI schema is complete and describes the responses, and its page loads nothing external."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 from tests.conftest import Cast
 from tests.support.api_fleet import ENDPOINTS, OTHER_ENDPOINTS, ClientOf
 
-# The names of rows in clients that were generated from the schema: they stay, whatever the classes are called.
+# Names in clients generated from the schema: they never change, whatever the classes are called.
 COMPONENTS = {
     *(f"{name}Row" for name in ("Acknowledgement", "Airline", "Anomaly", "Audit", "Campaign", "Change", "Content")),
     *(f"{name}Row" for name in ("Event", "Fault", "Group", "Load", "Moved", "Store", "Tail", "Transfer", "Trouble")),

@@ -1,6 +1,6 @@
-"""The whole schema, by schemathesis: whatever is sent, every answer is one the schema names, and none says too much.
+"""The complete schema with schemathesis: every response is documented, and none reveals foreign data.
 
-The same requests in every run, in this process, without a network.
+The requests are the same in every run, in this process, without a network.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
+# The others are named after their model, in singular or plural.
 LISTS = {
     "acknowledgements": "acknowledgement",
     "audit": "entry",
     "content": "item",
     "events": "event",
-}  # the others are called like what they hold, or like many of it
+}
 EXAMPLES = settings(
     max_examples=4,
     derandomize=True,
@@ -65,7 +66,7 @@ def holdings(cast: Cast) -> tuple[Holding, Holding]:
 
 @pytest.fixture(autouse=True)
 def _connection_stays() -> Iterator[None]:
-    """A server closes the connection of the database after each request; the test's has to last."""
+    """Keep the test's database connection, which the server would close after each request."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     yield
@@ -79,7 +80,7 @@ def schema(cast: Cast) -> Any:
 
 
 def shown(user: User | None) -> dict[str, str]:
-    """The headers of a program of that user."""
+    """Return the headers of a program of that user."""
     if user is None:
         return {}
     _, key = create_token(user, "test", days=1, airline=None, may_write=True)
@@ -87,14 +88,14 @@ def shown(user: User | None) -> dict[str, str]:
 
 
 def id_in(holding: Holding, path: str) -> int:
-    """The id of the holding's row in the list of that path."""
+    """Return the id of the airline's row in the list of that path."""
     name = path.split("/")[3]
     row = getattr(holding, LISTS.get(name, name.removesuffix("s") if name != "anomalies" else "anomaly"))
     return int(row.pk)
 
 
 def cases(operation: Any, holdings: tuple[Holding, Holding]) -> Iterator[Any]:
-    """What is sent to an operation: what the schema allows, what it does not, and to one row of each airline."""
+    """Generate requests to an operation: valid ones, invalid ones, and for one row of each airline."""
     yield operation.as_strategy()
     yield operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
     if "{id}" in operation.path:

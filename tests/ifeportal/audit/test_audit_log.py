@@ -1,4 +1,4 @@
-"""The audit log: what is written, by whom it is read, how it is searched, and that nobody alters it."""
+"""The audit log: its entries, who may read it, how it is searched, and that no one can change it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def actions() -> list[str]:
     return list(AuditEntry.objects.order_by("pk").values_list("action", flat=True))
 
 
-# What is written.
+# Entries.
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_an_entry_outlives_what_it_is_about(cast: Cast) -> None:
     assert (kept.user, kept.who, kept.airline, kept.whose) == (None, "nick", None, "BETA")
 
 
-# What is done in the admin.
+# Actions in the admin.
 
 
 def test_every_admin_is_audited_and_none_goes_round_it() -> None:
@@ -171,7 +171,7 @@ def test_signing_in_and_out_is_kept(cast: Cast, client: Client) -> None:
     assert set(AuditEntry.objects.values_list("who", flat=True)) == {"mona"}
 
 
-# By whom and how it is read.
+# Reading.
 
 
 def test_managers_read_of_their_airline_and_staff_of_everything(cast: Cast, client: Client) -> None:

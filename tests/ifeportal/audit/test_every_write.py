@@ -1,6 +1,6 @@
-"""Every address that takes a write is written to, and each write that succeeds leaves an entry in the audit log.
+"""Every route that accepts a write is tested, and each successful write adds an entry to the audit log.
 
-So does every command and every job that changes what people would ask about.
+So does every command and every job that changes audited data.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.ifeportal.access.test_every_address import world as world  # the fixt
 
 pytestmark = pytest.mark.both_databases
 
-# Signing in, and one's own password, factors and sessions: test_signing_in.py holds them to their entries.
+# Signing in, and one's own password, factors and sessions: test_signing_in.py checks their entries.
 OF_ACCOUNTS = ("account_", "mfa_", "openid_connect_", "socialaccount_", "usersessions_")
 
 
@@ -46,19 +46,19 @@ OF_THE_SITE = (
 READS = {"admin:campaigns_draft_progress"}
 
 
-# Of the others nobody asks who did it: they read, serve, take over what the buckets say, or write no row.
+# The others read, serve, ingest the buckets, or write no row, so they are not audited.
 AUDITED_COMMANDS = {"encrypt_second_factors", "reset_second_factor"}
 OTHER_COMMANDS = {
     *("archive_loads", "demo", "pacemaker", "poll_buckets", "publish_campaign", "qcluster", "sign_campaign"),
     *("simulate_fleet", "tail_policy", "trust_keys"),
 }
-AUDITED_JOBS = {"run_errands"}  # tests of drafts hold it to its entries
+AUDITED_JOBS = {"run_errands"}  # checked by the tests of drafts
 OTHER_JOBS = {"archive_loads", "discover", "hash_items", "poll", "prune_feed", "take_events", "thin_samples"}
 
 
 @dataclass(frozen=True)
 class Write:
-    """A write that succeeds: its action in the log, who makes it, with what, and the row it needs before it."""
+    """A successful write: its action in the log, its user, its data, and the row it needs."""
 
     entry: str
     user: str
@@ -133,7 +133,7 @@ def test_a_write_that_succeeds_leaves_an_entry(world: World, name: str) -> None:
 def test_every_command_and_job_is_tried_or_known_to_need_no_entry() -> None:
     ours = {name for name, app in get_commands().items() if app in ("campaigns", "fleet", "ifeportal")}
     assert ours == AUDITED_COMMANDS | OTHER_COMMANDS
-    scheduled = {*settings.JOBS, *settings.JOBS_PER_AIRLINE, "take_events"}  # that one only where a queue is set
+    scheduled = {*settings.JOBS, *settings.JOBS_PER_AIRLINE, "take_events"}  # this one only with a queue
     assert scheduled == AUDITED_JOBS | OTHER_JOBS
 
 

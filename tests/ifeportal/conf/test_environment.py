@@ -1,4 +1,4 @@
-"""Settings come from the environment, are typed, and are refused with a sentence when wrong."""
+"""Settings come from the environment, are typed, and are rejected with a sentence when invalid."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_the_deployment_check_warns_of_sqlite_with_a_hint() -> None:
 
 
 def started(**more: str) -> subprocess.CompletedProcess[str]:
-    """A process of the portal that prints what its libraries see of these variables."""
+    """Start a portal process that prints its libraries' settings for these variables."""
     script = f"import os, ifeportal.settings; print([os.environ.get(name) for name in {sorted(more)!r}])"
     environment = {"PATH": os.environ["PATH"], "DEBUG": "1", **more}
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""Log lines are one JSON object each, hold no secret, and can't be forged from outside."""
+"""Log lines are one JSON object each, contain no secret, and cannot be forged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECRET = "s3cr3t-of-the-portal"
 
 
 class Log:
-    """A logger with our formatter, and what it wrote."""
+    """A logger with our formatter, and its output."""
 
     def __init__(self, as_json: bool, secret: str = SECRET) -> None:
         made = logging_settings(level="INFO", as_json=as_json, secrets=[secret])

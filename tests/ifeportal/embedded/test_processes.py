@@ -1,4 +1,4 @@
-"""Children are started with a log, watched, and gone when they are to be: however they or their parent behave."""
+"""Child processes are started with a log, watched, and stopped, however they or their parent behave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SeaweedFS on this machine: keys of its own, rights as given, data that stays, nothing open to the network."""
+"""SeaweedFS on this machine: its keys and permissions, persistent data, and no port open to the network."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def as_identity(store: SeaweedFS, bucket: str, identity: str) -> S3Bucket:
 
 
 def listening(pid: int) -> set[str]:
-    """The local addresses at which a process listens for TCP, as in /proc."""
+    """Return the local addresses at which a process listens for TCP, as in /proc."""
     inodes = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:

@@ -1,4 +1,4 @@
-"""Several workers at the same moment, each with a connection of its own: no job is done by two, none is left."""
+"""Several concurrent workers with their own connections: no job runs twice, and none is left."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ifeportal.models import Airline, Job
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 WORKERS = 4
 T = TypeVar("T")
-PATIENCE = 60.0  # seconds; only what is broken takes that long
+PATIENCE = 60.0  # seconds; only a fault takes that long
 begun: Counter[str] = Counter()
 under_way: Counter[str] = Counter()
 together: list[str] = []
@@ -48,7 +48,7 @@ def workers() -> Iterator[ThreadPoolExecutor]:
 
 
 def alone(work: Callable[[], T]) -> T:
-    """Run in a thread that leaves no connection behind."""
+    """Run in a thread and close its connection."""
     try:
         return work()
     finally:
@@ -70,7 +70,7 @@ def test_each_job_is_done_once_however_many_workers_are_woken_together(
 
     for each in [workers.submit(alone, woken) for _ in range(WORKERS)]:
         each.result(PATIENCE)
-    while most_urgent() is not None:  # a turn ends early on a busy machine
+    while most_urgent() is not None:  # a run ends early on a busy machine
         run_due_jobs()
     assert begun == Counter(names)
     assert together == []
@@ -78,7 +78,9 @@ def test_each_job_is_done_once_however_many_workers_are_woken_together(
 
 
 def test_nobody_takes_a_job_over_while_its_holder_is_about_to_commit(workers: ThreadPoolExecutor) -> None:
-    """Its lease has run out; but it said in its transaction that it lives, so another waits and then finds it held."""
+    """Its lease has expired, but its open transaction has renewed it: another worker waits and then finds the job
+    locked.
+    """
     asked = threading.Event()
 
     def take_over() -> bool:
@@ -99,7 +101,7 @@ def test_nobody_takes_a_job_over_while_its_holder_is_about_to_commit(workers: Th
 
 
 def test_who_watches_an_airline_and_who_cuts_it_anew_never_wait_in_a_circle(workers: ThreadPoolExecutor) -> None:
-    """Each writes many rows at once. PostgreSQL ends one of two that wait for each other with an error."""
+    """Each writes many rows at once. PostgreSQL would end one of two deadlocked transactions with an error."""
     parts = [f"N{number}" for number in range(40)]
     set_partitions("poll:ACME", parts)
 

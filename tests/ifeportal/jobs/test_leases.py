@@ -1,4 +1,4 @@
-"""Who may do a piece of work: one at a time, for as long as it shows signs of life."""
+"""A lease: one holder at a time, for as long as it sends heartbeats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def row(name: str = "work") -> Job:
 
 
 def past(name: str = "work", seconds: float = 1) -> None:
-    """The holder has shown no sign of life for too long."""
+    """Let the holder's last heartbeat be too old."""
     Job.objects.filter(name=name).update(lease_until=timezone.now() - timedelta(seconds=seconds))
 
 
@@ -127,7 +127,7 @@ def test_one_who_lost_the_lease_stops_and_writes_nothing() -> None:
 
 
 def test_a_worker_that_died_is_followed_by_another_within_fifteen_seconds() -> None:
-    """The lease, a tick of the pacemaker and a look into the queue, all in all."""
+    """The sum of the lease, a tick of the pacemaker and a poll of the queue."""
     assert LEASE_SECONDS + 0.25 + 0.2 < 15
 
 

@@ -1,4 +1,4 @@
-"""Retries of work that rows ask for: the policy from values alone, and its columns as drafts have them."""
+"""Retries of work requested by rows: the pure policy, and its columns in drafts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker does that is woken: the most urgent first, one after the other, whatever became of the calls."""
+"""A woken worker runs the most urgent job first, one after the other, even if queue messages are lost."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ done: list[str] = []
 
 
 def do(airline: str, part: str = "") -> None:
-    """The work of these tests: write down what was done, and be due again in an hour."""
+    """The work of these tests: record the call, and be due again in an hour."""
     name = f"poll:{airline}/{part}" if part else f"poll:{airline}"
     run(name, 3600, lambda held: done.append(name))
 
 
 def do_nothing(airline: str, part: str = "") -> None:
-    """A job whose work is nowhere to be found."""
+    """Create a job without registered work."""
     done.append(airline)
 
 
@@ -54,7 +54,7 @@ def fail(airline: str, part: str = "") -> None:
 
 @pytest.fixture(autouse=True)
 def work(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(runner, "TIME_SLICE", 600.0)  # however busy the machine is
+    monkeypatch.setattr(runner, "TIME_SLICE", 600.0)  # long enough for a busy machine
     settings.JOBS = {}
     settings.JOBS_PER_AIRLINE = {"poll": f"{__name__}.do"}
     done.clear()
@@ -63,7 +63,7 @@ def work(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 def due(name: str, seconds: float = 0, **fields: object) -> Job:
-    """A job that is due for that long."""
+    """Create a job that has been due for this long."""
     return Job.objects.create(name=name, due_at=timezone.now() - timedelta(seconds=seconds), **fields)
 
 
@@ -77,7 +77,7 @@ def calls() -> int:
 
 
 def take(number: int = 1) -> None:
-    """What a worker takes is locked until it answers."""
+    """Receive messages as a worker does: they are locked until it acknowledges."""
     for row in OrmQ.objects.filter(lock__lte=timezone.now())[:number]:
         OrmQ.objects.filter(pk=row.pk).update(lock=in_(360))
 
@@ -179,7 +179,7 @@ def test_a_database_that_goes_away_ends_the_turn_in_a_line(caplog: pytest.LogCap
     assert done == []
 
 
-# The calls.
+# Queue messages.
 
 
 def test_a_call_waits_for_each_job_that_is_due_and_free() -> None:
@@ -202,7 +202,7 @@ def test_calls_are_bounded_however_much_is_due() -> None:
 
 
 def test_a_call_lost_with_its_worker_costs_nothing_even_while_others_wait() -> None:
-    """Killed after it took the call; the queue would bring it again after minutes, and need not."""
+    """The worker is killed after it received the call; the queue would redeliver it only after minutes."""
     for name in "ABC":
         due(f"poll:{name}")
     wake_workers(timezone.now())
@@ -223,7 +223,7 @@ def test_calls_that_are_repeated_or_late_find_nothing_to_do() -> None:
 
 @pytest.mark.parametrize("seed", range(scaled(40, quick=10)))
 def test_every_job_is_done_once_whatever_becomes_of_the_calls(seed: int) -> None:
-    """Some are lost, some answered twice, in any order, beside two pacemakers."""
+    """Some calls are lost, some are delivered twice, in any order, with two pacemakers."""
     dice = random.Random(seed)
     names = [f"poll:A{n}" for n in range(6)]
     for name in names:
@@ -244,7 +244,7 @@ def test_every_job_is_done_once_whatever_becomes_of_the_calls(seed: int) -> None
 
 
 def test_another_that_is_faster_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two workers meet the same job; one of them claims it between the look and the claim of the other."""
+    """Two workers find the same job; one claims it between the query and the claim of the other."""
     due("poll:A")
     claim = runner._perform
     overtaken: list[str] = []
@@ -295,7 +295,7 @@ def test_the_broker_waits_for_a_database_that_is_away(
     assert len(broker.dequeue()) == 1
 
 
-# The rows.
+# Rows.
 
 
 def test_every_airline_gets_its_jobs_and_they_go_with_it(settings: LazySettings) -> None:
@@ -337,7 +337,7 @@ def test_a_part_is_called_with_its_airline_and_its_name() -> None:
 
 
 def test_the_longest_names_there_can_be_have_room() -> None:
-    """PostgreSQL refuses what is too long; SQLite does not."""
+    """PostgreSQL rejects values that are too long; SQLite does not."""
     airline, part = "A" * 200, "é" * 100 + "/"
     due(f"poll:{airline}")
     set_partitions(f"poll:{airline}", [part])
@@ -363,7 +363,7 @@ def interval(settings: LazySettings) -> float:
 
 
 def resting(name: str, started: float, due_in: float, **fields: object) -> None:
-    """A job that began so many seconds ago and is to rest so many more."""
+    """Create a job that started this many seconds ago and rests for this many more."""
     now = timezone.now()
     Job.objects.create(
         name=name, started_at=now - timedelta(seconds=started), due_at=now + timedelta(seconds=due_in), **fields
@@ -431,14 +431,14 @@ def fleet(
 
 
 def pause(name: str) -> float:
-    """From the start of the last run to the next."""
+    """Return the seconds from the start of the last run to the next."""
     row = job(name)
     assert row.started_at is not None
     return (row.due_at - row.started_at).total_seconds()
 
 
 def polled(quiet: float | None = None, **fields: object) -> float:
-    """Poll ACME once more, after so many seconds without news; its pause then."""
+    """Poll ACME again after this many seconds without changes; return its pause."""
     if quiet is not None:
         fields["found_at"] = timezone.now() - timedelta(seconds=quiet)
     Job.objects.filter(name="poll:ACME").update(due_at=timezone.now(), **fields)

@@ -1,4 +1,4 @@
-"""What the tests of the feed may ask for besides: a program's client, and an app with topics of its own."""
+"""Fixtures of the feed's tests: an API client, and an app with its own topics."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from tests.support.live_sockets import sign_in
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE = 60.0  # seconds; only a broken feed takes that long
+PATIENCE = 60.0  # seconds; only a fault takes that long
 WRITER = """
 import sys, time
 from django.db import transaction
@@ -40,21 +40,21 @@ for number in range(first, last):
 
 
 def environment() -> dict[str, str]:
-    """That of a child process which works on the database of this test."""
+    """Return the environment of a child process that uses the database of this test."""
     database = connection.settings_dict
     if connection.vendor == "sqlite":
         url = f"sqlite:///{database['NAME']}"
     else:
         login = f"{quote(database['USER'])}:{quote(database['PASSWORD'] or '')}"
         port = f":{database['PORT']}" if database["PORT"] else ""
-        folder = database["OPTIONS"].get("host")  # of its socket
+        folder = database["OPTIONS"].get("host")  # port of its socket
         options = f"?{urlencode({'host': folder})}" if folder else ""
         url = f"postgres://{login}@{quote(database['HOST'] or '', safe='')}{port}/{database['NAME']}{options}"
     return {**os.environ, "DEBUG": "1", "DATABASE_URL": url}
 
 
 class Web:
-    """A daphne of its own."""
+    """A separate daphne."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -96,7 +96,7 @@ def webs(transactional_db: None, tmp_path: Path) -> Iterator[list[Web]]:
 
 
 def write(cast: Cast, first: int, last: int) -> None:
-    """Have another process publish these objects of ACME, one each 50 ms."""
+    """Publish these objects of ACME in another process, one per 50 ms."""
     done = subprocess.run(
         [sys.executable, "manage.py", "shell", "-v", "0", "-c", WRITER],
         input=f"{first} {last} {cast.acme.pk}",
@@ -123,7 +123,7 @@ async def watch(socket: ClientConnection, rev: int) -> dict[str, Any]:
 
 
 async def listen(socket: ClientConnection, expected: set[int]) -> list[float]:
-    """Read until every expected object was heard of; the seconds each was on its way."""
+    """Read until every expected object was received; return the delay of each in seconds."""
     delays = []
     while expected:
         for change in (await read(socket)).get("changes", []):

@@ -1,4 +1,4 @@
-"""A change for a role or for one user reaches them and nobody else, whichever way it is followed."""
+"""A change for a role or a user reaches exactly these users, by every way of following the feed."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 PATH = "/api/v1/changes/"
 STREAM = {"accept": "text/event-stream"}
 WAYS = ["open socket", "socket that comes back", "list", "long poll", "open stream", "stream that comes back"]
-LAST = 99  # the object of the last change, which everyone receives
+LAST = 99  # object of the last change, which every user receives
 
 Publish = Callable[[], Any]
 Heard = dict[int, tuple[str, Any]]
 
 
 async def heard_by(user: User, way: str, publish_all: Publish, **watch: str) -> Heard:
-    """What the user receives of what is published: objects with the operation and the state."""
+    """Return the published objects that the user receives, with operation and state."""
     since = await in_thread(current_rev)
     follow = {"open socket": _open_socket, "long poll": _long_poll, "open stream": _open_stream}
     if way in follow:
@@ -92,7 +92,7 @@ async def _afterwards(user: User, way: str, since: int, watch: Any) -> list[Any]
 
 
 def publish_one(airline: Airline, number: int, **fields: Any) -> Publish:
-    """One change of a gate, and the last one."""
+    """Publish one change of a gate, and a final one."""
 
     def both() -> None:
         publish_now(airline, number, topic="gate", **fields)
@@ -133,7 +133,7 @@ async def test_a_page_of_one_airline_and_tail_hears_personal_changes_too(cast: C
     def publish_all() -> None:
         publish_now(None, 1, topic="ticket", user_id=cast.otto.pk)
         publish_now(None, 2, topic="ticket", user_id=cast.alice.pk)
-        publish_now(cast.acme, 3, topic="gate", min_role="operator")  # of no tail
+        publish_now(cast.acme, 3, topic="gate", min_role="operator")  # without a tail
         publish_now(cast.acme, LAST, tail="N1")
 
     await apublish(cast.acme, LAST)

@@ -1,4 +1,4 @@
-"""The live socket from the browser's side: the newest state, what was missed, and when to load anew."""
+"""The live socket from the browser's side: the newest state, missed changes, and when to reload."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 async def read_by_the_reader(rev: int) -> None:
-    """Wait until all up to this revision was offered to the sockets."""
+    """Wait until the sockets were offered all changes up to this revision."""
     began = time.monotonic()
     while feed_reader().rev < rev:
         assert time.monotonic() - began < PATIENCE

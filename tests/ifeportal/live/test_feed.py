@@ -66,7 +66,7 @@ def test_a_rolled_back_publication_leaves_nothing(cast: Cast) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_reader_that_follows_revisions_misses_no_commit_of_many_writers(cast: Cast) -> None:
-    """With a plain sequence a reader that saw N loses the N-1 that commits later; with the counter it cannot."""
+    """With a sequence, a reader that saw N would miss N-1 if it commits later; the counter prevents that."""
     writers, each = 4, 20
     barrier, failures = threading.Barrier(writers), []
 
@@ -90,7 +90,7 @@ def test_a_reader_that_follows_revisions_misses_no_commit_of_many_writers(cast: 
         for rev, number in Change.objects.filter(rev__gt=last).order_by("rev").values_list("rev", "object"):
             seen.add(number)
             last = rev
-        time.sleep(0.005)  # leave the writers the interpreter
+        time.sleep(0.005)  # release the GIL for the writers
     for thread in threads:
         thread.join(30)
     assert failures == []

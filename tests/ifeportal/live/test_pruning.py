@@ -1,4 +1,4 @@
-"""The feed forgets what is gone, but not before every browser had its chance to hear of it."""
+"""The feed deletes rows of deleted objects, but not before every browser could receive the deletion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Topics are the apps' own: a new one needs nothing but its registration."""
+"""Topics belong to the apps: a new one needs only its registration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may open the live socket, for what, and what closes it again."""
+"""Who may open the live socket, for which airlines, and what closes it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 async def closed_with(socket: Socket) -> int:
-    """Read to the end: a sentence, then the close."""
+    """Read to the end: an error message, then the close code."""
     message = await socket.read()
     while "error" not in message:
         message = await socket.read()
@@ -46,7 +46,7 @@ async def test_an_invented_session_is_nobody(cast: Cast) -> None:
     ],
 )
 async def test_another_site_is_refused_before_anything_else(cast: Cast, origin: str | None) -> None:
-    """Another scheme or port is another site too."""
+    """Another scheme or port counts as another site too."""
     headers = [HOST, (b"cookie", f"sessionid={await in_thread(sign_in, cast.alice)}".encode())]
     if origin is not None:
         headers.append((b"origin", origin.encode()))
@@ -124,7 +124,7 @@ async def test_what_was_missed_holds_nothing_foreign(cast: Cast) -> None:
 
 @pytest.fixture(params=["seen as a change", "looked at anyway"])
 def looking_again(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the two ways a loss comes to a socket only one is left."""
+    """Disable one of the two ways in which a lost permission reaches a socket."""
     left_out = (consumer, "REAUTHORISE") if request.param == "seen as a change" else (revocation, "CHECK_INTERVAL")
     monkeypatch.setattr(*left_out, 3600.0)
     if request.param != "seen as a change":

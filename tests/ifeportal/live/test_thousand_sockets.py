@@ -1,4 +1,4 @@
-"""A thousand open pages in one web process, none of which reads: little is kept for each, and each gets the newest."""
+"""A thousand open pages in one web process, none of which reads: memory is bounded, and each gets the newest state."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SOCKETS, AT_ONCE, VALUES = 1_000, 50, 20
 async def test_a_thousand_sockets_that_do_not_read_all_get_the_newest_value(
     cast: Cast, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("ACK_TIMEOUT", "PING", "REAUTHORISE"):  # however long the machine takes for so many
+    for name in ("ACK_TIMEOUT", "PING", "REAUTHORISE"):  # long enough for a busy machine
         monkeypatch.setattr(f"ifeportal.live.consumer.{name}", 3_600.0)
     settings.LIVE_SOCKETS_PER_USER = SOCKETS
     cookie = await in_thread(sign_in, cast.alice)
@@ -38,7 +38,7 @@ async def test_a_thousand_sockets_that_do_not_read_all_get_the_newest_value(
         for percent in range(VALUES):
             await apublish(cast.acme, 1, percent=percent)
         for socket in sockets:
-            for _ in range(ACK_LIMIT + 1):  # what had been sent, then the newest alone: nothing piled up meanwhile
+            for _ in range(ACK_LIMIT + 1):  # the messages sent before, then only the newest state: nothing was queued
                 message = await socket.read()
                 (change,) = message["changes"]
                 await socket.say(ack=message["rev"])

@@ -1,4 +1,4 @@
-"""An open page raises the airline it names: its job is watched, and due at once."""
+"""An open page raises the priority of its airline: its job is watched, and due at once."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> ViewerTracker:
-    """As in a process that has said nothing yet."""
+    """Reset the state of this process."""
     watching = ViewerTracker()
     monkeypatch.setattr(consumer, "viewer_tracker", watching)
     return watching
 
 
 def rest(*airlines: str) -> None:
-    """Jobs that began a while ago and are to rest for a minute."""
+    """Create jobs that started a while ago and rest for a minute."""
     now = timezone.now()
     for airline in airlines:
         Job.objects.create(

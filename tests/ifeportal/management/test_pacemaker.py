@@ -1,4 +1,4 @@
-"""Who wakes the workers: one pacemaker at a time, of any number, as long as any lives."""
+"""The pacemaker wakes the workers: one of several at a time, as long as any is alive."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_place_of_one_that_died_is_free_within_seconds() -> None:
 def test_it_waits_for_tables_that_are_not_there_yet(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As when all parts of a new system start at once. SQLite and PostgreSQL raise different errors for that."""
+    """All parts of a new system start at once. SQLite and PostgreSQL raise different errors for missing tables."""
     attempts: list[int] = []
 
     def first_without_tables(stop: threading.Event) -> float:

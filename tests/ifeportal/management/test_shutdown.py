@@ -1,4 +1,4 @@
-"""A command is told to stop as often as its keepers like; it stops once, and nothing kills it at its end."""
+"""A command receives several stop signals; it stops once, and no signal kills it during its shutdown."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def test_the_first_signal_stops_and_further_ones_are_ignored(number: signal.Sign
     assert not stop.is_set()
     os.kill(os.getpid(), number)
     assert stop.wait(60)
-    # What is ignored stays so while the interpreter ends; a handler would be given up, and the signal would kill.
+    # An ignored signal remains ignored during interpreter shutdown; a handler would be removed.
     assert [signal.getsignal(each) for each in SIGNALS] == [signal.SIG_IGN, signal.SIG_IGN]

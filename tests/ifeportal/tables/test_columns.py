@@ -1,4 +1,4 @@
-"""A table's columns: headers, cells, orders, search and the choice of columns, each from one definition."""
+"""A table's columns: headers, cells, orders, search and column selection, each from one definition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables as files: formula-safe CSV, JSON, cut where a file would have no end."""
+"""Tables as files: formula-safe CSV and JSON, truncated at a limit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def columns(*keys: str) -> list[Column]:
 
 
 def sent(rows: Iterable[dict[str, Any]], kind: str, *keys: str) -> str:
-    """The whole file."""
+    """Return the complete file."""
     answer = export(RequestFactory().get("/", {"export": kind}), Table("ACME tails", columns(*keys), rows))
     assert isinstance(answer, StreamingHttpResponse)
     return answer.getvalue().decode()

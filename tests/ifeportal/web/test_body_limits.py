@@ -1,4 +1,4 @@
-"""Bodies larger than any the portal takes are refused before they are read; asked of a real daphne, as a stranger."""
+"""Bodies above the limit are rejected before they are read, with a real daphne and an anonymous client."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LIMIT = 2 * MIB
 PATHS = ["/healthz", "/login/", "/api/v1/transfers/", "/no/such/page?x=1"]
 MULTIPART = "Content-Type: multipart/form-data; boundary=b\r\n"
 PART = b'--b\r\nContent-Disposition: form-data; name="x"; filename="x"\r\n\r\n'
-BY_DJANGO = (400, 403)  # no form that can be read, or one without a token
+BY_DJANGO = (400, 403)  # an unreadable form, or one without a token
 CHUNK = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
 
 
@@ -44,7 +44,7 @@ def web(transactional_db: None, tmp_path: Path) -> Iterator[WebServer]:
 
 
 def head(path: str, *lines: str) -> bytes:
-    """The beginning of a POST, up to its body."""
+    """Return the head of a POST request."""
     sent = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", MULTIPART.strip(), *lines]
     return ("\r\n".join(sent) + "\r\n\r\n").encode()
 
@@ -56,7 +56,7 @@ def answer_of(connection: socket.socket) -> tuple[HTTPResponse, bytes]:
 
 
 def flood(web: WebServer, start: bytes, block: bytes, total: int) -> bytes:
-    """Send the start and then blocks until so many bytes are sent or the server wants no more; what it says."""
+    """Send the start and then blocks, up to a limit or until the server stops reading; return the response."""
     said = b""
     with web.connect() as connection:
         with suppress(ConnectionError):
@@ -105,7 +105,7 @@ def test_a_chunked_body_is_refused_once_it_is_too_large(path: str, web: WebServe
 
 
 def check_page(path: str, found: HTTPResponse, body: bytes) -> None:
-    """A problem for programs, a page for people, and the headers of every answer."""
+    """Check a problem for programs, a page for people, and the headers of every response."""
     if path.startswith("/api/"):
         assert found.headers["Content-Type"] == "application/problem+json"
         assert (json.loads(body)["status"], json.loads(body)["instance"]) == (413, path)
@@ -226,7 +226,7 @@ def test_a_logo_of_a_megabyte_is_taken_and_a_larger_one_refused_with_a_sentence(
 
 
 async def asked_by_another_server(headers: list[tuple[bytes, bytes]], parts: int) -> tuple[int, int]:
-    """Ask the application behind BodyLimit, with a body of so many mebibytes; the status, and how many it read."""
+    """Call the application behind BodyLimit with a body of this many MiB; return the status and the MiB read."""
     sent: list[Any] = []
     read = 0
 

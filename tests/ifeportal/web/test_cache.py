@@ -1,4 +1,4 @@
-"""REDIS_URL: the web processes count requests together; without it, or while it is away, nothing stops."""
+"""REDIS_URL: web processes share request counters; without it, or while it is down, everything works."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conftest import Cast
 
 @pytest.fixture
 def valkey() -> Iterator[str]:
-    """A real server; its address."""
+    """Start a real server; return its address."""
     server = ValkeyServer(host="127.0.0.1", port=free_port())
     server.start()
     try:

@@ -1,4 +1,4 @@
-"""What stands in front of the pages: whom it cuts off, and whom it leaves alone."""
+"""The middleware that ends requests while the database is down, and which requests it leaves alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ END = {"type": "http.response.body", "body": b"whole"}
 
 
 class Page:
-    """A page that is ready when it is told, and counts how often the database was asked after meanwhile."""
+    """A page that responds on request, and counts the checks of the database meanwhile."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, answers: bool) -> None:
         self.ready, self.ended = asyncio.Event(), asyncio.Event()
@@ -58,7 +58,7 @@ class Page:
         await self.front({"type": "http", "path": path}, receive, send)
 
     async def get_and_wait_until_asked(self, times: int, path: str = "/") -> None:
-        """Ask for it, and have it ready when the database was asked after so many times."""
+        """Request the page, and let it respond after this many checks of the database."""
         request = asyncio.ensure_future(self.get(path))
         while self.asked < times:
             await asyncio.sleep(0.005)
@@ -79,7 +79,7 @@ async def test_a_page_that_waits_for_a_lost_database_is_answered_with_503(monkey
     assert start["status"] == 503
     assert {b"retry-after", b"cache-control", b"content-security-policy"} <= {name for name, _ in start["headers"]}
     assert b"Back in a moment" in body["body"]
-    await page.ended.wait()  # told to stop, and whatever it says is dropped
+    await page.ended.wait()  # cancelled, and its response is dropped
     assert len(page.sent) == 2
 
 
@@ -131,7 +131,7 @@ async def test_many_that_wait_ask_the_database_once(monkeypatch: pytest.MonkeyPa
     requests = [asyncio.ensure_future(page.get()) for _ in range(30)]
     while not asked:
         await asyncio.sleep(0.005)
-    for _ in range(30):  # all the others have lost their patience, too
+    for _ in range(30):  # all others have timed out too
         await asyncio.sleep(0.005)
     assert len(asked) == 1
     page.ready.set()

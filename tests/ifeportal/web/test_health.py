@@ -1,4 +1,4 @@
-"""/healthz, /readyz and /metrics, and what is answered while the database is away."""
+"""/healthz, /readyz and /metrics, and the responses while the database is down."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Factory = Callable[..., Any]
 
 @pytest.fixture
 def no_database() -> Iterator[None]:
-    """Every query fails, as when the server is gone."""
+    """Make every query fail, as when the server is down."""
 
     def refuse(*_: object) -> None:
         raise OperationalError("connection to server failed: Connection refused")
@@ -212,7 +212,7 @@ def test_metrics_add_up_items_from_the_sums_of_loads(cast: Cast, client: Client)
         lines = client.get("/metrics").content.decode().splitlines()
     assert not any("fleet_transfer" in query["sql"] for query in queries)
     found = {line.split()[1] for line in lines if line.startswith('ifeportal_items{airline="ACME"')}
-    assert found == {"20.0", "14.0", "1.0"}  # as in every sum, without the load whose size nobody knows
+    assert found == {"20.0", "14.0", "1.0"}  # without the load of unknown size, as in every total
 
 
 def test_metrics_cost_the_same_queries_for_any_number_of_airlines(

@@ -1,4 +1,4 @@
-"""Whatever names, errors and notes say: on every page of portal and admin it is text, and no page has inline parts."""
+"""Hostile names, errors and notes are escaped on every page of portal and admin, and no page has inline code."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["world"]  # the fixture
 TAG = "<img src=x onerror=1>"
 HOSTILE = f"\"'>{TAG}"
 CODE = HOSTILE[:20]
-SHOWN = ("index", "_changelist", "_change", "_progress", "_withdraw")  # pages of the admin
+SHOWN = ("index", "_changelist", "_change", "_progress", "_withdraw")  # admin pages
 
 
 class Inline(HTMLParser):
-    """Gathers what our policy would not let run or apply: such a page would be broken, or not be ours."""
+    """Collects inline code and styles, which the content security policy would block."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def inline_parts(page: str) -> list[str]:
 
 
 def corrupt(its: Holding) -> None:
-    """Give everything the airline has a hostile name, and hostile texts wherever it holds some."""
+    """Give everything of the airline a hostile name, and hostile texts where possible."""
     name = HOSTILE
     Airline.objects.filter(pk=its.airline.pk).update(name=name, title=name, contact=name)
     told = {"title": name, "manifest_problem": name}

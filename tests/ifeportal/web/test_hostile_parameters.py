@@ -1,4 +1,4 @@
-"""Every address, with every parameter the code reads, given what no parameter should be: refused, or left out."""
+"""Every route with every parameter that the code reads, with invalid values: rejected or ignored."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.ifeportal.access.test_every_address import ORDINARY, RULES, World, wo
 __all__ = ["world"]  # the fixture
 
 FOLDERS = ("ifeportal", "campaigns", "fleet")
-READS = re.compile(r"GET|POST|params|asked")  # a line that reads parameters, or says which there are
+READS = re.compile(r"GET|POST|params|asked")  # a line that reads or lists parameters
 NAME = re.compile(r'"([a-z_]{1,24})"')
-DIGITS = "9" * 4_301  # more than Python makes a number of
+DIGITS = "9" * 4_301  # more digits than Python converts
 IN_ADDRESSES = ("a\0b", DIGITS)
 IN_FORMS = (*IN_ADDRESSES, "-1", "[" * 5_000)
 IN_JSON: tuple[object, ...] = (*IN_FORMS, "\ud800", 2**70, [[]], {"a": {}}, None)
@@ -51,7 +51,7 @@ GOOD_JSON = {
 
 
 def names() -> list[str]:
-    """Every word that may be the name of a parameter, read from the code itself."""
+    """Return every possible parameter name, read from the code itself."""
     texts = [path.read_text() for folder in FOLDERS for path in sorted((settings.BASE_DIR / folder).rglob("*.py"))]
     lines = [line for text in texts for line in text.splitlines() if READS.search(line)]
     return sorted({name for line in lines for name in NAME.findall(line)})
@@ -59,14 +59,14 @@ def names() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Each refused request writes a line; thousands would be no news."""
+    """Silence the log line of each rejected request; there are thousands."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
 
 
 def status(client: Client, method: str, path: str, *given: Any, **more: Any) -> int:
-    """Of a request in a transaction of its own, as a database that refused a value refuses all after it in the same."""
+    """Return the status of a request in a separate transaction: a database error aborts the whole transaction."""
     cache.clear()  # the counts of throttles
     with transaction.atomic():
         answer: int = getattr(client, method)(path, *given, **more).status_code

@@ -1,4 +1,4 @@
-"""No header of a request decides where a link leads, in a mail, a page or a redirect; asked of a real daphne."""
+"""No request header changes where a link in a mail, page or redirect leads, with a real daphne."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def web(transactional_db: None, tmp_path: Path) -> Iterator[WebServer]:
 
 
 def post(web: WebServer, path: str, fields: dict[str, str], headers: dict[str, str], *, below: str = "") -> Answer:
-    """Send a form with the token that an ordinary look at its page gives, to the same path `below` another."""
+    """Send a form with the token of a normal GET of its page, to the same path `below` another."""
     page = web.ask("GET", path)
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.body)
     assert token
@@ -45,7 +45,7 @@ def post(web: WebServer, path: str, fields: dict[str, str], headers: dict[str, s
 
 
 def mail_of(web: WebServer) -> str:
-    """The newest mail, once it has been written to the end."""
+    """Return the newest mail when it is complete."""
     found = wait_for("a mail", lambda: re.findall(r"^Subject: .*?^-{70,}$", web.log, re.M | re.S))
     return str(found[-1])
 

@@ -1,4 +1,4 @@
-"""What every answer carries, and what production adds to it."""
+"""The headers of every response, and those that production adds."""
 
 from __future__ import annotations
 
