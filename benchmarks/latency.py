@@ -1,10 +1,10 @@
-"""How long after an aircraft wrote a status object an open browser shows it: `python -m benchmarks.latency`.
+"""Measure the latency from a status write to an open browser: `python -m benchmarks.latency`.
 
-Everything is real and a process of its own: SeaweedFS, daphne, qcluster, pacemaker, Chromium. Each sample begins when
-the object is sent (so the write itself is counted), at a random moment of the poll's interval, and ends when a
-MutationObserver in the page sees the figure change. All clocks are this machine's. With `--objects` the same airline
-has so many other status objects, which do not change, with `--changes` other tails of it write so many a second all the
-while. Touches a temporary folder, the loopback interface and the processes it starts.
+The portal runs as in production, one process each: SeaweedFS, daphne, qcluster, pacemaker and Chromium. A sample starts
+before the PUT of a status object, at a random moment of the poll interval, and ends when a MutationObserver in the page
+sees the new value. All clocks are those of this machine. `--objects` adds unchanged status objects of the same airline.
+`--changes` makes other tails write that many of them per second. Touches a temporary folder, the loopback interface and
+the processes it starts.
 """
 
 from __future__ import annotations
@@ -35,33 +35,33 @@ from tests.support.postgresql import postgresql
 
 MEDIA, STATUS = "bench-media", "bench-status"
 MEGABYTE = 1_000_000
-MOST = 900  # samples: each is another figure of three digits
-PATIENCE = 180_000  # milliseconds; the first poll of many objects takes a while
-ITEMS = 50  # of the other objects, each tail has so many
-WRITERS = 8  # of other changes, at once
+MAX_SAMPLES = 900  # each sample writes another number of at most three digits
+PATIENCE = 180_000  # milliseconds; the first poll of many objects is slow
+ITEMS = 50  # other objects of each tail
+WRITERS = 8  # threads that write other changes
 KEY = "ACME/N1/2026-12/film.tgz.progress"
-# `when(text)` is a promise of the moment, in seconds since 1970, at which the figure came to read so.
+# `when(text)` is a promise of the time, in seconds since 1970, at which the page first showed the text.
 OBSERVE = """() => {
     const seen = new Map(), awaited = new Map();
-    const look = () => {
+    const check = () => {
         const text = document.querySelector(".items tbody [data-field=bytes_done]")?.textContent;
         if (text === undefined || seen.has(text)) return;
         seen.set(text, Date.now() / 1000);
         awaited.get(text)?.(seen.get(text));
     };
-    window.when = (text) => new Promise((tell, fail) => {
-        setTimeout(fail, PATIENCE, new Error(`${text} was never shown`));
-        if (seen.has(text)) tell(seen.get(text));
-        else awaited.set(text, tell);
+    window.when = (text) => new Promise((resolve, reject) => {
+        setTimeout(reject, PATIENCE, new Error(`${text} was never shown`));
+        if (seen.has(text)) resolve(seen.get(text));
+        else awaited.set(text, resolve);
     });
-    new MutationObserver(look).observe(document.body, {subtree: true, childList: true, characterData: true});
-    look();
+    new MutationObserver(check).observe(document.body, {subtree: true, childList: true, characterData: true});
+    check();
 }""".replace("PATIENCE", str(PATIENCE))
 
 
 @dataclass(frozen=True)
 class Latency:
-    """What was measured, in seconds."""
+    """Samples in seconds, and the load they were measured under."""
 
     interval: float
     samples: list[float]
@@ -69,61 +69,61 @@ class Latency:
     changes: int = 0
 
     def percentile(self, share: int) -> float:
-        """The smallest sample that at least `share` of a hundred are not above."""
+        """Return the smallest sample that `share` percent of the samples do not exceed."""
         return percentile(self.samples, share)
 
     @property
     def grace(self) -> float:
-        """How much longer than the interval 95 of a hundred may take."""
+        """Return the seconds that the goal allows in addition to the poll interval."""
         return 0.5 if self.changes else 1
 
     @property
     def goal(self) -> float:
-        """What 95 of a hundred should not exceed."""
+        """Return the limit of the 95th percentile in seconds."""
         return self.interval + self.grace
 
     @property
     def ratio(self) -> float:
-        """Of the 95th percentile to the goal; 1 or less is good."""
+        """Return the 95th percentile divided by the goal; at most 1 if the goal is met."""
         return self.percentile(95) / self.goal
 
     def table(self, database: str) -> str:
-        """As it stands in docs/performance.md."""
+        """Return the Markdown table of docs/performance.md."""
         figures = [self.percentile(50), self.percentile(95), max(self.samples)]
         others = {"other objects": f"{self.objects:,}"}
         if self.changes:
             others["other changes a second"] = str(self.changes)
         cells = [database, *others.values(), str(len(self.samples)), f"{self.interval:g} s"]
         cells += [f"{value:.2f} s" for value in figures]
-        heads = ["database", *others, "writes", "poll interval", "p50", "p95", "max"]
-        heads.append(f"p95 / (interval + {self.grace:g} s)")
-        lines = [heads, ["---", *["---:"] * (len(heads) - 1)], [*cells, f"{self.ratio:.2f}"]]
+        headings = ["database", *others, "writes", "poll interval", "p50", "p95", "max"]
+        headings.append(f"p95 / (interval + {self.grace:g} s)")
+        lines = [headings, ["---", *["---:"] * (len(headings) - 1)], [*cells, f"{self.ratio:.2f}"]]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 @contextmanager
-def running(database: str, interval: float) -> Iterator[tuple[System, S3Bucket, S3Bucket]]:
-    """The whole portal around a new store and a new database; with its media and status buckets."""
+def running_portal(database: str, interval: float) -> Iterator[tuple[System, S3Bucket, S3Bucket]]:
+    """Start the portal with a new store and a new database; yield it with its media and status buckets."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ifeportal-latency-")))
         url = f"sqlite:///{folder}/portal.sqlite3" if database == "sqlite" else stack.enter_context(postgresql())
         store = stack.enter_context(SeaweedFS(folder / "store"))
         buckets = store.create_bucket(MEDIA), store.create_bucket(STATUS)
-        told = {
+        environment = {
             "DATABASE_URL": url,
             "MEDIA_BUCKET": MEDIA,
             "STATUS_BUCKET": STATUS,
             "POLL_INTERVAL": f"{interval}s",
             **store.environment(),
         }
-        system = stack.enter_context(System(folder, told))
+        system = stack.enter_context(System(folder, environment))
         system.manage("migrate", "-v0")
         system.start()
         yield system, *buckets
 
 
 def sign_in(system: System, browser: Browser) -> Page:
-    """A page of the portal, signed in with a password as people do."""
+    """Return a page of the portal, signed in with a password."""
     password = secrets.token_urlsafe(20)
     system.manage(
         "createsuperuser", "--noinput", "--username=ops", "--email=ops@example.org", DJANGO_SUPERUSER_PASSWORD=password
@@ -138,26 +138,28 @@ def sign_in(system: System, browser: Browser) -> Page:
     return page
 
 
-def fill(media: S3Bucket, status: S3Bucket, objects: int) -> None:
-    """Tails whose names sort before N1, so that a poll which has N1's report has theirs."""
+def fill_buckets(media: S3Bucket, status: S3Bucket, objects: int) -> None:
+    """Write `objects` status objects of tails that sort before N1. Listings are sorted, so a poll that has read the
+    object of N1 has read these too.
+    """
     items = [f"item-{number:02}" for number in range(ITEMS)]
     manifest = ", ".join(f'{{"name": "{item}", "size": {MEGABYTE}}}' for item in items)
     media.put("ACME/2026-11/campaign.json", f"[{manifest}]".encode())
-    keys = [key_of(number) for number in range(objects)]
+    keys = [other_key(number) for number in range(objects)]
     with ThreadPoolExecutor(16) as threads:
         for _ in threads.map(lambda key: status.put(key, b"0"), keys):
             pass
 
 
 @contextmanager
-def changing(status: S3Bucket, objects: int, changes: int) -> Iterator[None]:
-    """Meanwhile other tails write so many of these objects a second, each a greater figure than before."""
+def writing_changes(status: S3Bucket, objects: int, changes: int) -> Iterator[None]:
+    """Write `changes` of these objects per second until the block ends, each with a larger value."""
     stop = threading.Event()
 
     def write(thread: int) -> None:
-        began, number = time.monotonic(), thread
-        while not stop.wait(max(began + number / changes - time.monotonic(), 0)):
-            status.put(key_of(number % objects), b"%d" % (number % MEGABYTE))
+        started, number = time.monotonic(), thread
+        while not stop.wait(max(started + number / changes - time.monotonic(), 0)):
+            status.put(other_key(number % objects), b"%d" % (number % MEGABYTE))
             number += WRITERS
 
     with ThreadPoolExecutor(WRITERS) as threads:
@@ -166,71 +168,75 @@ def changing(status: S3Bucket, objects: int, changes: int) -> Iterator[None]:
             yield
         finally:
             stop.set()
-        for each in written:
-            each.result()
+        for future in written:
+            future.result()
 
 
-def key_of(number: int) -> str:
-    """Of another object."""
+def other_key(number: int) -> str:
+    """Return the key of another status object."""
     return f"ACME/B{number // ITEMS:04}/2026-11/item-{number % ITEMS:02}.tgz.progress"
 
 
-def measure(database: str, interval: float, others: tuple[int, int], writes: int, chance: random.Random) -> Latency:
-    """Write so many times and see when each is shown, beside other objects and other changes a second.
-
-    What the first write waits for is not counted.
+def measure(database: str, interval: float, others: tuple[int, int], writes: int, generator: random.Random) -> Latency:
+    """Write `writes` values and measure when each is shown. `others`: other objects, and their changes per second. The
+    first write is not counted: the portal may still be reading the other objects.
     """
     objects, changes = others
     samples = []
-    with running(database, interval) as (system, media, status), headless() as browser:
+    with running_portal(database, interval) as (system, media, status), headless() as browser:
         media.put("ACME/2026-12/campaign.json", b'[{"name": "film", "size": %d}]' % (1000 * MEGABYTE))
         status.put(KEY, b"0")
         page = sign_in(system, browser)
-        page.get_by_role("link", name="ACME").click()  # it appears by itself
+        page.get_by_role("link", name="ACME").click()  # the live page adds it without a reload
         page.get_by_role("link", name="N1").click()
         page.locator('[data-live-status][data-state="live"]').wait_for()
         page.evaluate(OBSERVE)
-        fill(media, status, objects)
-        with changing(status, objects, changes):
+        fill_buckets(media, status, objects)
+        with writing_changes(status, objects, changes):
             for number in range(1 + writes):
-                time.sleep(chance.uniform(0, interval))
+                time.sleep(generator.uniform(0, interval))
                 written = time.time()
                 status.put(KEY, b"%d" % ((number + 1) * MEGABYTE))
-                samples.append(page.evaluate("(text) => window.when(text)", as_shown(number + 1)) - written)
+                samples.append(page.evaluate("(text) => window.when(text)", format_megabytes(number + 1)) - written)
     return Latency(interval, samples[1:], objects, changes)
 
 
-def as_shown(megabytes: int) -> str:
-    """How a page writes so many of them (fewer than a thousand)."""
+def format_megabytes(megabytes: int) -> str:
+    """Return the text that a page shows for fewer than 1,000 MB."""
     digits = 2 if megabytes < 10 else 1 if megabytes < 100 else 0
     return f"{megabytes:.{digits}f} MB"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
-    made.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
-    made.add_argument("--objects", type=int, default=0, metavar="N", help="other objects of the airline (%(default)s)")
-    made.add_argument("--changes", type=int, default=0, metavar="N", help="of those, so many a second (%(default)s)")
-    made.add_argument("--writes", type=int, default=100, metavar="N", help=f"samples, at most {MOST} (%(default)s)")
-    made.add_argument("--interval", type=float, default=2.0, metavar="SECONDS", help="POLL_INTERVAL (%(default)s)")
-    made.add_argument("--seed", type=int, default=1, help="of the moments at which is written (%(default)s)")
-    return made
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
+    arguments.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    arguments.add_argument(
+        "--objects", type=int, default=0, metavar="N", help="other objects of the airline (%(default)s)"
+    )
+    arguments.add_argument(
+        "--changes", type=int, default=0, metavar="N", help="changes of these per second (%(default)s)"
+    )
+    arguments.add_argument(
+        "--writes", type=int, default=100, metavar="N", help=f"samples, at most {MAX_SAMPLES} (%(default)s)"
+    )
+    arguments.add_argument("--interval", type=float, default=2.0, metavar="SECONDS", help="POLL_INTERVAL (%(default)s)")
+    arguments.add_argument("--seed", type=int, default=1, help="seed of the write times (%(default)s)")
+    return arguments
 
 
 def main() -> None:
-    """Measure as the options say and print a table. Exit code 1 if the goal is missed."""
+    """Measure and print a table. Exit with 1 if the goal is missed."""
     options = parser().parse_args()
-    if not 1 <= options.writes <= MOST or options.interval <= 0:
-        parser().error(f"--writes must be 1 to {MOST}, --interval more than 0")
+    if not 1 <= options.writes <= MAX_SAMPLES or options.interval <= 0:
+        parser().error(f"--writes must be 1 to {MAX_SAMPLES}, --interval more than 0")
     if options.changes < 0 or (options.changes and not options.objects):
-        parser().error("--changes are those of --objects")
-    chance = random.Random(options.seed)
+        parser().error("--changes must be 0 or more and needs --objects")
+    generator = random.Random(options.seed)
     others = options.objects, options.changes
-    found = measure(options.database, options.interval, others, options.writes, chance)
+    result = measure(options.database, options.interval, others, options.writes, generator)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[1]:.1f} over 5 min, Python {platform.python_version()}\n")
-    print(found.table(options.database))
-    raise SystemExit(found.ratio > 1)
+    print(result.table(options.database))
+    raise SystemExit(result.ratio > 1)
 
 
 if __name__ == "__main__":

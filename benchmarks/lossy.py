@@ -1,11 +1,11 @@
-"""A real bad link on one machine: `python -m benchmarks.lossy --rtt 80ms --loss 0.5% --rate 20Mbit -- COMMAND`.
+"""Emulate a bad link on one machine: `python -m benchmarks.lossy --rtt 80ms --loss 0.5% --rate 20Mbit -- COMMAND`.
 
-Two network namespaces joined by TUN devices and a forwarder that delays packets, drops some at random and lets only so
-many bytes a second pass: the kernel's own TCP meets real loss (kernels without netem, and a proxy, which ends every TCP
-connection at itself, cannot show that). COMMAND runs at the near end. Ports of this machine's loopback interface given
-with --forward are reached from there at the same port of the far end, whose address is in LOSSY_FAR. The port that
-AWS_ENDPOINT_URL_S3 names is forwarded without being asked, and the variable says the new address. Without COMMAND, the
-link is measured: round trip, goodput of one connection and of eight, packets lost. Needs root; leaves nothing behind.
+Two network namespaces are joined by TUN devices and a forwarder that delays packets, drops some at random, and limits
+the rate. The kernel's own TCP meets real loss. A proxy cannot show that, because it ends every TCP connection itself,
+and some kernels have no netem. COMMAND runs at the near end. It reaches a port of this machine's loopback interface
+that is given with --forward at the same port of the far end, whose address is in LOSSY_FAR. The port in
+AWS_ENDPOINT_URL_S3 is always forwarded, and the variable is set to the new address. Without COMMAND the link is
+measured: round trip, goodput of one connection and of eight, packets lost. Needs root. Leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -28,66 +28,66 @@ from loader.contract.units import parse_duration, parse_size
 
 ENDPOINT: Final = "AWS_ENDPOINT_URL_S3"
 _BLOCK: Final = 65_536
-_PROBE: Final = 9  # port of the probe; nobody else is there
+_PROBE: Final = 9  # port of the probe; the namespace has no other server
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """Of a link: seconds there and back, bytes a second of one connection and of several, share of packets lost."""
+class LinkMeasurement:
+    """Measured round trip in seconds, bytes per second of one and of several connections, shares of lost packets."""
 
     rtt: float
-    alone: float
-    together: float
+    single_rate: float
+    total_rate: float
     connections: int
     lost: float
     overflowed: float
 
     def table(self, conditions: Conditions) -> str:
-        """As it stands in docs/performance.md."""
+        """Return the Markdown table of docs/performance.md."""
         return "\n".join(
             (
                 "| | set | found |",
                 "| --- | ---: | ---: |",
                 f"| round trip | {conditions.rtt * 1e3:.0f} ms | {self.rtt * 1e3:.1f} ms |",
                 f"| packets lost | {conditions.loss:.2%} | {self.lost:.2%} |",
-                f"| packets the full queue dropped | | {self.overflowed:.2%} |",
-                f"| one connection | | {self.alone * 8e-6:.1f} Mbit/s |",
+                f"| packets dropped by the full queue | | {self.overflowed:.2%} |",
+                f"| one connection | | {self.single_rate * 8e-6:.1f} Mbit/s |",
                 f"| {self.connections} connections | {conditions.rate * 8e-6:.0f} Mbit/s "
-                f"| {self.together * 8e-6:.1f} Mbit/s |",
+                f"| {self.total_rate * 8e-6:.1f} Mbit/s |",
             )
         )
 
 
-def measure(link: LossyLink, seconds: float, connections: int = 8) -> Measured:
-    """Download for so many seconds over one connection, then over several at once."""
+def measure(link: LossyLink, seconds: float, connections: int = 8) -> LinkMeasurement:
+    """Download for `seconds` over one connection, then over several at once."""
     with inside(link.far):
         server = listen(_PROBE, link.conditions.congestion)
     threading.Thread(target=_serve, args=(server,), daemon=True).start()
     with server:
-        rtt = min(_connecting(link) for _ in range(5))
-        rates = [sum(_at_once(n, lambda: _goodput(link, seconds))) for n in (1, connections)]
-        back = link.counts()[1]
-    sent = back.passed + back.lost + back.overflowed
-    return Measured(rtt, rates[0], rates[1], connections, back.lost / sent, back.overflowed / sent)
+        rtt = min(_connect_seconds(link) for _ in range(5))
+        rates = [sum(_run_parallel(n, lambda: _goodput(link, seconds))) for n in (1, connections)]
+        downstream = link.counts()[1]
+    sent = downstream.passed + downstream.lost + downstream.overflowed
+    return LinkMeasurement(rtt, rates[0], rates[1], connections, downstream.lost / sent, downstream.overflowed / sent)
 
 
 def _serve(server: socket.socket) -> None:
-    """Send without end to whoever comes."""
+    """Send bytes endlessly to every client."""
     while True:
         try:
             client, _ = server.accept()
-        except OSError:  # closed: done
+        except OSError:  # the server socket was closed
             return
-        threading.Thread(target=_pour, args=(client,), daemon=True).start()
+        threading.Thread(target=_send_endlessly, args=(client,), daemon=True).start()
 
 
-def _pour(client: socket.socket) -> None:
+def _send_endlessly(client: socket.socket) -> None:
     block = bytes(_BLOCK)
     with client:
         try:
             while True:
                 client.sendall(block)
-        except OSError:  # it has enough
+        except OSError:  # the client closed the connection
             return
 
 
@@ -96,22 +96,22 @@ def _connect(link: LossyLink) -> socket.socket:
         return socket.create_connection((FAR, _PROBE), timeout=30)
 
 
-def _connecting(link: LossyLink) -> float:
-    began = time.monotonic()
+def _connect_seconds(link: LossyLink) -> float:
+    started = time.monotonic()
     _connect(link).close()
-    return time.monotonic() - began
+    return time.monotonic() - started
 
 
 def _goodput(link: LossyLink, seconds: float) -> float:
-    """Bytes a second of one connection."""
-    buffer, got, began = bytearray(_BLOCK), 0, time.monotonic()
+    """Return the received bytes per second of one connection."""
+    buffer, received, started = bytearray(_BLOCK), 0, time.monotonic()
     with _connect(link) as sock:
-        while time.monotonic() < began + seconds:
-            got += sock.recv_into(buffer)
-    return got / (time.monotonic() - began)
+        while time.monotonic() < started + seconds:
+            received += sock.recv_into(buffer)
+    return received / (time.monotonic() - started)
 
 
-def _at_once(count: int, work: Callable[[], float]) -> list[float]:
+def _run_parallel(count: int, work: Callable[[], float]) -> list[float]:
     results: list[float] = []
     threads = [threading.Thread(target=lambda: results.append(work())) for _ in range(count)]
     for thread in threads:
@@ -122,47 +122,56 @@ def _at_once(count: int, work: Callable[[], float]) -> list[float]:
 
 
 def parse_share(text: str) -> float:
-    """0.005 from "0.5%" or "0.005". Raises ValueError."""
+    """Return 0.005 for "0.5%" or "0.005". Raises ValueError."""
     value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     if not 0 <= value < 1:
-        raise ValueError(f"{text!r} is no share; write it like 0.5%")
+        raise ValueError(f"{text!r} is not a share; write it like 0.5%")
     return value
 
 
-def moved(environment: Mapping[str, str]) -> tuple[dict[str, str], list[int]]:
-    """What a command at the near end is told instead, and the ports to be forwarded for it."""
+def near_end_environment(environment: Mapping[str, str]) -> tuple[dict[str, str], list[int]]:
+    """Return the environment of a command at the near end, and the ports it needs forwarded."""
     endpoint = urlsplit(environment.get(ENDPOINT, ""))
-    told = {**environment, "LOSSY_FAR": FAR}
+    near_end = {**environment, "LOSSY_FAR": FAR}
     if endpoint.hostname not in ("127.0.0.1", "localhost") or not endpoint.port:
-        return told, []
-    return told | {ENDPOINT: f"{endpoint.scheme}://{FAR}:{endpoint.port}"}, [endpoint.port]
+        return near_end, []
+    return near_end | {ENDPOINT: f"{endpoint.scheme}://{FAR}:{endpoint.port}"}, [endpoint.port]
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.lossy", description=__doc__)
-    plain = Conditions()
-    made.add_argument("--rtt", type=parse_duration, default=plain.rtt, help="there and back (80ms)", metavar="TIME")
-    made.add_argument("--loss", type=parse_share, default=plain.loss, help="each way (0.5%%)", metavar="SHARE")
-    made.add_argument("--rate", type=parse_size, default=plain.rate, help="each way (20Mbit)", metavar="SIZE")
-    made.add_argument("--queue", type=parse_size, default=plain.queue, help="what may wait (200KB)", metavar="SIZE")
-    made.add_argument("--seed", type=int, default=plain.seed, help="of what is lost (%(default)s)")
-    made.add_argument("--congestion", default=plain.congestion, help="TCP's control at the far end (%(default)s)")
-    made.add_argument("--forward", type=int, action="append", default=[], help="port of 127.0.0.1", metavar="PORT")
-    made.add_argument("--seconds", type=float, default=20.0, help="to measure each way for (%(default)s)")
-    made.add_argument("command", nargs="*", help="what to run at the near end", metavar="COMMAND")
-    return made
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.lossy", description=__doc__)
+    defaults = Conditions()
+    arguments.add_argument("--rtt", type=parse_duration, default=defaults.rtt, help="round trip (80ms)", metavar="TIME")
+    arguments.add_argument(
+        "--loss", type=parse_share, default=defaults.loss, help="lost share in each direction (0.5%%)", metavar="SHARE"
+    )
+    arguments.add_argument(
+        "--rate", type=parse_size, default=defaults.rate, help="rate of each direction (20Mbit)", metavar="SIZE"
+    )
+    arguments.add_argument(
+        "--queue", type=parse_size, default=defaults.queue, help="bytes that may queue (200KB)", metavar="SIZE"
+    )
+    arguments.add_argument("--seed", type=int, default=defaults.seed, help="seed of the losses (%(default)s)")
+    arguments.add_argument(
+        "--congestion", default=defaults.congestion, help="TCP congestion control of the far end (%(default)s)"
+    )
+    arguments.add_argument(
+        "--forward", type=int, action="append", default=[], help="port of 127.0.0.1 to forward", metavar="PORT"
+    )
+    arguments.add_argument("--seconds", type=float, default=20.0, help="seconds of each measurement (%(default)s)")
+    arguments.add_argument("command", nargs="*", help="command to run at the near end", metavar="COMMAND")
+    return arguments
 
 
 def main() -> None:
-    """Run a command over a bad link, with its exit code, or measure the link."""
+    """Run a command over a bad link and exit with its code, or measure the link."""
     options = parser().parse_args()
-    told, ports = moved(os.environ)
+    near_end, ports = near_end_environment(os.environ)
     conditions = Conditions(options.rtt, options.loss, options.rate, options.queue, options.seed, options.congestion)
     try:
         with LossyLink(conditions, forward=sorted({*ports, *options.forward})) as link:
             if options.command:
-                raise SystemExit(subprocess.run(link.command(options.command), env=told, check=False).returncode)
+                raise SystemExit(subprocess.run(link.command(options.command), env=near_end, check=False).returncode)
             print(measure(link, options.seconds).table(conditions))
     except OSError as error:
         raise SystemExit(str(error)) from error

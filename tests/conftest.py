@@ -1,4 +1,4 @@
-"""What every test may ask for: the cast (who signs in) with their airlines, and buckets, real and in memory."""
+"""Fixtures of all tests: the cast (who signs in) with their airlines, and buckets, real and in memory."""
 
 from __future__ import annotations
 
@@ -64,16 +64,16 @@ class Cast:
 def django_db_modify_db_settings(
     django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """SQLite in a file, as outside the tests: in memory, threads meet "table is locked" at once, timeout or not."""
+    """Put SQLite in a file, as in production: in memory, threads get "table is locked" without waiting."""
     for database in connections.settings.values():
         if database["ENGINE"] == "django.db.backends.sqlite3":
             database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
-            database["OPTIONS"]["timeout"] = 300  # seconds; who waits in turn for a busy machine fails no test
+            database["OPTIONS"]["timeout"] = 300  # seconds; waiting on a busy machine fails no test
 
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_passwords() -> Iterator[None]:
-    """Hashing five passwords as carefully as in production takes a second, for every test with the cast."""
+    """Use a fast hasher: hashing five passwords as in production would add a second to each test with the cast."""
     with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
         yield
 
@@ -99,7 +99,7 @@ def cast(db: None) -> Cast:
 
 @pytest.fixture(scope="session")
 def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
-    """A real S3: one SeaweedFS for each worker, started when first asked for."""
+    """Start a real S3: one SeaweedFS per worker, on first use."""
     with SeaweedFS(tmp_path_factory.mktemp("seaweedfs")) as server:
         yield server
 
@@ -112,13 +112,13 @@ def fresh_buckets(seaweed: SeaweedFS) -> Iterator[FreshBuckets]:
 
 @pytest.fixture
 def media(fresh_buckets: FreshBuckets) -> S3Bucket:
-    """A media bucket of its own for each test, empty; `media.name` is what programs need to know besides `seaweed`."""
+    """Return an empty media bucket for each test; `media.name` and `seaweed` are what programs need to reach it."""
     return fresh_buckets.take()
 
 
 @pytest.fixture
 def status(fresh_buckets: FreshBuckets) -> S3Bucket:
-    """A status bucket of its own for each test, empty."""
+    """Return an empty status bucket for each test."""
     return fresh_buckets.take()
 
 

@@ -1,1 +1,1 @@
-"""The loader against other S3 clients: `python -m benchmarks.loader`."""
+"""The loader compared with other programs: `python -m benchmarks.loader`."""

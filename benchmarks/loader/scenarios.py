@@ -1,6 +1,4 @@
-"""The jobs of `benchmarks.loader`: each does what it says with real processes and returns the rows of its
-goals.
-"""
+"""The jobs of `benchmarks.loader`: each runs real processes and returns the rows of its goals."""
 
 from __future__ import annotations
 
@@ -16,19 +14,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from benchmarks.loader.setup import CAMPAIGN, LOADER, LOADS, MEDIA, Ground
-from benchmarks.loader.zero_server import BigObject
+from benchmarks.loader.setup import CAMPAIGN, LOADER, LOADS, MEDIA, GroundStore
+from benchmarks.loader.zero_server import ZeroObjectServer
 from benchmarks.network.forwarder import FAR
 from benchmarks.network.lossy_link import LossyLink
 from benchmarks.shared import goals, peers
-from benchmarks.shared.goals import MIB, Row, plain, ratio
-from benchmarks.shared.processes import ROOT, Cost, Failed, Variant, interleaved, run
+from benchmarks.shared.goals import MIB, Row, median_row, ratio_row
+from benchmarks.shared.processes import ROOT, Cost, MeasurementError, Variant, run, run_interleaved
 from fleet.simulation.proxy import FaultProxy
 from loader.contract.keys import content_key, manifest_key
 from loader.contract.manifest import Item, Manifest, build_manifest
 
 GIB: Final = 1 << 30
-OURS, QUIET, S5CMD, VERIFIED, AWS, RCLONE = (
+RUN_LOADER, NO_PROGRESS, S5CMD, VERIFIED, AWS, RCLONE = (
     "run_loader",
     "run_loader, progress off",
     "s5cmd cp",
@@ -36,57 +34,59 @@ OURS, QUIET, S5CMD, VERIFIED, AWS, RCLONE = (
     "aws s3 cp",
     "rclone copy mt0",
 )
-BIG: Final = "BENCH-X"
+BIG_AIRLINE: Final = "BENCH-X"
 KILL_AT: Final = 0.7
-SETTLE: Final = 20.0  # seconds after its start before a loader counts as idle
+SETTLE_SECONDS: Final = 20.0  # after its start, before a loader is idle
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
 class Bench:
-    """What all jobs need. `say` hears every run; `peaks` is the loader's memory, in MiB, of every run of any job."""
+    """Configuration and results of all jobs. `log` receives a line for every run. `peaks` is the loader's peak memory
+    in MiB of every run of any job.
+    """
 
-    ground: Ground
+    ground: GroundStore
     folder: Path
     runs: int
     link_runs: int
     idle_seconds: float
     big: int
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     costs: dict[str, dict[str, list[Cost]]] = field(default_factory=dict)
     peaks: list[float] = field(default_factory=list)
 
-    def need(self, name: str) -> None:
-        """See that a load is published."""
+    def ensure_published(self, name: str) -> None:
+        """Publish a load unless it is published already."""
         if name not in self.ground.published:
-            self.say(f"publishing {name}: {LOADS[name].items} x {LOADS[name].size >> 20} MiB")
+            self.log(f"publishing {name}: {LOADS[name].items} x {LOADS[name].size >> 20} MiB")
             self.ground.publish(name)
 
-    def note(self, job: str, costs: Mapping[str, Sequence[Cost]]) -> None:
-        """Keep what runs of a job cost."""
-        self.costs[job] = {name: list(of) for name, of in costs.items()}
-        self.peaks += [cost.rss / MIB for name in (OURS, QUIET) for cost in costs.get(name, ())]
+    def record_costs(self, job: str, costs: Mapping[str, Sequence[Cost]]) -> None:
+        """Add the costs of a job's runs to the report."""
+        self.costs[job] = {name: list(runs) for name, runs in costs.items()}
+        self.peaks += [cost.rss / MIB for name in (RUN_LOADER, NO_PROGRESS) for cost in costs.get(name, ())]
 
 
-def ours(ground: Ground, job: str, name: str = OURS, **more: str) -> Variant:
-    """The loader with its default settings, plus what is told."""
+def loader_variant(ground: GroundStore, job: str, name: str = RUN_LOADER, **settings: str) -> Variant:
+    """Return the loader with its default settings plus `settings`."""
     return Variant(
         name,
         lambda target, number: [*LOADER, "--once"],
-        lambda target, number: ground.loader(LOADS[job].airline, target, f"T-{time.time_ns()}", **more),
+        lambda target, number: ground.loader(LOADS[job].airline, target, f"T-{time.time_ns()}", **settings),
         lambda target: ground.check(job, target),
     )
 
 
-def theirs(ground: Ground, job: str, name: str) -> Variant:
-    """A peer."""
+def peer_variant(ground: GroundStore, job: str, name: str) -> Variant:
+    """Return a peer as a variant of the job."""
     source, keys = ground.source(job), ground.store.environment()
-    several = ["--multi-thread-streams", "10", "--multi-thread-cutoff", "1M"] if job == "link" else []
+    options = ["--multi-thread-streams", "10", "--multi-thread-cutoff", "1M"] if job == "link" else []
     commands: Mapping[str, Callable[[Path], list[str]]] = {
         S5CMD: source.s5cmd,
-        VERIFIED: source.verified,
+        VERIFIED: source.s5cmd_verified,
         AWS: source.aws,
-        RCLONE: lambda target: source.rclone(target, *(several or ["--multi-thread-streams", "0"])),
+        RCLONE: lambda target: source.rclone(target, *(options or ["--multi-thread-streams", "0"])),
     }
     return Variant(
         name,
@@ -97,17 +97,19 @@ def theirs(ground: Ground, job: str, name: str) -> Variant:
 
 
 def throughput(bench: Bench, job: str, *, wanted: Sequence[str]) -> list[Row]:
-    """Job a, b or c against the peers; with "progress" wanted also without reports, which is all that then counts."""
-    bench.need(job)
+    """Run job a, b or c with the loader and the peers. With "progress" wanted, job a also runs the loader without
+    reports; without "a" wanted, only these two run.
+    """
+    bench.ensure_published(job)
     ground = bench.ground
-    variants = [ours(ground, job)]
+    variants = [loader_variant(ground, job)]
     if "progress" in wanted and job == "a":
-        variants.append(ours(ground, job, QUIET, LOADER_PROGRESS_INTERVAL="1 day"))
+        variants.append(loader_variant(ground, job, NO_PROGRESS, LOADER_PROGRESS_INTERVAL="1 day"))
     if job in wanted:
         names = {"a": (VERIFIED, S5CMD, AWS, RCLONE), "b": (VERIFIED, S5CMD, AWS), "c": (VERIFIED, S5CMD)}[job]
-        variants += [theirs(ground, job, name) for name in names]
-    costs = interleaved(variants, bench.runs, bench.folder, touch=LOADS[job].bytes, say=bench.say)
-    bench.note(job, costs)
+        variants += [peer_variant(ground, job, name) for name in names]
+    costs = run_interleaved(variants, bench.runs, bench.folder, touch=LOADS[job].bytes, log=bench.log)
+    bench.record_costs(job, costs)
     return throughput_rows(job, costs)
 
 
@@ -120,37 +122,40 @@ GOALS: Final = (
 
 
 def throughput_rows(job: str, costs: Mapping[str, Sequence[Cost]]) -> list[Row]:
-    """Pure: the rows that these runs allow."""
-    walls = {name: [cost.wall for cost in of] for name, of in costs.items()}
+    """Return the rows for which these runs have data. Pure."""
+    walls = {name: [cost.wall for cost in runs] for name, runs in costs.items()}
     rows = [
-        ratio(job, measure, goal[job], walls[OURS], walls[peer])
+        ratio_row(job, measure, goal[job], walls[RUN_LOADER], walls[peer])
         for peer, measure, goal in GOALS
         if peer in walls and job in goal
     ]
     if job == "a":
-        spent = [cost.cpu * GIB / LOADS[job].bytes for cost in costs[OURS]]
-        rows.append(plain(job, "CPU seconds per GiB", 1.3, spent, "s"))
-    if QUIET in walls:
-        rows.append(ratio("progress", "wall, progress on ÷ off", 1.05, walls[OURS], walls[QUIET]))
+        cpu_per_gib = [cost.cpu * GIB / LOADS[job].bytes for cost in costs[RUN_LOADER]]
+        rows.append(median_row(job, "CPU seconds per GiB", 1.3, cpu_per_gib, "s"))
+    if NO_PROGRESS in walls:
+        rows.append(ratio_row("progress", "wall, progress on ÷ off", 1.05, walls[RUN_LOADER], walls[NO_PROGRESS]))
     return rows
 
 
-def shaped(bench: Bench) -> list[Row]:
-    """One item over a bad link, against each peer with several connections."""
-    bench.need("link")
+def over_bad_link(bench: Bench) -> list[Row]:
+    """Load one item over a bad link, compared with each peer with several connections."""
+    bench.ensure_published("link")
     port = int(bench.ground.store.endpoint.rpartition(":")[2])
     with LossyLink(forward=[port]) as link:
-        ground = bench.ground.by_way_of(f"http://{FAR}:{port}")
-        plain_variants = [ours(ground, "link"), *(theirs(ground, "link", name) for name in (S5CMD, AWS, RCLONE))]
-        variants = [_over(link, variant) for variant in plain_variants]
-        costs = interleaved(variants, bench.link_runs, bench.folder, touch=0, say=bench.say, warm=0)
-    bench.note("link", costs)
-    walls = {name: [cost.wall for cost in of] for name, of in costs.items()}
-    best = min((name for name in walls if name != OURS), key=lambda name: goals.middle(walls[name]))
-    return [ratio("link", f"wall ÷ best of the peers (`{best}`)", 1.0, walls[OURS], walls[best])]
+        ground = bench.ground.with_endpoint(f"http://{FAR}:{port}")
+        local_variants = [
+            loader_variant(ground, "link"),
+            *(peer_variant(ground, "link", name) for name in (S5CMD, AWS, RCLONE)),
+        ]
+        variants = [_at_near_end(link, variant) for variant in local_variants]
+        costs = run_interleaved(variants, bench.link_runs, bench.folder, touch=0, log=bench.log, warm=0)
+    bench.record_costs("link", costs)
+    walls = {name: [cost.wall for cost in runs] for name, runs in costs.items()}
+    best = min((name for name in walls if name != RUN_LOADER), key=lambda name: goals.median(walls[name]))
+    return [ratio_row("link", f"wall ÷ best of the peers (`{best}`)", 1.0, walls[RUN_LOADER], walls[best])]
 
 
-def _over(link: LossyLink, variant: Variant) -> Variant:
+def _at_near_end(link: LossyLink, variant: Variant) -> Variant:
     return Variant(
         variant.name,
         lambda target, number: link.command(variant.command(target, number)),
@@ -160,90 +165,93 @@ def _over(link: LossyLink, variant: Variant) -> Variant:
 
 
 def memory(bench: Bench) -> list[Row]:
-    """One item that is larger than this machine's memory may be; and the peak of all runs of the other jobs."""
+    """Load one item larger than memory; return the peak memory of this and all other runs."""
     digest, zeros = hashlib.sha256(), bytes(MIB)
     for _ in range(bench.big // MIB):
         digest.update(zeros)
     media = bench.ground.store.bucket(MEDIA)
     items = (Item("item-000", bench.big, digest.hexdigest()),)
-    media.put(manifest_key(BIG, CAMPAIGN), build_manifest(Manifest(items)))
-    path = f"/{MEDIA}/{content_key(BIG, CAMPAIGN, 'item-000')}"
-    with BigObject(path, bench.big, bench.ground.store.endpoint) as server, _folder(bench) as target:
-        told = bench.ground.by_way_of(server.endpoint).loader(BIG, target, "T-big")
-        cost = run([*LOADER, "--once"], told)
+    media.put(manifest_key(BIG_AIRLINE, CAMPAIGN), build_manifest(Manifest(items)))
+    path = f"/{MEDIA}/{content_key(BIG_AIRLINE, CAMPAIGN, 'item-000')}"
+    with ZeroObjectServer(path, bench.big, bench.ground.store.endpoint) as server, _folder(bench) as target:
+        environment = bench.ground.with_endpoint(server.endpoint).loader(BIG_AIRLINE, target, "T-big")
+        cost = run([*LOADER, "--once"], environment)
         loaded = target / CAMPAIGN / "item-000.tgz"
         if loaded.stat().st_size != bench.big:
-            raise Failed("the big item is not whole")
-    bench.say(f"  {bench.big >> 30} GiB: {cost.wall:.1f} s, CPU {cost.cpu:.1f} s, {cost.rss >> 20} MiB")
-    bench.note("rss", {OURS: [cost]})
+            raise MeasurementError("the big item is incomplete")
+    bench.log(f"  {bench.big >> 30} GiB: {cost.wall:.1f} s, CPU {cost.cpu:.1f} s, {cost.rss >> 20} MiB")
+    bench.record_costs("rss", {RUN_LOADER: [cost]})
     return [Row("rss", "peak RSS, of this and every other run", 64, max(bench.peaks), "MiB")]
 
 
-def resumed(bench: Bench) -> list[Row]:
-    """SIGKILL at 70 % of a large item, then a second start; the link between counts the bytes."""
-    bench.need("c")
-    again = []
+def resume(bench: Bench) -> list[Row]:
+    """Kill the loader with SIGKILL at 70% of a large item and start it again. A proxy counts the refetched bytes."""
+    bench.ensure_published("c")
+    refetched = []
     for number in range(bench.runs):
         with _folder(bench) as target, FaultProxy(bench.ground.store.endpoint) as link:
-            ground = bench.ground.by_way_of(link.endpoint)
-            told = ground.loader(LOADS["c"].airline, target, f"T-{time.time_ns()}")
-            killed = subprocess.Popen(
-                [*LOADER, "--once"], cwd=ROOT, env=told, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ground = bench.ground.with_endpoint(link.endpoint)
+            environment = ground.loader(LOADS["c"].airline, target, f"T-{time.time_ns()}")
+            process = subprocess.Popen(
+                [*LOADER, "--once"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
-            while _sent(link) < KILL_AT * LOADS["c"].bytes:
-                if killed.poll() is not None:
-                    raise Failed("the loader ended before it could be killed")
+            while _bytes_sent(link) < KILL_AT * LOADS["c"].bytes:
+                if process.poll() is not None:
+                    raise MeasurementError("the loader exited before it could be killed")
                 time.sleep(0.005)
-            killed.send_signal(signal.SIGKILL)
-            killed.wait()
-            run([*LOADER, "--once"], told)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            run([*LOADER, "--once"], environment)
             ground.check("c", target)
-            again.append((_sent(link) - LOADS["c"].bytes) / MIB)
-        bench.say(f"  [{number}] fetched again: {again[-1]:.1f} MiB")
-    return [plain("resume", "bytes fetched again", 64, again, "MiB")]
+            refetched.append((_bytes_sent(link) - LOADS["c"].bytes) / MIB)
+        bench.log(f"  [{number}] fetched again: {refetched[-1]:.1f} MiB")
+    return [median_row("resume", "bytes fetched again", 64, refetched, "MiB")]
 
 
-def _sent(link: FaultProxy) -> int:
+def _bytes_sent(link: FaultProxy) -> int:
     return sum(exchange.sent for exchange in link.requests("GET", "*.tgz"))
 
 
 def idle(bench: Bench) -> list[Row]:
-    """A loader that has everything and no link: what it costs to wait."""
-    bench.need("small")
+    """Measure the CPU use of an idle loader that has loaded everything and is offline."""
+    bench.ensure_published("small")
     with _folder(bench) as target, FaultProxy(bench.ground.store.endpoint) as link:
-        told = bench.ground.by_way_of(link.endpoint).loader(LOADS["small"].airline, target, f"T-{time.time_ns()}")
-        run([*LOADER, "--once"], told)
+        environment = bench.ground.with_endpoint(link.endpoint).loader(
+            LOADS["small"].airline, target, f"T-{time.time_ns()}"
+        )
+        run([*LOADER, "--once"], environment)
         link.offline()
-        waiting = subprocess.Popen(LOADER, cwd=ROOT, env=told, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            LOADER, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
-            time.sleep(SETTLE)
-            before, began = _spent(waiting.pid), time.monotonic()
+            time.sleep(SETTLE_SECONDS)
+            before, started = _cpu_seconds(process.pid), time.monotonic()
             time.sleep(bench.idle_seconds)
-            share = (_spent(waiting.pid) - before) / (time.monotonic() - began)
-            if waiting.poll() is not None:
-                raise Failed("the loader did not wait for the link")
+            share = (_cpu_seconds(process.pid) - before) / (time.monotonic() - started)
+            if process.poll() is not None:
+                raise MeasurementError("the loader exited while it was offline")
         finally:
-            waiting.terminate()
-            waiting.wait()
-    bench.say(f"  CPU {share:.3%} over {bench.idle_seconds:.0f} s")
+            process.terminate()
+            process.wait()
+    bench.log(f"  CPU {share:.3%} over {bench.idle_seconds:.0f} s")
     return [Row("idle", f"CPU, over {bench.idle_seconds:.0f} s", 0.1, share * 100, "%")]
 
 
-def _spent(process: int) -> float:
-    """Seconds of CPU so far."""
+def _cpu_seconds(process: int) -> float:
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def once(bench: Bench) -> list[Row]:
-    """A start that finds everything in place."""
-    bench.need("small")
+    """Measure a start that has nothing to load."""
+    bench.ensure_published("small")
     with _folder(bench) as target:
-        told = bench.ground.loader(LOADS["small"].airline, target, f"T-{time.time_ns()}")
-        costs = [run([*LOADER, "--once"], told) for _ in range(1 + bench.runs)][1:]
-    bench.note("once", {OURS: costs})
-    bench.say(f"  CPU {[round(cost.cpu, 2) for cost in costs]}")
-    return [plain("once", "CPU seconds", 0.7, [cost.cpu for cost in costs], "s")]
+        environment = bench.ground.loader(LOADS["small"].airline, target, f"T-{time.time_ns()}")
+        costs = [run([*LOADER, "--once"], environment) for _ in range(1 + bench.runs)][1:]
+    bench.record_costs("once", {RUN_LOADER: costs})
+    bench.log(f"  CPU {[round(cost.cpu, 2) for cost in costs]}")
+    return [median_row("once", "CPU seconds", 0.7, [cost.cpu for cost in costs], "s")]
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""The ground side of the loader's benchmarks: a SeaweedFS with campaigns in it, and what a loader is told of it.
+"""The ground side of the loader's benchmarks: a SeaweedFS with published campaigns, and the loader's environment.
 
-Touches its folder, the loopback interface, and the store it starts. Content is noise, published as it always is, with
-hashes; nothing of it is kept but in the store.
+Touches its folder, the loopback interface, and the store it starts. Content is random bytes, published with hashes by
+the usual publisher. Only the copy in the store remains.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 
 from benchmarks.shared.goals import MIB
 from benchmarks.shared.peers import Source
-from benchmarks.shared.processes import Failed
+from benchmarks.shared.processes import MeasurementError
 from campaigns.publishing.folder_publisher import publish_folder
 from ifeportal.embedded.seaweedfs import SeaweedFS
 
@@ -28,7 +28,7 @@ LOADER: Final = (sys.executable, "manage.py", "run_loader")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A campaign of one airline. `size` of each item in bytes."""
+    """A campaign of one airline. `size` is the size of each item in bytes."""
 
     airline: str
     items: int
@@ -36,7 +36,7 @@ class Load:
 
     @property
     def bytes(self) -> int:
-        """Of all items."""
+        """Return the size of all items."""
         return self.items * self.size
 
 
@@ -50,10 +50,9 @@ LOADS: Final[Mapping[str, Load]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """See the module. `endpoint` is what loaders and peers are told, a link of its own for instance.
-
-    `published`: by load, the SHA-256 of each file.
+class GroundStore:
+    """A store with campaigns. `endpoint` is the address for loaders and peers, which may be that of a proxy.
+    `published` has the SHA-256 of each file, by load.
     """
 
     folder: Path
@@ -62,15 +61,15 @@ class Ground:
     published: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def source(self, name: str) -> Source:
-        """Of a load, for peers."""
+        """Return the location of a load, for peers."""
         return Source(self.endpoint, f"{MEDIA}/{LOADS[name].airline}/{CAMPAIGN}")
 
-    def by_way_of(self, endpoint: str) -> Ground:
-        """The same, over another address."""
+    def with_endpoint(self, endpoint: str) -> GroundStore:
+        """Return the same store at another address."""
         return replace(self, endpoint=endpoint)
 
     def publish(self, name: str) -> None:
-        """Make a load and put it into the media bucket."""
+        """Create the content of a load and publish it to the media bucket."""
         load, folder = LOADS[name], self.folder / "content"
         folder.mkdir()
         try:
@@ -84,9 +83,9 @@ class Ground:
         finally:
             shutil.rmtree(folder)
 
-    def loader(self, airline: str, target: Path, tail: str, **more: str) -> dict[str, str]:
-        """The environment of a loader with default settings. Each run is a tail of its own, as new as its folder."""
-        told = {
+    def loader(self, airline: str, target: Path, tail: str, **settings: str) -> dict[str, str]:
+        """Return the environment of a loader with default settings. Each run needs its own tail and folder."""
+        environment = {
             "PATH": "/usr/bin:/bin",
             "LANG": "C.UTF-8",
             **self.store.environment(),
@@ -97,18 +96,18 @@ class Ground:
             "LOADER_TAIL": tail,
             "LOADER_CONTENT_DIR": str(target),
         }
-        return told | more
+        return environment | settings
 
     def check(self, name: str, target: Path) -> None:
-        """Every file of a load is there and is right, wherever below `target`. Raises Failed."""
-        wanted, found = self.published[name], sums(target)
-        wrong = [file for file in wanted | found if found.get(file) != wanted.get(file)]
+        """Compare all files of a load below `target` with their hashes. Raises MeasurementError."""
+        expected, actual = self.published[name], hash_archives(target)
+        wrong = [file for file in expected | actual if actual.get(file) != expected.get(file)]
         if wrong:
-            raise Failed(f"{len(wrong)} files are missing or wrong, {wrong[0]} among them")
+            raise MeasurementError(f"{len(wrong)} files are missing or have the wrong hash, for example {wrong[0]}")
 
 
-def sums(target: Path) -> dict[str, str]:
-    """SHA-256 of the archives below a folder, by name."""
+def hash_archives(target: Path) -> dict[str, str]:
+    """Return the SHA-256 of each archive below a folder, by file name."""
     paths = sorted(target.rglob("*.tgz"))
     with ThreadPoolExecutor(2) as threads:
         return dict(zip((path.name for path in paths), threads.map(_digest, paths), strict=True))

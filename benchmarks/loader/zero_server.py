@@ -1,8 +1,8 @@
-"""An object too large to be kept twice on this machine's disk: zeros that are made as they are sent.
+"""A server for an object too large to store twice on one disk: its zeros are generated as they are sent.
 
-A server on the loopback interface in a process of its own: requests for the one key are answered here, in full or by
-range, everything else goes on to the real store and back as it is (every request a connection of its own). Started by
-`BigObject`; it ends when its standard input does.
+Runs as a separate process on the loopback interface. Requests for the one key are answered here, in full or by range.
+All other requests are forwarded to the real store, each over a new connection. Started by `ZeroObjectServer`; ends when
+its standard input does.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ _BLOCK: Final = bytes(1 << 20)
 _RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)")
 
 
-class BigObject:
-    """Use as a context manager; `endpoint` is then what a loader is told."""
+class ZeroObjectServer:
+    """The running server. Use as a context manager, then give `endpoint` to a loader."""
 
     def __init__(self, path: str, size: int, store: str) -> None:
         self._arguments = [path, str(size), store.rpartition(":")[2]]
         self.endpoint = ""
 
     def __enter__(self) -> Self:
-        """Start the server."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.loader.zero_server", *self._arguments],
             cwd=ROOT,
@@ -49,10 +48,10 @@ class BigObject:
         self._process.communicate()
 
 
-def answer_to(head: str, size: int) -> tuple[bytes, int]:
-    """The head of the answer to a GET, and how many bytes of body follow."""
-    asked = re.search(r"^range: *(\S+)\s*$", head, re.MULTILINE | re.IGNORECASE)
-    match = _RANGE.fullmatch(asked[1]) if asked else None
+def build_response_head(head: str, size: int) -> tuple[bytes, int]:
+    """Return the head of the response to a GET, and the number of body bytes that follow."""
+    requested = re.search(r"^range: *(\S+)\s*$", head, re.MULTILINE | re.IGNORECASE)
+    match = _RANGE.fullmatch(requested[1]) if requested else None
     start = int(match[1]) if match else 0
     end = min(int(match[2]), size - 1) if match and match[2] else size - 1
     lines = ["HTTP/1.1 206 Partial Content" if match else "HTTP/1.1 200 OK", f"Content-Length: {end - start + 1}"]
@@ -67,7 +66,7 @@ def _serve(client: socket.socket, path: str, size: int, store: int) -> None:
         while head := _head(requests):
             line = head.split("\r\n", 1)[0]
             if line.startswith("GET ") and line.split(" ")[1].partition("?")[0] == path:
-                _send(client, *answer_to(head, size))
+                _send(client, *build_response_head(head, size))
             else:
                 if "expect: 100-continue" in head.lower():
                     client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -96,17 +95,17 @@ def _send(client: socket.socket, head: bytes, length: int) -> None:
 
 
 def _forward(client: socket.socket, head: str, body: bytes, store: int) -> None:
-    """The store answers and hangs up; the client is told that its connection ends, too."""
-    asked = re.sub(r"(?mi)^(connection|expect):[^\n]*\n", "", head)
+    """Forward one request to the store. The store closes its connection, so the client's is closed too."""
+    requested = re.sub(r"(?mi)^(connection|expect):[^\n]*\n", "", head)
     with socket.create_connection((LOOPBACK, store)) as server:
-        server.sendall(asked[:-2].encode("latin-1") + b"Connection: close\r\n\r\n" + body)
+        server.sendall(requested[:-2].encode("latin-1") + b"Connection: close\r\n\r\n" + body)
         while block := server.recv(65_536):
             client.sendall(block)
     client.shutdown(socket.SHUT_WR)
 
 
 def main() -> None:
-    """Serve until standard input ends. Arguments: the path, its size, the port of the store."""
+    """Serve until standard input ends. Arguments: the path, its size in bytes, the port of the store."""
     path, size, store = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
     def accept(server: socket.socket) -> None:

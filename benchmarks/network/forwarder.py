@@ -1,8 +1,8 @@
-"""What lies between the two ends of `benchmarks.lossy`: delays, drops and slows packets, in a process of its own.
+"""The process between the two ends of `benchmarks.lossy`: it delays, drops and slows packets.
 
-Started by it, told all by its arguments. Makes two network namespaces joined by nothing but itself, says on standard
-output how to get there, and ends, with all it made, when its standard input does: also when who started it was killed.
-A line on standard input is answered by one with the counts.
+Started by `LossyLink`, with all settings as arguments. Creates two network namespaces that only this process connects,
+and prints their descriptors. Ends when its standard input does, also after its parent was killed; the namespaces end
+with it. Answers each line on standard input with the packet counts.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from benchmarks.network.namespaces import enter, new_network, open_tun, set_network
+from benchmarks.network.namespaces import create_namespace, enter_namespace, open_tun, set_network_option
 
-# Of the range kept for benchmarks of networks (RFC 2544): nobody's addresses.
+# From 198.18.0.0/15, which is reserved for network benchmarks (RFC 2544).
 NEAR: Final = "198.18.0.2"
 FAR: Final = "198.18.0.1"
 _PACKET: Final = 65_536
 _BLOCK: Final = 262_144
-_URGENT: Final = -15  # niceness: a packet that waits for a processor would be a slower link
+_URGENT: Final = -15  # niceness: waiting for a processor would slow the link
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Of a link: seconds there and back, share lost each way, bytes a second each way, bytes that may queue."""
+    """Properties of a link. Round trip in seconds, lost share of each direction, bytes per second of each direction,
+    bytes that may queue.
+    """
 
     rtt: float = 0.080
     loss: float = 0.005
@@ -45,7 +47,7 @@ class Conditions:
 
 @dataclass(slots=True)
 class Counts:
-    """Packets of one direction."""
+    """Numbers of packets of one direction."""
 
     passed: int = 0
     lost: int = 0
@@ -53,17 +55,17 @@ class Counts:
 
 
 class Channel:
-    """One direction. Pure but for its dice: says of each packet when it arrives."""
+    """The timing of one direction. Decides for each packet when it arrives. No I/O, a seeded random generator."""
 
     def __init__(self, conditions: Conditions, seed: int) -> None:
         self._conditions = conditions
-        self._dice = random.Random(seed)
+        self._random = random.Random(seed)
         self._free_at = 0.0
         self.counts = Counts()
 
     def arrival(self, size: int, now: float) -> float | None:
-        """The moment at which a packet sent now comes out at the other end; None if it never does."""
-        if self._dice.random() < self._conditions.loss:
+        """Return when a packet sent at `now` arrives, or None if it is dropped."""
+        if self._random.random() < self._conditions.loss:
             self.counts.lost += 1
             return None
         begins = max(self._free_at, now)
@@ -76,68 +78,68 @@ class Channel:
 
 
 class Direction:
-    """Packets on their way from one device to the other."""
+    """Packets in flight from one device to the other."""
 
     def __init__(self, source: int, target: int, channel: Channel) -> None:
         self.source, self._target, self.channel = source, target, channel
-        self._flying: deque[tuple[float, bytes]] = deque()  # in order: a channel is first in, first out
+        self._in_flight: deque[tuple[float, bytes]] = deque()  # in order of arrival: a channel is first in, first out
 
     @property
     def next_at(self) -> float | None:
-        """When the next packet is due."""
-        return self._flying[0][0] if self._flying else None
+        """Return when the next packet is due."""
+        return self._in_flight[0][0] if self._in_flight else None
 
-    def take(self, now: float) -> None:
-        """Let every packet that waits at the source begin its way."""
+    def read_packets(self, now: float) -> None:
+        """Read all packets waiting at the source."""
         with suppress(BlockingIOError):
             while True:
                 packet = os.read(self.source, _PACKET)
                 at = self.channel.arrival(len(packet), now)
                 if at is not None:
-                    self._flying.append((at, packet))
+                    self._in_flight.append((at, packet))
 
     def deliver(self, now: float) -> None:
-        """Let every packet out that is due."""
-        while self._flying and self._flying[0][0] <= now:
-            with suppress(OSError):  # the far kernel takes no more: one more that is lost
-                os.write(self._target, self._flying.popleft()[1])
+        """Write all packets that are due."""
+        while self._in_flight and self._in_flight[0][0] <= now:
+            with suppress(OSError):  # the receiving kernel's queue is full: the packet is lost
+                os.write(self._target, self._in_flight.popleft()[1])
 
 
-def forward(ways: Sequence[Direction]) -> None:
-    """Carry packets until standard input ends."""
+def forward(directions: Sequence[Direction]) -> None:
+    """Forward packets until standard input ends."""
     poll = select.epoll()
-    for descriptor in (0, *(way.source for way in ways)):
+    for descriptor in (0, *(direction.source for direction in directions)):
         poll.register(descriptor, select.EPOLLIN)
     while True:
-        due = [at for way in ways if (at := way.next_at) is not None]
+        due = [at for direction in directions if (at := direction.next_at) is not None]
         wait = max(min(due) - time.monotonic(), 0) if due else -1
         ready = {descriptor for descriptor, _ in poll.poll(wait)}
         if 0 in ready:
             if not os.read(0, 1024):
                 return
-            print(json.dumps([asdict(way.channel.counts) for way in ways]), flush=True)
+            print(json.dumps([asdict(direction.channel.counts) for direction in directions]), flush=True)
         now = time.monotonic()
-        for way in ways:
-            way.take(now)
-            way.deliver(now)
+        for direction in directions:
+            direction.read_packets(now)
+            direction.deliver(now)
 
 
 def listen(port: int, congestion: str) -> socket.socket:
-    """A server's socket at the far end; the calling thread lives there now. What it accepts has its control."""
+    """Return a listening socket in the calling thread's namespace. Accepted sockets inherit its congestion control."""
     listener = socket.create_server((FAR, port), backlog=256)
-    # Of the socket: as a namespace's default the kernel lets only some be set.
+    # Set on the socket: the kernel allows only some algorithms as a namespace's default.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
     return listener
 
 
 def relay(listener: socket.socket, port: int) -> None:
-    """Every connection to it goes on to this port of the loopback interface of home."""
+    """Connect every accepted connection to the same port of the loopback interface of the original namespace."""
     while True:
         client, _ = listener.accept()
-        threading.Thread(target=_join, args=(client, port), daemon=True).start()
+        threading.Thread(target=_relay_connection, args=(client, port), daemon=True).start()
 
 
-def _join(client: socket.socket, port: int) -> None:
+def _relay_connection(client: socket.socket, port: int) -> None:
     with client, suppress(OSError), socket.create_connection(("127.0.0.1", port)) as server:
         back = threading.Thread(target=_copy, args=(client, server), daemon=True)
         back.start()
@@ -150,29 +152,31 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
     with suppress(OSError):
         while count := source.recv_into(buffer):
             target.sendall(buffer[:count])
-    # Whichever way this ended, the other side is to hear of it.
+    # Shut down both sides, whichever of them failed.
     for end, how in ((source, socket.SHUT_RD), (target, socket.SHUT_WR)):
         with suppress(OSError):
             end.shutdown(how)
 
 
-def _new_end(address: str, peer: str) -> tuple[int, int]:
-    """A namespace and the device in it; the calling thread lives there now."""
-    network = new_network()
-    set_network("ipv6/conf/all/disable_ipv6", "1")
-    set_network("ipv4/tcp_no_metrics_save", "1")  # no connection is to know what an earlier one met
+def _create_end(address: str, peer: str) -> tuple[int, int]:
+    """Create a namespace with a device and move the calling thread into it. Return both descriptors."""
+    network = create_namespace()
+    set_network_option("ipv6/conf/all/disable_ipv6", "1")
+    set_network_option(
+        "ipv4/tcp_no_metrics_save", "1"
+    )  # otherwise a connection starts with the metrics of an earlier one
     return network, open_tun("lossy", address, peer)
 
 
 def main() -> None:
-    """Make the link as the arguments say: conditions in JSON, then the ports to be relayed."""
+    """Create the link. Arguments: the conditions in JSON, then the ports to relay."""
     conditions = Conditions(**json.loads(sys.argv[1]))
     os.nice(_URGENT)
     home = os.open("/proc/self/ns/net", os.O_RDONLY)
-    near, near_device = _new_end(NEAR, FAR)
-    far, far_device = _new_end(FAR, NEAR)
+    near, near_device = _create_end(NEAR, FAR)
+    far, far_device = _create_end(FAR, NEAR)
     listeners = [(listen(port, conditions.congestion), port) for port in map(int, sys.argv[2:])]
-    enter(home)
+    enter_namespace(home)
     for pair in listeners:
         threading.Thread(target=relay, args=pair, daemon=True).start()
     print(json.dumps({"near": near, "far": far}), flush=True)

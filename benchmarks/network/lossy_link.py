@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from benchmarks.network.forwarder import Conditions, Counts
-from benchmarks.network.namespaces import why_not
+from benchmarks.network.namespaces import unavailable_reason
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 class LossyLink:
-    """Use as a context manager.
+    """A running link. Use as a context manager.
 
     with LossyLink(Conditions(rtt=0.08, loss=0.005, rate=2_500_000), forward=[store_port]) as link:
         subprocess.run(link.command(["curl", f"http://{FAR}:{store_port}/"]))     # another process at the near end
@@ -31,13 +31,13 @@ class LossyLink:
         self.near = self.far = Path()
 
     def __enter__(self) -> Self:
-        """Raises OSError, with a sentence, where no link can be made."""
-        if reason := why_not():
+        """Start the forwarder. Raises OSError, with a sentence, where no link can be created."""
+        if reason := unavailable_reason():
             raise PermissionError(reason)
-        told = [json.dumps(asdict(self.conditions)), *map(str, self._forward)]
-        # A session of its own: a Ctrl-C is for us, and it ends when our end of the pipe does.
+        arguments = [json.dumps(asdict(self.conditions)), *map(str, self._forward)]
+        # A new session, so that Ctrl-C reaches only this process. The forwarder ends when its input is closed.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.network.forwarder", *told],
+            [sys.executable, "-m", "benchmarks.network.forwarder", *arguments],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -45,11 +45,11 @@ class LossyLink:
             start_new_session=True,
         )
         try:
-            made = self._answer()
+            namespaces = self._answer()
         except BaseException:
             self.__exit__()
             raise
-        self.near, self.far = (Path(f"/proc/{self._process.pid}/fd/{made[end]}") for end in ("near", "far"))
+        self.near, self.far = (Path(f"/proc/{self._process.pid}/fd/{namespaces[end]}") for end in ("near", "far"))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,11 +59,11 @@ class LossyLink:
             self._process.stdout.close()
 
     def command(self, command: Sequence[str | Path]) -> list[str]:
-        """The same command at the near end."""
+        """Return a command line that runs `command` at the near end."""
         return ["nsenter", f"--net={self.near}", "--", *map(str, command)]
 
     def counts(self) -> tuple[Counts, Counts]:
-        """Packets so far: from near to far, and back."""
+        """Return the packet counts so far: from near to far, and back."""
         assert self._process
         assert self._process.stdin
         self._process.stdin.write("counts\n")
@@ -76,5 +76,5 @@ class LossyLink:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise OSError(f"the link ended by itself (exit {self._process.wait()})")
+            raise OSError(f"the forwarder exited (code {self._process.wait()})")
         return json.loads(line)

@@ -1,1 +1,1 @@
-"""Reading the status bucket against programs that mirror it: `python -m benchmarks.polling`."""
+"""Polling the status bucket compared with programs that mirror it: `python -m benchmarks.polling`."""

@@ -1,9 +1,10 @@
-"""Polling the status bucket, against programs that mirror it and its own goals: `python -m benchmarks.polling`.
+"""Compare polling of the status bucket with programs that mirror it: `python -m benchmarks.polling`.
 
-Everything is real: SeaweedFS and PostgreSQL on this machine, whole processes, side by side in one run (A B C A B C …),
-medians, ratios. After every run the rows, and the folders of the others, are compared with what was written. Ends with
-1 if a goal is missed. Needs curl and the peers (`make bench` installs them) and room for 500,000 small files. Touches a
-folder, the loopback interface and what it starts; all of it is gone afterwards, also if it is interrupted.
+Runs SeaweedFS and PostgreSQL on this machine and each program as a separate process. They take turns in one run (A B C
+A B C …); medians and ratios are compared. After every run the database rows, and the folders of the peers, are compared
+with what was written. Exits with 1 if a goal is missed. Needs curl, the peers (`make bench` installs them) and space
+for 500,000 small files. Touches a folder, the loopback interface and the processes it starts, and removes all of them,
+also after an interrupt.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from benchmarks.polling.peers import CURL, NAMES
 from benchmarks.polling.setup import KINDS, Bench
 from benchmarks.shared import peers
 from benchmarks.shared.goals import Row, table
-from benchmarks.shared.machine import machine
-from benchmarks.shared.processes import Failed
+from benchmarks.shared.machine import describe_machine
+from benchmarks.shared.processes import MeasurementError
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.units import parse_duration
 
@@ -41,16 +42,16 @@ DEFAULT: Final = ["large", "small"]
 
 
 @contextmanager
-def prepared(options: argparse.Namespace, names: Sequence[str]) -> Iterator[Bench]:
-    """A new store in a new folder, gone afterwards."""
+def prepared_bench(options: argparse.Namespace, names: Sequence[str]) -> Iterator[Bench]:
+    """Start a new store in a new folder; both are removed at the end."""
     with (
-        tempfile.TemporaryDirectory(dir=options.folder, prefix="ifeportal-polling-") as made,
-        SeaweedFS(Path(made) / "store") as store,
+        tempfile.TemporaryDirectory(dir=options.folder, prefix="ifeportal-polling-") as folder,
+        SeaweedFS(Path(folder) / "store") as store,
     ):
         yield Bench(
             store,
             options.database,
-            Path(made),
+            Path(folder),
             names,
             options.runs,
             options.scale,
@@ -62,38 +63,47 @@ def prepared(options: argparse.Namespace, names: Sequence[str]) -> Iterator[Benc
         )
 
 
-def work(bench: Bench, wanted: Sequence[str]) -> list[str]:
-    """Every wanted job; sentences about those of which nothing can be said."""
+def run_jobs(bench: Bench, wanted: Sequence[str]) -> list[str]:
+    """Run the wanted jobs; return a sentence for each job that failed."""
     failures = []
     for name in wanted:
         try:
             JOBS[name](bench)
-        except Failed as failure:
-            failures.append(f"{name}: nothing can be said: {failure}")
+        except MeasurementError as failure:
+            failures.append(f"{name}: not measured: {failure}")
     return failures
 
 
 def rows(bench: Bench) -> list[Row]:
-    """What was found, in the order of KINDS; growth and what was missed are of all jobs together."""
+    """Return the results in the order of KINDS. Growth and missed values cover all jobs together."""
     before = [row for kind in KINDS if kind not in ("arriving", "memory") for row in bench.rows[kind]]
     after = [*bench.rows["arriving"], *bench.rows["memory"]]
-    return [*before, *goals.growth(bench.walls), *after, Row("any", "values missed", 0, bench.missed, "count")]
+    return [*before, *goals.growth_rows(bench.walls), *after, Row("any", "values missed", 0, bench.missed, "count")]
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.polling", description=__doc__)
-    made.add_argument("--only", type=_names, default=DEFAULT, metavar="JOBS", help=f"of {','.join(JOBS)} (large,small)")
-    made.add_argument("--database", choices=["sqlite", "postgresql"], default="postgresql", help="(%(default)s)")
-    made.add_argument("--runs", type=int, default=3, metavar="N", help="of each variant (%(default)s)")
-    made.add_argument("--scale", type=float, default=1.0, metavar="X", help="of all fleets, to try it (%(default)s)")
-    made.add_argument("--rate", type=float, default=500.0, metavar="N", help="changes a second (%(default)s)")
-    made.add_argument("--seconds", type=parse_duration, default=60.0, metavar="TIME", help="of arriving changes (1m)")
-    made.add_argument("--seed", type=int, default=1, metavar="N", help="of all that is drawn (%(default)s)")
-    made.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="where there is room (%(default)s)")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write every run there")
-    made.add_argument("--profiles", type=Path, metavar="FOLDER", help="write there where the time of a cycle goes")
-    return made
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.polling", description=__doc__)
+    arguments.add_argument(
+        "--only", type=_names, default=DEFAULT, metavar="JOBS", help=f"jobs: {','.join(JOBS)} (large,small)"
+    )
+    arguments.add_argument(
+        "--database", choices=["sqlite", "postgresql"], default="postgresql", help="database to poll into (%(default)s)"
+    )
+    arguments.add_argument("--runs", type=int, default=3, metavar="N", help="runs of each variant (%(default)s)")
+    arguments.add_argument(
+        "--scale", type=float, default=1.0, metavar="X", help="factor for the size of all fleets (%(default)s)"
+    )
+    arguments.add_argument("--rate", type=float, default=500.0, metavar="N", help="changes per second (%(default)s)")
+    arguments.add_argument(
+        "--seconds", type=parse_duration, default=60.0, metavar="TIME", help="duration of the continuous changes (1m)"
+    )
+    arguments.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the random numbers (%(default)s)")
+    arguments.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="folder for the content (%(default)s)")
+    arguments.add_argument("--json", type=Path, metavar="FILE", help="write every run to this file")
+    arguments.add_argument(
+        "--profiles", type=Path, metavar="FOLDER", help="write profiles of two cycles to this folder"
+    )
+    return arguments
 
 
 def _names(text: str) -> list[str]:
@@ -104,26 +114,29 @@ def _names(text: str) -> list[str]:
 
 
 def main() -> None:
-    """Measure and print the tables. Exit code 1 if a goal is missed, 2 if nothing can be measured."""
+    """Measure and print the tables. Exit with 1 if a goal is missed, 2 if measuring is not possible."""
     options = parser().parse_args()
     if missing := [*peers.missing(), *polling_peers.missing()]:
-        parser().error(f"{', '.join(missing)} not found: `make bench` installs the peers, your system has curl.")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an error, so that all of it is ended and removed
+        parser().error(f"{', '.join(missing)} not found: `make bench` installs the peers; install curl yourself.")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that all context managers clean up
     if options.profiles:
         options.profiles.mkdir(parents=True, exist_ok=True)
     load = f"load {os.getloadavg()[1]:.1f} before, seed {options.seed}, {options.database}"
-    with prepared(options, [*NAMES, CURL]) as bench:
-        failures = work(bench, options.only)
+    with prepared_bench(options, [*NAMES, CURL]) as bench:
+        failures = run_jobs(bench, options.only)
     found = rows(bench)
-    about = (
-        f"{machine()}, Python {platform.python_version()}, {peers.versions()}, {polling_peers.curl_version()}, {load}"
-    )
+    programs = f"{peers.versions()}, {polling_peers.curl_version()}"
+    description = f"{describe_machine()}, Python {platform.python_version()}, {programs}, {load}"
     if options.json:
-        told = {"about": about, "rows": [row.as_json() for row in found], "ways": [asdict(way) for way in bench.ways]}
-        options.json.write_text(json.dumps(told | {"failures": failures}, indent=1))
-    left_out = [f"{name}: not run, as --only did not name it" for name in JOBS if name not in options.only]
+        report = {
+            "about": description,
+            "rows": [row.as_json() for row in found],
+            "ways": [asdict(way) for way in bench.ways],
+        }
+        options.json.write_text(json.dumps(report | {"failures": failures}, indent=1))
+    left_out = [f"{name}: not run, because --only does not name it" for name in JOBS if name not in options.only]
     notes = [*bench.notes, *failures, *left_out]
-    print(about, "", table(found), "", goals.ways_table(bench.ways), "", *notes, sep="\n")
+    print(description, "", table(found), "", goals.ways_table(bench.ways), "", *notes, sep="\n")
     raise SystemExit(bool(failures) or not all(row.met for row in found))
 
 

@@ -1,4 +1,4 @@
-"""One cycle of polling, as measured in the process that polls; and that process, seen from outside."""
+"""The cost of one polling cycle as measured inside the polling process, and a handle for that process."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from benchmarks.shared.processes import ROOT, Failed
+from benchmarks.shared.processes import ROOT, MeasurementError
 
-# Django has to be set up before its models are imported.
+# Django must be set up before its models are imported.
 START: Final = "import django; django.setup(); from benchmarks.polling.resident import main; main()"
-ENDING: Final = 20.0  # seconds
+STOP_TIMEOUT: Final = 20.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """Seconds, seconds of CPU (of the process that polls), its peak of memory so far in bytes.
+    """Seconds, seconds of CPU, and peak memory in bytes so far, of the polling process.
 
-    Requests are told apart by bucket. `writes` are statements that write into the database, without those that keep the
-    lease of the job (`lease_writes`); `statements` are all.
+    Requests are counted by bucket. `writes` are the writing statements without those for the lease of the job
+    (`lease_writes`); `statements` are all.
     """
 
     wall: float
@@ -41,8 +41,8 @@ class Cycle:
     transfers: int
 
 
-class Resident:
-    """A process that polls one airline when it is told, as a worker does. Use as a context manager."""
+class PollingProcess:
+    """A process that polls one airline on request, like a worker. Use as a context manager."""
 
     def __init__(self, airline: str, environment: Mapping[str, str]) -> None:
         self._airline, self._environment = airline, dict(environment)
@@ -59,15 +59,15 @@ class Resident:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """It ends when there is nothing more to read."""
+        """Close its input, which ends it."""
         try:
-            self._process.communicate(timeout=ENDING)
+            self._process.communicate(timeout=STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
 
     def poll(self, profile: Path | None = None) -> Cycle:
-        """One cycle. `profile`: a file to write where the time went, which costs some. Raises Failed."""
+        """Run one cycle. `profile` is a file for a profile, which slows the cycle. Raises MeasurementError."""
         assert self._process.stdin
         assert self._process.stdout
         with suppress(BrokenPipeError):
@@ -75,5 +75,5 @@ class Resident:
             self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
-            raise Failed("the process that polls has ended; what it said stands above")
+            raise MeasurementError("the polling process has ended; its output is above")
         return Cycle(**json.loads(answer))

@@ -1,8 +1,7 @@
-"""Polls one airline whenever a line arrives, and answers what that cost. Started by `cycle.Resident`.
+"""Poll one airline for each line of input and print the cost. Started by `cycle.PollingProcess`.
 
-The line is empty, or names a file for a profile.
-
-It does what `poll_buckets` does each time, under the lease of the job, in a process that lives on, as a worker does.
+The line is empty, or names a file for a profile. Does the same as `poll_buckets` each time, under the lease of the job,
+in a process that continues to run, like a worker.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ from loader.s3.client import S3Bucket
 WRITES: Final = re.compile(
     r"\s*(INSERT|UPDATE|DELETE|MERGE|COPY)\b|\s*WITH\b.*\b(INSERT|UPDATE|DELETE|MERGE)\b", re.I | re.S
 )
-LONGEST: Final = 40  # functions in a profile
+PROFILE_LENGTH: Final = 40  # functions in a profile
 PEAK: Final = re.compile(r"VmHWM:\s*(\d+) kB")
 
 
-class Statements:
-    """Counts what is sent to the database."""
+class StatementCounter:
+    """Counts the statements sent to the database."""
 
     def __init__(self) -> None:
         self.all = self.writes = self.lease_writes = 0
 
     def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        """As Django's `execute_wrapper` wants it."""
+        """Count a statement. Django's `execute_wrapper` calls this."""
         self.all += 1
         if WRITES.match(sql):
             if Job._meta.db_table in sql:
@@ -52,21 +51,21 @@ class Statements:
         return execute(sql, params, many, context)
 
 
-def cycle(polling: Polling, media: S3Bucket, status: S3Bucket) -> Cycle:
-    """One poll. The database is connected to anew, as it is for every job of a worker."""
-    before, began, spent = _requests(media, status), time.perf_counter(), time.process_time()
-    statements = Statements()
+def run_cycle(polling: Polling, media: S3Bucket, status: S3Bucket) -> Cycle:
+    """Poll once, with a new database connection, as each job of a worker has."""
+    before, started, cpu_before = _requests(media, status), time.perf_counter(), time.process_time()
+    statements = StatementCounter()
     with connection.execute_wrapper(statements):
         result = polling.all(include_leased=False)
     close_old_connections()
-    wall, cpu = time.perf_counter() - began, time.process_time() - spent
+    wall, cpu = time.perf_counter() - started, time.process_time() - cpu_before
     if result is None or result.failures or not result.listings:
         raise SystemExit(f"the poll failed: {result}")
     requests = {name: count - before[name] for name, count in _requests(media, status).items()}
     return Cycle(
         wall=wall,
         cpu=cpu,
-        rss=peak(),
+        rss=peak_rss(),
         **requests,
         statements=statements.all,
         writes=statements.writes,
@@ -77,11 +76,11 @@ def cycle(polling: Polling, media: S3Bucket, status: S3Bucket) -> Cycle:
     )
 
 
-def peak() -> int:
-    """Bytes of memory this process has had at most; not what it was before it became this program."""
-    found = PEAK.search(Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) * 1024
+def peak_rss() -> int:
+    """Return the peak memory of this process in bytes, without that of the program it was before `exec`."""
+    match = PEAK.search(Path("/proc/self/status").read_text())
+    assert match
+    return int(match[1]) * 1024
 
 
 def _requests(media: S3Bucket, status: S3Bucket) -> dict[str, int]:
@@ -95,7 +94,7 @@ def _requests(media: S3Bucket, status: S3Bucket) -> dict[str, int]:
 
 @contextmanager
 def _profiled(path: str) -> Iterator[None]:
-    """Write into the file, if one is named, where the time went. Threads that list and fetch are not looked into."""
+    """Write a profile to the file, if one is named. Threads that list and fetch are not profiled."""
     if not path:
         yield
         return
@@ -103,17 +102,17 @@ def _profiled(path: str) -> Iterator[None]:
     with profile:
         yield
     with Path(path).open("w") as file:
-        pstats.Stats(profile, stream=file).sort_stats("tottime").print_stats(LONGEST)
+        pstats.Stats(profile, stream=file).sort_stats("tottime").print_stats(PROFILE_LENGTH)
 
 
 def main() -> None:
-    """Until standard input ends."""
+    """Poll until standard input ends."""
     media, status = media_bucket(), status_bucket()
     polling = Polling(media, status, sys.argv[1], settings.POLL_INTERVAL)
     for line in sys.stdin:
         with _profiled(line.strip()):
-            found = cycle(polling, media, status)
-        print(json.dumps(asdict(found)), flush=True)
+            result = run_cycle(polling, media, status)
+        print(json.dumps(asdict(result)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reads what the database says of an airline's objects, past Django: all of it once, or some of it again and again."""
+"""Read the rows of an airline's objects without Django: all of them once, or some of them repeatedly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import psycopg
 from benchmarks.polling.fleet import AIRLINE
 from loader.contract.keys import progress_key
 
-LOOK: Final = 0.05  # seconds between two looks
+INTERVAL: Final = 0.05  # seconds between two reads
 ALL: Final = """
     SELECT transfer.id, tail.name, campaign.name, transfer.content, transfer.bytes_reported
     FROM fleet_transfer transfer
@@ -24,19 +24,19 @@ ALL: Final = """
     ORDER BY transfer.id
 """
 SOME: Final = "SELECT id, bytes_reported FROM fleet_transfer WHERE id IN ({})"
-Sighting = tuple[float, int]  # when, in seconds since 1970, and how many bytes
+Observation = tuple[float, int]  # time in seconds since 1970, bytes
 
 
 class Database(Protocol):
-    """What both drivers have in common."""
+    """The common interface of both drivers."""
 
     def execute(self, query: str) -> Any:
-        """Its rows can be iterated over."""
+        """Return an iterable of rows."""
 
 
 @contextmanager
-def connected(url: str) -> Iterator[Database]:
-    """To a database that Django's URL names; what is committed is seen at once."""
+def connect(url: str) -> Iterator[Database]:
+    """Open the database of a Django URL. Each query sees what is committed."""
     if url.startswith("sqlite:///"):
         path = url.removeprefix("sqlite:///")
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)) as file:
@@ -46,39 +46,39 @@ def connected(url: str) -> Iterator[Database]:
             yield server
 
 
-def said(url: str) -> dict[str, int]:
-    """How many bytes the rows say, by the key they were read from."""
-    with connected(url) as database:
+def reported_bytes(url: str) -> dict[str, int]:
+    """Return the reported bytes of all rows, by status key."""
+    with connect(url) as database:
         return {key: value for _, key, value in _rows(database) if value is not None}
 
 
 @contextmanager
-def watched(url: str, step: int) -> Iterator[dict[str, list[Sighting]]]:
-    """What every `step`th row says and since when, as it is seen: filled in the background, each 50 ms.
+def watch_rows(url: str, step: int) -> Iterator[dict[str, list[Observation]]]:
+    """Read every `step`th row each 50 ms in a thread; yield the changes of each, by status key.
 
-    The moment is that after the answer came: no change is told too early.
+    The time of an observation is taken after the query returned, so no change is recorded too early.
     """
-    seen: dict[str, list[Sighting]] = {}
-    over = threading.Event()
-    with connected(url) as database:
+    observations: dict[str, list[Observation]] = {}
+    stop = threading.Event()
+    with connect(url) as database:
         keys = {pk: key for number, (pk, key, _) in enumerate(_rows(database)) if number % step == 0}
-        look = SOME.format(", ".join(map(str, keys)))
+        query = SOME.format(", ".join(map(str, keys)))
 
-        def watch() -> None:
-            while not over.wait(LOOK):
-                rows = list(database.execute(look))
+        def poll() -> None:
+            while not stop.wait(INTERVAL):
+                rows = list(database.execute(query))
                 at = time.time()
                 for pk, value in rows:
-                    told = seen.setdefault(keys[pk], [])
-                    if not told or told[-1][1] != value:
-                        told.append((at, value))
+                    values = observations.setdefault(keys[pk], [])
+                    if not values or values[-1][1] != value:
+                        values.append((at, value))
 
-        thread = threading.Thread(target=watch)
+        thread = threading.Thread(target=poll)
         thread.start()
         try:
-            yield seen
+            yield observations
         finally:
-            over.set()
+            stop.set()
             thread.join()
 
 

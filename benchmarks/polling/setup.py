@@ -1,4 +1,4 @@
-"""What the jobs of `benchmarks.polling` share: the store, how much is asked, and what was found so far."""
+"""The configuration and the results that the jobs of `benchmarks.polling` share."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from benchmarks.polling.cycle import Cycle, Resident
-from benchmarks.polling.fleet import Fleet, Written, tails_of
-from benchmarks.polling.goals import MB, OURS, Way, of_cycle
-from benchmarks.polling.world import World, world
+from benchmarks.polling.cycle import Cycle, PollingProcess
+from benchmarks.polling.deployment import Deployment, deployment
+from benchmarks.polling.fleet import Fleet, ObjectValue, tails_of
+from benchmarks.polling.goals import MB, ONE_CYCLE, Way, cycle_cost
 from benchmarks.shared.goals import Row
-from benchmarks.shared.processes import Cost, Failed
+from benchmarks.shared.processes import Cost, MeasurementError
 from ifeportal.embedded.seaweedfs import SeaweedFS
 
-MOST_CYCLES: Final = 60  # until a new fleet is known whole
+MAX_CYCLES: Final = 60  # until all objects of a new fleet are known
 Kind = Literal["changed", "foreign", "first", "quiet", "arriving", "memory"]
 KINDS: Final[tuple[Kind, ...]] = ("changed", "foreign", "first", "quiet", "arriving", "memory")
 
 
 @dataclass
 class Bench:
-    """What all jobs need and what they find. `say` hears every run; `peers`: names of what is measured beside us.
+    """Configuration and results of all jobs. `log` receives a line for every run; `peers` are names of programs.
 
-    `rate` is in changes a second, for `seconds`. `profiles`: a folder for them, if they are wanted. `walls`: of cycles
-    in which nothing changed, by number of objects.
+    `rate` is in changes per second, for `seconds`. `profiles` is a folder for profiles, if wanted. `walls`: seconds of
+    cycles without changes, by number of objects.
     """
 
     store: SeaweedFS
@@ -38,7 +38,7 @@ class Bench:
     seed: int
     rate: float
     seconds: float
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     profiles: Path | None = None
     rows: dict[Kind, list[Row]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     ways: list[Way] = field(default_factory=list)
@@ -47,61 +47,62 @@ class Bench:
     missed: int = 0
 
     def fleet(self, tails: int, items: int) -> Fleet:
-        """A new one, made smaller by the scale."""
+        """Return a new fleet, reduced by the scale."""
         return Fleet(max(round(tails * self.scale), 1), items, self.seed)
 
     @contextmanager
-    def world(self, name: str, fleet: Fleet) -> Iterator[World]:
-        """Around a fleet; its processes and its database are gone afterwards."""
-        with world(f"bench-{name}", fleet, self.store, self.database, self.folder) as made:
-            yield made
+    def deployment(self, name: str, fleet: Fleet) -> Iterator[Deployment]:
+        """Deploy a fleet; its processes and its database are removed at the end."""
+        with deployment(f"bench-{name}", fleet, self.store, self.database, self.folder) as deployed:
+            yield deployed
 
-    def note(self, sentence: str) -> None:
-        """What is to be said below the tables."""
+    def add_note(self, sentence: str) -> None:
+        """Add a sentence to print below the tables."""
         self.notes.append(sentence)
-        self.say(f"  {sentence}")
+        self.log(f"  {sentence}")
 
-    def write(self, made: World, objects: Sequence[Written]) -> None:
-        """Put objects, and say how long it took."""
-        seconds = made.writers.put(objects)
-        self.say(f"  {len(objects):,} objects on {tails_of(objects):,} tails written in {seconds:.1f} s")
+    def write(self, deployed: Deployment, objects: Sequence[ObjectValue]) -> None:
+        """Put objects and log the time."""
+        seconds = deployed.writers.put(objects)
+        self.log(f"  {len(objects):,} objects on {tails_of(objects):,} tails written in {seconds:.1f} s")
 
     def way(self, job: str, name: str) -> Way:
-        """A new line of the second table."""
+        """Add a row to the second table."""
         self.ways.append(Way(job, name))
         return self.ways[-1]
 
-    def poll(self, poller: Resident, made: World, way: Way | None = None) -> Cycle:
-        """One cycle, after which the rows have to say what the objects say."""
-        cycle, missed = poller.poll(), self.check(made)
+    def poll(self, poller: PollingProcess, deployed: Deployment, way: Way | None = None) -> Cycle:
+        """Run one cycle, then compare the rows with the objects."""
+        cycle, missed = poller.poll(), self.check_rows(deployed)
         requests = f"{cycle.status_lists} LIST, {cycle.status_gets} GET"
         database = f"{cycle.statements} statements, {cycle.writes} writing"
-        self.say(f"  {OURS}: {figures(of_cycle(cycle))}, {requests}, {database}, {missed} missed")
+        self.log(f"  {ONE_CYCLE}: {format_cost(cycle_cost(cycle))}, {requests}, {database}, {missed} missed")
         if way:
             way.add(
-                of_cycle(cycle), cycle.status_lists + cycle.media_lists, cycle.status_gets + cycle.media_gets, missed
+                cycle_cost(cycle), cycle.status_lists + cycle.media_lists, cycle.status_gets + cycle.media_gets, missed
             )
         return cycle
 
-    def check(self, made: World) -> int:
-        """How many objects the rows do not tell as they are."""
-        missed = made.missed()
+    def check_rows(self, deployed: Deployment) -> int:
+        """Return how many objects have no row with their value."""
+        missed = deployed.count_missed()
         self.missed += missed
         return missed
 
-    def learn(self, poller: Resident, made: World) -> list[Cycle]:
-        """Poll until a cycle finds nothing new; what the others took. Raises Failed."""
+    def poll_until_known(self, poller: PollingProcess, deployed: Deployment) -> list[Cycle]:
+        """Poll until a cycle finds no changes; return the cycles before it. Raises MeasurementError."""
         cycles = list[Cycle]()
-        while len(cycles) < MOST_CYCLES:
+        while len(cycles) < MAX_CYCLES:
             cycle = poller.poll()
-            self.say(f"  {OURS}: {figures(of_cycle(cycle))}, {cycle.changed:,} of {cycle.seen:,} objects changed")
-            if not cycle.changed and cycle.seen >= len(made.fleet):
-                made.tidy()
+            self.log(
+                f"  {ONE_CYCLE}: {format_cost(cycle_cost(cycle))}, {cycle.changed:,} of {cycle.seen:,} objects changed"
+            )
+            if not cycle.changed and cycle.seen >= len(deployed.fleet):
+                deployed.vacuum()
                 return cycles
             cycles.append(cycle)
-        raise Failed(f"{MOST_CYCLES} cycles, and still there is something new")
+        raise MeasurementError(f"{MAX_CYCLES} cycles did not read all changes")
 
 
-def figures(cost: Cost) -> str:
-    """Of one run, for people."""
+def format_cost(cost: Cost) -> str:
     return f"{cost.wall:.2f} s, CPU {cost.cpu:.2f} s, {cost.rss / MB:.0f} MB"

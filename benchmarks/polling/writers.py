@@ -1,7 +1,7 @@
-"""Puts many small objects into a bucket, from processes of its own and for as little CPU as may be.
+"""Put many small objects into a bucket from separate processes, with little CPU.
 
-Store, portal and writers share this machine. What `loader.s3.client` does for each object takes three times as much
-CPU, which would be missing where something is measured.
+Store, portal and writers share this machine. `loader.s3.client` needs three times as much CPU for item object, which
+the measured processes would lack.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from itertools import islice
 from typing import Final, Self, TypeVar
 from urllib.parse import urlsplit
 
-from benchmarks.polling.fleet import Written
-from benchmarks.shared.processes import Failed
+from benchmarks.polling.fleet import ObjectValue
+from benchmarks.shared.processes import MeasurementError
 from loader.s3.auth.credentials import S3Credentials
 from loader.s3.auth.sigv4 import sign_request
 from loader.s3.http.urls import quote_key
 
 PROCESSES: Final = 2
 THREADS: Final = 8
-PACED_THREADS: Final = 24  # so that one answer that takes long holds up no other
+PACED_THREADS: Final = 24  # so that one slow response delays no other
 CHUNK: Final = 500
 REGION: Final = "us-east-1"
 PATIENCE: Final = 60.0  # seconds
@@ -35,8 +35,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """Where and as whom to write."""
+class WriterTarget:
+    """The bucket to write to, and the credentials."""
 
     bucket: str
     endpoint: str
@@ -44,10 +44,10 @@ class Address:
     secret_key: str
 
 
-class Line:
-    """A connection that is kept, for one thread. Use as a context manager."""
+class WriterConnection:
+    """A persistent connection, for one thread. Use as a context manager."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: WriterTarget) -> None:
         self._path, self._keys = f"/{address.bucket}/", S3Credentials(address.access_key, address.secret_key)
         self._host = urlsplit(address.endpoint).netloc
 
@@ -63,7 +63,7 @@ class Line:
         self._socket.close()
 
     def put(self, key: str, value: int) -> None:
-        """Write an object. Raises Failed if the store refuses, OSError."""
+        """Write an object. Raises MeasurementError if the store rejects it, OSError."""
         body, target = b"%d" % value, self._path + quote_key(key)
         host = {"Host": self._host}
         signed = sign_request("PUT", target, host, body, credentials=self._keys, region=REGION, now=datetime.now(UTC))
@@ -74,61 +74,65 @@ class Line:
         while (line := self._answers.readline().lower()) not in (b"\r\n", b""):
             if line.startswith(b"content-length:"):
                 length = int(line.partition(b":")[2])
-        said = self._answers.read(length)
+        response = self._answers.read(length)
         if b" 200 " not in status:
-            raise Failed(f"PUT {key}: {status.decode(errors='replace')} {said[:500].decode(errors='replace')}")
+            raise MeasurementError(
+                f"PUT {key}: {status.decode(errors='replace')} {response[:500].decode(errors='replace')}"
+            )
 
 
 class Writers:
-    """Use as a context manager. Raises Failed if the store refuses, OSError."""
+    """Processes that write objects. Use as a context manager. Raises MeasurementError if the store rejects one,
+    OSError.
+    """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: WriterTarget) -> None:
         self._address = address
 
     def __enter__(self) -> Self:
-        self._pool = ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), _ready)
+        self._pool = ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), _ignore_interrupt)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def put(self, objects: Iterable[Written]) -> float:
-        """Write all of them, as fast as possible; how many seconds it took."""
+    def put(self, objects: Iterable[ObjectValue]) -> float:
+        """Write all objects as fast as possible; return the seconds."""
         began = time.monotonic()
-        waiting = [self._pool.submit(_put, self._address, chunk) for chunk in _chunks(objects)]
-        for each in waiting:
-            each.result()
+        futures = [self._pool.submit(_put, self._address, chunk) for chunk in _chunks(objects)]
+        for future in futures:
+            future.result()
         return time.monotonic() - began
 
-    def paced(self, objects: Sequence[Written], rate: float) -> Future[list[float]]:
-        """Write `rate` of them a second, in order. When each was acknowledged, in seconds since 1970."""
-        return self._pool.submit(_paced, self._address, objects, rate)
+    def put_paced(self, objects: Sequence[ObjectValue], rate: float) -> Future[list[float]]:
+        """Write `rate` objects per second, in order; return the times of the responses in seconds since 1970."""
+        return self._pool.submit(_put_paced, self._address, objects, rate)
 
 
-def _ready() -> None:
-    """An interrupt from the terminal reaches every process; whoever started this one ends it in good order."""
+def _ignore_interrupt() -> None:
+    """Ignore an interrupt from the terminal, which reaches every process: the parent ends this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _put(address: Address, objects: Sequence[Written]) -> None:
+def _put(address: WriterTarget, objects: Sequence[ObjectValue]) -> None:
     rest, lock = iter(objects), threading.Lock()
 
     def write() -> None:
-        with Line(address) as line:
-            while each := _next(rest, lock):
-                line.put(*each)
+        with WriterConnection(address) as line:
+            while item := _next(rest, lock):
+                line.put(*item)
 
     _in_threads(write, THREADS)
 
 
-def _paced(address: Address, objects: Sequence[Written], rate: float) -> list[float]:
+def _put_paced(address: WriterTarget, objects: Sequence[ObjectValue], rate: float) -> list[float]:
     rest, lock, acknowledged = iter(enumerate(objects)), threading.Lock(), [0.0] * len(objects)
     began = time.monotonic()
 
     def write() -> None:
-        with Line(address) as line:
-            while each := _next(rest, lock):
-                turn, (key, value) = each
+        with WriterConnection(address) as line:
+            while item := _next(rest, lock):
+                turn, (key, value) = item
                 time.sleep(max(began + turn / rate - time.monotonic(), 0))
                 line.put(key, value)
                 acknowledged[turn] = time.time()
@@ -148,7 +152,7 @@ def _in_threads(work: Callable[[], None], count: int) -> None:
             done.result()
 
 
-def _chunks(objects: Iterable[Written]) -> Iterator[list[Written]]:
+def _chunks(objects: Iterable[ObjectValue]) -> Iterator[list[ObjectValue]]:
     rest = iter(objects)
     while chunk := list(islice(rest, CHUNK)):
         yield chunk

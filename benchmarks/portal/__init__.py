@@ -1,1 +1,1 @@
-"""Pages, API, sockets and a browser with 20,000 tails in one database: `python -m benchmarks.portal`."""
+"""The portal with a large database: `python -m benchmarks.portal`."""

@@ -1,10 +1,9 @@
-"""How quickly the portal answers with a whole industry in one database: `python -m benchmarks.portal`.
+"""Measure the portal with many large airlines in one database: `python -m benchmarks.portal`.
 
-PostgreSQL with 20 airlines of 1,000 tails and 20 items, 400,000 transfers, and one tail with ten loads of 60 items.
-Pages are asked of the portal's own views, without a network between; each is held against the least that any page of
-its rows could take: one statement and `json.dumps`. Then a thousand sockets on one daphne, beside a bare server; and a
-page of a thousand rows in Chromium.
-Touches a temporary folder, the loopback interface and the processes it starts.
+PostgreSQL has 20 airlines of 1,000 tails and 20 items (400,000 transfers) and one tail with 10 loads of 60 items. Pages
+are requested from the portal's views, without a network. Each is compared with the minimum for a page of the same rows:
+one statement and `json.dumps`. Then a thousand sockets on one daphne are compared with a minimal server, and a page of
+1,000 rows is measured in Chromium. Touches a temporary folder, the loopback interface and the processes it starts.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from typing import Any, Final
 import psycopg
 
 from benchmarks.portal import fanout, frames
-from benchmarks.portal.fanout import Heard
-from benchmarks.portal.frames import Seen
-from benchmarks.scaling.filling import fill
+from benchmarks.portal.fanout import FanoutResult
+from benchmarks.portal.frames import BrowserResult
+from benchmarks.scaling.filling import fill_database
 from benchmarks.scaling.synthetic import CAMPAIGN, EPOCH, SIZE, Synthetic
 from benchmarks.shared.goals import percentile
 from tests.support.portal_system import System, answers, wait_for
@@ -41,9 +40,9 @@ HOST: Final = "ife.example.org"
 PARTS: Final = ("pages", "sockets", "browser")
 FLEET: Final = Synthetic(airlines=fanout.AIRLINES, tails=1_000, items=20, moving=10, beating=60)
 START: Final = "import django; django.setup(); from benchmarks.portal.page_times import main; main()"
-DEEP: Final = "N99999"  # the tail with many loads
+DEEP_TAIL: Final = "N99999"  # has many loads
 LOADS, ITEMS = 10, 60
-FULL: Final = """
+DEEP_TAIL_ROWS: Final = """
 WITH tail AS (
     INSERT INTO fleet_tail (airline_id, name, discovered, created_at, heard_at, heartbeat_etag, loader_version,
         loader_state, loader_reason, stores, held, keys)
@@ -75,8 +74,8 @@ SELECT id, 'item-' || i, CASE WHEN i < 3 THEN 'loading' WHEN i = 3 THEN 'failed'
     CASE WHEN i = 3 THEN 'y' ELSE '' END, false, false, false, false, false
 FROM load, generate_series(1, %(items)s) i
 """
-# Some of everything that pages show: failures, what stands, samples of a day.
-VARIED: Final = """
+# Some failed and some stalled loads.
+VARIED_STATES: Final = """
 UPDATE fleet_load SET status = 'failed', error = 'NO_SPACE: There is not enough free space.', error_code = 'NO_SPACE',
     error_content = 'item-000', items_failed = 1 WHERE id %% 50 = 0;
 UPDATE fleet_load SET stalled = true WHERE status = 'loading' AND id %% 20 = 1;
@@ -84,8 +83,8 @@ UPDATE fleet_load SET stalled = true WHERE status = 'loading' AND id %% 20 = 1;
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One kind of page: which paths are asked for, what bounds them, and the statement it is held against."""
+class PageSpec:
+    """One kind of page: its paths, its limits, and the SQL statement it is compared with."""
 
     name: str
     paths: Sequence[str]
@@ -96,7 +95,7 @@ class Asked:
 
 
 def names() -> list[str]:
-    """The airlines."""
+    """Return the names of the airlines."""
     return [FLEET.airline(number) for number in range(FLEET.airlines)]
 
 
@@ -105,7 +104,7 @@ LOAD_ROWS: Final = (
     "JOIN campaigns_campaign c ON c.id = l.campaign_id WHERE a.name = 'SYN003'"
 )
 PAGES: Final = (
-    Asked(
+    PageSpec(
         "airline page, 1,000 tails",
         [f"/airlines/{name}/?size=1000" for name in names()[:5]],
         0.150,
@@ -113,7 +112,7 @@ PAGES: Final = (
         statements=12,
         kilobytes=120,
     ),
-    Asked(
+    PageSpec(
         "airline page, as it opens",
         [f"/airlines/{name}/" for name in names()],
         0.150,
@@ -121,28 +120,28 @@ PAGES: Final = (
         statements=12,
         kilobytes=120,
     ),
-    Asked(
+    PageSpec(
         "fleet page",
         ["/"],
         0.100,
         "SELECT t.airline_id, l.status, count(*), sum(l.bytes_done), sum(l.bytes_total) FROM fleet_load l "
         "JOIN fleet_tail t ON t.id = l.tail_id GROUP BY 1, 2",
     ),
-    Asked(
+    PageSpec(
         "tail page, 10 loads x 60 items",
-        [f"/airlines/SYN000/tails/{DEEP}/"],
+        [f"/airlines/SYN000/tails/{DEEP_TAIL}/"],
         0.120,
         "SELECT * FROM fleet_transfer tr JOIN fleet_load l ON l.id = tr.load_id JOIN fleet_tail t ON t.id = l.tail_id "
-        f"WHERE t.name = '{DEEP}'",
+        f"WHERE t.name = '{DEEP_TAIL}'",
     ),
-    Asked(
+    PageSpec(
         "campaign page",
         [f"/airlines/{name}/campaigns/{CAMPAIGN}/" for name in names()],
         0.200,
         f"{LOAD_ROWS} ORDER BY t.name LIMIT 50",
     ),
-    Asked("attention page", ["/attention/"], 0.300, "SELECT * FROM fleet_load WHERE status = 'failed' OR stalled"),
-    Asked(
+    PageSpec("attention page", ["/attention/"], 0.300, "SELECT * FROM fleet_load WHERE status = 'failed' OR stalled"),
+    PageSpec(
         "API, 100 rows, filtered",
         [f"/api/v1/transfers/?airline={name}&status=loading&page_size=100" for name in names()],
         0.080,
@@ -154,17 +153,24 @@ PAGES: Final = (
 
 
 @contextmanager
-def furnished() -> Iterator[System]:
-    """The portal's settings, with the database filled."""
+def filled_portal() -> Iterator[System]:
+    """Fill a database and yield the portal's settings."""
     with tempfile.TemporaryDirectory(prefix="ifeportal-portal-") as folder, postgresql() as url:
         system = System(Path(folder), _settings(url, Path(folder)))
         system.manage("migrate", "-v0")
         system.manage("collectstatic", "--noinput", "-v0")
-        fill(url, FLEET, lambda line: print(f"  {line}", flush=True))
+        fill_database(url, FLEET, lambda line: print(f"  {line}", flush=True))
         with psycopg.connect(url, autocommit=True) as connection:
-            told = {"tail": DEEP, "airline": "SYN000", "items": ITEMS, "loads": LOADS, "size": SIZE, "epoch": EPOCH}
-            connection.execute(FULL, told)
-            connection.execute(VARIED.replace("%%", "%"))
+            parameters = {
+                "tail": DEEP_TAIL,
+                "airline": "SYN000",
+                "items": ITEMS,
+                "loads": LOADS,
+                "size": SIZE,
+                "epoch": EPOCH,
+            }
+            connection.execute(DEEP_TAIL_ROWS, parameters)
+            connection.execute(VARIED_STATES.replace("%%", "%"))
             connection.execute("UPDATE fleet_tail SET seen_at = now(), heard_at = now()")
             connection.execute("VACUUM ANALYZE")
         system.manage(
@@ -180,7 +186,7 @@ def furnished() -> Iterator[System]:
 def _settings(url: str, folder: Path) -> dict[str, str]:
     return {
         "DATABASE_URL": url,
-        "DEBUG": "0",  # which would keep every statement in memory
+        "DEBUG": "0",  # Django stores every statement in memory with DEBUG
         "SECRET_KEY": secrets.token_urlsafe(50),
         "ALLOWED_HOSTS": f"{HOST},127.0.0.1",
         "HTTPS": "0",
@@ -192,32 +198,32 @@ def _settings(url: str, folder: Path) -> dict[str, str]:
 
 
 def ask(child: subprocess.Popen[str], **question: object) -> dict[str, Any]:
-    """One question, one answer."""
+    """Send one request to the process and return its response."""
     assert child.stdin
     assert child.stdout
     child.stdin.write(json.dumps(question) + "\n")
     child.stdin.flush()
     line = child.stdout.readline()
     if not line:
-        raise SystemExit("asking for pages ended")
+        raise SystemExit("the process that requests pages exited")
     answer: dict[str, Any] = json.loads(line)
     return answer
 
 
-def measure(child: subprocess.Popen[str], times: int) -> list[list[str]]:
-    """A line of the table for each kind of page."""
+def measure_pages(child: subprocess.Popen[str], times: int) -> list[list[str]]:
+    """Return a table row for each kind of page."""
     lines = []
-    for asked in PAGES:
-        count = max(times // len(asked.paths), 2)
-        found = ask(child, user="ops", paths=asked.paths, times=count)
-        bare = ask(child, query=asked.query, times=times)
-        lines.append(_line(asked, found, bare))
+    for page in PAGES:
+        count = max(times // len(page.paths), 2)
+        found = ask(child, user="ops", paths=page.paths, times=count)
+        bare = ask(child, query=page.query, times=times)
+        lines.append(_line(page, found, bare))
         print("  ".join(lines[-1]), flush=True)
     return lines
 
 
-async def fan_out(system: System, child: subprocess.Popen[str]) -> Heard:
-    """A thousand sockets of the portal, a twentieth of them for each airline."""
+async def fan_out(system: System, child: subprocess.Popen[str]) -> FanoutResult:
+    """Measure a thousand sockets of the portal, 50 for each airline."""
     session = ask(child, session="ops")
 
     async def send(number: int, at: float) -> None:
@@ -230,35 +236,35 @@ async def fan_out(system: System, child: subprocess.Popen[str]) -> Heard:
     ]
     pid = system.portal.pid
     assert pid is not None
-    return await fanout.listen(
+    return await fanout.measure_fanout(
         system.address.replace("http", "ws") + "/ws/live/", session["cookie"], watches, pid, send
     )
 
 
-def sockets(ours: Heard, theirs: Heard) -> list[list[str]]:
-    """The lines of the table about sockets."""
+def socket_rows(portal: FanoutResult, bare_server: FanoutResult) -> list[list[str]]:
+    """Return the table rows about sockets."""
     expected = fanout.CHANGES * fanout.SECONDS * fanout.SOCKETS // fanout.AIRLINES
-    slow, least = percentile(ours.delays, 95), percentile(theirs.delays, 95)
-    every = f"{fanout.SOCKETS:,} sockets, {fanout.CHANGES} changes a second"
-    whole = ours.changes == expected and not ours.dropped
+    slow, minimum = percentile(portal.delays, 95), percentile(bare_server.delays, 95)
+    label = f"{fanout.SOCKETS:,} sockets, {fanout.CHANGES} changes a second"
+    all_received = portal.changes == expected and not portal.dropped
     return [
         [
-            every, "p95 ≤ 1 s", f"{percentile(ours.delays, 50) * 1000:.0f} ms", f"{slow * 1000:.0f} ms",
-            "met" if slow <= 1 else "**missed**", "", "", "", f"{slow / least:.1f} of `websockets`",
+            label, "p95 ≤ 1 s", f"{percentile(portal.delays, 50) * 1000:.0f} ms", f"{slow * 1000:.0f} ms",
+            "met" if slow <= 1 else "**missed**", "", "", "", f"{slow / minimum:.1f} of `websockets`",
         ],
         [
-            "heard of what was sent, none dropped", "100%", "", f"{ours.changes / expected:.0%}",
-            "met" if whole else "**missed**", "", "", "", f"{theirs.changes / expected:.0%}",
+            "changes received, none dropped", "100%", "", f"{portal.changes / expected:.0%}",
+            "met" if all_received else "**missed**", "", "", "", f"{bare_server.changes / expected:.0%}",
         ],
         [
-            "memory of that daphne", "≤ 300 MB", "", f"{ours.rss / 1e6:.0f} MB",
-            "met" if ours.rss <= 300e6 else "**missed**", "", "", "", f"{ours.rss / theirs.rss:.1f}",
+            "memory of that daphne", "≤ 300 MB", "", f"{portal.rss / 1e6:.0f} MB",
+            "met" if portal.rss <= 300e6 else "**missed**", "", "", "", f"{portal.rss / bare_server.rss:.1f}",
         ],
     ]  # fmt: skip
 
 
 @contextmanager
-def _asking(environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+def _page_process(environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
     child = subprocess.Popen(
         [sys.executable, "-c", START],
         cwd=ROOT,
@@ -275,94 +281,97 @@ def _asking(environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
         child.wait()
 
 
-def _line(asked: Asked, found: Mapping[str, Any], bare: Mapping[str, Any]) -> list[str]:
-    slow, least = percentile(found["seconds"], 95), percentile(bare["seconds"], 95)
-    met = slow <= asked.seconds
-    met &= asked.statements is None or found["statements"] <= asked.statements
-    met &= asked.kilobytes is None or found["bytes"] <= asked.kilobytes * 1000
+def _line(page: PageSpec, found: Mapping[str, Any], bare: Mapping[str, Any]) -> list[str]:
+    slow, minimum = percentile(found["seconds"], 95), percentile(bare["seconds"], 95)
+    met = slow <= page.seconds
+    met &= page.statements is None or found["statements"] <= page.statements
+    met &= page.kilobytes is None or found["bytes"] <= page.kilobytes * 1000
     return [
-        asked.name,
-        f"≤ {asked.seconds * 1000:.0f} ms",
+        page.name,
+        f"≤ {page.seconds * 1000:.0f} ms",
         f"{percentile(found['seconds'], 50) * 1000:.0f} ms",
         f"{slow * 1000:.0f} ms",
         "met" if met else "**missed**",
         f"{found['cpu'] * 1000:.0f} ms",
         f"{found['statements']}",
         f"{found['bytes'] / 1000:.0f} KB",
-        f"{slow / least:.1f}",
+        f"{slow / minimum:.1f}",
     ]
 
 
-def browse(system: System, child: subprocess.Popen[str]) -> Seen:
-    """A thousand rows of an airline in a browser, and the first paint of the pages."""
+def measure_in_browser(system: System, child: subprocess.Popen[str]) -> BrowserResult:
+    """Measure an airline's 1,000 rows in a browser, and the first paint of the pages."""
     cookie = ask(child, session="ops")["cookie"]
     starts = itertools.cycle(range(0, FLEET.tails, frames.ROWS))
 
     def change() -> None:
         ask(child, moved=[names()[0], frames.ROWS, next(starts)])
 
-    opened = ["/", f"/airlines/{names()[0]}/", f"/airlines/{names()[0]}/campaigns/{CAMPAIGN}/"]
-    return frames.look(system.address, cookie, f"/airlines/{names()[0]}/?size=1000", opened, change)
+    paths = ["/", f"/airlines/{names()[0]}/", f"/airlines/{names()[0]}/campaigns/{CAMPAIGN}/"]
+    return frames.measure_browser(system.address, cookie, f"/airlines/{names()[0]}/?size=1000", paths, change)
 
 
-def browser(seen: Seen) -> list[list[str]]:
-    """The lines of the table about the browser."""
-    script, paint = percentile(seen.batches, 95), percentile(seen.paints, 95)
-    weight, longest = sum(seen.script.values()), max(seen.long_tasks, default=0)
-    every = f"1,000 rows, {frames.ROWS} of them changing each second"
+def browser_rows(result: BrowserResult) -> list[list[str]]:
+    """Return the table rows about the browser."""
+    script, paint = percentile(result.batches, 95), percentile(result.paints, 95)
+    weight, longest = sum(result.script.values()), max(result.long_tasks, default=0)
+    label = f"1,000 rows, {frames.ROWS} of them changing each second"
     return [
         [
-            f"{every}: script of a batch", "≤ 10 ms", f"{percentile(seen.batches, 50):.1f} ms", f"{script:.1f} ms",
-            "met" if script <= 10 and seen.patches else "**missed**", "", "", "", "",
+            f"{label}: script of a batch", "≤ 10 ms", f"{percentile(result.batches, 50):.1f} ms", f"{script:.1f} ms",
+            "met" if script <= 10 and result.patches else "**missed**", "", "", "", "",
         ],
         [
-            f"{every}: tasks over 50 ms", "0", "", f"{len(seen.long_tasks)}, longest {longest:.0f} ms",
-            "**missed**" if seen.long_tasks else "met", "", "", "", "",
+            f"{label}: tasks over 50 ms", "0", "", f"{len(result.long_tasks)}, longest {longest:.0f} ms",
+            "**missed**" if result.long_tasks else "met", "", "", "", "",
         ],
         [
-            "first paint, empty cache", "≤ 500 ms", f"{percentile(seen.paints, 50):.0f} ms", f"{paint:.0f} ms",
+            "first paint, empty cache", "≤ 500 ms", f"{percentile(result.paints, 50):.0f} ms", f"{paint:.0f} ms",
             "met" if paint <= 500 else "**missed**", "", "", "", "",
         ],
         [
-            "all JavaScript of these pages, as it came", "≤ 60 KB", "", f"{weight / 1000:.0f} KB",
+            "all JavaScript of these pages, as transferred", "≤ 60 KB", "", f"{weight / 1000:.0f} KB",
             "met" if weight <= 60_000 else "**missed**", "", "", "", "",
         ],
     ]  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.portal", description=__doc__)
-    made.add_argument("--times", type=int, default=100, metavar="N", help="answers of each kind (%(default)s)")
-    made.add_argument("--only", choices=PARTS, action="append", help="may be given more than once")
-    return made
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.portal", description=__doc__)
+    arguments.add_argument(
+        "--times", type=int, default=100, metavar="N", help="responses of each kind of page (%(default)s)"
+    )
+    arguments.add_argument(
+        "--only", choices=PARTS, action="append", help="measure one part; may be given more than once"
+    )
+    return arguments
 
 
 def main() -> None:
-    """Measure and print a table. Exit code 1 if a goal is missed."""
+    """Measure and print a table. Exit with 1 if a goal is missed."""
     options = parser().parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[1]:.1f} over 5 min, Python {platform.python_version()}\n")
-    with furnished() as system:
+    with filled_portal() as system:
         lines = [line for part in PARTS if part in (options.only or PARTS) for line in _part(part, system, options)]
-    heads = ["what", "goal, p95", "p50", "p95", "", "CPU", "statements", "in gzip", "p95 ÷ the least"]
-    every = [heads, ["---", "---:", "---:", "---:", "---", "---:", "---:", "---:", "---:"], *lines]
-    print("\n" + "\n".join(f"| {' | '.join(line)} |" for line in every))
+    headings = ["what", "goal, p95", "p50", "p95", "", "CPU", "statements", "in gzip", "p95 ÷ the least"]
+    table_rows = [headings, ["---", "---:", "---:", "---:", "---", "---:", "---:", "---:", "---:"], *lines]
+    print("\n" + "\n".join(f"| {' | '.join(line)} |" for line in table_rows))
     raise SystemExit(any("**missed**" in line for line in lines))
 
 
 def _part(part: str, system: System, options: argparse.Namespace) -> list[list[str]]:
-    with _asking(system.environment) as child:
+    with _page_process(system.environment) as child:
         if part == "pages":
-            return measure(child, options.times)
+            return measure_pages(child, options.times)
         system.portal.start()
         wait_for("the portal answers", lambda: answers(system.address, system.portal))
         try:
             if part == "browser":
-                return browser(browse(system, child))
-            ours = asyncio.run(fan_out(system, child))
+                return browser_rows(measure_in_browser(system, child))
+            portal = asyncio.run(fan_out(system, child))
         finally:
             system.portal.stop()
-        return sockets(ours, asyncio.run(fanout.beside(names())))
+        return socket_rows(portal, asyncio.run(fanout.measure_bare_server(names())))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""A thousand open pages on one daphne, each hearing of its airline's changes, beside a bare WebSocket server.
+"""A thousand open pages on one daphne that receive the changes of their airlines, and a minimal server to compare.
 
-`python -m benchmarks.portal` runs it. The bare server is the library `websockets` sending the same texts to
-the same sockets, without users, rights or a database: `python -m benchmarks.portal.fanout` is that server, and
-reads from its input to which airline's sockets it shall send what. All clocks are this machine's.
+`python -m benchmarks.portal` runs both. The minimal server is the library `websockets`, which sends the same texts to
+the same sockets without users, permissions or a database. `python -m benchmarks.portal.fanout` starts it; it reads the
+airline and the message to send from its input. All clocks are those of this machine.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from websockets.asyncio.server import ServerConnection, broadcast, serve
 
 SOCKETS: Final = 1_000
 AIRLINES: Final = 20
-AT_ONCE: Final = 50  # opened together
-CHANGES: Final = 50  # a second
+AT_ONCE: Final = 50  # opened at once
+CHANGES: Final = 50  # per second
 SECONDS: Final = 20
-QUIET: Final = 10.0  # seconds without a message, after which nothing more comes
+QUIET_SECONDS: Final = 10.0  # without a message, then no more are expected
 MIB: Final = 1 << 20
 Send = Callable[[int, float], Awaitable[None]]
 
 
 @dataclass
-class Heard:
-    """What the sockets heard: seconds from the commit to each, how many messages, how many sockets were dropped."""
+class FanoutResult:
+    """Seconds from commit to receipt of each message, number of messages, number of dropped sockets."""
 
     delays: list[float] = field(default_factory=list)
     changes: int = 0
     dropped: int = 0
-    rss: int = 0  # bytes the server held at most
+    rss: int = 0  # peak memory of the server in bytes
 
 
 def state(number: int, at: float) -> dict[str, object]:
-    """What a change says; about as long as a load's."""
+    """Return the state of a change, about as long as that of a load."""
     return {
         "id": number,
         "tail": f"N{number:05d}",
@@ -56,34 +56,34 @@ def state(number: int, at: float) -> dict[str, object]:
     }
 
 
-async def listen(address: str, cookie: str, watches: Sequence[object], pid: int, send: Send) -> Heard:
-    """Open a socket for each of `watches`, send changes for `SECONDS`, and hear what comes of them."""
-    heard = Heard()
-    async with asyncio.TaskGroup() as group, opened(address, cookie, watches) as sockets:
-        listeners = [group.create_task(_hear(socket, heard)) for socket in sockets]
-        began = time.monotonic()
+async def measure_fanout(address: str, cookie: str, watches: Sequence[object], pid: int, send: Send) -> FanoutResult:
+    """Open a socket for each of `watches`, send changes for `SECONDS`, and measure what arrives."""
+    result = FanoutResult()
+    async with asyncio.TaskGroup() as group, open_sockets(address, cookie, watches) as sockets:
+        listeners = [group.create_task(_receive(socket, result)) for socket in sockets]
+        started = time.monotonic()
         for number in range(CHANGES * SECONDS):
-            await asyncio.sleep(max(began + number / CHANGES - time.monotonic(), 0))
+            await asyncio.sleep(max(started + number / CHANGES - time.monotonic(), 0))
             await send(number, time.time())
-            heard.rss = max(heard.rss, resident(pid))
-        count, since = heard.changes, time.monotonic()
-        while count < len(watches) * CHANGES * SECONDS // AIRLINES and time.monotonic() < since + QUIET:
+            result.rss = max(result.rss, resident_bytes(pid))
+        count, since = result.changes, time.monotonic()
+        while count < len(watches) * CHANGES * SECONDS // AIRLINES and time.monotonic() < since + QUIET_SECONDS:
             await asyncio.sleep(0.1)
-            if heard.changes > count:
-                count, since = heard.changes, time.monotonic()
+            if result.changes > count:
+                count, since = result.changes, time.monotonic()
         for listener in listeners:
             listener.cancel()
-    return heard
+    return result
 
 
 @asynccontextmanager
-async def opened(address: str, cookie: str, watches: Sequence[object]) -> AsyncIterator[list[ClientConnection]]:
-    """A socket for each of `watches`, which it has said and the server has taken up."""
+async def open_sockets(address: str, cookie: str, watches: Sequence[object]) -> AsyncIterator[list[ClientConnection]]:
+    """Open a socket for each of `watches`; yield when the server has accepted all of them."""
     sockets: list[ClientConnection] = []
     try:
         for start in range(0, len(watches), AT_ONCE):
-            some = watches[start : start + AT_ONCE]
-            sockets += await asyncio.gather(*(_open(address, cookie, watch) for watch in some))
+            batch = watches[start : start + AT_ONCE]
+            sockets += await asyncio.gather(*(_open(address, cookie, watch) for watch in batch))
         yield sockets
     finally:
         await asyncio.gather(*(socket.close() for socket in sockets), return_exceptions=True)
@@ -99,31 +99,31 @@ async def _open(address: str, cookie: str, watch: object) -> ClientConnection:
         ping_interval=None,
     )
     await socket.send(json.dumps(watch))
-    await socket.recv()  # what the page has missed: nothing
+    await socket.recv()  # the changes since the page was rendered: none
     return socket
 
 
-async def _hear(socket: ClientConnection, heard: Heard) -> None:
+async def _receive(socket: ClientConnection, result: FanoutResult) -> None:
     try:
         async for text in socket:
             now, message = time.time(), json.loads(text)
             for change in message.get("changes", ()):
-                heard.changes += 1
-                heard.delays.append(now - change["state"]["at"])
+                result.changes += 1
+                result.delays.append(now - change["state"]["at"])
     finally:
-        heard.dropped += socket.close_code is not None and socket.close_code != 1000
+        result.dropped += socket.close_code is not None and socket.close_code != 1000
 
 
-def resident(pid: int) -> int:
-    """Bytes of memory the process holds."""
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of the process in bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     raise ProcessLookupError(pid)
 
 
-async def beside(airlines: Sequence[str]) -> Heard:
-    """The same by the bare server."""
+async def measure_bare_server(airlines: Sequence[str]) -> FanoutResult:
+    """Measure the same with the minimal server."""
     child = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.portal.fanout"],
         stdin=subprocess.PIPE,
@@ -142,28 +142,28 @@ async def beside(airlines: Sequence[str]) -> Heard:
     try:
         port = int(child.stdout.readline())
         watches = [{"watch": {"airline": airlines[number % len(airlines)]}} for number in range(SOCKETS)]
-        return await listen(f"ws://127.0.0.1:{port}/ws/live/", "", watches, child.pid, send)
+        return await measure_fanout(f"ws://127.0.0.1:{port}/ws/live/", "", watches, child.pid, send)
     finally:
         feed.close()
         child.wait()
 
 
 async def main() -> None:
-    """Be the bare server, until the input ends."""
-    rooms: dict[str, set[ServerConnection]] = {}
+    """Run the minimal server until the input ends."""
+    groups: dict[str, set[ServerConnection]] = {}
 
-    async def enter(socket: ServerConnection) -> None:
-        said: dict[str, Any] = json.loads(await socket.recv())
-        rooms.setdefault(said["watch"]["airline"], set()).add(socket)
+    async def join(socket: ServerConnection) -> None:
+        request: dict[str, Any] = json.loads(await socket.recv())
+        groups.setdefault(request["watch"]["airline"], set()).add(socket)
         await socket.send(json.dumps({"rev": 0, "changes": []}))
         await socket.wait_closed()
 
-    async with serve(enter, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
+    async with serve(join, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
         print(next(iter(server.sockets)).getsockname()[1], flush=True)
         loop = asyncio.get_running_loop()
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             airline, message = json.loads(line)
-            broadcast(rooms.get(airline, ()), json.dumps(message))
+            broadcast(groups.get(airline, ()), json.dumps(message))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Asks the portal's own views for pages, in a process that has Django, and says how long each answer took.
+"""Request pages from the portal's views, in a process with Django, and print how long each response took.
 
-`python -m benchmarks.portal` starts it. Reads a JSON object a line: `user`, `paths` and how many `times` each
-is asked for; or `query` and `times`; or `session`, a user to sign in; or `published`, an airline with a state for the
-feed; or `moved`, an airline and which of its loads change; answers with one. A page is answered as daphne would have it
-answered, but without a network: what is measured is the server's own time.
+`python -m benchmarks.portal` starts it. Reads one JSON object per line and answers with one. The objects are: `user`,
+`paths` and the number of `times` to request each; `query` and `times`; `session`, a user to sign in; `published`, an
+airline and a state for the feed; `moved`, an airline and which of its loads change. Pages are rendered as daphne would,
+but without a network, so the times are those of the server alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from django.http import HttpResponseBase
 from django.test import Client
 from django.utils import timezone
 
-from benchmarks.scaling.measuring import Counting
+from benchmarks.scaling.measuring import StatementCounter
 from fleet.choices import Status
 from fleet.models import Load
 from fleet.serialization import serialize_load
@@ -31,57 +31,58 @@ from ifeportal.models import Airline, User
 from loader.contract.units import MIB
 
 
-def pages(user: str, paths: Sequence[str], times: int) -> dict[str, object]:
-    """Ask for the paths in turn.
+def time_pages(user: str, paths: Sequence[str], times: int) -> dict[str, object]:
+    """Request the paths in turn.
 
-    For all together: seconds, seconds of CPU for each (its own and PostgreSQL's), statements and bytes in gzip at most.
+    Return the seconds of each response, the average CPU seconds (of this process and PostgreSQL), and the maximum
+    number of statements and of gzip bytes.
     """
     client = Client(HTTP_HOST=settings.ALLOWED_HOSTS[0])
     client.force_login(User.objects.get(username=user))
     seconds: list[float] = []
-    statements, compressed, clock = 0, 0, Counting()
+    statements, compressed, clock = 0, 0, StatementCounter()
     before = clock.read()
-    for turn in range(times + 1):
-        if turn == 1:
+    for round_number in range(times + 1):
+        if round_number == 1:
             before = clock.read()
         for path in paths:
-            counting = Counting()
+            counting = StatementCounter()
             with connection.execute_wrapper(counting):
-                began = time.perf_counter()
-                answer = client.get(path, secure=True, headers={"Accept-Encoding": "gzip"})
-                body = answer.content
-                took = time.perf_counter() - began
-            if answer.status_code != 200:
-                raise SystemExit(f"{path} answered {answer.status_code}")
-            if turn:  # the first round fills caches that a running portal has filled
+                started = time.perf_counter()
+                response = client.get(path, secure=True, headers={"Accept-Encoding": "gzip"})
+                body = response.content
+                took = time.perf_counter() - started
+            if response.status_code != 200:
+                raise SystemExit(f"{path} answered {response.status_code}")
+            if round_number:  # the first round fills caches that a running portal has filled
                 seconds.append(took)
             statements = max(statements, counting.statements)
-            if not turn:
-                compressed = max(compressed, _compressed(answer, body))
-    spent = clock.read() - before
-    cpu = (spent.cpu + spent.database) / len(seconds)
+            if not round_number:
+                compressed = max(compressed, _compressed(response, body))
+    usage = clock.read() - before
+    cpu = (usage.cpu + usage.database) / len(seconds)
     return {"seconds": seconds, "cpu": cpu, "statements": statements, "bytes": compressed}
 
 
-def _compressed(answer: HttpResponseBase, body: bytes) -> int:
-    """How many bytes the answer has in gzip, whoever makes that of it."""
-    return len(body) if answer.get("Content-Encoding") == "gzip" else len(gzip.compress(body, 6))
+def _compressed(response: HttpResponseBase, body: bytes) -> int:
+    """Return the size of the response in gzip, whether or not it is compressed already."""
+    return len(body) if response.get("Content-Encoding") == "gzip" else len(gzip.compress(body, 6))
 
 
-def bare(query: str, times: int) -> dict[str, object]:
-    """The same rows by one statement, written as JSON: the least that any page of them could take."""
+def time_query(query: str, times: int) -> dict[str, object]:
+    """Return the seconds for the same rows with one statement and JSON: the minimum for any page of them."""
     seconds = []
     for _ in range(times):
-        began = time.perf_counter()
+        started = time.perf_counter()
         with connection.cursor() as cursor:
             cursor.execute(query)
             json.dumps(cursor.fetchall(), default=str)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - started)
     return {"seconds": seconds}
 
 
 def sign_in(session: str) -> dict[str, object]:
-    """The cookie of a new session of this user."""
+    """Return the cookie of a new session of this user."""
     client = Client()
     client.force_login(User.objects.get(username=session))
     return {"cookie": f"{settings.SESSION_COOKIE_NAME}={client.session.session_key}", "rev": current_rev()}
@@ -95,8 +96,8 @@ def publish_one(published: Sequence[Any]) -> dict[str, object]:
         return {"rev": publish([change])}
 
 
-def move(moved: Sequence[Any]) -> dict[str, object]:
-    """Let the next so many loads of an airline have a mebibyte more or less, and commit that to the feed at once."""
+def update_loads(moved: Sequence[Any]) -> dict[str, object]:
+    """Change `bytes_done` of the next loads of an airline by 1 MiB and commit all changes to the feed at once."""
     airline, count, start = moved
     loads = Load.objects.filter(tail__airline=airlines()[airline]).select_related("tail__airline", "campaign")
     rows = list(loads.order_by("pk")[start : start + count])
@@ -113,25 +114,25 @@ def move(moved: Sequence[Any]) -> dict[str, object]:
 
 @cache
 def airlines() -> dict[str, int]:
-    """The id of each airline."""
+    """Return the id of each airline, by name."""
     return dict(Airline.objects.values_list("name", "pk"))
 
 
-DOINGS: Final[dict[str, Callable[..., dict[str, object]]]] = {
-    "query": bare,
-    "paths": pages,
+HANDLERS: Final[dict[str, Callable[..., dict[str, object]]]] = {
+    "query": time_query,
+    "paths": time_pages,
     "session": sign_in,
     "published": publish_one,
-    "moved": move,
+    "moved": update_loads,
 }
 
 
 def main() -> None:
-    """Do what each line of the input asks for."""
+    """Handle each line of the input."""
     for line in sys.stdin:
-        asked: dict[str, Any] = json.loads(line)
-        answer = next(do for name, do in DOINGS.items() if name in asked)(**asked)
-        print(json.dumps(answer), flush=True)
+        request: dict[str, Any] = json.loads(line)
+        response = next(handler for name, handler in HANDLERS.items() if name in request)(**request)
+        print(json.dumps(response), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Rows of a fleet of any size, as a portal that had read `benchmarks.scaling.synthetic` would have them, by SQL alone.
+"""Fill the rows of a fleet of any size with SQL, as if the portal had read `benchmarks.scaling.synthetic`.
 
-Touches the PostgreSQL it is given, whose tables are there and empty.
+Touches the PostgreSQL it is given, whose tables exist and are empty.
 """
 
 from __future__ import annotations
@@ -82,19 +82,19 @@ FROM (SELECT id FROM fleet_load ORDER BY id LIMIT 10000) l, generate_series(1, 2
 """
 
 
-def fill(url: str, fleet: Synthetic, say: Callable[[str], None]) -> None:
-    """Every row of cycle 0, an airline after the other. `say` hears of every tenth."""
+def fill_database(url: str, fleet: Synthetic, log: Callable[[str], None]) -> None:
+    """Insert every row of cycle 0, one airline after the other. `log` is called for every tenth."""
     with psycopg.connect(url, autocommit=True) as connection:
         for number in range(fleet.airlines):
-            _airline(connection, fleet, number)
+            _fill_airline(connection, fleet, number)
             if number % 10 == 9:
-                say(f"{(number + 1) * fleet.tails * fleet.items:,} transfers filled")
+                log(f"{(number + 1) * fleet.tails * fleet.items:,} transfers filled")
         connection.execute(SAMPLES, {"epoch": EPOCH})
         connection.execute("VACUUM ANALYZE")
 
 
-def _airline(connection: psycopg.Connection[tuple[int, ...]], fleet: Synthetic, number: int) -> None:
-    told: dict[str, object] = {
+def _fill_airline(connection: psycopg.Connection[tuple[int, ...]], fleet: Synthetic, number: int) -> None:
+    parameters: dict[str, object] = {
         "name": fleet.airline(number),
         "campaign": CAMPAIGN,
         "etag": hashlib.md5(fleet.manifest(number), usedforsecurity=False).hexdigest(),
@@ -108,10 +108,10 @@ def _airline(connection: psycopg.Connection[tuple[int, ...]], fleet: Synthetic, 
         "positions": POSITIONS,
     }
     with connection.transaction():
-        told["airline"] = _id(connection.execute(AIRLINE, told))
-        told["campaign"] = _id(connection.execute(CAMPAIGN_ROW, told))
+        parameters["airline"] = _id(connection.execute(AIRLINE, parameters))
+        parameters["campaign"] = _id(connection.execute(CAMPAIGN_ROW, parameters))
         for statement in (ITEMS, TAILS, LOADS, TRANSFERS, SUMS):
-            connection.execute(statement, told)
+            connection.execute(statement, parameters)
 
 
 def _id(cursor: psycopg.Cursor[tuple[int, ...]]) -> int:

@@ -1,7 +1,7 @@
-"""Polls airlines when told, in a process that has Django, and says what that cost it and PostgreSQL.
+"""Poll airlines on request, in a process with Django, and print the cost to it and to PostgreSQL.
 
-`python -m benchmarks.scaling` starts it. Reads a JSON object a line: airlines to poll, or for how long to
-publish into the feed with how many writers; answers with one.
+`python -m benchmarks.scaling` starts it. Reads one JSON object per line and answers with one. The object names airlines
+to poll, or objects to read, or the number of writers and the seconds to publish to the feed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,12 @@ STATE: Final = {"status": "loading", "bytes_done": 1_048_576, "bytes_total": 734
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What was used up so far: seconds, of CPU here and in PostgreSQL, bytes of its log, rows it wrote, statements,
-    publications into the feed."""
+class Usage:
+    """Resources used so far.
+
+    Seconds, CPU seconds here and in PostgreSQL, bytes of its write-ahead log, rows written, statements, publications to
+    the feed.
+    """
 
     wall: float
     cpu: float
@@ -42,23 +45,23 @@ class Load:
     statements: int
     publications: int
 
-    def __sub__(self, other: Load) -> Load:
-        return Load(*(getattr(self, name) - getattr(other, name) for name in self.__slots__))
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, name) - getattr(other, name) for name in self.__slots__))
 
 
-class Counting:
+class StatementCounter:
     """Counts the statements of this thread's connection."""
 
     def __init__(self) -> None:
         self.statements = 0
 
     def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        """As Django calls it for each."""
+        """Count a statement. Django's `execute_wrapper` calls this."""
         self.statements += 1
         return execute(sql, params, many, context)
 
-    def read(self) -> Load:
-        """What was used up so far."""
+    def read(self) -> Usage:
+        """Return the resources used so far."""
         statements, cpu, wall = self.statements, time.process_time(), time.monotonic()
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_stat_force_next_flush()")
@@ -67,11 +70,11 @@ class Counting:
                 "(SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables)"
             )
             pid, log, rows = cursor.fetchone()
-        return Load(wall, cpu, _cpu_of_server(pid), float(log), int(rows), statements, current_rev())
+        return Usage(wall, cpu, _cpu_of_server(pid), float(log), int(rows), statements, current_rev())
 
 
 def _cpu_of_server(backend: int) -> float:
-    """Seconds of CPU of the server this is a process of, and of all it has started."""
+    """Return the CPU seconds of the server of this backend process, with all its children."""
     parent = int(_stat(backend)[1])
     running = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
     ticks = sum(int(value) for value in _stat(parent)[11:15])
@@ -86,11 +89,11 @@ def _cpu_of_server(backend: int) -> float:
 
 
 def _stat(pid: int) -> list[str]:
-    """What the kernel says of a process, from its state on (`man 5 proc`, field 3)."""
+    """Return the fields of a process's `stat` file, from its state on (`man 5 proc`, field 3)."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
 
 
-def poll(names: list[str], counting: Counting) -> dict[str, object]:
+def poll_airlines(names: list[str], counting: StatementCounter) -> dict[str, object]:
     """Poll these airlines one after the other."""
     media, status = media_bucket(), status_bucket()
     rows = list(Airline.objects.filter(name__in=names).order_by("name"))
@@ -100,8 +103,8 @@ def poll(names: list[str], counting: Counting) -> dict[str, object]:
     return {**asdict(counting.read() - before), **asdict(result), "airlines": len(rows)}
 
 
-def take(events: dict[str, list[str]], counting: Counting) -> dict[str, object]:
-    """Read these objects of each airline, as if events had told of them."""
+def poll_named_objects(events: dict[str, list[str]], counting: StatementCounter) -> dict[str, object]:
+    """Read these objects of each airline, as after events."""
     status = status_bucket()
     rows = list(Airline.objects.filter(name__in=events).order_by("name"))
     before, result = counting.read(), PollResult()
@@ -110,32 +113,34 @@ def take(events: dict[str, list[str]], counting: Counting) -> dict[str, object]:
     return {**asdict(counting.read() - before), **asdict(result), "airlines": len(rows)}
 
 
-def publications(writers: int, seconds: float, changes: int) -> dict[str, object]:
-    """So many at once publish `changes` of their own a transaction: how many publications a second."""
+def measure_publications(writers: int, seconds: float, changes: int) -> dict[str, object]:
+    """Return the publications per second of `writers` threads, with `changes` changes per transaction."""
     airline = Airline.objects.earliest("pk").pk
     counts, stop = [0] * writers, threading.Event()
 
     def work(number: int) -> None:
-        mine = [FeedChange("transfer", 10**12 + number * 1_000 + n, airline, state=STATE) for n in range(changes)]
+        own_changes = [
+            FeedChange("transfer", 10**12 + number * 1_000 + n, airline, state=STATE) for n in range(changes)
+        ]
         while not stop.is_set():
             with transaction.atomic():
-                publish(mine)
+                publish(own_changes)
             counts[number] += 1
         connections.close_all()
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(writers)]
-    began = time.monotonic()
+    started = time.monotonic()
     for thread in threads:
         thread.start()
     time.sleep(seconds)
     stop.set()
     for thread in threads:
         thread.join()
-    return {"publications": sum(counts) / (time.monotonic() - began)}
+    return {"publications": sum(counts) / (time.monotonic() - started)}
 
 
-def sizes() -> dict[str, object]:
-    """Bytes a row of each table takes, with its indexes."""
+def measure_table_sizes() -> dict[str, object]:
+    """Return the rows and the bytes of each table, with its indexes."""
     tables = ("fleet_tail", "fleet_load", "fleet_transfer", "fleet_progresssample", "live_change")
     with connection.cursor() as cursor:
         found = {}
@@ -147,19 +152,19 @@ def sizes() -> dict[str, object]:
 
 
 def main() -> None:
-    """Do what each line of the input asks for."""
-    counting = Counting()
+    """Handle each line of the input."""
+    counting = StatementCounter()
     with connection.execute_wrapper(counting):
         for line in sys.stdin:
-            asked = json.loads(line)
-            if "poll" in asked:
-                answer = poll(asked["poll"], counting)
-            elif "take" in asked:
-                answer = take(asked["take"], counting)
-            elif "publish" in asked:
-                answer = publications(asked["publish"], asked["seconds"], asked["changes"])
+            request = json.loads(line)
+            if "poll" in request:
+                answer = poll_airlines(request["poll"], counting)
+            elif "take" in request:
+                answer = poll_named_objects(request["take"], counting)
+            elif "publish" in request:
+                answer = measure_publications(request["publish"], request["seconds"], request["changes"])
             else:
-                answer = sizes()
+                answer = measure_table_sizes()
             print(json.dumps(answer), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The tables of docs/scaling.md: what operators of several sizes need, by the model and what was measured. Pure."""
+"""The tables of docs/scaling.md: the needs of operators of several sizes, from the model and the measurements. Pure."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Final
 from benchmarks.scaling.capacity import (
     DAY,
     Cost,
-    Habits,
+    DailyNeed,
     Measured,
-    Need,
     Operator,
-    need,
+    TailProfile,
+    estimate_day,
     rows_a_year,
     samples_at_most,
     size_of,
 )
 
-# What `python -m benchmarks.scaling` printed; docs/scaling.md says when and where.
+# Printed by `python -m benchmarks.scaling`; docs/scaling.md says when and where.
 MEASURED: Final = Measured(
     poll=Cost(0.0109, 0.0030, 0.0, 0.0),
     thousand=Cost(0.0097, 0.0053, 0.0, 140.0),
@@ -35,8 +35,8 @@ MEASURED: Final = Measured(
     },
 )
 OPERATORS: Final = (Operator(1, 100), Operator(10, 300), Operator(50, 500), Operator(200, 1_000))
-HABITS: Final = Habits()
-PATIENT: Final = Habits(report=30.0, interval=10.0)
+PROFILE: Final = TailProfile()
+SLOW_PROFILE: Final = TailProfile(report=30.0, interval=10.0)
 LIMITS: Final[Mapping[str, tuple[str, float]]] = {
     "worker": ("workers: 4 cores, 70% busy", 4 * 0.7),
     "database": ("PostgreSQL: 8 cores, 70% busy", 8 * 0.7),
@@ -44,7 +44,7 @@ LIMITS: Final[Mapping[str, tuple[str, float]]] = {
     "feed": ("the feed's counter: 70% of the publications measured", 0.7),
     "listing": ("a listing within the poll interval", 1.0),
 }
-Figure = Callable[[Need], str]
+Figure = Callable[[DailyNeed], str]
 FIGURES: Final[tuple[tuple[str, Figure], ...]] = (
     ("LIST requests a day", lambda day: _short(day.lists)),
     ("GET requests a day", lambda day: _short(day.gets)),
@@ -58,66 +58,69 @@ FIGURES: Final[tuple[tuple[str, Figure], ...]] = (
 EVENTS: Final[tuple[str, Figure]] = ("events, of what one worker can take", lambda day: f"{day.events:.0%}")
 
 
-def demand(days: Sequence[Need]) -> str:
-    """The table of what a day takes, a column an operator."""
+def demand_table(days: Sequence[DailyNeed]) -> str:
+    """Return the table of daily needs, one column per operator."""
     figures = [*FIGURES, EVENTS] if any(day.events for day in days) else FIGURES
-    return _table(["", *(who.name for who in OPERATORS)], [[name, *map(figure, days)] for name, figure in figures])
+    return _table(
+        ["", *(operator.name for operator in OPERATORS)], [[name, *map(figure, days)] for name, figure in figures]
+    )
 
 
-def days(*, loading: bool, pushed: bool = False, habits: Habits = HABITS) -> list[Need]:
-    """A day of each operator."""
-    return [need(who, habits, MEASURED, loading=loading, pushed=pushed) for who in OPERATORS]
+def days(*, loading: bool, pushed: bool = False, profile: TailProfile = PROFILE) -> list[DailyNeed]:
+    """Return a day of each operator."""
+    return [estimate_day(operator, profile, MEASURED, loading=loading, pushed=pushed) for operator in OPERATORS]
 
 
-def fleets() -> str:
-    """The table of what there is, and what it grows by."""
+def fleet_table() -> str:
+    """Return the table of fleet sizes and growth."""
     lines: dict[str, list[float]] = {
-        "tails": [who.airlines * who.tails for who in OPERATORS],
+        "tails": [operator.airlines * operator.tails for operator in OPERATORS],
         "keys in the status bucket": [
-            who.airlines * who.tails * (HABITS.items * HABITS.campaigns + 1) for who in OPERATORS
+            operator.airlines * operator.tails * (PROFILE.items * PROFILE.campaigns + 1) for operator in OPERATORS
         ],
         "tails that load at a moment of a campaign week": [
-            who.airlines * who.tails * HABITS.loading_seconds / 7 / DAY for who in OPERATORS
+            operator.airlines * operator.tails * PROFILE.loading_seconds / 7 / DAY for operator in OPERATORS
         ],
         "reports a second in a campaign week": [day.changes / DAY for day in days(loading=True)],
-        "transfers a year": [rows_a_year(who, HABITS)["fleet_transfer"] for who in OPERATORS],
-        "samples at the end of a campaign week": [samples_at_most(who, HABITS) for who in OPERATORS],
+        "transfers a year": [rows_a_year(operator, PROFILE)["fleet_transfer"] for operator in OPERATORS],
+        "samples at the end of a campaign week": [samples_at_most(operator, PROFILE) for operator in OPERATORS],
     }
     sizes = {
-        "GB a year": [size_of(rows_a_year(who, HABITS), MEASURED) / 1e9 for who in OPERATORS],
+        "GB a year": [size_of(rows_a_year(operator, PROFILE), MEASURED) / 1e9 for operator in OPERATORS],
         "GB of samples at the end of a campaign week": [
-            size_of({"fleet_progresssample": samples_at_most(who, HABITS)}, MEASURED) / 1e9 for who in OPERATORS
+            size_of({"fleet_progresssample": samples_at_most(operator, PROFILE)}, MEASURED) / 1e9
+            for operator in OPERATORS
         ],
     }
     rows = [[name, *(_short(value) for value in values)] for name, values in lines.items()]
     rows += [[name, *(f"{value:.2f}" for value in values)] for name, values in sizes.items()]
-    return _table(["", *(who.name for who in OPERATORS)], rows)
+    return _table(["", *(operator.name for operator in OPERATORS)], rows)
 
 
-def tail() -> str:
-    """The table of what a tail adds in a year."""
-    rows = {"fleet_tail": 1.0, **rows_a_year(Operator(1, 1), HABITS)}
+def tail_table() -> str:
+    """Return the table of what a tail adds in a year."""
+    rows = {"fleet_tail": 1.0, **rows_a_year(Operator(1, 1), PROFILE)}
     lines = [
         [f"`{name}`", f"{count:.0f}", f"{size_of({name: count}, MEASURED) / 1e3:.1f}"] for name, count in rows.items()
     ]
     return _table(["", "rows a tail and year", "KB a tail and year"], lines)
 
 
-def used(day: Need, habits: Habits) -> dict[str, float]:
-    """How much of each limit a day takes; above 1 it is too much for one of it."""
+def limit_shares(day: DailyNeed, profile: TailProfile) -> dict[str, float]:
+    """Return the used share of each limit on a day. More than 1 exceeds the limit."""
     per_second = {
         "worker": day.cost.worker / DAY,
         "database": day.cost.database / DAY,
         "log": day.cost.log / DAY,
         "feed": day.publications / DAY / MEASURED.publications,
-        "listing": day.listing / habits.interval,
+        "listing": day.listing / profile.interval,
     }
     return {name: value / LIMITS[name][1] for name, value in per_second.items()}
 
 
-def saturation(found: Sequence[Need], habits: Habits = HABITS) -> str:
-    """The table of how much of each limit is used, fullest in bold."""
-    columns = [used(day, habits) for day in found]
+def saturation_table(found: Sequence[DailyNeed], profile: TailProfile = PROFILE) -> str:
+    """Return the table of the used share of each limit, the largest in bold."""
+    columns = [limit_shares(day, profile) for day in found]
     rows = [
         [
             text,
@@ -128,31 +131,33 @@ def saturation(found: Sequence[Need], habits: Habits = HABITS) -> str:
         ]
         for name, (text, _) in LIMITS.items()
     ]
-    return _table(["", *(who.name for who in OPERATORS)], rows)
+    return _table(["", *(operator.name for operator in OPERATORS)], rows)
 
 
 def tables() -> dict[str, str]:
-    """Everything docs/scaling.md shows, by its heading."""
+    """Return all tables of docs/scaling.md, by heading."""
     campaign = days(loading=True)
     return {
-        "What there is": fleets(),
-        "A quiet day": demand(days(loading=False)),
-        "A day of a campaign week, polled": demand(campaign),
-        "A day of a campaign week, slower": demand(days(loading=True, habits=PATIENT)),
-        "A day of a campaign week, pushed": demand(days(loading=True, pushed=True)),
-        "A day of a campaign week, slower and pushed": demand(days(loading=True, pushed=True, habits=PATIENT)),
-        "What saturates first": saturation(campaign),
-        "What a tail adds in a year": tail(),
+        "What there is": fleet_table(),
+        "A quiet day": demand_table(days(loading=False)),
+        "A day of a campaign week, polled": demand_table(campaign),
+        "A day of a campaign week, slower": demand_table(days(loading=True, profile=SLOW_PROFILE)),
+        "A day of a campaign week, pushed": demand_table(days(loading=True, pushed=True)),
+        "A day of a campaign week, slower and pushed": demand_table(
+            days(loading=True, pushed=True, profile=SLOW_PROFILE)
+        ),
+        "What saturates first": saturation_table(campaign),
+        "What a tail adds in a year": tail_table(),
     }
 
 
 def document() -> str:
-    """All tables."""
+    """Return all tables as Markdown."""
     return "\n\n".join(f"### {title}\n\n{table}" for title, table in tables().items())
 
 
 def _short(value: float) -> str:
-    """A number as people read it."""
+    """Return a number with a unit prefix."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= size:
             return f"{value / (1e3 if unit == 'k' else size):,.{0 if unit == 'k' else 1}f} {unit}"

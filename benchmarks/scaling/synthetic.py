@@ -1,9 +1,8 @@
-"""Two buckets that are arithmetic, behind the HTTP of S3: a fleet of any size, listed as fast as can be.
+"""Two simulated buckets behind the HTTP API of S3: a fleet of any size with fast listings.
 
-`python -m benchmarks.scaling.synthetic '{"airlines": 200, ...}'` serves one on a port of the loopback
-interface, which it prints, until its input ends. `GET /-/<cycle>/<beats>` moves it on: loading tails have reported so
-many times, so many rounds of heartbeats were written. Honest ETags: the MD5 of what a GET would answer. Touches nothing
-but memory.
+`python -m benchmarks.scaling.synthetic '{"airlines": 200, ...}'` serves one on a port of the loopback interface, prints
+the port, and ends with its input. `GET /-/<cycle>/<beats>` sets the number of reports of loading tails and of rounds of
+heartbeats so far. ETags are real: the MD5 of what a GET returns. Touches only memory.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ STATUS: Final = "synthetic-status"
 CAMPAIGN: Final = "2026-12"
 PAGE: Final = 1_000
 SIZE: Final = 700_000_000
-POSITIONS: Final = 600  # MiB a loading item may stand at; below `SIZE`
+POSITIONS: Final = 600  # possible MiB of a loading item; below `SIZE`
 EPOCH: Final = "2026-11-20T00:00:00.000Z"
 Row = tuple[str, str, int, int]  # key, ETag, size in bytes, cycle in which it was written
 
 
-class Written(NamedTuple):
+class ObjectVersion(NamedTuple):
     """A body, and the cycle in which it was written."""
 
     body: bytes
@@ -45,7 +44,7 @@ class Written(NamedTuple):
 class Synthetic:
     """`tails` and `items` of each airline. One tail in `moving` loads and reports in each cycle.
 
-    One heartbeat in `beating` is new in each round. Names and values are those of `benchmarks.scaling.filling`.
+    One heartbeat in `beating` is new in each round. Names and values match those of `benchmarks.scaling.filling`.
     """
 
     airlines: int
@@ -55,52 +54,54 @@ class Synthetic:
     beating: int
 
     def airline(self, number: int) -> str:
-        """`SYN000` the first."""
+        """Return the name of an airline; the first is `SYN000`."""
         return f"SYN{number:03d}"
 
     @cached_property
-    def homes(self) -> list[str]:
-        """What the keys of each tail begin with, without the airline."""
+    def tail_prefixes(self) -> list[str]:
+        """Return the key prefix of each tail, without the airline."""
         return [f"N{number:05d}/" for number in range(self.tails)]
 
-    def progress(self, tail: int, item: int, cycle: int) -> Written:
-        """What an item's progress says. A loading tail has one item under way, those before whole, those after at 0."""
+    def progress(self, tail: int, item: int, cycle: int) -> ObjectVersion:
+        """Return an item's progress object. A loading tail has one item in progress; the items before it are complete,
+        those after it are at 0.
+        """
         size = SIZE + item
         if tail % self.moving:
-            return Written(b"%d" % size, 0)
+            return ObjectVersion(b"%d" % size, 0)
         now = tail // self.moving % self.items
         if item == now:
-            return Written(b"%d" % (MIB * (1 + (tail + cycle) % POSITIONS)), cycle)
-        return Written(b"%d" % (size if item < now else 0), 0)
+            return ObjectVersion(b"%d" % (MIB * (1 + (tail + cycle) % POSITIONS)), cycle)
+        return ObjectVersion(b"%d" % (size if item < now else 0), 0)
 
-    def heartbeat(self, tail: int, beats: int) -> Written:
-        """A tail's loader.json."""
+    def heartbeat(self, tail: int, beats: int) -> ObjectVersion:
+        """Return a tail's loader.json."""
         count = (beats + tail % self.beating) // self.beating
-        return Written(_heartbeat(count), count)
+        return ObjectVersion(_heartbeat(count), count)
 
     def loading(self, airline: str) -> list[str]:
-        """The keys that are new in each cycle."""
+        """Return the keys that are new in each cycle."""
         return [
-            f"{airline}/{self.homes[tail]}{CAMPAIGN}/item-{tail // self.moving % self.items:03d}.tgz.progress"
+            f"{airline}/{self.tail_prefixes[tail]}{CAMPAIGN}/item-{tail // self.moving % self.items:03d}.tgz.progress"
             for tail in range(0, self.tails, self.moving)
         ]
 
     def manifest(self, airline: int) -> bytes:
-        """An airline's campaign.json."""
+        """Return an airline's campaign.json."""
         content = tuple(Item(f"item-{number:03d}", SIZE + number) for number in range(self.items))
         return build_manifest(Manifest(content, airline=self.airline(airline), campaign=CAMPAIGN))
 
     def listed(self, below: str, cycle: int, beats: int) -> Iterator[Row]:
-        """The objects of any airline's status whose keys, without the airline, begin so."""
+        """Return the status objects of any airline with this key prefix, without the airline."""
         names = [f"{CAMPAIGN}/item-{item:03d}.tgz.progress" for item in range(self.items)]
-        for tail, home in enumerate(self.homes):
-            if not home.startswith(below):
+        for tail, prefix in enumerate(self.tail_prefixes):
+            if not prefix.startswith(below):
                 continue
             for item, name in enumerate(names):
                 body, at = self.progress(tail, item, cycle)
-                yield home + name, _md5(body), len(body), at
+                yield prefix + name, _md5(body), len(body), at
             body, at = self.heartbeat(tail, beats)
-            yield f"{home}loader.json", _md5(body), len(body), at
+            yield f"{prefix}loader.json", _md5(body), len(body), at
 
 
 @cache
@@ -113,14 +114,14 @@ def _heartbeat(count: int) -> bytes:
     return build_heartbeat(Heartbeat(loader="synthetic", state="idle", rate_bps=count))
 
 
-def moment(cycle: int) -> str:
-    """When what was written in a cycle was written: two seconds a cycle."""
+def cycle_time(cycle: int) -> str:
+    """Return the modification time of objects written in a cycle: two seconds per cycle."""
     hours, seconds = divmod(cycle * 2, 3600)
     return EPOCH if not cycle else f"2026-11-20T{hours:02d}:{seconds // 60:02d}:{seconds % 60:02d}.000Z"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one fleet. What is listed is written down once a moment, for all airlines together."""
+    """Serves one fleet. Listings are built once per cycle, for all airlines together."""
 
     daemon_threads = True
 
@@ -132,14 +133,14 @@ class Server(ThreadingHTTPServer):
         self._lock = threading.Lock()
 
     def entries(self, below: str) -> list[str]:
-        """The entries of a listing without the airline, which every airline shares; made once a cycle."""
+        """Return the entries of a listing without the airline, which all airlines share."""
         with self._lock:
             if below not in self._made:
                 self._made[below] = [_entry(row) for row in self.fleet.listed(below, *self.moment)]
             return self._made[below]
 
     def move(self, cycle: int, beats: int) -> None:
-        """Be another moment."""
+        """Move to another cycle."""
         with self._lock:
             self.moment, self._made = (cycle, beats), {}
 
@@ -147,20 +148,19 @@ class Server(ThreadingHTTPServer):
 def _entry(row: Row) -> str:
     key, etag, size, cycle = row
     return (
-        f"{key}</Key><LastModified>{moment(cycle)}</LastModified><ETag>&quot;{etag}&quot;</ETag>"
+        f"{key}</Key><LastModified>{cycle_time(cycle)}</LastModified><ETag>&quot;{etag}&quot;</ETag>"
         f"<Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
     )
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers LIST and GET, whoever asks."""
+    """Answers LIST and GET, without authentication."""
 
     server: Server
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # one packet an answer
+    wbufsize = -1  # one packet per response
 
     def do_GET(self) -> None:
-        """Any request of ours."""
         parts = urlsplit(self.path)
         bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
         if bucket == "-":
@@ -173,13 +173,13 @@ class Handler(BaseHTTPRequestHandler):
             self._object(bucket, key)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _listing(self, bucket: str, query: dict[str, str]) -> str:
         fleet, prefix = self.server.fleet, query.get("prefix", "")
         airline, _, below = prefix.partition("/")
         if "delimiter" in query:
-            names = fleet.homes if prefix else [f"{fleet.airline(number)}/" for number in range(fleet.airlines)]
+            names = fleet.tail_prefixes if prefix else [f"{fleet.airline(number)}/" for number in range(fleet.airlines)]
             return _page([f"<CommonPrefixes><Prefix>{prefix}{name}</Prefix></CommonPrefixes>" for name in names], query)
         head = f"<Contents><Key>{airline}/"
         if bucket == MEDIA:
@@ -203,13 +203,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", f'"{_md5(body)}"')
-        self.send_header("Last-Modified", f"{datetime.fromisoformat(moment(cycle)):%a, %d %b %Y %H:%M:%S} GMT")
+        self.send_header("Last-Modified", f"{datetime.fromisoformat(cycle_time(cycle)):%a, %d %b %Y %H:%M:%S} GMT")
         self.end_headers()
         self.wfile.write(body)
 
 
 def _page(entries: list[str], query: dict[str, str], head: str = "") -> str:
-    """The page the query asks for; every entry begins with `head`."""
+    """Return the requested page; every entry starts with `head`."""
     start = int(query.get("continuation-token", "0"))
     found = entries[start : start + PAGE]
     more = start + PAGE < len(entries)
@@ -224,7 +224,7 @@ def _page(entries: list[str], query: dict[str, str], head: str = "") -> str:
 
 
 def main() -> None:
-    """Serve the fleet of the first argument until the input ends; the port is printed."""
+    """Serve the fleet of the first argument until the input ends; print the port."""
     server = Server(Synthetic(**json.loads(sys.argv[1])))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_port, flush=True)

@@ -1,4 +1,4 @@
-"""What the loader is held to, and the table that says of it and of others whether goals are met. Pure."""
+"""Goals of the loader and the table that compares them with the results. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
 MIB: Final = 1 << 20
-HEADS: Final = ("job", "measure", "goal", "found", "", "spread")
+HEADINGS: Final = ("job", "measure", "goal", "found", "", "spread")
 JOBS: Final = {
     "a": "a: 4 x 512 MiB",
     "b": "b: 200 x 2 MiB",
@@ -28,9 +28,8 @@ Unit = Literal["", "s", "MiB", "MB", "%", "count"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One goal and what was found, both in `unit` (none: a ratio). `low` and `high`: the single runs.
-
-    `job` is one of JOBS, or says itself what was done.
+    """One goal and its result, both in `unit` (empty: a ratio). `low` and `high` are the extremes of single runs. `job`
+    is one of JOBS, or a description.
     """
 
     job: str
@@ -43,18 +42,17 @@ class Row:
 
     @property
     def met(self) -> bool:
-        """Whether the goal is. Rounded as it is shown: what reads as the goal is the goal."""
+        """Return whether the goal is met. Compares the rounded value that the table shows."""
         return round(self.found, 2) <= self.goal
 
     def cells(self) -> list[str]:
-        """As in the table."""
+        """Return the cells of the table row."""
         spread = "" if self.low is None or self.high is None else f"{self._show(self.low)}-{self._show(self.high)}"
         verdict = "met" if self.met else "**missed**"
         goal = f"≤ {self._figure(self.goal)}{self._unit}"
         return [JOBS.get(self.job, self.job), self.measure, goal, self._show(self.found) + self._unit, verdict, spread]
 
     def as_json(self) -> dict[str, object]:
-        """All of it."""
         return asdict(self) | {"met": self.met}
 
     @property
@@ -69,30 +67,29 @@ class Row:
         return f"{value:,.{digits}f}"
 
 
-def ratio(job: str, measure: str, goal: float, ours: Sequence[float], theirs: Sequence[float]) -> Row:
-    """Of the medians. The spread is that of our single runs to their median."""
-    base = middle(theirs)
-    return Row(job, measure, goal, middle(ours) / base, "", min(ours) / base, max(ours) / base)
+def ratio_row(job: str, measure: str, goal: float, values: Sequence[float], baseline: Sequence[float]) -> Row:
+    """Return the ratio of the medians. The spread is that of `values` to the median of `baseline`."""
+    base = median(baseline)
+    return Row(job, measure, goal, median(values) / base, "", min(values) / base, max(values) / base)
 
 
-def plain(job: str, measure: str, goal: float, found: Sequence[float], unit: Unit) -> Row:
-    """A figure by itself: the median."""
-    return Row(job, measure, goal, middle(found), unit, min(found), max(found))
+def median_row(job: str, measure: str, goal: float, found: Sequence[float], unit: Unit) -> Row:
+    """Return the median with its spread."""
+    return Row(job, measure, goal, median(found), unit, min(found), max(found))
 
 
-def middle(values: Sequence[float]) -> float:
-    """The median."""
+def median(values: Sequence[float]) -> float:
     ordered, half = sorted(values), len(values) // 2
     return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def percentile(values: Sequence[float], share: int) -> float:
-    """The smallest value that at least `share` of a hundred are not above."""
+    """Return the smallest value that `share` percent of the values do not exceed."""
     ordered = sorted(values)
     return ordered[-(-len(ordered) * share // 100) - 1]
 
 
 def table(rows: Sequence[Row]) -> str:
-    """In Markdown, as it stands in docs/performance.md."""
-    lines = [list(HEADS), ["---", "---", "---:", "---:", "---", "---:"], *(row.cells() for row in rows)]
+    """Return the Markdown table of docs/performance.md."""
+    lines = [list(HEADINGS), ["---", "---", "---:", "---:", "---", "---:"], *(row.cells() for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)

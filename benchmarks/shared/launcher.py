@@ -1,8 +1,7 @@
-"""Runs one command and prints what it cost, as JSON. A small program of its own, on purpose.
+"""Run one command and print its cost as JSON. A separate small program with few imports.
 
-The peak of a process's memory, as the kernel keeps it, begins with that of whoever started it: a benchmark that has
-itself grown to 60 MiB would measure nothing below. Imports little. The arguments are the command; its output goes where
-ours goes, but standard output to standard error.
+The kernel's peak memory of a process starts with that of its parent. A benchmark that has grown to 60 MiB could not
+measure anything smaller. The arguments are the command. Its standard output goes to standard error.
 """
 
 import json
@@ -12,7 +11,7 @@ import time
 
 
 def main() -> None:
-    """See the module. Ends with 0 whatever the command does."""
+    """Run the command. Exits with 0 whatever the command's exit code."""
     began = time.perf_counter()
     child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
     _, status, usage = os.wait4(child, 0)

@@ -1,4 +1,4 @@
-"""The machine a benchmark runs on, in one line."""
+"""A one-line description of the machine a benchmark runs on."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 
-def machine() -> str:
-    """What it was measured on."""
+def describe_machine() -> str:
+    """Return cores, processor, memory and system in one line."""
     found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     system = f"{platform.freedesktop_os_release()['PRETTY_NAME']}, Linux {platform.release().split('-')[0]}"

@@ -1,7 +1,8 @@
-"""The programs the loader is measured against, from the Python package index, and how each copies a campaign.
+"""The programs the loader is compared with, from the Python package index, and how each copies a campaign.
 
-`make bench` installs them, at the versions of requirements/bench.txt, into an environment of their own: their needs are
-not ours. They get what their users would give them; `s5cmd` and `rclone` speak HTTP/1.1, as with AWS.
+`make bench` installs them, at the versions of requirements/bench.txt, into a separate environment, because their
+dependencies conflict with the project's. They get the options their users use. `s5cmd` and `rclone` use HTTP/1.1, as
+with AWS.
 """
 
 from __future__ import annotations
@@ -16,62 +17,62 @@ from typing import Final
 from benchmarks.shared.processes import ROOT
 
 BIN: Final = ROOT / ".venv/peers/bin"
-# The program itself: what its package puts into `bin` is Python that starts it and would cost it a tenth of a second.
+# The program itself: the launcher of its package is a Python script that takes a tenth of a second.
 S5CMD: Final = ROOT / ".venv/peers/lib/python3.11/site-packages/s5cmd/bin/s5cmd"
 PROGRAMS: Final = {"s5cmd": S5CMD, "rclone": BIN / "rclone", "aws": BIN / "aws"}
-# openssl, not sha256sum: Debian's has no use for the processor's own instructions and takes four times as long.
+# openssl, not sha256sum: Debian's does not use the processor's SHA instructions and takes four times as long.
 CHECK: Final = "find . -name '*.tgz' -print0 | xargs -0 -P 2 -n 8 openssl dgst -sha256 -r"
 SYNC: Final = "find . -name '*.tgz' -print0 | xargs -0 -n 50 sync -d"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a campaign lies: the store's address, and `bucket/airline/campaign`."""
+    """The location of a campaign: the store's address, and `bucket/airline/campaign`."""
 
     endpoint: str
     prefix: str
 
     def s5cmd(self, target: Path) -> list[str]:
-        """At its defaults: five ranges of an object at once, 256 objects at once."""
+        """Return the command with its defaults: five ranges of an object at once, 256 objects at once."""
         options = ["--endpoint-url", self.endpoint, "--log", "error"]
         return [str(S5CMD), *options, "cp", f"s3://{self.prefix}/*.tgz", f"{target}/"]
 
-    def verified(self, target: Path) -> list[str]:
-        """The same, with what the loader does besides: sums taken, and everything on the disk."""
+    def s5cmd_verified(self, target: Path) -> list[str]:
+        """Return the same copy followed by what the loader does too: hashing and syncing to disk."""
         script = f"{shlex.join(self.s5cmd(target))} && cd {shlex.quote(str(target))} && {CHECK} && {SYNC}"
         return ["sh", "-c", script]
 
     def aws(self, target: Path) -> list[str]:
-        """Its classic transfer client: ten ranges at once."""
-        what = ["--recursive", "--only-show-errors", "--exclude", "*", "--include", "*.tgz"]
-        command = ["s3", "cp", f"s3://{self.prefix}/", str(target), *what]
+        """Return the command with the classic transfer client: ten ranges at once."""
+        selection = ["--recursive", "--only-show-errors", "--exclude", "*", "--include", "*.tgz"]
+        command = ["s3", "cp", f"s3://{self.prefix}/", str(target), *selection]
         return [str(BIN / "aws"), "--endpoint-url", self.endpoint, *command]
 
     def rclone(self, target: Path, *options: str) -> list[str]:
-        """Its S3 backend without a configuration file."""
+        """Return the command with the S3 backend, without a configuration file."""
         remote = f":s3,provider=SeaweedFS,env_auth=true,endpoint='{self.endpoint}',force_path_style=true:{self.prefix}"
-        nowhere = ["--config", str(target.parent / "no-configuration"), "--log-level", "ERROR"]
-        return [str(BIN / "rclone"), "copy", remote, str(target), "--include", "*.tgz", *nowhere, *options]
+        no_configuration = ["--config", str(target.parent / "no-configuration"), "--log-level", "ERROR"]
+        return [str(BIN / "rclone"), "copy", remote, str(target), "--include", "*.tgz", *no_configuration, *options]
 
 
 def environment(keys: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """For all of them."""
+    """Return the environment of all peers."""
     configuration = folder / "aws-configuration"
     configuration.write_text("[default]\ns3 =\n  preferred_transfer_client = classic\n")
-    plain = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(folder)}
-    return {**plain, **keys, "AWS_CONFIG_FILE": str(configuration), "GODEBUG": "http2client=0"}
+    base = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(folder)}
+    return {**base, **keys, "AWS_CONFIG_FILE": str(configuration), "GODEBUG": "http2client=0"}
 
 
 def missing() -> list[str]:
-    """Those that are not installed."""
+    """Return the names of the programs that are not installed."""
     return [name for name, program in PROGRAMS.items() if not program.exists()]
 
 
 def versions() -> str:
-    """Of all of them, for people."""
-    asked = {"s5cmd": "version", "rclone": "version", "aws": "--version"}
-    said = [
+    """Return the versions of all programs in one line."""
+    arguments = {"s5cmd": "version", "rclone": "version", "aws": "--version"}
+    outputs = [
         subprocess.run([PROGRAMS[name], how], capture_output=True, text=True, check=True).stdout.splitlines()[0]
-        for name, how in asked.items()
+        for name, how in arguments.items()
     ]
-    return f"s5cmd {said[0].split('-')[0]}, {said[1]}, {said[2].split()[0].replace('/', ' ')}"
+    return f"s5cmd {outputs[0].split('-')[0]}, {outputs[1]}, {outputs[2].split()[0].replace('/', ' ')}"

@@ -1,4 +1,4 @@
-"""Whole processes, one after the other, and what each cost. Touches the folders and processes it is told of."""
+"""Run whole processes one after the other and measure their cost. Touches the folders and processes it is given."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _BLOCK: Final = 1 << 20
-_TOLD: Final = 2000  # bytes of what a failed process said
+_MAX_OUTPUT: Final = 2000  # bytes of a failed process's output to report
 
 
-class Failed(Exception):
-    """A measured process did not do what it was to; `str()` says which and what it said."""
+class MeasurementError(Exception):
+    """A measured process failed; `str()` names the process and shows its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of a process and those it waited for: seconds, seconds of CPU, bytes of memory at the peak of the largest."""
+    """The cost of a process and its children: seconds, seconds of CPU, peak memory of the largest in bytes."""
 
     wall: float
     cpu: float
@@ -34,9 +34,9 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way of doing a job. `command` is made anew for each run, for a folder that is empty and a number of its own.
+    """One way of doing a job. `command` and `environment` are called for each run with its empty folder and number.
 
-    `codes`: how it may end. `check` looks at the folder afterwards and raises Failed.
+    `check` examines the folder after a run and raises MeasurementError.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Variant:
 
 
 def run(command: Sequence[str | Path], environment: Mapping[str, str], *, seconds: float = 3600.0) -> Cost:
-    """Run a command in the project's folder. Raises Failed if it does not end with 0, TimeoutExpired."""
+    """Run a command in the project's folder. Raises MeasurementError if it does not exit with 0, TimeoutExpired."""
     with subprocess.Popen(
         [sys.executable, "-S", "-E", LAUNCHER, *command],
         cwd=ROOT,
@@ -60,25 +60,26 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str], *, second
             output, errors = launcher.communicate(timeout=seconds)
         finally:
             if launcher.poll() is None:
-                os.killpg(launcher.pid, signal.SIGKILL)  # and what it started, which else would go on alone
+                os.killpg(launcher.pid, signal.SIGKILL)  # its children too, which would continue to run
     if launcher.returncode:
-        raise Failed(f"{command[0]} could not be started:\n{_tail(errors)}")
+        raise MeasurementError(f"{command[0]} could not be started:\n{_tail(errors)}")
     cost = json.loads(output)
     if cost.pop("code"):
-        raise Failed(f"{' '.join(map(str, command))[:200]} failed:\n{_tail(errors)}")
+        raise MeasurementError(f"{' '.join(map(str, command))[:200]} failed:\n{_tail(errors)}")
     return Cost(**cost)
 
 
-def _tail(said: bytes) -> str:
-    return said[-_TOLD:].decode(errors="replace")
+def _tail(output: bytes) -> str:
+    return output[-_MAX_OUTPUT:].decode(errors="replace")
 
 
-def interleaved(
-    variants: Sequence[Variant], runs: int, folder: Path, *, touch: int, say: Callable[[str], None], warm: int = 1
+def run_interleaved(
+    variants: Sequence[Variant], runs: int, folder: Path, *, touch: int, log: Callable[[str], None], warm: int = 1
 ) -> dict[str, list[Cost]]:
-    """Every variant `runs` times, A B C A B C …, each into a new folder. The first `warm` rounds do not count.
+    """Run every variant `runs` times, A B C A B C …, each in a new folder. Raises MeasurementError.
 
-    `touch`: bytes of page cache each will use; see `pretouch`. Raises Failed.
+    The first `warm` rounds are not counted. `touch` is the number of page cache bytes that each run needs; see
+    `fill_page_cache`.
     """
     costs: dict[str, list[Cost]] = {variant.name: [] for variant in variants}
     for number in range(runs + warm):
@@ -86,22 +87,22 @@ def interleaved(
             target = folder / "target"
             target.mkdir(parents=True)
             try:
-                pretouch(folder, touch)
+                fill_page_cache(folder, touch)
                 cost = run(variant.command(target, number), variant.environment(target, number))
                 variant.check(target)
             finally:
                 shutil.rmtree(target)
-            say(f"  [{number}] {variant.name}: {cost.wall:.2f} s, CPU {cost.cpu:.2f} s, {cost.rss >> 20} MiB")
+            log(f"  [{number}] {variant.name}: {cost.wall:.2f} s, CPU {cost.cpu:.2f} s, {cost.rss >> 20} MiB")
             if number >= warm:
                 costs[variant.name].append(cost)
     return costs
 
 
-def pretouch(folder: Path, size: int) -> None:
-    """Let everything be written, then fill and drop so many bytes of page cache.
+def fill_page_cache(folder: Path, size: int) -> None:
+    """Sync all files, then fill and drop `size` bytes of page cache.
 
-    In a virtual machine the host backs memory when it is first touched: writing a file costs whoever comes first two to
-    four times as much.
+    In a virtual machine the host allocates memory when it is first touched. The first process to write a file would
+    take two to four times as long.
     """
     os.sync()
     path, block = folder / "pretouch", bytes(_BLOCK)

@@ -1,4 +1,4 @@
-"""The arithmetic and the tools of `benchmarks.loader`; the measuring itself takes too long to be a test."""
+"""The arithmetic and the tools of `benchmarks.loader`; the measurement itself takes too long for a test."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.loader.scenarios import AWS, OURS, QUIET, RCLONE, S5CMD, VERIFIED, throughput_rows
-from benchmarks.loader.zero_server import BigObject, answer_to
+from benchmarks.loader.scenarios import AWS, NO_PROGRESS, RCLONE, RUN_LOADER, S5CMD, VERIFIED, throughput_rows
+from benchmarks.loader.zero_server import ZeroObjectServer, build_response_head
 from benchmarks.shared import peers
-from benchmarks.shared.goals import HEADS, JOBS, Row, middle, plain, ratio, table
-from benchmarks.shared.processes import Cost, Failed, Variant, interleaved, run
+from benchmarks.shared.goals import HEADINGS, JOBS, Row, median, median_row, ratio_row, table
+from benchmarks.shared.processes import Cost, MeasurementError, Variant, run, run_interleaved
 from ifeportal.embedded.seaweedfs import SeaweedFS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,10 +26,10 @@ def cost(wall: float) -> Cost:
 
 
 def test_a_ratio_is_that_of_the_medians_and_its_spread_that_of_our_runs() -> None:
-    row = ratio("a", "wall", 0.7, ours=[3.0, 1.0, 2.0], theirs=[9.0, 4.0, 1.0])
+    row = ratio_row("a", "wall", 0.7, values=[3.0, 1.0, 2.0], baseline=[9.0, 4.0, 1.0])
     assert (row.found, row.low, row.high) == (0.5, 0.25, 0.75)
     assert row.met
-    assert middle([4.0, 1.0, 2.0, 3.0]) == 2.5
+    assert median([4.0, 1.0, 2.0, 3.0]) == 2.5
 
 
 def test_a_goal_is_met_by_what_reads_as_the_goal_and_by_nothing_above() -> None:
@@ -38,9 +38,12 @@ def test_a_goal_is_met_by_what_reads_as_the_goal_and_by_nothing_above() -> None:
 
 
 def test_the_table_says_of_every_goal_what_was_found_and_whether_it_is_met() -> None:
-    rows = [ratio("b", "wall ÷ x", 0.95, [1.0], [2.0]), plain("once", "CPU seconds", 0.7, [0.8, 0.9, 1.0], "s")]
+    rows = [
+        ratio_row("b", "wall ÷ x", 0.95, [1.0], [2.0]),
+        median_row("once", "CPU seconds", 0.7, [0.8, 0.9, 1.0], "s"),
+    ]
     assert table(rows).splitlines() == [
-        f"| {' | '.join(HEADS).replace('|  |', '| |')} |",
+        f"| {' | '.join(HEADINGS).replace('|  |', '| |')} |",
         "| --- | --- | ---: | ---: | --- | ---: |",
         "| b: 200 x 2 MiB | wall ÷ x | ≤ 0.95 | 0.50 | met | 0.50-0.50 |",
         "| `run_loader --once`, nothing to do | CPU seconds | ≤ 0.7 s | 0.90 s | **missed** | 0.80-1.00 |",
@@ -48,7 +51,7 @@ def test_the_table_says_of_every_goal_what_was_found_and_whether_it_is_met() -> 
 
 
 def test_every_goal_against_a_peer_gets_a_row_in_the_jobs_it_is_set_for() -> None:
-    costs = {name: [cost(1.0)] for name in (OURS, QUIET, S5CMD, VERIFIED, AWS, RCLONE)}
+    costs = {name: [cost(1.0)] for name in (RUN_LOADER, NO_PROGRESS, S5CMD, VERIFIED, AWS, RCLONE)}
     goals = {job: [row.goal for row in throughput_rows(job, costs)] for job in "abc"}
     assert goals == {"a": [0.7, 1.3, 0.65, 0.7, 1.3, 1.05], "b": [0.95, 1.9, 0.6, 1.05], "c": [0.8, 1.1, 1.05]}
     spent = [row for row in throughput_rows("a", costs) if row.unit == "s"]
@@ -56,7 +59,7 @@ def test_every_goal_against_a_peer_gets_a_row_in_the_jobs_it_is_set_for() -> Non
 
 
 def test_without_the_peers_only_what_needs_none_is_judged() -> None:
-    rows = throughput_rows("a", {OURS: [cost(1.0)], QUIET: [cost(1.0)]})
+    rows = throughput_rows("a", {RUN_LOADER: [cost(1.0)], NO_PROGRESS: [cost(1.0)]})
     assert [(row.job, row.found) for row in rows] == [("a", 1.0), ("progress", 1.0)]
 
 
@@ -72,7 +75,7 @@ def test_variants_take_turns_each_in_an_empty_folder_and_warm_up_first(tmp_path:
 
         return Variant(name, command, lambda target, number: HERE)
 
-    costs = interleaved([variant("x"), variant("y")], 2, tmp_path, touch=3 << 20, say=said.append)
+    costs = run_interleaved([variant("x"), variant("y")], 2, tmp_path, touch=3 << 20, log=said.append)
     assert seen == [("x", 0), ("y", 0), ("x", 1), ("y", 1), ("x", 2), ("y", 2)]
     assert {name: len(of) for name, of in costs.items()} == {"x": 2, "y": 2}
     assert len(said) == 6
@@ -89,7 +92,7 @@ def test_the_memory_of_a_process_is_its_own_and_not_that_of_who_measures(tmp_pat
 
 
 def test_a_process_that_fails_is_no_measurement() -> None:
-    with pytest.raises(Failed, match="no such thing"):
+    with pytest.raises(MeasurementError, match="no such thing"):
         run(["sh", "-c", "echo no such thing >&2; exit 3"], HERE)
 
 
@@ -105,7 +108,7 @@ def test_a_process_that_fails_is_no_measurement() -> None:
 def test_the_object_that_is_nowhere_is_served_in_full_and_by_range(
     asked: str, status: str, length: int, span: str | None
 ) -> None:
-    head, count = answer_to(f"GET /b/k HTTP/1.1\r\n{asked}\r\n", 1000)
+    head, count = build_response_head(f"GET /b/k HTTP/1.1\r\n{asked}\r\n", 1000)
     text = head.decode()
     assert count == length
     assert text.startswith(f"HTTP/1.1 {status}\r\n")
@@ -113,12 +116,12 @@ def test_the_object_that_is_nowhere_is_served_in_full_and_by_range(
 
 
 def test_what_is_not_that_object_comes_from_the_store(seaweed: SeaweedFS) -> None:
-    with BigObject("/bench-media/big", 3_000_000, seaweed.endpoint) as server:
+    with ZeroObjectServer("/bench-media/big", 3_000_000, seaweed.endpoint) as server:
         with urllib.request.urlopen(f"{server.endpoint}/bench-media/big") as answer:
             assert answer.read() == bytes(3_000_000)
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"{server.endpoint}/bench-media/other")
-        assert refused.value.code == 403  # SeaweedFS: nobody signed that
+        assert refused.value.code == 403  # SeaweedFS: the request is not signed
 
 
 def test_what_is_missing_is_named() -> None:

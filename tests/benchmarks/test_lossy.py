@@ -1,4 +1,4 @@
-"""The link on which speed is measured: real packets, really late, really lost."""
+"""The emulated link: real packets, really delayed, really lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.lossy import moved, parse_share
+from benchmarks.lossy import near_end_environment, parse_share
 from benchmarks.network.forwarder import FAR, NEAR, Channel, Conditions, listen
 from benchmarks.network.lossy_link import LossyLink
 from benchmarks.network.namespaces import inside
@@ -46,10 +46,10 @@ def test_a_share_is_written_as_people_write_it() -> None:
 
 
 def test_a_store_on_the_loopback_interface_is_forwarded_without_being_asked() -> None:
-    told, ports = moved({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:8333", "A": "b"})
+    told, ports = near_end_environment({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:8333", "A": "b"})
     assert ports == [8333]
     assert told == {"AWS_ENDPOINT_URL_S3": f"http://{FAR}:8333", "A": "b", "LOSSY_FAR": FAR}
-    assert moved({"AWS_ENDPOINT_URL_S3": "https://s3.example.org"})[1] == []
+    assert near_end_environment({"AWS_ENDPOINT_URL_S3": "https://s3.example.org"})[1] == []
 
 
 @pytest.mark.root
@@ -96,4 +96,4 @@ def test_whoever_is_not_root_is_told_so_in_a_sentence() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.strip() == "A link of one's own needs root: it makes network namespaces and TUN devices."
+    assert done.stderr.strip() == "An emulated link needs root, because it creates network namespaces and TUN devices."

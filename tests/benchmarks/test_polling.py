@@ -1,6 +1,4 @@
-"""The arithmetic of `benchmarks.polling`, what it writes, and a very small run of all of it but the other
-programs.
-"""
+"""The arithmetic of `benchmarks.polling`, the objects it writes, and a very small run without the peers."""
 
 from __future__ import annotations
 
@@ -16,10 +14,10 @@ from benchmarks.polling import goals, scenarios
 from benchmarks.polling.__main__ import JOBS, rows
 from benchmarks.polling.cycle import Cycle
 from benchmarks.polling.fleet import AIRLINE, CAMPAIGN, Fleet, tails_of
-from benchmarks.polling.goals import OURS, Way
-from benchmarks.polling.peers import AWS, CURL, NAMES, RCLONE, S5CMD, spent
+from benchmarks.polling.goals import ONE_CYCLE, Way
+from benchmarks.polling.peers import AWS, CURL, NAMES, RCLONE, S5CMD, requests_between
 from benchmarks.polling.setup import KINDS, Bench
-from benchmarks.polling.writers import Address, Writers
+from benchmarks.polling.writers import Writers, WriterTarget
 from benchmarks.shared.goals import MIB, Row, percentile, table
 from benchmarks.shared.processes import Cost
 from ifeportal.embedded.seaweedfs import SeaweedFS
@@ -40,14 +38,14 @@ def fleet() -> Fleet:
 
 
 def recognised(fleet: Fleet, value: int, key: str) -> bool:
-    size = fleet.size([key for key, _ in fleet.written()].index(key))
+    size = fleet.size([key for key, _ in fleet.objects()].index(key))
     return progress_from_etag(hashlib.md5(b"%d" % value).hexdigest(), size) == value
 
 
 def test_every_object_has_a_key_of_the_contract_and_the_size_that_the_manifest_says(fleet: Fleet) -> None:
     items = parse_manifest(fleet.manifest(), airline=AIRLINE, campaign=CAMPAIGN).content
     sizes = {item.name: item.size for item in items}
-    keys = [found for key, _ in fleet.written() if (found := parse_status_key(key))]
+    keys = [found for key, _ in fleet.objects() if (found := parse_status_key(key))]
     assert len({(key.tail, key.content) for key in keys}) == len(fleet) == 200
     assert [sizes[key.content] for key in keys] == [fleet.size(number) for number in range(200)]
 
@@ -56,12 +54,12 @@ def test_changes_are_as_many_as_asked_for_all_new_and_what_our_loader_reports(fl
     fleet.finish()
     assert len(fleet.load_half()) == 100
     for turn in range(5):
-        before = dict(fleet.written())
+        before = dict(fleet.objects())
         written = fleet.advance(10, turn)
         assert len({key for key, _ in written}) == 10
         assert all(value > before[key] for key, value in written)
         assert all(recognised(fleet, value, key) for key, value in written)
-        assert dict(fleet.written()) == before | dict(written)
+        assert dict(fleet.objects()) == before | dict(written)
 
 
 def test_others_report_what_no_etag_gives_away(fleet: Fleet) -> None:
@@ -87,69 +85,69 @@ def test_changes_that_arrive_all_the_time_reach_every_object_in_turn_and_only_gr
 
 
 def test_a_row_that_is_missing_or_says_something_else_is_missed(fleet: Fleet) -> None:
-    said = dict(fleet.written())
-    assert fleet.missed(said) == 0
+    said = dict(fleet.objects())
+    assert fleet.count_missed(said) == 0
     keys = list(said)
-    assert fleet.missed({key: said[key] for key in keys[1:]} | {keys[1]: 7}) == 2
+    assert fleet.count_missed({key: said[key] for key in keys[1:]} | {keys[1]: 7}) == 2
 
 
 def test_every_goal_against_a_program_gets_a_row_if_it_ran() -> None:
-    walls = {OURS: [1.0, 3.0, 2.0], S5CMD: [10.0], RCLONE: [2.0], AWS: [8.0]}
-    assert [(row.goal, row.found, row.met) for row in goals.against("x", walls)] == [
+    walls = {ONE_CYCLE: [1.0, 3.0, 2.0], S5CMD: [10.0], RCLONE: [2.0], AWS: [8.0]}
+    assert [(row.goal, row.found, row.met) for row in goals.peer_rows("x", walls)] == [
         (0.4, 0.2, True),
         (1.0, 1.0, True),
         (0.2, 0.25, False),
     ]
-    assert goals.against("x", {OURS: [1.0]}) == []
+    assert goals.peer_rows("x", {ONE_CYCLE: [1.0]}) == []
     assert {S5CMD, RCLONE, AWS} == set(NAMES)
 
 
 def test_requests_are_held_to_pages_and_changes() -> None:
-    lists, gets = goals.requests("x", 99_001, [cycle(), cycle(gets=1), cycle()])
+    lists, gets = goals.request_rows("x", 99_001, [cycle(), cycle(gets=1), cycle()])
     assert (lists.goal, lists.found, lists.met) == (100, 100, True)
     assert (gets.goal, gets.found, gets.high, gets.met) == (0, 0, 1, True)
-    assert not goals.requests("x", 99_000, [cycle()])[0].met
-    assert goals.foreign("x", [cycle(gets=50)]).found == 0.5
-    assert not goals.foreign("x", [cycle(gets=101)]).met
-    assert goals.first("x", [cycle(), cycle(gets=1)]).found == 1
+    assert not goals.request_rows("x", 99_000, [cycle()])[0].met
+    assert goals.foreign_row("x", [cycle(gets=50)]).found == 0.5
+    assert not goals.foreign_row("x", [cycle(gets=101)]).met
+    assert goals.first_poll_row("x", [cycle(), cycle(gets=1)]).found == 1
 
 
 def test_one_write_in_most_cycles_is_one_too_many_when_nothing_changed() -> None:
-    ratio, writes = goals.quiet("x", [cycle(wall=1.4)] * 3, [1.0, 1.0, 1.0])
+    ratio, writes = goals.unchanged_rows("x", [cycle(wall=1.4)] * 3, [1.0, 1.0, 1.0])
     assert (ratio.goal, ratio.met) == (1.5, True)
     assert writes.met
-    assert not goals.quiet("x", [cycle(writes=1)] * 3, [])[0].met
+    assert not goals.unchanged_rows("x", [cycle(writes=1)] * 3, [])[0].met
 
 
 def test_an_object_may_not_cost_more_in_the_largest_fleet_than_in_the_cheapest_of_the_smaller() -> None:
-    [row] = goals.growth({1_000_000: [30.0, 26.0, 13.0], 10_000: [0.5], 100_000: [2.0]})
+    [row] = goals.growth_rows({1_000_000: [30.0, 26.0, 13.0], 10_000: [0.5], 100_000: [2.0]})
     assert row.job == "10,000 vs 100,000 vs 1,000,000 objects, nothing changed"
     assert round(row.found, 6) == 1.3
     assert row.met
-    assert goals.growth({10_000: [0.5]}) == []
+    assert goals.growth_rows({10_000: [0.5]}) == []
 
 
 def test_a_change_counts_as_seen_with_the_first_row_that_says_it_or_something_newer() -> None:
     seen = {"a": [(10.0, 0), (12.0, 2), (15.0, 3)], "b": [(10.0, 0)]}
     written = [("a", 1), ("a", 2), ("c", 1), ("a", 3), ("b", 1), ("a", 0)]
-    assert goals.behind(written, [10.5, 11.0, 11.0, 12.5, 12.0, 11.0], seen) == [1.5, 1.0, 2.5, inf, 0.0]
+    assert goals.write_delays(written, [10.5, 11.0, 11.0, 12.5, 12.0, 11.0], seen) == [1.5, 1.0, 2.5, inf, 0.0]
 
 
 def test_how_far_behind_is_told_by_the_95th_percentile() -> None:
-    row, pace = goals.arriving("x", [number / 10 for number in range(1, 101)], slower=1.01)
+    row, pace = goals.arriving_rows("x", [number / 10 for number in range(1, 101)], slowdown=1.01)
     assert (row.found, row.low, row.high, row.met) == (9.5, 5.0, 10.0, False)
     assert pace.met
     assert percentile([1.0], 95) == 1.0
 
 
 def test_memory_is_that_of_the_largest_in_megabytes() -> None:
-    assert goals.memory("x", [1, 200_000_000]).met
-    assert not goals.memory("x", [200_100_000, 1]).met
+    assert goals.memory_row("x", [1, 200_000_000]).met
+    assert not goals.memory_row("x", [200_100_000, 1]).met
 
 
 def test_a_thousand_cycles_of_a_hundred_pages_cost_half_a_dollar() -> None:
-    assert round(1_000 * goals.price(100, 0), 6) == 0.5
-    assert round(1_000 * goals.price(0, 1_000), 6) == 0.4
+    assert round(1_000 * goals.request_price(100, 0), 6) == 0.5
+    assert round(1_000 * goals.request_price(0, 1_000), 6) == 0.4
 
 
 def test_the_tables_say_what_was_found_and_what_it_cost() -> None:
@@ -165,15 +163,15 @@ def test_the_tables_say_what_was_found_and_what_it_cost() -> None:
 
 
 def test_requests_are_counted_between_two_looks_at_what_the_store_has_served() -> None:
-    assert spent({"LIST": 3, "GET": 1}, {"LIST": 5, "GET": 2, "HEAD": 4, "PUT": 9}) == (2, 5)
+    assert requests_between({"LIST": 3, "GET": 1}, {"LIST": 5, "GET": 2, "HEAD": 4, "PUT": 9}) == (2, 5)
 
 
 def test_writers_write_everything_and_at_the_pace_they_are_told(seaweed: SeaweedFS) -> None:
     bucket = seaweed.create_bucket("bench-written")
-    address = Address(bucket.name, seaweed.endpoint, seaweed.access_key, seaweed.secret_key)
+    address = WriterTarget(bucket.name, seaweed.endpoint, seaweed.access_key, seaweed.secret_key)
     with Writers(address) as writers:
         writers.put((f"a/{number}", number) for number in range(1_100))
-        acknowledged = writers.paced([("b", 1), ("b", 2)], rate=2.0).result()
+        acknowledged = writers.put_paced([("b", 1), ("b", 2)], rate=2.0).result()
     assert len(list(bucket.list("a/"))) == 1_100
     assert [found.body for key in ("a/1099", "b") if (found := bucket.get(key, 99))] == [b"1099", b"2"]
     assert len(acknowledged) == 2
@@ -193,7 +191,7 @@ def test_a_small_fleet_is_measured_from_the_first_poll_to_the_last(seaweed: Seaw
         seed=1,
         rate=20.0,
         seconds=2.0,
-        say=said.append,
+        log=said.append,
         profiles=tmp_path,
     )
     scenarios.large(bench)

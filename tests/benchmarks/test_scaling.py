@@ -1,4 +1,4 @@
-"""The model of docs/scaling.md: its arithmetic, the document held to it, and the buckets it was measured with."""
+"""The model of docs/scaling.md: its arithmetic, the document's tables, and the simulated buckets."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from benchmarks.scaling.capacity import (
     LIST_PRICE,
     MESSAGES_A_BATCH,
     Cost,
-    Habits,
     Measured,
     Operator,
-    need,
+    TailProfile,
+    estimate_day,
+    measured_costs,
     rows_a_year,
     samples_at_most,
     size_of,
-    told,
 )
 from benchmarks.scaling.synthetic import MEDIA, STATUS, Server, Synthetic
 from fleet.polling import event_consumer, fetcher
@@ -43,7 +43,7 @@ ONE = Measured(
     publications=100.0,
     row_bytes={"fleet_load": 600, "fleet_transfer": 300, "fleet_progresssample": 150},
 )
-HABITS = Habits(items=10, campaigns=1, size=6e6, link=1e5, report=2.0, online=0.5, heartbeat=300.0, page=0.05)
+PROFILE = TailProfile(items=10, campaigns=1, size=6e6, link=1e5, report=2.0, online=0.5, heartbeat=300.0, page=0.05)
 SMALL = Operator(airlines=2, tails=100)
 
 
@@ -59,7 +59,7 @@ def test_prices_are_those_of_the_ledger() -> None:
 
 
 def test_a_quiet_airline_is_listed_at_the_ceiling_and_costs_no_change() -> None:
-    day = need(SMALL, HABITS, ONE, loading=False)
+    day = estimate_day(SMALL, PROFILE, ONE, loading=False)
     polls = 2 * DAY / 60
     # 1,100 keys are two pages; one more request reads the media bucket.
     assert day.lists == polls * 3
@@ -71,21 +71,21 @@ def test_a_quiet_airline_is_listed_at_the_ceiling_and_costs_no_change() -> None:
 
 
 def test_a_loading_one_is_listed_at_the_interval_and_every_report_is_a_change() -> None:
-    day = need(SMALL, HABITS, ONE, loading=True)
+    day = estimate_day(SMALL, PROFILE, ONE, loading=True)
     assert day.lists == 2 * DAY / 2 * 3
     # 60 MB at 100 kB/s take 600 s, which are 300 reports of each of 200 tails in a week.
     assert day.changes == pytest.approx(200 * 300 / 7)
-    assert day.gets == need(SMALL, HABITS, ONE, loading=False).gets, "values are recognised, not fetched"
+    assert day.gets == estimate_day(SMALL, PROFILE, ONE, loading=False).gets, "values are recognised, not fetched"
 
 
 def test_what_events_tell_is_fetched_and_not_listed() -> None:
-    polled, pushed = (need(SMALL, HABITS, ONE, loading=True, pushed=each) for each in (False, True))
-    assert pushed.lists == need(SMALL, HABITS, ONE, loading=False).lists
+    polled, pushed = (estimate_day(SMALL, PROFILE, ONE, loading=True, pushed=each) for each in (False, True))
+    assert pushed.lists == estimate_day(SMALL, PROFILE, ONE, loading=False).lists
     assert pushed.gets == pytest.approx(polled.gets + polled.changes)
 
 
 def test_one_worker_takes_events_batch_by_batch() -> None:
-    day = need(SMALL, replace(HABITS, fetch=0.08), ONE, loading=True, pushed=True)
+    day = estimate_day(SMALL, replace(PROFILE, fetch=0.08), ONE, loading=True, pushed=True)
     # A batch of 500: 2 airlines at 1 s each, 500 objects at 10 ms each.
     assert day.events == pytest.approx((day.changes + 200 * 0.5 * DAY / 300) / DAY * 7.0 / 500)
 
@@ -95,19 +95,19 @@ def test_what_the_model_repeats_is_as_in_the_code() -> None:
 
 
 def test_a_slow_listing_slows_the_pace_and_a_large_airline_is_listed_in_parts() -> None:
-    slow = need(SMALL, replace(HABITS, page=5.0), ONE, loading=True)
+    slow = estimate_day(SMALL, replace(PROFILE, page=5.0), ONE, loading=True)
     assert slow.listing == 10.0
     assert slow.lists == 2 * DAY / 10 * 3
-    large = need(Operator(1, 10_000), HABITS, ONE, loading=True)
+    large = estimate_day(Operator(1, 10_000), PROFILE, ONE, loading=True)
     assert large.listing == pytest.approx(55 * 0.05), "110,000 keys in 2 parts"
 
 
 def test_rows_of_a_year_and_samples_of_a_week() -> None:
-    rows = rows_a_year(SMALL, HABITS)
+    rows = rows_a_year(SMALL, PROFILE)
     assert rows["fleet_load"] == 2_400
     assert rows["fleet_transfer"] == 24_000
     assert size_of({"fleet_load": 10}, ONE) == 6_000
-    assert samples_at_most(SMALL, HABITS) == pytest.approx(200 * 600 / 7 / DAY * 1_800 + 200 * 2 / 7 * 10)
+    assert samples_at_most(SMALL, PROFILE) == pytest.approx(200 * 600 / 7 / DAY * 1_800 + 200 * 2 / 7 * 10)
 
 
 def test_costs_are_what_a_run_adds_to_a_poll_that_finds_nothing() -> None:
@@ -121,7 +121,7 @@ def test_costs_are_what_a_run_adds_to_a_poll_that_finds_nothing() -> None:
         "loading": [answer(2.0, 70, transfers_changed=10)],
         "pushed": [answer(1.2, 80, transfers_changed=10)],
     }
-    measured = told(found, answer(0.2, 0), {"fleet_load": {"bytes": 6_000, "rows": 10}}, 99.0)
+    measured = measured_costs(found, answer(0.2, 0), {"fleet_load": {"bytes": 6_000, "rows": 10}}, 99.0)
     assert measured.poll.worker == pytest.approx(0.1)
     assert measured.thousand.worker == pytest.approx((1.0 - 0.2) / 4)
     assert measured.heartbeat.worker == pytest.approx(2.0 / 20)

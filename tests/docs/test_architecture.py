@@ -1,4 +1,4 @@
-"""docs/architecture.md is held to the tree: its packages, the names in its walks, and the layers of import-linter."""
+"""docs/architecture.md matches the tree: its packages, the names it mentions, and the layers of import-linter."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def walks() -> str:
 
 
 def folders(app: str) -> Iterator[Path]:
-    """The folders of an app that hold code, the app's own included."""
+    """Return the folders of an app with code, including the app's own."""
     for path in sorted((ROOT / app).rglob("*.py")):
         if path.name == "__init__.py" and not DJANGO_FOLDERS & set(path.relative_to(ROOT).parts):
             yield path.parent
@@ -42,7 +42,7 @@ def dotted(folder: Path) -> str:
 
 @cache
 def names_in(module: Path, of: tuple[str, ...] = ()) -> frozenset[str]:
-    """The names that a module, or a class in it, defines or imports; nothing is executed."""
+    """Return the names that a module or a class in it defines or imports, without executing it."""
     body = ast.parse(module.read_text()).body
     for name in of:
         classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
@@ -62,7 +62,7 @@ def names_in(module: Path, of: tuple[str, ...] = ()) -> frozenset[str]:
 
 
 def exists(name: str) -> bool:
-    """Whether a package, a module, or a name in one of them is there."""
+    """Return whether a package, a module, or a name in one of them exists."""
     path, rest = ROOT, name.split(".")
     while rest and (path / rest[0]).is_dir():
         path, rest = path / rest[0], rest[1:]
@@ -74,7 +74,7 @@ def exists(name: str) -> bool:
 
 
 def contracts() -> dict[str, dict[str, Any]]:
-    """The layer contracts of import-linter, by the package they are about ("" is for the four)."""
+    """Return the layer contracts of import-linter, by package ("" for the one of all four)."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     return {"".join(each.get("containers", [])): each for each in settings if each["type"] == "layers"}
 

@@ -1,4 +1,4 @@
-"""The documents are held to the code: what is there is documented, and what is documented is there."""
+"""The documents match the code: everything is documented, and everything documented exists."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read(name: str) -> str:
 
 
 def rows(name: str) -> dict[str, list[str]]:
-    """The rows of all tables of a document, by the text of their first cell (the first row of that name)."""
+    """Return the rows of all tables of a document, by the text of their first cell (the first row of that name)."""
     found: dict[str, list[str]] = {}
     for line in read(name).splitlines():
         if line.startswith("|") and not line.startswith("| ---"):
@@ -72,7 +72,7 @@ def test_the_documents_that_are_promised_are_there() -> None:
     assert "Apache License" in read("LICENSE")
 
 
-# What is there is documented.
+# Everything is documented.
 
 
 def default_of(value: object) -> str:
@@ -257,7 +257,7 @@ def test_the_keys_of_the_contract_are_those_that_are_built() -> None:
 
 
 def name_of(metric: Metric) -> str:
-    """As it stands in /metrics."""
+    """Return the name in /metrics."""
     return f"{metric.name}_total" if metric.type == "counter" else metric.name
 
 
@@ -275,7 +275,7 @@ def test_every_job_is_documented() -> None:
     assert {*settings.JOBS, *(f"{kind}:<airline>" for kind in settings.JOBS_PER_AIRLINE), PACEMAKER} <= set(table)
 
 
-# What is documented is there.
+# Everything documented exists.
 
 
 @pytest.mark.parametrize("name", NAMES)

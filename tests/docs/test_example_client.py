@@ -1,4 +1,4 @@
-"""The client of the documents, against a real server: pages, changes, problems, and patience."""
+"""The example client of the documents with a real server: pages, changes, problems, and retries."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Limping(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 def test_it_comes_again_when_it_was_asked_to() -> None:

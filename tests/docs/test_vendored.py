@@ -1,4 +1,4 @@
-"""What others wrote and lies in the tree is what they published: every file is named, with its hash and its licence."""
+"""Vendored files are unmodified: every file is listed, with its hash and its licence."""
 
 from __future__ import annotations
 

@@ -20,6 +20,6 @@ def world(db: None) -> World:
 
 @pytest.fixture
 def wire(seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket) -> Iterator[Wire]:
-    """Two empty buckets of a real store, and a link to them."""
+    """Two empty buckets of a real store, read through a proxy."""
     with FaultProxy(seaweed.endpoint) as link:
         yield Wire(media, status, link, Keys(seaweed.access_key, seaweed.secret_key))

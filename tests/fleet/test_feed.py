@@ -1,4 +1,4 @@
-"""What a poll writes is published in the transaction that wrote it, in the API's own words."""
+"""A poll publishes its changes in the same transaction, with the API's serialisation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger: requests and bytes by airline and day, written seldom, added up over processes, never lost to a fault."""
+"""Usage: requests and bytes by airline and day, written rarely, summed over processes, and never lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ POLL = PollResult(list_requests=3, get_requests=20, bytes_received=1_000)
 
 @pytest.fixture(autouse=True)
 def _nothing_noted() -> None:
-    """Not even what another test noted in this process."""
+    """Discard counts of other tests in this process."""
     usage._recorder.reset()
 
 
@@ -169,7 +169,7 @@ def test_the_price_is_that_of_the_list() -> None:
     assert usage.price(counts) == Decimal("0.0104")
 
 
-# Where it is shown.
+# Pages.
 
 
 def lists(client: Client, **choice: str | int) -> str:
@@ -205,7 +205,7 @@ def test_only_who_sees_an_airline_sees_its_books(books: Cast) -> None:
 
 
 def exported(client: Client) -> list[list[str]]:
-    """The rows of today as the admin's file has them."""
+    """Return today's rows of the admin's export."""
     choice = {"action": "export", "_selected_action": [row.pk for row in Usage.objects.filter(day=TODAY)]}
     answer = client.post(reverse("admin:fleet_usage_changelist"), choice)
     assert answer["Content-Disposition"] == 'attachment; filename="usage.csv"'

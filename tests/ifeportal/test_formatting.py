@@ -1,6 +1,4 @@
-"""One table of cases holds the server's and the browser's way of writing a figure (see
-system/browser/test_live_pages.py).
-"""
+"""One table of cases checks how server and browser format a figure (see system/browser/test_live_pages.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An aircraft at a real store, straight or over a link that can be made to fail."""
+"""An aircraft with a real store, reached directly or through a proxy that injects faults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def aircraft(tmp_path: Path, seaweed: SeaweedFS, media: S3Bucket, status: S3Buck
 
 @pytest.fixture
 def link(seaweed: SeaweedFS, aircraft: Aircraft) -> Iterator[FaultProxy]:
-    """What lies between the aircraft and its store."""
+    """Put a fault-injecting proxy between the aircraft and its store."""
     with FaultProxy(seaweed.endpoint) as link:
         aircraft.endpoint = link.endpoint
         yield link
@@ -32,20 +32,20 @@ def link(seaweed: SeaweedFS, aircraft: Aircraft) -> Iterator[FaultProxy]:
 
 @pytest.fixture(scope="session")
 def nursery() -> Iterator[Nursery]:
-    """Where loaders are forked; it knows nothing of a test but what each life is told."""
+    """Start the fork server. Each loader gets its whole configuration with the request to start."""
     with Nursery() as nursery:
         yield nursery
 
 
 @pytest.fixture
 def promises(aircraft: Aircraft, tmp_path: Path) -> Promises:
-    """The invariants of this aircraft; nothing may appear in the test's folder beside the content directory."""
+    """Return the invariants of this aircraft. The test's folder may contain nothing but the content directory."""
     return Promises(aircraft, tmp_path)
 
 
 @pytest.fixture
 def small_disk(aircraft: Aircraft) -> Iterator[Path]:
-    """The content directory is a file system of 8 MiB."""
+    """Mount a file system of 8 MiB as the content directory."""
     if os.geteuid() != 0:
         pytest.skip("NOT RUN: a full disk needs root to mount a small file system")
     aircraft.folder.mkdir()

@@ -1,4 +1,4 @@
-"""Trusted time: the store's Date, carried on by a clock that cannot be set, beside the local clock."""
+"""Trusted time: the store's Date, advanced by a monotonic clock, compared with the local clock."""
 
 from __future__ import annotations
 

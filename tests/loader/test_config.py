@@ -1,4 +1,4 @@
-"""What a loader is told: options, environment, defaults; every wrong value refused with a sentence."""
+"""The loader's configuration: options, environment and defaults; every invalid value is rejected with a sentence."""
 
 from __future__ import annotations
 

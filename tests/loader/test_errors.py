@@ -1,4 +1,4 @@
-"""The error codes: a word each, which is a plain string everywhere outside, a row in the table and a cause."""
+"""The error codes: each is a plain string outside, with a row in the table and a cause."""
 
 from __future__ import annotations
 

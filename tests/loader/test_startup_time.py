@@ -1,4 +1,4 @@
-"""Starting costs an aircraft's small computer little: what is slow to import is imported when it is needed."""
+"""Startup is fast on a small computer: slow modules are imported only when needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STORE = [sys.executable, "-c", "import boto3; boto3.client('s3', region_name='eu
 
 
 def seconds_of_cpu(command: list[str]) -> float:
-    """What it takes in user and kernel."""
+    """Return the user and system CPU time."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, cwd=ROOT, env=bare_environment(), stdout=subprocess.DEVNULL, check=True, timeout=PATIENCE)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -22,7 +22,7 @@ def seconds_of_cpu(command: list[str]) -> float:
 
 
 def test_the_help_takes_less_than_a_client_of_the_store_would_alone() -> None:
-    turns = [(seconds_of_cpu(HELP), seconds_of_cpu(STORE)) for _ in range(4)]  # the first compiles what was never run
+    turns = [(seconds_of_cpu(HELP), seconds_of_cpu(STORE)) for _ in range(4)]  # the first run compiles the modules
     assert min(shown for shown, _ in turns) < min(made for _, made in turns)
 
 

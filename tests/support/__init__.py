@@ -1,1 +1,1 @@
-"""Helpers of the tests: stores, processes, rows and clients. No fixtures but those that a conftest.py imports."""
+"""Helpers of the tests: stores, processes, rows and clients. A conftest.py imports the fixtures."""

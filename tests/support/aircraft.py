@@ -1,4 +1,4 @@
-"""An aircraft for tests: runs the real command as a process of its own, and looks at what it left behind."""
+"""An aircraft for tests: runs the real command as a process and reads the files and reports it wrote."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ DIGITS = re.compile(rb"[0-9]{1,20}")
 
 
 def bare_environment() -> dict[str, str]:
-    """Ours without what would tell a loader anything, nor the settings of the portal that the tests run under."""
+    """Return this process's environment without the loader's settings, credentials and the portal's settings."""
     told = ("LOADER_", "AWS_", "DJANGO_")
     return {name: value for name, value in os.environ.items() if not name.startswith(told)}
 
 
 @dataclass
 class Run:
-    """How a process ended and what it printed with --json."""
+    """The exit code of a process and what it printed with --json."""
 
     code: int
     events: list[dict[str, object]]
@@ -45,7 +45,7 @@ class Run:
 
 @dataclass
 class Aircraft:
-    """One tail with one content directory. `endpoint` is what it knows as its store."""
+    """One tail with one content directory. `endpoint` is the address of its store."""
 
     folder: Path
     endpoint: str
@@ -74,7 +74,7 @@ class Aircraft:
         }
 
     def start(self, *options: str, **more: str) -> subprocess.Popen[str]:
-        """Run the command; the caller ends or awaits it."""
+        """Start the command; the caller waits for it or ends it."""
         return subprocess.Popen(
             [sys.executable, "manage.py", "run_loader", *options],
             cwd=ROOT,
@@ -85,10 +85,10 @@ class Aircraft:
         )
 
     def load(self, *options: str, **more: str) -> Run:
-        """`run_loader --once`, to its end."""
+        """Run `run_loader --once` to its end."""
         return finish(self.start("--once", *options, **more))
 
-    # What it has.
+    # Files on disk.
 
     def path(self, campaign: str, content: str) -> Path:
         return self.folder / campaign / f"{content}.tgz"
@@ -97,28 +97,28 @@ class Aircraft:
         return self.folder / ".loader" / "parts" / campaign / f"{content}.tgz.part"
 
     def edge(self, campaign: str, content: str) -> int:
-        """Before it, no byte of an unfinished item is missing; there may be some beyond it."""
+        """Return the length of the contiguous part of an unfinished item. More bytes may exist beyond it."""
         part = self.part(campaign, content)
         extents = json.loads(part.with_suffix(".json").read_text()).get("extents")
         return int(extents[0][1]) if extents else part.stat().st_size
 
     def left_over(self) -> list[str]:
-        """Parts and temporary files: none after a success."""
+        """Return parts and temporary files; there are none after a success."""
         return [str(path) for path in self.folder.rglob("*") if path.suffix in (".part", ".new")]
 
-    # What it told.
+    # Objects in the status bucket.
 
     def reports(self) -> dict[str, bytes]:
-        """Every object of the status bucket."""
+        """Return every object of the status bucket."""
         found: dict[str, bytes] = {}
         for entry in self.status.list():
             fetched = self.status.get(entry.key, 4096)
-            if fetched is not None:  # else removed between the listing and now
+            if fetched is not None:  # removed between the listing and now
                 found[entry.key] = fetched.body
         return found
 
     def progress(self, campaign: str) -> dict[str, int]:
-        """Bytes by content."""
+        """Return the reported bytes by content."""
         told: dict[str, int] = {}
         for key, body in self.reports().items():
             name = parse_status_key(key)
@@ -128,7 +128,7 @@ class Aircraft:
         return told
 
     def errors(self) -> dict[str, str]:
-        """Texts by content; the error of a whole campaign by the campaign's name."""
+        """Return the reported errors by content; the error of a campaign by its name."""
         told: dict[str, str] = {}
         for key, body in self.reports().items():
             name = parse_status_key(key)
@@ -143,12 +143,12 @@ class Aircraft:
 
 
 def first_byte(seen: Sequence[RecordedRequest]) -> int:
-    """The lowest that these requests for ranges ask for."""
+    """Return the lowest start of these range requests."""
     return min(int(one.range.removeprefix("bytes=").partition("-")[0]) for one in seen)
 
 
 def finish(process: subprocess.Popen[str], seconds: float = 60.0) -> Run:
-    """Await the end of a process."""
+    """Wait for the end of a process."""
     try:
         stdout, stderr = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -169,7 +169,7 @@ def publish(
     airline: str = AIRLINE,
     put: Collection[str] | None = None,
 ) -> list[Item]:
-    """Objects first, the manifest last, as on the ground. `put`: only these are other than they were."""
+    """Put the objects, then the manifest, like the portal. `put`: the contents that changed; None for all."""
     items = [
         Item(name, len(body), hashlib.sha256(body).hexdigest() if hashed else None) for name, body in contents.items()
     ]
@@ -182,10 +182,10 @@ def publish(
 
 
 class Sampler:
-    """Looks at bucket and disk again and again, as fast as it can, and takes down what breaks a promise.
+    """Compares bucket and disk repeatedly and records violations of the invariants.
 
-    I1: under a final name there is only what a published version says. I2: `.progress` is digits, at most the size, and
-    the size only when I1 holds. `editions`: the contents that may lie under each name.
+    I1: a final name has only content of a published version. I2: `.progress` is digits, at most the size, and the size
+    only when I1 holds. `editions`: the valid contents of each name.
     """
 
     def __init__(self, aircraft: Aircraft, campaign: str, editions: Mapping[str, Sequence[bytes]]) -> None:
@@ -196,19 +196,19 @@ class Sampler:
         self.broken: list[str] = []
 
     def check(self) -> None:
-        """One sample. The bucket first: what it says must already be so on disk."""
+        """Take one sample. Read the bucket first: what it reports must already be on disk."""
         told = self._aircraft.progress(self._campaign)
         self.samples += 1
         for name, editions in self._editions.items():
             path = self._aircraft.path(self._campaign, name)
             there = path.read_bytes() if path.exists() else None
             if there is not None and there not in editions:
-                self.broken.append(f"I1: {name} has {len(there)} bytes that nobody published")
+                self.broken.append(f"I1: {name} has {len(there)} unpublished bytes")
             done, sizes = told.get(name), [len(edition) for edition in editions]
             if done is not None and done > max(sizes):
-                self.broken.append(f"I2: {name} tells {done} of {sizes} bytes")
+                self.broken.append(f"I2: {name} reports {done} of {sizes} bytes")
             if done and done in sizes and there not in [edition for edition in editions if len(edition) == done]:
-                self.broken.append(f"I2: {name} tells that it is whole and is not")
+                self.broken.append(f"I2: {name} is reported complete and is not")
 
     def _run(self) -> None:
         while not self._stop.wait(0.02):

@@ -1,4 +1,4 @@
-"""A small fleet to ask for, and clients of the API."""
+"""A small fleet to query, and clients of the API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ifeportal.models import Airline, AuditEntry, User
 from tests.conftest import Cast
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
-# What the API serves at least, each below /api/v1/: lists of rows, and what is none.
+# Below /api/v1/: endpoints that list rows, and others.
 ENDPOINTS = (
     "acknowledgements",
     "airlines",
@@ -37,7 +37,7 @@ ClientOf = Callable[[User], APIClient]
 
 @pytest.fixture(autouse=True)
 def fresh_throttles() -> Iterator[None]:
-    """Counters of requests live in the cache, which outlives a test."""
+    """Clear the request counters, which are in the cache and survive a test."""
     cache.clear()
     yield
     cache.clear()
@@ -56,7 +56,7 @@ def client_of() -> ClientOf:
 def make_load(
     airline: Airline, tail: str, campaign: str, *, done: int = 1_000, status: Status = Status.LOADING, items: int = 1
 ) -> Load:
-    """A campaign of `items` items of 4,000 bytes on a tail, each with `done` bytes there."""
+    """Create a campaign of `items` items of 4,000 bytes on a tail, each with `done` bytes."""
     on = Tail.objects.get_or_create(airline=airline, name=tail)[0]
     of, new = Campaign.objects.get_or_create(
         airline=airline, name=campaign, defaults={"items_total": items, "bytes_total": items * 4_000}
@@ -92,7 +92,9 @@ def make_load(
 
 @pytest.fixture
 def fleet(cast: Cast) -> Cast:
-    """ACME: N1 loads, N2 is complete; BETA: D-1 loads. One of all else each; an anomaly and a day that name neither."""
+    """Create a fleet: ACME has N1, which loads, and N2, which is complete; BETA has D-1, which loads. Adds one row of
+    every other kind to each, and an anomaly and a day of usage without an airline.
+    """
     make_load(cast.acme, "N1", "2026-12")
     make_load(cast.acme, "N2", "2026-12", done=4_000, status=Status.COMPLETE)
     make_load(cast.beta, "D-1", "winter")
@@ -113,7 +115,7 @@ def fleet(cast: Cast) -> Cast:
 
 
 def make_history(load: Load, at: datetime = NOON) -> None:
-    """One event, acknowledgement, slot, day and entry of the audit log."""
+    """Create one event, acknowledgement, throughput interval, day of usage and audit entry."""
     airline = load.tail.airline
     Event.objects.create(load=load, at=at, state=State.LOADING, bytes_done=0)
     Acknowledgement.objects.create(load=load, state="failed", note="Seen.", who="somebody", at=at)

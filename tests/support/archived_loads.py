@@ -1,4 +1,4 @@
-"""Words for the tests of archiving: a load that ended long ago, and what is left of it."""
+"""Helpers for the tests of archiving: a load that ended long ago, and what remains of it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.support.polling_world import MIB, World, load
 
 KEY = archive_key("ACME", "N1", "2026-12")
 SIZES = {"a": 3 * MIB, "b": 5 * MIB, "c": 0}
-SHOWN = ("archived_at", "sweeping")  # what archiving itself changes in a load
+SHOWN = ("archived_at", "sweeping")  # fields that archiving changes
 
 
 def finished(world: World, tail: str = "N1", campaign: str = "2026-12") -> None:
-    """A load with a history: two items came in steps, one after an error; it ended 40 days ago."""
+    """Create a load with a history: two items that advanced in steps, one after an error; it ended 40 days ago."""
     world.manifest(campaign, items=SIZES)
     world.write(f"{tail}/loader.json", b"{}")
     for done in (0, MIB, 3 * MIB):
@@ -42,7 +42,7 @@ def archive(world: World, bucket: Any = None, days: int | None = 30) -> list[Arc
 
 
 def said(tail: str = "N1", campaign: str = "2026-12") -> dict[str, Any]:
-    """All that is known of the load, but for whether it is archived."""
+    """Return all facts of the load except whether it is archived."""
     row = load(tail, campaign)
     fields = Load.objects.filter(pk=row.pk).values().get()
     return {
@@ -53,7 +53,7 @@ def said(tail: str = "N1", campaign: str = "2026-12") -> dict[str, Any]:
 
 
 def small(world: World, tail: str = "N1", campaign: str = "2026-12") -> list[str]:
-    """The keys of the load's own objects that are left."""
+    """Return the remaining keys of the load's own objects."""
     return sorted(info.key for info in world.status.list(f"ACME/{tail}/{campaign}/"))
 
 
@@ -62,17 +62,17 @@ def is_archived(tail: str = "N1", campaign: str = "2026-12") -> bool:
 
 
 class Failing:
-    """The bucket, but call number `at` (of any kind) raises before it is done, and so do all that follow."""
+    """A bucket that raises from call number `at` on, whatever the method."""
 
     def __init__(self, bucket: Bucket, at: int, error: Exception | None = None) -> None:
         self._bucket, self._at = bucket, at
-        self._error = error or WorldError(Code.TIMEOUT, "the store is away")
-        self._calls = itertools.count(1)  # which threads may ask at once
+        self._error = error or WorldError(Code.TIMEOUT, "the store is unavailable")
+        self._calls = itertools.count(1)  # safe for several threads
         self.fired = False
         self.name, self.requests = bucket.name, bucket.requests
 
     def fire(self) -> None:
-        """What happens in place of the call."""
+        """Raise in place of the call."""
         self.fired = True
         raise self._error
 
@@ -86,7 +86,7 @@ class Failing:
 
 
 class Over:
-    """The bucket, with some of its methods replaced."""
+    """A bucket with some methods replaced."""
 
     def __init__(self, bucket: Bucket, **methods: Callable[..., Any]) -> None:
         self._bucket, self._methods = bucket, methods

@@ -1,4 +1,4 @@
-"""A program's end of an HTTP connection, for tests: in this process, through the whole ASGI application."""
+"""An HTTP client for tests that calls the complete ASGI application in this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.live_sockets import PATIENCE, sign_in
 
 
 class Wire:
-    """One request and what comes back, part by part."""
+    """One request and the parts of its response."""
 
     def __init__(self) -> None:
         self.came: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
@@ -28,7 +28,7 @@ class Wire:
         self.text = ""
 
     async def begins(self) -> int:
-        """The status of the answer."""
+        """Return the status of the response."""
         start = await asyncio.wait_for(self.came.get(), PATIENCE)
         assert start["type"] == "http.response.start"
         self.status = start["status"]
@@ -36,19 +36,19 @@ class Wire:
         return self.status
 
     async def part(self) -> str | None:
-        """The next part of the body; None at its end."""
+        """Return the next part of the body; None at its end."""
         said = await asyncio.wait_for(self.came.get(), PATIENCE)
         self.text += said["body"].decode()
         return said["body"].decode() if said.get("more_body") else None
 
     async def whole(self) -> Any:
-        """All of the body, as JSON."""
+        """Return the complete body, parsed as JSON."""
         while await self.part() is not None:
             pass
         return json.loads(self.text)
 
     async def event(self) -> dict[str, str]:
-        """The next event that says something, by field."""
+        """Return the next event with data, by field."""
         while (part := await self.part()) is not None:
             fields = dict(line.split(": ", 1) for line in part.strip().splitlines() if not line.startswith(":"))
             if "data" in fields:
@@ -64,7 +64,7 @@ class Wire:
 async def asking(
     path: str, user: User | None = None, *, headers: Mapping[str, str] | None = None, **query: Any
 ) -> AsyncIterator[Wire]:
-    """Ask as a freshly signed-in user (None: as nobody). At the end the application has, too."""
+    """Send a request as a newly signed-in user (None: anonymous). Waits at the end until the application has ended."""
     sent = {"host": "localhost", **(headers or {})}
     if user is not None:
         sent["cookie"] = f"{settings.SESSION_COOKIE_NAME}={await in_thread(sign_in, user)}"

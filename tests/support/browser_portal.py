@@ -1,7 +1,7 @@
-"""A headless Chromium and a portal of its own process to point it at; and what is done with them in the tests.
+"""A headless Chromium, a portal process for it, and the actions that browser tests share.
 
-Chromium is Debian's (`apt-get install chromium`). Where there is none the tests are skipped loudly; with CI=true they
-fail. Playwright keeps an event loop running in this thread, so Django is told that queries in it are meant.
+Chromium is Debian's (`apt-get install chromium`). Without it the tests are skipped with a message; with CI=true they
+fail. Playwright runs an event loop in this thread, so Django must allow queries in it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from tests.support.chromium import NoBrowser, headless
 from tests.support.portal_system import answers, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60_000  # milliseconds; generous, the machine may be busy
+PATIENCE = 60_000  # milliseconds; long enough for a busy machine
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The browser. Skips the test, or fails it with CI=true, if there is none."""
+    """Start the browser. Skips the test if it is not installed, or fails it with CI=true."""
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         try:
             browser = stack.enter_context(headless())
@@ -45,14 +45,14 @@ def chromium() -> Iterator[Browser]:
 
 
 class Served(Protocol):
-    """A portal somewhere."""
+    """A portal at an address."""
 
     @property
     def address(self) -> str: ...
 
 
 class Portal:
-    """daphne in a process of its own, on a free port, with this test run's database."""
+    """A daphne process on a free port with the database of this test run."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -81,7 +81,7 @@ class Portal:
 
 
 def database_url() -> str:
-    """Where another process finds this test run's database."""
+    """Return the DATABASE_URL of this test run's database for other processes."""
     name = str(connection.settings_dict["NAME"])
     if connection.vendor == "sqlite":
         return f"sqlite:///{name}"
@@ -89,7 +89,7 @@ def database_url() -> str:
 
 
 class Visit:
-    """A user signed in with a browser window of their own; it gathers what the console complains of."""
+    """A user signed in with a separate browser context. Records the errors and warnings of the console."""
 
     def __init__(self, browser: Browser, portal: Served, user: User | None, **options: object) -> None:
         self.portal = portal
@@ -110,7 +110,7 @@ class Visit:
             self.complaints.append(text)
 
     def go(self, path: str, *, live: bool = True) -> Page:
-        """Open a page; with `live` wait until its socket is."""
+        """Open a page; with `live` wait until its socket is connected."""
         self.page.goto(path)
         if live:
             self.page.locator('[data-live-status][data-state="live"]').wait_for()
@@ -121,7 +121,7 @@ WCAG: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 
 
 def axe_violations(page: Page, rules: Sequence[str] = WCAG) -> list[str]:
-    """What axe finds against WCAG 2.2 A and AA, or against some of its rules alone, a line each."""
+    """Return what axe finds against WCAG 2.2 A and AA, or against the given rules, one line each."""
     found = Axe().run(page, options={"runOnly": list(rules)})
     return [
         f"{violation['id']}: {violation['help']}: {node['html'][:200]} {node.get('failureSummary', '')[:300]}"

@@ -1,7 +1,7 @@
-"""Empty buckets of a SeaweedFS, made ahead of time.
+"""Empty buckets of a SeaweedFS, created in advance.
 
-The first write into a bucket waits 0.2 s for a volume to be made, and a bucket used before still lists the prefixes of
-what was deleted. So every test gets a new one, and a thread keeps a few ready.
+The first write to a bucket takes 0.2 s to allocate a volume. A used bucket still lists the prefixes of deleted objects.
+So every test gets a new bucket, and threads create a few in advance.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ READY = 4
 
 
 class FreshBuckets:
-    """Buckets `test-0`, `test-1` and so on, each given out once."""
+    """Buckets `test-0`, `test-1` and so on, each used once."""
 
     def __init__(self, server: SeaweedFS) -> None:
         self._server = server

@@ -1,4 +1,4 @@
-"""Drafts as people and jobs work on them: what the tests of several files do again and again."""
+"""Actions on drafts that several test files share."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def noon() -> datetime:
 
 
 def run_errands(media: Bucket, keys: Keys = (), clock: Clock = noon) -> None:
-    """What the job of short work does."""
+    """Run the job of short tasks."""
     tasks.run_draft_tasks(media, tasks.DraftTaskContext(NO_LEASE, clock, lambda: keys))
 
 
 def hash_items(media: Bucket, clock: Clock = noon, seconds: float = 60.0) -> bool:
-    """What the job of long work does in one turn; whether there is more to do."""
+    """Run the hashing job once; return whether more is left to hash."""
     return hashing.hash_due_items(media, hashing.HashingContext(NO_LEASE, clock, seconds))
 
 
@@ -39,7 +39,7 @@ def new_draft(airline: Airline, name: str = "2026-12", **fields: object) -> Draf
 
 
 def looked(draft: Draft, media: Bucket) -> Draft:
-    """After a look into the bucket."""
+    """Scan the bucket for the draft."""
     requests.request_scan(draft, NOON)
     run_errands(media)
     draft.refresh_from_db()
@@ -47,7 +47,7 @@ def looked(draft: Draft, media: Bucket) -> Draft:
 
 
 def hashed(draft: Draft, media: Bucket) -> Draft:
-    """After hashing what is chosen."""
+    """Hash the selected items."""
     requests.request_hash(draft, NOON)
     assert not hash_items(media)
     draft.refresh_from_db()
@@ -55,7 +55,7 @@ def hashed(draft: Draft, media: Bucket) -> Draft:
 
 
 def published(draft: Draft, media: Bucket, keys: Keys = ()) -> Draft:
-    """After publishing; whether that went well is in its state."""
+    """Publish the draft. Its state says whether that succeeded."""
     requests.request_publish(draft, NOON)
     run_errands(media, keys)
     draft.refresh_from_db()
@@ -63,7 +63,7 @@ def published(draft: Draft, media: Bucket, keys: Keys = ()) -> Draft:
 
 
 def ready(airline: Airline, media: Bucket, bodies: dict[str, bytes], name: str = "2026-12") -> Draft:
-    """A draft of these items, looked for and hashed."""
+    """Create a draft of these items, scanned and hashed."""
     for item, body in bodies.items():
         media.put(f"{airline.name}/{name}/{item}.tgz", body)
     return hashed(looked(new_draft(airline, name), media), media)
@@ -74,7 +74,7 @@ def item(draft: Draft, name: str) -> DraftItem:
 
 
 def manifest(draft: Draft, media: Bucket) -> Manifest:
-    """What an aircraft reads."""
+    """Return the published manifest, as an aircraft reads it."""
     fetched = media.get(f"{draft.airline.name}/{draft.name}/campaign.json", 10**7)
     assert fetched is not None
     return parse_manifest(fetched.body, airline=draft.airline.name, campaign=draft.name)

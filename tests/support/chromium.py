@@ -1,4 +1,4 @@
-"""A headless Chromium, for whoever has none of pytest or Django. Debian's: `apt-get install chromium`."""
+"""A headless Chromium, without pytest or Django. Debian's: `apt-get install chromium`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ QUIET = (
 
 
 class NoBrowser(Exception):
-    """There is none on this machine."""
+    """Chromium is not installed."""
 
 
 @contextmanager
 def headless() -> Iterator[Browser]:
-    """The browser, closed at the end. Raises NoBrowser."""
+    """Start the browser; close it at the end. Raises NoBrowser."""
     path = shutil.which("chromium")
     if path is None:
         raise NoBrowser(NONE)

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for the contract: legal names, and manifests that say everything."""
+"""Hypothesis strategies for the contract: valid names, and manifests with every field."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loader.contract.manifest import Exhibition, Item, Manifest
 from loader.contract.names import check_name, conflict_key, content_name
 from loader.errors import BadName
 
-# Biased towards what has hurt before: path syntax, our own endings, case and normalisation pairs, odd spaces.
+# Texts that caused faults before: path syntax, our own suffixes, case and normalisation pairs, unusual spaces.
 NASTY = st.sampled_from(
     [
         "..",
@@ -74,7 +74,7 @@ WORDS = st.text(alphabet="abcXYZ019 .-_éß映🎬%+", min_size=1, max_size=20)
 SEGMENTS = st.one_of(WORDS, ANY_TEXT).filter(_legal)
 CONTENT = st.one_of(WORDS, ANY_TEXT, WORDS.map(lambda name: name + ".tgz")).filter(_legal_content)
 
-# What JSON, a database and UTF-8 can all hold.
+# Texts that JSON, a database and UTF-8 all accept.
 PLAIN_TEXT = st.text(
     alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
     max_size=20,
@@ -94,7 +94,7 @@ JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 def extras(*known: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Fields a reader of this version does not know."""
+    """Return fields that a reader of this version does not know."""
     return st.dictionaries(PLAIN_TEXT.filter(lambda key: key not in known), JSON_VALUES, max_size=2)
 
 
@@ -121,7 +121,7 @@ MOMENTS = st.datetimes(
 
 
 def manifests(airline: str, campaign: str) -> st.SearchStrategy[Manifest]:
-    """Any manifest that may lie under this prefix."""
+    """Return any manifest that is valid under this prefix."""
     return st.builds(
         Manifest,
         content=st.lists(ITEMS, max_size=5, unique_by=lambda item: conflict_key(item.name)).map(tuple),
@@ -190,7 +190,7 @@ HEARTBEATS = st.builds(
 
 
 def is_for_people(error: Exception) -> None:
-    """Its sentence can be shown and logged as it is."""
+    """Check that the error's sentence can be shown and logged unchanged."""
     assert str(error)
     assert str(error).isprintable()
     assert len(str(error)) < 400

@@ -1,7 +1,7 @@
-"""A store that tells everybody everything: requests to the media bucket are answered with what they said themselves.
+"""A store that echoes credentials: responses of the media bucket repeat what the request contained.
 
-Signatures, tokens and whole Authorization headers come back in bodies, headers, reason phrases, redirects and ETags. It
-keeps what is written to the status bucket, and every signature it was shown, so that a test can look for them.
+Signatures, tokens and complete Authorization headers are returned in bodies, headers, reason phrases, redirects and
+ETags. Records the objects written to the status bucket and every signature it received, for tests to search.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TALES: Final = (
 
 
 class Tattler(ThreadingHTTPServer):
-    """`tale`: which way it tells. `told`: how often it did. `written`: the status bucket. `shown`: every signature."""
+    """`tale`: how it echoes. `told`: how often. `written`: the status bucket. `shown`: every signature."""
 
     daemon_threads = True
 
@@ -61,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Tattler
 
     def log_message(self, *_: object) -> None:
-        """Nothing, for once."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         self._take_down()
@@ -84,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.shown.update(_SIGNATURE.findall(self.headers.get("Authorization", "") + self.path))
 
     def _tell(self) -> None:
-        """All that was said, in the way that was asked for."""
+        """Echo the request in the way of `tale`."""
         self.server.told += 1
         said = "\n".join(f"{name}: {value}" for name, value in self.headers.items()) + "\n" + self.path
         authorization = self.headers.get("Authorization", "")
@@ -123,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
 
     def _manifest(self, body: bytes) -> None:
-        """One campaign with this manifest."""
+        """Answer as a bucket with one campaign that has this manifest."""
         if "list-type" in self.path:
             prefix = "<CommonPrefixes><Prefix>ACME/c/</Prefix></CommonPrefixes>"
             self._say(200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{prefix}</ListBucketResult>".encode())

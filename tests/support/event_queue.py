@@ -1,4 +1,4 @@
-"""Events of the status bucket for the tests of push: as S3 writes them, and a queue in memory that delivers at will."""
+"""Events of the status bucket as S3 writes them, and a queue in memory that delivers on request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN = ("id", "load_id", "tail_id", "campaign_id", "airline_id", "resolved_at", "
 
 
 def record(key: str, bucket: str = "status", name: str = "ObjectCreated:Put") -> dict[str, Any]:
-    """One event as S3 writes it."""
+    """Return one event as S3 writes it."""
     return {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
@@ -48,12 +48,12 @@ def record(key: str, bucket: str = "status", name: str = "ObjectCreated:Put") ->
 
 
 def event(*keys: str, bucket: str = "status", name: str = "ObjectCreated:Put") -> str:
-    """A message that names these keys."""
+    """Return a message about these keys."""
     return json.dumps({"Records": [record(key, bucket, name) for key in keys]})
 
 
 class MemoryQueue:
-    """A queue that gives out everything it holds until it is deleted, each time anew, in the order it was put in."""
+    """A queue that delivers each message until it is deleted, in the order of arrival."""
 
     def __init__(self, bodies: Iterable[str] = ()) -> None:
         self._numbers = 0
@@ -68,7 +68,7 @@ class MemoryQueue:
         self.held[receipt] = Message(body, receipt, received)
 
     def hidden_no_more(self) -> None:
-        """What was received and not deleted comes again."""
+        """Make messages that were received and not deleted visible again."""
         self.given.clear()
 
     def receive(self, limit: int, wait: int = 0) -> list[Message]:
@@ -86,7 +86,7 @@ class MemoryQueue:
 
 
 class PushedWorld(World):
-    """A world whose status bucket tells a queue of each change, as S3 would."""
+    """A world whose status bucket sends an event for each change, like S3."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,14 +101,14 @@ class PushedWorld(World):
         self.queue.put(event(_key(path), name="ObjectRemoved:Delete"))
 
     def take(self) -> ConsumeResult:
-        """Take everything there is, in one slice."""
+        """Consume all messages in one slice."""
         return taken_from(self.queue, self.media, self.status, self.clock, PollOptions(self.limits))
 
 
 def taken_from(
     queue: Queue, media: Bucket, status: Bucket, now: datetime, terms: PollOptions | None = None
 ) -> ConsumeResult:
-    """What a slice does that ends when the queue is empty, however slow the machine is."""
+    """Consume events until the queue is empty, on machines of any speed."""
     return consume_events(queue, media, status, lambda: now, terms, seconds=3600, wait=0)
 
 
@@ -117,7 +117,7 @@ def _key(path: str) -> str:
 
 
 def facts() -> dict[str, dict[tuple[str, ...], dict[str, Any]]]:
-    """What every row says, by names in place of ids."""
+    """Return the values of every row, by names instead of ids."""
     return {
         "tails": {(row.airline.name, row.name): _values(row) for row in Tail.objects.select_related("airline")},
         "loads": {

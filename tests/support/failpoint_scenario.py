@@ -1,4 +1,4 @@
-"""What happens to one aircraft, step by step, so that every named instant of the loader is met in one of the steps."""
+"""Three steps of one aircraft that together reach every failpoint of the loader."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from loader.failpoints import FAILPOINTS
 from tests.support.aircraft import Aircraft, Run, publish
 from tests.support.invariants import Promises
 
-Wanted = Mapping[str, Mapping[str, bytes]]  # contents by campaign, when the step is done
+Wanted = Mapping[str, Mapping[str, bytes]]  # contents by campaign after the step
 Step = Callable[[Aircraft, Promises], Wanted]
 
 FIRST = {"one": os.urandom(400_000), "same": b"as it was", "last": os.urandom(2_000)}
@@ -24,26 +24,26 @@ def first(aircraft: Aircraft, promises: Promises) -> Wanted:
 
 
 def second(aircraft: Aircraft, promises: Promises) -> Wanted:
-    """A new version: loaded beside the first, then switched."""
+    """Publish a new version: it is staged beside the first, then activated."""
     promises.publishes("c", SECOND)
     publish(aircraft.media, "c", SECOND, version=2)
     return {"c": SECOND}
 
 
 def third(aircraft: Aircraft, promises: Promises) -> Wanted:
-    """Another campaign, with content that is aboard already."""
+    """Publish another campaign whose content is partly on disk already."""
     promises.publishes("d", THIRD)
     publish(aircraft.media, "d", THIRD)
     return {"c": SECOND, "d": THIRD}
 
 
 STEPS: tuple[Step, ...] = (first, second, third)
-# Removing needs the queue of the tail: see `test_linking_and_purging`.
+# Purging needs the tail's queue: see `test_linking_and_purging`.
 POINTS = tuple(point for point in FAILPOINTS if not point.startswith(("link", "purge")))
 
 
 def assert_arrived(run: Run, aircraft: Aircraft, promises: Promises, wanted: Wanted) -> None:
-    """All that is wanted is aboard, the ground knows it, nothing is left over and no promise was broken."""
+    """Check that all expected content is on disk and reported, with no leftovers and no violations."""
     promises.check()
     assert (run.code, run.stderr, promises.broken) == (0, "", []), (run.code, run.stderr, promises.broken)
     for campaign, contents in wanted.items():

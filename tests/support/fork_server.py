@@ -1,8 +1,8 @@
-"""Loaders that are born fast: a process imports the loader once and forks a child for each life.
+"""Loader processes that start fast: a server imports the loader once and forks a child for each.
 
-A child does what `manage.py run_loader` does, by the same way: its environment is replaced by the one of the test, then
-the arguments go to Django's `execute_from_command_line`. Nothing is executed anew, so that a life costs a fork instead
-of the start of an interpreter. As a module it is that process; tests use `Nursery`.
+A child runs `manage.py run_loader` in the same way: its environment is replaced by that of the test, then the arguments
+go to Django's `execute_from_command_line`. A start costs a fork and not the start of an interpreter. Run as a module
+this is the server; tests use `Nursery`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from django.core.management import execute_from_command_line
 import loader
 from tests.support.aircraft import ROOT, Run, bare_environment
 
-# What the loader imports only when it needs it.
+# Modules that the loader imports lazily.
 LATER = (
     "encodings.idna",
     "encodings.utf_8_sig",
@@ -46,7 +46,7 @@ _CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x00020000, 4096, 16384, 1 << 18
 
 @dataclass
 class Life:
-    """One loader. It stays a child of the nursery, so that its number is no other's until `end` was called."""
+    """One loader process. Its pid stays reserved until `end` was called, because it is a child of the server."""
 
     nursery: Nursery
     pid: int
@@ -55,7 +55,7 @@ class Life:
 
     @property
     def ended(self) -> bool:
-        """Whether it is over; does not wait."""
+        """Return whether the process has exited, without waiting."""
         if self.code is None:
             self.code = self.nursery.ask({"await": self.pid, "block": False})
         return self.code is not None
@@ -65,27 +65,27 @@ class Life:
             os.kill(self.pid, number)
 
     def kill(self) -> bool:
-        """Kill -9 and await the end; False if it had ended by itself."""
+        """Send SIGKILL and wait; return False if the process had exited by itself."""
         self.send(signal.SIGKILL)
         return self.end().code == -signal.SIGKILL
 
     def end(self) -> Run:
-        """Await the end."""
+        """Wait for the exit."""
         if self.code is None:
             self.code = self.nursery.ask({"await": self.pid, "block": True})
         assert self.code is not None
         lines = self.printed.read_text().splitlines()
-        # A killed process may leave half a line.
+        # The last line of a killed process may be incomplete.
         events = [json.loads(line) for line in lines if line.endswith("}")]
         return Run(self.code, events, self.printed.with_suffix(".err").read_text())
 
 
 class Nursery:
-    """The process, seen from a test. Used by one thread."""
+    """The client of the server process. For one thread."""
 
     def __init__(self) -> None:
         self._born = 0
-        # Not where the test looks for strangers.
+        # Outside the folder that the invariants search for foreign files.
         self._folder = tempfile.TemporaryDirectory(prefix="nursery-")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.fork_server"],
@@ -99,8 +99,8 @@ class Nursery:
     def start(
         self, environment: Mapping[str, str], *options: str, boot: Path | None = None, user: int | None = None
     ) -> Life:
-        """A new life. `user`: who it is to be, without any privilege; `boot`: a file with the boot id it is to see,
-        in a mount namespace of its own. Both need root.
+        """Start a loader. Both `user` and `boot` need root. `user`: a uid to run as, without privileges. `boot`: a file
+        with the boot id that the process sees, in its own mount namespace.
         """
         self._born += 1
         printed = Path(self._folder.name) / f"{self._born}.out"
@@ -127,7 +127,7 @@ class Nursery:
 
 
 def serve() -> None:
-    """Fork and await children as the lines on standard input say; at their end, end those that live."""
+    """Fork and await children as standard input requests; at its end, kill the remaining ones."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "ifeportal.settings_aircraft"
     django.setup()
     for name in (*LATER, *(module.name for module in pkgutil.walk_packages(loader.__path__, "loader."))):
@@ -151,7 +151,7 @@ def serve() -> None:
 
 def _bear(order: Mapping[str, object]) -> int:
     null, printed = Path(os.devnull), Path(str(order["printed"]))
-    # Opened before the fork: a child may be killed before its first instruction, and its output is read all the same.
+    # Open before the fork: a child may be killed before its first instruction, and its output is still read.
     with null.open("rb") as nothing, printed.open("wb") as out, printed.with_suffix(".err").open("wb") as err:
         pid = os.fork()
         if pid:
@@ -174,7 +174,7 @@ def _bear(order: Mapping[str, object]) -> int:
 
 
 def _start_anew(boot: str) -> None:
-    """Let this process, and no other, see another boot id."""
+    """Bind-mount another boot id for this process only."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
     for result in (

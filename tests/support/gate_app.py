@@ -1,4 +1,4 @@
-"""An app with topics of its own, for tests: gates of an airline, and tickets that are personal."""
+"""An app with its own live topics, for tests: gates of an airline, and personal tickets."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from ifeportal.models import Membership
 
 
 class GateConfig(AppConfig):
-    """Its gates are memberships, so that it needs no table."""
+    """Uses memberships as gates, so that it needs no table."""
 
     name = "tests.support.gate_app"
 
     def ready(self) -> None:
-        """Register the topics."""
         register(Topic("gate", Membership), Topic("ticket", scoped_by=frozenset()))
 
 
 @contextmanager
 def gate_app() -> Iterator[None]:
-    """The app, ready until the end of the block."""
+    """Install the app until the end of the block."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "_topics", dict(registry.registered_topics()))
         GateConfig(GateConfig.name, sys.modules[__name__]).ready()

@@ -1,4 +1,4 @@
-"""Reads a page as a person would: its text, or that of the row with a given key."""
+"""Read the visible text of a page, or that of the row with a given key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ VOID = {"meta", "link", "input", "br", "img", "path", "circle", "rect"}
 
 
 class _Reader(HTMLParser):
-    """Gathers text; with a key only from the element that carries it. What is hidden is left out."""
+    """Collects visible text; with a key only inside the element that has it."""
 
     def __init__(self, key: str) -> None:
         super().__init__()
@@ -46,27 +46,27 @@ class _Reader(HTMLParser):
 
 
 def html(response: HttpResponseBase) -> str:
-    """The page as it was sent."""
+    """Return the HTML of the page."""
     assert response.status_code == 200, response.status_code
     assert isinstance(response, HttpResponse)
     return response.content.decode()
 
 
 def sent(response: HttpResponseBase) -> str:
-    """A file, whole."""
+    """Return the complete text of a downloaded file."""
     assert isinstance(response, StreamingHttpResponse)
     return response.getvalue().decode()
 
 
 def text(response: HttpResponseBase, key: str = "") -> str:
-    """What the page shows, or what its first row with this `data-key` shows; white space is made single."""
+    """Return the visible text of the page, or of its first row with this `data-key`; white space is collapsed."""
     reader = _Reader(key)
     reader.feed(html(response))
     return re.sub(r"\s+", " ", " ".join(reader.texts)).replace(" ,", ",").strip()
 
 
 def names(response: HttpResponseBase) -> list[str]:
-    """The row headers of the page's first table, in their order."""
+    """Return the row headers of the page's first table, in order."""
     table = re.search(r"<table.*?</table>", html(response), re.S)
     found = re.findall(r'role="rowheader"[^>]*>(.*?)</th>', table.group() if table else "", re.S)
     return [re.sub(r"<span class=\"sr\".*?</span>|<[^>]+>", "", name).strip() for name in found]

@@ -1,12 +1,12 @@
-"""What must hold at every instant whatever breaks: invariants I1 to I6, looked at from outside, bucket and disk.
+"""Checks of the invariants I1 to I6 from outside, by reading bucket and disk.
 
-I1  under a final name there is what a published version says.
+I1  a final name has the content of a published version.
 I2  a `.progress` is digits, at most the size, and the size only when I1 holds.
-I3  an `.error` is one line of a known code, short, without secrets, signatures or paths of this machine.
-I5  the disk holds no more than was published and a little for states.
-I6  nothing lies outside the content directory and the tail's own status prefix.
+I3  an `.error` is one line with a known code, short, without secrets, signatures or paths of this machine.
+I5  the disk has no more than was published, plus a little for state files.
+I6  nothing is written outside the content directory and the tail's own status prefix.
 
-I4, that one bad item stops no other, is for the test to say, which knows the good ones.
+I4 (a bad item stops no other) must be checked by the test, which knows the good items.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from loader.contract.keys import parse_status_key
 from loader.errors import ERRORS, WorldError
 from tests.support.aircraft import AIRLINE, DIGITS, TAIL, Aircraft
 
-STATES = 2_000_000  # bytes: small files and directories, in blocks
+STATES = 2_000_000  # bytes of small files and directories, in blocks
 ERROR_LIMIT = 4096
 
 
 class Promises:
-    """Knows what was published, and takes down in `broken` what does not hold. `check` whenever you like.
+    """Knows what was published, and records violations in `broken`. `check` may be called at any time.
 
-    As a context it also looks by itself, again and again, until it ends. `root`: nothing else may change below it.
+    As a context manager it also checks periodically. `root`: nothing else may change below it.
     """
 
     def __init__(self, aircraft: Aircraft, root: Path, *, every: float = 0.1) -> None:
@@ -45,7 +45,7 @@ class Promises:
         self.broken: list[str] = []
 
     def publishes(self, campaign: str, contents: Mapping[str, bytes]) -> None:
-        """A version of it is going to be published; call this before. Earlier ones may still lie there."""
+        """Declare a version before it is published. Content of earlier versions remains valid."""
         self._listed[campaign] = frozenset(contents)
         for name, body in contents.items():
             edition = (len(body), hashlib.sha256(body).hexdigest())
@@ -56,11 +56,11 @@ class Promises:
 
     @property
     def declared(self) -> int:
-        """Bytes of everything that was ever published."""
+        """Return the bytes of everything that was ever published."""
         return sum(size for editions in self._digests.values() for size, _ in editions)
 
     def check(self) -> None:
-        """Look once. The bucket first: what it says must already be so on disk."""
+        """Check once. Read the bucket first: what it reports must already be on disk."""
         with self._lock:
             self.samples += 1
             editions = {key: list(known) for key, known in self._digests.items()}
@@ -68,7 +68,7 @@ class Promises:
             there = {(path.parent.name, path.stem): self._digest(path) for path in self._finals()}
             for key, digest in there.items():
                 if digest and digest not in [sha256 for _, sha256 in editions.get(key, [])]:
-                    self.broken.append(f"I1: {key} holds what nobody published")
+                    self.broken.append(f"I1: {key} has unpublished content")
             for path, body in told.items():
                 self._judge(path, body, editions, there)
             self._judge_disk()
@@ -84,7 +84,7 @@ class Promises:
             self.broken.append(f"I6: {path} was written")
         name = parse_status_key(path)
         if name is None:
-            self.broken.append(f"I6: {path} is no key of ours")
+            self.broken.append(f"I6: {path} is not a key of the contract")
         elif name.kind == "progress":
             known = editions.get((name.campaign, name.content), [])
             gone = name.content not in self._listed.get(name.campaign, ())
@@ -93,18 +93,18 @@ class Promises:
             self._judge_error(path, body)
 
     def _judge_progress(self, path: str, body: bytes, known: list[tuple[int, str]], there: str | None) -> None:
-        """`there`: the digest of what lies under the final name; None: nobody wants it any more."""
+        """`there`: the digest of the file with the final name; None: no manifest lists it any more."""
         if not DIGITS.fullmatch(body):
             self.broken.append(f"I2: {path} says {body!r}")
             return
         done, sizes = int(body), [size for size, _ in known]
         if done > max(sizes, default=0):
             self.broken.append(f"I2: {path} says {done} of {sizes}")
-        # The size of an older version may still stand there after a newer one took over, but of nothing else.
+        # The report of an older version may remain after a newer one was activated, but no other value.
         of_the_newest = bool(known) and done == known[-1][0]
         right = [known[-1][1]] if of_the_newest else [sha256 for _, sha256 in known]
         if done and done in sizes and there is not None and there not in right:
-            self.broken.append(f"I2: {path} says {done}, which is whole, and it is not")
+            self.broken.append(f"I2: {path} says {done}, but the item is incomplete")
 
     def _judge_error(self, path: str, body: bytes) -> None:
         text = body.decode(errors="replace")
@@ -112,7 +112,7 @@ class Promises:
         if len(body) > ERROR_LIMIT or text.partition(":")[0] not in ERRORS or len(text.splitlines()) != 1:
             self.broken.append(f"I3: {path} says {text!r}")
         if any(word in text for word in (*secrets, "Signature=", "X-Amz-", str(self._root))):
-            self.broken.append(f"I3: {path} tells what it must not")
+            self.broken.append(f"I3: {path} contains a secret or a path")
 
     def _judge_disk(self) -> None:
         used = 0
@@ -123,14 +123,14 @@ class Promises:
                 except FileNotFoundError:
                     continue
         if used > self.declared + STATES:
-            self.broken.append(f"I5: {used} bytes lie on disk, {self.declared} were published")
+            self.broken.append(f"I5: {used} bytes are on disk, {self.declared} were published")
         if strangers := self._outside() - self._around:
-            self.broken.append(f"I6: {sorted(strangers)} were made outside")
+            self.broken.append(f"I6: {sorted(strangers)} were created outside")
 
-    # Reading little: a sample must not take the processor from what it watches.
+    # Read little: a sample must not take CPU time from the loader.
 
     def _told(self) -> dict[str, bytes]:
-        """Every object of the status bucket but the heartbeat; a small body is known by its ETag."""
+        """Return every object of the status bucket except the heartbeat; small bodies are cached by ETag."""
         found: dict[str, bytes] = {}
         for entry in self._aircraft.status.list():
             if entry.key.endswith("/loader.json"):
@@ -150,7 +150,7 @@ class Promises:
         return [path for path in self._aircraft.folder.glob("*/*.tgz") if path.parent.name != ".loader"]
 
     def _digest(self, path: Path) -> str:
-        """Of what lies under a final name; empty if it went away meanwhile."""
+        """Return the digest of a file with a final name; empty if it was removed meanwhile."""
         try:
             status = path.stat()
             mark = (status.st_ino, status.st_mtime_ns, status.st_size)

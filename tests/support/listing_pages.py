@@ -1,4 +1,7 @@
-"""Pages of listings as the stores write them, each with its own order, extras and spelling; and ways to spoil them."""
+"""Listing pages as the different stores write them, and ways to corrupt them.
+
+Stores differ in the order of elements, in additional elements and in the escaping.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ DECLARATION: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 @dataclass(frozen=True)
 class Entry:
-    """An object as a store knows it; `when` as the store writes it."""
+    """An object as a store lists it; `when` is in the store's format."""
 
     key: str
     size: int = 1
@@ -27,7 +30,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Page:
-    """What is on a page; `encoded`: names are written as in an address."""
+    """The content of a page; `encoded`: names are URL-encoded."""
 
     entries: Sequence[Entry] = ()
     prefixes: Sequence[str] = ()
@@ -36,7 +39,7 @@ class Page:
     more: dict[str, str] = field(default_factory=dict)
 
     def written_by(self, store: str) -> bytes:
-        """The bytes of the page as `store` sends it."""
+        """Return the bytes of the page as `store` sends it."""
         entries = "".join(WRITERS[store](self, entry) for entry in self.entries)
         prefixes = "".join(_tags("CommonPrefixes", _tags("Prefix", self._name(name))) for name in self.prefixes)
         truncated = _tags("IsTruncated", "true" if self.token else "false")
@@ -59,7 +62,7 @@ class Page:
         return quote(name, safe="/~") if self.encoded else escape(name)
 
     def fields(self, entry: Entry, quotes: str) -> dict[str, str]:
-        """The fields of an entry, each in its tags."""
+        """Return the fields of an entry, each in its tags."""
         return {
             "key": _tags("Key", self._name(entry.key)),
             "when": _tags("LastModified", entry.when),
@@ -76,7 +79,7 @@ CLASS: Final = "<StorageClass>STANDARD</StorageClass>"
 
 
 def _aws(page: Page, entry: Entry) -> str:
-    # Objects written before checksums came by themselves have none.
+    # Objects written before S3 added default checksums have none.
     sums = "<ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType>"
     sums = sums if entry.size % 2 else ""
     return _tags("Contents", "{key}{when}{etag}{}{size}{}".format(sums, CLASS, **page.fields(entry, "&quot;")))
@@ -107,7 +110,7 @@ WRITERS: Final[dict[str, Callable[[Page, Entry], str]]] = {
     "bare": _bare,
 }
 
-# What XML can hold and what it must escape, what addresses must escape, and what lies just outside.
+# Characters that XML allows or must escape, that URLs must escape, and invalid ones next to them.
 _SIGNS: Final = st.sampled_from([*"abzAZ019/._-+%&<>\"'; ]=", "é", "飛", "🎬", "\u0301", "\u2028", "\x7f", "\x85"])
 _NAMES: Final = st.text(_SIGNS, min_size=1, max_size=12).map("A/{}".format)
 _WHENS: Final = st.sampled_from(
@@ -125,7 +128,7 @@ pages: Final = st.builds(
 )
 stores: Final = st.sampled_from(STORES)
 
-# What may stand in place of some bytes: bits of markup that mean something to one reader and perhaps not to another.
+# Replacements for some bytes: markup that parsers may interpret differently.
 _PIECES: Final = [
     *rb"""< > & " + % %0A - 0 9 a ]]> &amp; &lt; &#34; &#x22; &#10; &#0; &bomb; <!--x--> <!-- --> <![CDATA[ <?pi?>
     <!DOCTYPEx> <x/> <x> </x> <x:Key> <Key> </Key> <Key>A/y</Key> <Size>2</Size> <Contents> </Contents>
@@ -149,7 +152,7 @@ _PIECES: Final = [
 
 @st.composite
 def spoiled(draw: st.DrawFn) -> bytes:
-    """A page, of which a few bytes are replaced by something else, or the end or the middle is missing."""
+    """Return a page with a few bytes replaced, or with its end or middle missing."""
     body = draw(pages).written_by(draw(stores))
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.one_of(st.integers(0, len(body)), st.sampled_from(_borders(body))))
@@ -159,7 +162,7 @@ def spoiled(draw: st.DrawFn) -> bytes:
 
 
 def _borders(body: bytes) -> list[int]:
-    """Where tags begin and end."""
+    """Return the offsets where tags start and end."""
     return [at for at, byte in enumerate(body) if byte == ord("<")] + [
         at + 1 for at, byte in enumerate(body) if byte == ord(">")
     ] or [0]

@@ -1,4 +1,4 @@
-"""A browser's end of the live socket, for tests: in this process, through the whole ASGI application."""
+"""A client of the live socket for tests that calls the complete ASGI application in this process."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ifeportal.models import Airline, User
 
 ORIGIN = "http://localhost"
 HOST = (b"host", b"localhost")
-PATIENCE = 60.0  # seconds; generous, the machine may be busy
+PATIENCE = 60.0  # seconds; long enough for a busy machine
 
 
 class Socket:
-    """One open socket. `read` answers the next message, or {"closed": code}."""
+    """One open socket. `read` returns the next message, or {"closed": code}."""
 
     def __init__(self, communicator: WebsocketCommunicator) -> None:
         self.communicator = communicator
@@ -35,7 +35,7 @@ class Socket:
         await self.communicator.send_to(text_data=text)
 
     async def watch(self, *, rev: int | None = None, acks: bool = False, **watch: Any) -> dict[str, Any]:
-        """Say what to watch; the answer, whatever signs of life come before it."""
+        """Send what to watch; return the response, skipping keep-alives."""
         await self.say(watch=watch, rev=rev, acks=acks)
         while True:
             message = await self.read()
@@ -50,7 +50,7 @@ class Socket:
         return answer
 
     async def changes(self) -> list[dict[str, Any]]:
-        """The changes of the next message that has some."""
+        """Return the changes of the next message that has any."""
         while True:
             message = await self.read()
             assert "error" not in message, message
@@ -66,7 +66,7 @@ class Socket:
 async def open_socket(
     user: User | None, *, origin: str | None = ORIGIN, cookie: str | None = None
 ) -> AsyncIterator[Socket]:
-    """A socket of a freshly signed-in user (None: of nobody), or of the session in `cookie`."""
+    """Open a socket of a newly signed-in user (None: anonymous), or of the session in `cookie`."""
     if user is not None and cookie is None:
         cookie = await in_thread(sign_in, user)
     headers = [HOST, (b"cookie", f"{settings.SESSION_COOKIE_NAME}={cookie}".encode())] if cookie else [HOST]
@@ -82,14 +82,14 @@ async def open_socket(
 
 
 def sign_in(user: User) -> str:
-    """A new session of the user; its key."""
+    """Return the key of a new session of the user."""
     client = Client()
     client.force_login(user)
     return str(client.cookies[settings.SESSION_COOKIE_NAME].value)
 
 
 def publish_now(airline: Airline | None, number: int, *, topic: str = "load", **fields: Any) -> int:
-    """Publish one change in a transaction of its own; its revision."""
+    """Publish one change in its own transaction; return its revision."""
     scope = {key: fields.pop(key) for key in ("tail", "campaign", "op", "min_role", "user_id") if key in fields}
     with transaction.atomic():
         rev = publish([FeedChange(topic, number, airline.pk if airline else None, **scope, state=fields)])
@@ -98,5 +98,5 @@ def publish_now(airline: Airline | None, number: int, *, topic: str = "load", **
 
 
 async def apublish(airline: Airline | None, number: int, **fields: Any) -> int:
-    """The same from a coroutine."""
+    """Call `publish_now` from a coroutine."""
     return await in_thread(publish_now, airline, number, **fields)

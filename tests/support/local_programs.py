@@ -1,4 +1,4 @@
-"""Programs aboard, for tests: polite ones over HTTP, and raw ones that send what they like."""
+"""Clients of the loader's local API for tests: regular ones over HTTP, and raw ones that send any bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GET_EVENTS = b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: `code` is 0 where nothing did."""
+    """A response; `code` is 0 if there was none."""
 
     code: int
     headers: Mapping[str, str]
@@ -31,7 +31,7 @@ class Answer:
 
 
 def parse(raw: bytes) -> Answer:
-    """An answer as it came over the wire, taken apart without mercy."""
+    """Parse a raw response strictly."""
     if not raw:
         return Answer(0, {}, b"")
     head, _, body = raw.partition(b"\r\n\r\n")
@@ -45,14 +45,14 @@ def parse(raw: bytes) -> Answer:
 
 
 def say(directory: Path, raw: bytes, *, hold: bool = False) -> Answer:
-    """Send bytes and read until the loader closes; `hold`: keep the sending side open meanwhile, else close it."""
+    """Send bytes and read until the loader closes. `hold` leaves the sending side open meanwhile."""
     with connect_socket(directory, PATIENCE) as client:
         try:
             client.sendall(raw)
             if not hold:
                 client.shutdown(socket.SHUT_WR)
         except BrokenPipeError:
-            pass  # it has heard enough; what it said about that is still to be read
+            pass  # the loader closed its side; its response can still be read
         return parse(_all(client))
 
 
@@ -67,7 +67,7 @@ def _all(client: socket.socket) -> bytes:
 
 
 def request(directory: Path, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-    """A well-formed request."""
+    """Send a well-formed request."""
     fields = {"Host": "loader", **{name.replace("_", "-"): value for name, value in headers.items()}}
     if body is not None:
         fields["Content-Length"] = str(len(body))
@@ -76,13 +76,13 @@ def request(directory: Path, method: str, path: str, body: bytes | None = None, 
 
 
 def ask_now(directory: Path, wish: object) -> Answer:
-    """POST /now."""
+    """Send POST /now."""
     return request(directory, "POST", "/now", json.dumps(wish).encode(), Content_Type="application/json")
 
 
 @contextmanager
 def events(directory: Path) -> Iterator[Iterator[tuple[str, Any]]]:
-    """The stream of events: kind and data; a comment is of kind "comment". Ends when the loader closes."""
+    """Yield the kind and data of each event; a comment has the kind "comment". Ends when the loader closes."""
     with connect_socket(directory, PATIENCE) as client, client.makefile("rb") as lines:
         client.sendall(GET_EVENTS)
         assert lines.readline() == b"HTTP/1.1 200 OK\r\n"

@@ -1,4 +1,4 @@
-"""Fleets for the page tests: rows as the poller would leave them, in every state a page has to show."""
+"""Fleets for the page tests: rows as the poller writes them, in every state that pages show."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ TITLES = (
 
 
 def now() -> datetime:
-    """The present, to the second, as LastModified has it."""
+    """Return the present time in whole seconds, as in LastModified."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
 def read_just_now(airline: Airline, seconds: float = 1) -> Job:
-    """The airline's buckets were last read that long ago."""
+    """Record that the airline's buckets were last read `seconds` ago."""
     at = now() - timedelta(seconds=seconds)
     return Job.objects.update_or_create(name=f"poll:{airline.name}", defaults={"due_at": at, "succeeded_at": at})[0]
 
 
 def a_campaign(airline: Airline, name: str = "2026-12", items: int = 6, title: str = "December 2026") -> Campaign:
-    """A campaign whose manifest was read, with items of 0.4 to 3 GB."""
+    """Create a campaign with a read manifest and items of 0.4 to 3 GB."""
     sizes = [400_000_000 + 377_000_000 * (number % 8) for number in range(items)]
     campaign = Campaign.objects.create(
         airline=airline,
@@ -62,7 +62,7 @@ def a_campaign(airline: Airline, name: str = "2026-12", items: int = 6, title: s
 
 
 def a_tail(airline: Airline, name: str, heard: timedelta = timedelta(seconds=8)) -> Tail:
-    """An aircraft with one disk whose loader wrote its heartbeat."""
+    """Create an aircraft with one disk and a heartbeat."""
     return Tail.objects.create(
         airline=airline,
         name=name,
@@ -76,7 +76,7 @@ def a_tail(airline: Airline, name: str, heard: timedelta = timedelta(seconds=8))
 
 
 def a_load(tail: Tail, campaign: Campaign, story: str = "loading") -> Load:
-    """The campaign on the tail; `story` is complete, loading, stalled, failed, full, pending or unknown."""
+    """Create a load; `story` is complete, loading, stalled, failed, full, pending or unknown."""
     items = list(campaign.items.order_by("position"))
     load = Load.objects.create(tail=tail, campaign=campaign)
     transfers = [_transfer(load, item, place, len(items), story) for place, item in enumerate(items)]
@@ -147,7 +147,7 @@ STORIES = (
 
 
 def a_fleet(airline: Airline, tails: int, items: int = 6) -> Campaign:
-    """A campaign on so many tails, each at another point of its story; the buckets were read just now."""
+    """Create a campaign on `tails` tails in different states; the buckets were read just now."""
     campaign = a_campaign(airline, items=items)
     for number in range(tails):
         name = f"VP-A{chr(65 + number // 26 % 26)}{chr(65 + number % 26)}" + (

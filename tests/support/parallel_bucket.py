@@ -1,4 +1,4 @@
-"""A bucket whose bodies come over several connections at once, as a script says, and a loader that may use as many."""
+"""A bucket that serves several connections by a script, and a downloader that may use as many."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EDITION = ManifestVersion("1" * 64)
 
 
 class Allowed(ConnectionBudget):
-    """Lets every item use so many connections at once, whatever is measured."""
+    """Lets every item use a fixed number of connections, whatever is measured."""
 
     def __init__(self, share: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Allowed(ConnectionBudget):
 
 @dataclass(frozen=True)
 class Asked:
-    """A request: its place in the order of requests, and what it said."""
+    """A request: its number in the order of requests, and its range."""
 
     number: int
     start: int
@@ -58,7 +58,7 @@ class Asked:
 
 
 class Gated(MemoryBody):
-    """A body whose reads wait for the gate, and that ends early or breaks where it is told to."""
+    """A body whose reads wait for the gate, and that ends or fails where the script says."""
 
     gate: threading.Event
     breaks: int | None = None
@@ -78,7 +78,7 @@ Act = Callable[[Asked], Body]
 
 
 class Several(MemoryBucket):
-    """`script[n]` answers the nth request (from 1); any other is sent what is there."""
+    """A bucket in which `script[n]` answers request n (from 1); other requests get the stored object."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Several(MemoryBucket):
         self.asked: list[Asked] = []
         self.bodies: list[Gated] = []
         self.script: dict[int, Act] = {}
-        self.gate_at = 0  # requests; the bodies of ranges wait for as many
+        self.gate_at = 0  # bodies of ranges wait until there were as many requests
         self._gate = threading.Event()
         self._turn = threading.Lock()
 
@@ -105,7 +105,7 @@ class Several(MemoryBucket):
         return act(asked)
 
     def send(self, asked: Asked, *, breaks: int | None = None, gate: threading.Event | None = None) -> Gated:
-        """What is there, up to where it breaks."""
+        """Return the stored body, up to where it breaks."""
         body = Gated(self._objects[KEY], asked.start, asked.end, self.requests)
         body.breaks = breaks
         body.gate = gate or (threading.Event() if asked.end is None else self._gate)
@@ -116,18 +116,18 @@ class Several(MemoryBucket):
 
     @property
     def sent(self) -> int:
-        """Bytes, of all bodies."""
+        """Return the bytes sent of all bodies."""
         return sum(body.sent for body in self.bodies)
 
     @property
     def ranges(self) -> list[Asked]:
-        """The requests for a part of the object."""
+        """Return the requests for a part of the object."""
         return [asked for asked in self.asked if asked.end is not None]
 
 
 @dataclass
 class Ledger:
-    """Takes down what the download tells."""
+    """Records the calls of the download."""
 
     wanted: bool = True
     kept: list[int] = field(default_factory=list)
@@ -147,7 +147,7 @@ class Ledger:
 
 @dataclass
 class Hangar:
-    """One item, one bucket, one content directory."""
+    """One item, one bucket and one content directory."""
 
     folder: Path
     share: int = 4
@@ -189,7 +189,7 @@ class Hangar:
 
     @property
     def kept(self) -> int:
-        """Bytes that would be gone on from."""
+        """Return the bytes from which a download would resume."""
         return self.store.item_state("c", self.item).bytes_done
 
     def succeeds(self) -> None:

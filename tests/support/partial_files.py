@@ -1,4 +1,4 @@
-"""What a download does to a part, without a download."""
+"""Write to a partial file as a download does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from loader.storage.partial_file import PartialFile
 
 
 def append(part: PartialFile, data: bytes | memoryview, piece: int = 100_000, flush_after: float = 60.0) -> None:
-    """Add bytes to a part in pieces of that size, at most."""
+    """Append bytes to a partial file in pieces of at most `piece` bytes."""
     rest = memoryview(data)
     while rest:
         room = part.write_buffer(flush_after)[:piece]

@@ -1,4 +1,4 @@
-"""A world in memory for the tests of polling: two buckets, one clock that only moves when told, and short words."""
+"""Two buckets in memory with a manual clock, for the tests of polling, and short methods to write objects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ B = TypeVar("B", bound=Bucket)
 
 
 class Written(Generic[B]):
-    """Two buckets and short words for what is written into them."""
+    """Two buckets and short methods to write objects to them."""
 
     media: B
     status: B
@@ -36,7 +36,7 @@ class Written(Generic[B]):
         self.media.put(f"{airline}/{campaign}/campaign.json", json.dumps({"content": content, **more}).encode())
 
     def progress(self, path: str, value: int | bytes) -> None:
-        """`path` is tail/campaign/content, or airline/tail/campaign/content; ACME if the airline is left out."""
+        """Write a progress object. `path` is tail/campaign/content with an optional airline in front, or ACME."""
         self.write(f"{path}.tgz.progress", value if isinstance(value, bytes) else b"%d" % value)
 
     def error(self, path: str, text: str | bytes) -> None:
@@ -50,7 +50,7 @@ class Written(Generic[B]):
 
 
 class World(Written[MemoryBucket]):
-    """Two buckets, and a portal whose polls are asked for. `clock` is that of the buckets and the portal alike."""
+    """Two buckets and a portal that polls on request. `clock` is that of both."""
 
     def __init__(self) -> None:
         self.clock = datetime(2026, 12, 1, 12, 0, 0, tzinfo=UTC)
@@ -86,6 +86,6 @@ def tail(name: str = "N1", airline: str = "ACME") -> Tail:
 
 
 def rows() -> dict[str, list[Any]]:
-    """Every row polling writes, to be compared as a whole."""
+    """Return every row that polling writes."""
     models: tuple[type[Model], ...] = (Airline, Campaign, Tail, Load, Transfer, ProgressSample, Anomaly, Change)
     return {model.__name__: list(model._default_manager.order_by("pk").values()) for model in models}

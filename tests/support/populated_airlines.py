@@ -1,4 +1,4 @@
-"""Airlines with one of everything each, told apart by every name and id; and all addresses of the portal."""
+"""Airlines with one row of every kind, distinguishable by names and ids; and all routes of the portal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ifeportal.models import Airline, AuditEntry, Membership, User
 
 @dataclass(frozen=True)
 class Holding:
-    """What one airline has. `marks` are texts that stand in no page of another airline: its names and its ids."""
+    """The rows of one airline. `marks` are texts that no page of another airline contains: its names and ids."""
 
     airline: Airline
     campaign: Campaign
@@ -50,7 +50,9 @@ class Holding:
 
 
 def furnish(airline: Airline, *, members: Mapping[User, Role], first_id: int) -> Holding:
-    """One of everything for a new airline, with ids from `first_id` on: so long that none shows by chance."""
+    """Create one row of every kind for a new airline. Ids start at `first_id`, which is long enough not to appear by
+    chance.
+    """
     word, ids, now = airline.name.lower(), count(first_id), timezone.now()
     airline.pk = next(ids)
     airline.save(force_insert=True)
@@ -117,7 +119,7 @@ def furnish(airline: Airline, *, members: Mapping[User, Role], first_id: int) ->
 
 
 def addresses(patterns: Sequence[URLPattern | URLResolver] | None = None, space: str = "") -> Iterator[tuple[str, str]]:
-    """Every address of the portal: its name with its name space, and its route."""
+    """Yield every route of the portal: its name with the name space, and its pattern."""
     for pattern in get_resolver().url_patterns if patterns is None else patterns:
         if isinstance(pattern, URLResolver):
             inner = f"{space}{pattern.namespace}:" if pattern.namespace else space

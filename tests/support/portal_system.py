@@ -1,6 +1,6 @@
-"""The whole portal on this machine, in processes of their own: daphne, qcluster, pacemaker; and commands beside them.
+"""The complete portal on this machine, one process each for daphne, qcluster and pacemaker; and commands.
 
-Needs no Django where it is imported. The store, its two buckets and the database are given.
+Importing it needs no Django. The store, its two buckets and the database are given.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from urllib.request import urlopen
 from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0  # seconds; only what is broken takes that long
+PATIENCE = 60.0  # seconds; only a fault takes that long
 T = TypeVar("T")
 
 
 def wait_for(what: str, ready: Callable[[], T | None], seconds: float = PATIENCE) -> T:
-    """Ask every 20 ms until the answer is neither None nor false. Raises AssertionError when the time is up."""
+    """Call `ready` every 20 ms until it returns neither None nor False. Raises AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         answer = ready()
@@ -34,22 +34,22 @@ def wait_for(what: str, ready: Callable[[], T | None], seconds: float = PATIENCE
 
 
 def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """The same until it is true of whatever it answers. Raises AssertionError when the time is up."""
-    wait_for("what was awaited", lambda: bool(condition()), seconds)
+    """Wait until the condition is true. Raises AssertionError after `seconds`."""
+    wait_for("the condition", lambda: bool(condition()), seconds)
 
 
 def answers(address: str, portal: Process) -> bool:
-    """Whether the portal answers yet. Raises AssertionError when its process has ended."""
+    """Return whether the portal responds yet. Raises AssertionError if its process has exited."""
     try:
         with urlopen(f"{address}/login/", timeout=PATIENCE):
             return True
-    except OSError:  # nobody listens, or who does is not ready
+    except OSError:  # not listening or not ready yet
         assert portal.ended is None, portal.log_tail()
         return False
 
 
 class System:
-    """Use as a context manager: what was started is stopped. `settings` as in the environment, among them the store."""
+    """The processes of a portal. Use as a context manager, which stops them. `settings` are environment variables."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self.folder = folder
@@ -64,11 +64,11 @@ class System:
 
     @property
     def processes(self) -> list[Process]:
-        """All three, in the order in which they are stopped."""
+        """Return all three, in the order in which they are stopped."""
         return [self.pacemaker, self.jobs, self.portal]
 
     def manage(self, *arguments: str | Path, **more: str) -> str:
-        """Run a command to its end; what it printed. Raises AssertionError if it fails."""
+        """Run a command and return its output. Raises AssertionError if it fails."""
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
@@ -82,13 +82,13 @@ class System:
         return done.stdout
 
     def start(self) -> None:
-        """Start all three and wait until the portal answers."""
+        """Start all three and wait until the portal responds."""
         for process in self.processes:
             self._supervisor.start(process)
         wait_for("the portal answers", lambda: answers(self.address, self.portal))
 
     def logs(self) -> dict[str, str]:
-        """What each has said so far."""
+        """Return the log of each process so far."""
         return {process.name: process.log.read_text() for process in self.processes if process.log.exists()}
 
     def __enter__(self) -> Self:
@@ -109,13 +109,13 @@ class System:
 
 
 def of_session(leader: int) -> list[str]:
-    """The processes that live in the session of a leader: itself, and what it or its children left behind."""
+    """Return the commands of all processes in a leader's session, including orphans."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             state, _, _, session = (process / "stat").read_text().rpartition(")")[2].split()[:4]
             command = (process / "cmdline").read_bytes()
-        except OSError:  # ended meanwhile
+        except OSError:  # exited meanwhile
             continue
         if state != "Z" and int(session) == leader:
             found.append(os.fsdecode(command).replace("\0", " "))

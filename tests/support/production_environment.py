@@ -1,4 +1,4 @@
-"""The environment of a production that could be, and commands run in it, for tests."""
+"""An environment like that of a production system, and commands run in it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How much of the long seeded work a run of the suite does: TEST_PROFILE, `quick` (the default) or `thorough`.
+"""Size of the long seeded tests, set by TEST_PROFILE: `quick` (the default) or `thorough`.
 
-Every test runs the same assertions in both. The quick profile draws fewer examples and lives fewer lives, so that
-`make test` answers within minutes; `make test-thorough` draws them all, and adds the tests marked `thorough`.
+Every test has the same assertions in both. The quick profile runs fewer examples and rounds, so that `make test` takes
+minutes. `make test-thorough` runs all of them, and the tests marked `thorough`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Final
 QUICK: Final = "quick"
 THOROUGH: Final = "thorough"
 PROFILE: Final = os.environ.get("TEST_PROFILE", QUICK)
-HYPOTHESIS_EXAMPLES: Final = {QUICK: 40, THOROUGH: 200}  # of properties that do not say how many they need
+HYPOTHESIS_EXAMPLES: Final = {QUICK: 40, THOROUGH: 200}  # for properties without their own number
 
 if PROFILE not in HYPOTHESIS_EXAMPLES:
     raise RuntimeError(f"TEST_PROFILE is {PROFILE!r}, not one of {', '.join(HYPOTHESIS_EXAMPLES)}")
 
 
 def scaled(thorough: int, *, quick: int) -> int:
-    """Return how many examples, lives or rounds this run does."""
+    """Return how many examples or rounds to run."""
     return thorough if PROFILE == THOROUGH else quick

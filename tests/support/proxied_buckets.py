@@ -1,6 +1,6 @@
-"""A world behind a wire, for the tests of faults: real buckets, which the portal reads over a link that can break.
+"""Real buckets that the portal reads through a fault-injecting proxy.
 
-Whoever writes objects does so without the link, so that it never disturbs them.
+Objects are written without the proxy, so that faults never affect the writer.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from tests.support.polling_world import Written
 
 @dataclass(frozen=True)
 class Keys:
-    """What the store lets in."""
+    """Credentials of the store."""
 
     access_key: str
     secret_key: str
 
 
 class Wire(Written[S3Bucket]):
-    """`link` lies between the portal and the store whose buckets are `media` and `status`."""
+    """Two buckets; `link` is the proxy between the portal and their store."""
 
     def __init__(self, media: S3Bucket, status: S3Bucket, link: FaultProxy, keys: Keys) -> None:
         self.media, self.status, self.link, self.keys = media, status, link, keys
         self.seen_media, self.seen_status = self.over_the_link(media), self.over_the_link(status)
         self.limits = Limits()
-        self.ahead = timedelta()  # of the portal's clock
+        self.ahead = timedelta()  # offset of the portal's clock
 
     def over_the_link(self, bucket: S3Bucket, read_timeout: float = 20.0) -> S3Bucket:
-        """The bucket as the portal sees it; between two attempts it does not wait."""
+        """Return the bucket as the portal sees it, without pauses between attempts."""
         return S3Bucket(
             bucket.name,
             endpoint=self.link.endpoint,
@@ -54,28 +54,28 @@ class Wire(Written[S3Bucket]):
         )
 
     def write_all(self, bodies: Mapping[str, bytes]) -> None:
-        """Write many objects, several at once. By path, as whoever writes one says it."""
+        """Write many objects, several at once. Keys as in `write`."""
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda each: self.write(*each), bodies.items()))
 
     def poll(self) -> PollResult:
-        """One poll of everything, over the link."""
+        """Poll everything once, through the proxy."""
         return poll_fleet(self.seen_media, self.seen_status, datetime.now(UTC) + self.ahead, limits=self.limits)
 
     def asked(self, path: str, method: str = "GET") -> list[RecordedRequest]:
-        """Requests for what lies at `path`, as whoever writes it says, that came over the link."""
+        """Return the requests for a path (as in `write`) that passed the proxy."""
         return self.link.requests(method, f"*/ACME/{path}*")
 
     def breaks(
         self, fault: Fault, method: str = "GET", key: str = "", *, times: int | None = None, nth: int = 1
     ) -> Rule:
-        """From now on this goes wrong with the status bucket, for ever unless told how many times."""
+        """Add a fault to the status bucket, permanently unless `times` is given."""
         return self.link.add(Rule(fault, method, f"{self.status.name}{key}", nth=nth, times=times))
 
 
 @dataclass
 class Rewritten(Fault):
-    """The body is another: what `pattern` matches becomes `to`. `count` says how often it was found."""
+    """Replaces `pattern` by `to` in the body. `count` is the number of replacements."""
 
     pattern: bytes
     to: bytes
@@ -93,7 +93,7 @@ class Rewritten(Fault):
 
 @dataclass
 class Held(Fault):
-    """The request waits until it is let go; the store has not seen it by then."""
+    """Delays the request until it is released; the store has not received it by then."""
 
     let_go: threading.Event = field(default_factory=threading.Event)
 
@@ -103,12 +103,12 @@ class Held(Fault):
 
 
 def problems(bucket: str = "status") -> dict[str, str]:
-    """Open anomalies: key to problem."""
+    """Return the open anomalies: key to problem."""
     return dict(Anomaly.objects.filter(resolved_at=None, bucket=bucket).values_list("key", "problem"))
 
 
 def picture() -> tuple[set[tuple[object, ...]], set[tuple[object, ...]]]:
-    """What the rows say of all transfers and loads, whenever and in however many polls they were written."""
+    """Return the values of all transfers and loads that do not depend on the number of polls."""
     place = ("load__tail__airline__name", "load__tail__name", "load__campaign__name", "content")
     said = (
         "status",
@@ -129,7 +129,7 @@ def picture() -> tuple[set[tuple[object, ...]], set[tuple[object, ...]]]:
 
 
 def picture_of_one_poll(wire: Wire) -> object:
-    """The same after a single poll of an empty database."""
+    """Return the same after a single poll of an empty database."""
     Airline.objects.all().delete()
     wire.poll()
     return picture()

@@ -1,4 +1,4 @@
-"""A store on the loopback interface that answers what it is told, well-formed or not, and remembers what was asked."""
+"""A store on the loopback interface that sends scripted responses, valid or not, and records the requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. `lie`: a Content-Length other than the true one; `pause`: seconds before each byte of the body."""
+    """One response. `lie`: a wrong Content-Length; `pause`: seconds before each byte of the body."""
 
     status: int = 200
     body: bytes = b""
@@ -27,7 +27,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Asked:
-    """One request; `client` is the port it came from."""
+    """One request; `client` is its source port."""
 
     method: str
     path: str
@@ -39,11 +39,11 @@ class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
     def handle_error(self, *_: Any) -> None:
-        """A client that hangs up is part of the test."""
+        """Ignore clients that close the connection, which is part of the tests."""
 
 
 class ScriptedStore:
-    """Gives the queued answers in turn; the last one again and again."""
+    """Sends the queued responses in turn, then repeats the last one."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.asked: list[Asked] = []
@@ -64,7 +64,7 @@ class ScriptedStore:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True  # or a body would wait 40 ms for the headers to be acknowledged
+            disable_nagle_algorithm = True  # Nagle's algorithm would delay a body by 40 ms
 
             def answer(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -89,7 +89,7 @@ class ScriptedStore:
 
 
 def send(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
-    handler.send_response_only(reply.status)  # without the date of its own that send_response would add
+    handler.send_response_only(reply.status)  # send_response would add a Date header
     for name, value in reply.headers.items():
         handler.send_header(name, value)
     if reply.chunked:

@@ -13,17 +13,17 @@ from loader.signatures.trusted_keys import TRUST_TYPE, SigningRole, TrustedKeys,
 
 
 def private(name: str) -> Ed25519PrivateKey:
-    """The key of a person."""
+    """Return the private key of a person."""
     return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
 
 
 def public(name: str) -> str:
-    """Its public half."""
+    """Return the public key of a person, in hex."""
     return private(name).public_key().public_bytes_raw().hex()
 
 
 def envelope(payload: bytes, *names: str, kind: str = CAMPAIGN_TYPE) -> Envelope:
-    """Signed by these people."""
+    """Return an envelope signed by these people."""
     made = Envelope(payload, kind)
     for name in names:
         made = sign_envelope(made, private(name))
@@ -31,7 +31,7 @@ def envelope(payload: bytes, *names: str, kind: str = CAMPAIGN_TYPE) -> Envelope
 
 
 def dsse(payload: bytes, *names: str) -> bytes:
-    """The body of a campaign.json.dsse."""
+    """Return the body of a campaign.json.dsse."""
     return build_envelope(envelope(payload, *names))
 
 
@@ -42,14 +42,14 @@ def role(*names: str, threshold: int = 1) -> SigningRole:
 def keyring(
     version: int = 1, *, root: SigningRole | None = None, people: Sequence[str] = ("rita",), **airlines: SigningRole
 ) -> TrustedKeys:
-    """With the root of Rita unless told otherwise. `people`: whose keys it lists besides those of Rita and Sam."""
+    """Return trusted keys, by default with Rita's root role. `people`: keys to list besides Rita's and Sam's."""
     names = dict.fromkeys(["rita", "sam", *people])
     roles = airlines or {"ACME": role("sam")}
     return TrustedKeys(version, {key_id(public(name)): public(name) for name in names}, root or role("rita"), roles)
 
 
 def provision(ring: TrustedKeys, *names: str) -> TrustedKeysVersion:
-    """Signed by these people."""
+    """Return a version of trusted keys signed by these people."""
     return TrustedKeysVersion(ring, envelope(build_trusted_keys(ring), *names, kind=TRUST_TYPE))
 
 

@@ -1,6 +1,6 @@
-"""Tests that take over `LIMIT` seconds: each says why in `@pytest.mark.slow("reason")`, or the run names it at its end.
+"""Reasons for tests that take over `LIMIT` seconds: `@pytest.mark.slow("reason")`, else the run lists them.
 
-Nothing fails by time: a busy machine is slow, not wrong.
+No test fails because of time: a busy machine is slow, not wrong.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-LIMIT: Final = 10.0  # seconds, with its set-up
+LIMIT: Final = 10.0  # seconds, including set-up
 
 
 def check_reasons(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""The real command under strace: see its system calls in order, or let some of them fail. Needs Debian's `strace`."""
+"""Run the real command under strace to record its system calls or make them fail. Needs Debian's `strace`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ENDED = re.compile(r"(\d+) +<\.\.\. (\w+) resumed>(.*)\) += (-?\d+|\?)(.*)")
 
 @dataclass(frozen=True)
 class Call:
-    """One system call: when it began and ended (lines of the trace), its arguments with the paths of descriptors."""
+    """One system call: line numbers of its start and end in the trace, and its arguments with paths for descriptors."""
 
     name: str
     arguments: str
@@ -28,7 +28,7 @@ class Call:
 
 
 def start_under(prefix: Sequence[str], aircraft: Aircraft, *options: str, **more: str) -> subprocess.Popen[str]:
-    """The command as a process below another program, e.g. strace; the caller ends or awaits it."""
+    """Start the command as a child of another program such as strace; the caller waits for it or ends it."""
     return subprocess.Popen(
         [*prefix, sys.executable, "manage.py", "run_loader", *options],
         cwd=ROOT,
@@ -42,7 +42,7 @@ def start_under(prefix: Sequence[str], aircraft: Aircraft, *options: str, **more
 def traced(
     aircraft: Aircraft, trace: Path, calls: str, *options: str, inject: str = "", path: Path | None = None
 ) -> Run:
-    """`run_loader --once` with these system calls written down, or made to fail: `inject`, on one path."""
+    """Run `run_loader --once` and record these system calls, or make them fail on one path with `inject`."""
     prefix = ["strace", "-f", "-qq", "-y", "-s", "256", "-o", str(trace), "-e", f"trace={calls}", "-e", "signal=none"]
     if inject:
         prefix += ["-e", f"inject={calls}:{inject}"]
@@ -52,7 +52,7 @@ def traced(
 
 
 def read_trace(trace: Path) -> list[Call]:
-    """In the order in which they ended."""
+    """Return the calls in the order of their end."""
     begun: dict[tuple[str, str], tuple[int, str]] = {}
     found = []
     for at, line in enumerate(trace.read_text(errors="replace").splitlines()):

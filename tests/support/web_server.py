@@ -1,4 +1,4 @@
-"""One daphne in a process of its own, started as the manual says, on the database of the running test."""
+"""One daphne process, started as the manual says, with the database of the running test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.portal_system import PATIENCE, ROOT, answers, wait_for
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer of the server. `cookies` are those that it sets, as a client sends them back."""
+    """A response. `cookies` are those that it sets, as a client returns them."""
 
     status: int
     headers: dict[str, str]
@@ -26,7 +26,7 @@ class Answer:
 
 
 class WebServer:
-    """Use as a context manager; `settings` are those of the environment, besides the database."""
+    """The running server. Use as a context manager; `settings` are environment variables besides the database."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.port = free_port()
@@ -37,22 +37,22 @@ class WebServer:
 
     @property
     def log(self) -> str:
-        """All that it has written, mails for the console too."""
+        """Return its complete output, including mails to the console."""
         return self.process.log.read_text(errors="replace")
 
     def connect(self) -> socket.socket:
-        """Open a connection on which a test says whatever it likes."""
+        """Open a raw connection."""
         return socket.create_connection((LOOPBACK, self.port), timeout=PATIENCE)
 
     def memory(self, field: str = "VmRSS") -> int:
-        """Return its memory in bytes: VmRSS is the memory in use now, VmHWM the most that ever was."""
+        """Return its memory in bytes: VmRSS is the current value, VmHWM the peak."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) * 1024
 
     def ask(
         self, method: str, path: str, body: str | bytes | None = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        """Send one request over a connection of its own."""
+        """Send one request over a new connection."""
         connection = HTTPConnection(LOOPBACK, self.port, timeout=PATIENCE)
         try:
             connection.request(method, path, body, headers or {})

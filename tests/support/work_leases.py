@@ -1,4 +1,4 @@
-"""A lease whose methods do what a test says."""
+"""A work lease with scripted methods."""
 
 from __future__ import annotations
 

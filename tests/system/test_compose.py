@@ -1,6 +1,6 @@
-"""Dockerfile and docker-compose.yml are read, and what can run without a Docker engine is run.
+"""Dockerfile and docker-compose.yml are parsed, and the parts that need no Docker engine are run.
 
-There is no engine where these tests run: no image is built and no container started here.
+The tests have no Docker engine: no image is built and no container is started.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ def services(text: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def secrets() -> dict[str, str]:
-    """A `.env` as the script makes it."""
+    """Return a `.env` as the script creates it."""
     made = runpy.run_path(str(ROOT / "docker/make_env.py"))["filled"]((ROOT / ".env.example").read_text())
     return dict(line.split("=", 1) for line in made.splitlines() if "=" in line and not line.startswith("#"))
 
 
 def substituted(value: str, secrets: dict[str, str]) -> str:
-    """The text with what compose would put for ${NAME} and ${NAME:?why}."""
+    """Return the text with compose's substitutions for ${NAME} and ${NAME:?why}."""
     return Template(re.sub(r"\$\{(\w+):\?[^}]*\}", r"${\1}", value)).substitute(secrets)
 
 
@@ -64,7 +64,7 @@ def environment(service: dict[str, Any], secrets: dict[str, str]) -> dict[str, s
 
 
 def copied() -> list[str]:
-    """What the Dockerfile takes from the repository."""
+    """Return the files that the Dockerfile copies from the repository."""
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     found = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
     return [path for paths in found for path in paths]
@@ -254,7 +254,7 @@ def _check_rights(endpoint: str, secrets: dict[str, str]) -> None:
 
 
 def _load(endpoint: str, given: dict[str, str], secrets: dict[str, str], content: Path) -> None:
-    """The loader itself gets by with the rights of the aircraft, with its settings as written."""
+    """Run the loader with the aircraft's permissions and the settings of the file."""
     body = b"a little archive"
     media = _bucket(endpoint, "ife-media", "PORTAL", secrets)
     media.put("DEMO/2026-12/short.tgz", body)
@@ -278,7 +278,7 @@ def _load(endpoint: str, given: dict[str, str], secrets: dict[str, str], content
 
 
 def _create_when_up(buckets: list[S3Bucket]) -> None:
-    """As the service `buckets` does; until then the store is asked again, at most a hundred times."""
+    """Create the buckets like the service `buckets`; retry at most a hundred times until the store is up."""
     for attempt in range(100):
         try:
             for bucket in buckets:

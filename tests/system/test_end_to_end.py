@@ -1,6 +1,6 @@
-"""Everything at once and everything real: store, publisher, loader, portal, jobs, pacemaker, browser, API client.
+"""The complete system with real processes: store, publisher, loader, portal, jobs, pacemaker, browser, API client.
 
-Each is a process of its own. They share the two buckets and this test run's database, nothing else.
+Each is a separate process. They share only the two buckets and this test run's database.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.processes]
 MIB = 1_048_576
 CAMPAIGN = "2026-12"
 INTERVAL = 0.5  # seconds between two polls
-NARROW = 2_500_000  # bytes a second: twelve seconds for all of it, were it not widened once enough was seen
-# What is broken has less than a MiB: it is told as 0 until it is whole, so that percents never go down.
+NARROW = 2_500_000  # bytes per second: twelve seconds for all of it, until the rate is raised
+# The broken item is smaller than a MiB: it is reported as 0 until complete, so percentages never decrease.
 CONTENTS = {"Ærø, the film": 16 * MIB + 7, "film-2": 14 * MIB, "broken": MIB - 1, "album 3": MIB // 2, "note": 11}
 REMEMBER = """() => {
     window.neverReloaded = true;
@@ -87,7 +87,7 @@ def system(
 ) -> Iterator[System]:
     told = {
         "DATABASE_URL": database_url(),
-        "SECRET_KEY": settings.SECRET_KEY,  # ours too: sessions are signed with it
+        "SECRET_KEY": settings.SECRET_KEY,  # the same as ours: sessions are signed with it
         "MEDIA_BUCKET": media.name,
         "STATUS_BUCKET": status.name,
         "POLL_INTERVAL": f"{INTERVAL}s",
@@ -102,7 +102,7 @@ def system(
 
 @pytest.fixture
 def open_page(browser: Browser, system: System) -> Iterator[Callable[[User, str], Page]]:
-    """Opens an address in a window of its own for a user, and waits until it is live."""
+    """Open an address in a new window of a user, and wait until it is live."""
     with ExitStack() as windows:
 
         def begin(user: User, path: str) -> Page:
@@ -126,7 +126,7 @@ def link(seaweed: SeaweedFS, aircraft: Aircraft) -> Iterator[FaultProxy]:
 
 
 def make_archives(folder: Path) -> dict[str, str]:
-    """A folder to publish; the SHA-256 of each file by its content's name."""
+    """Create a folder to publish; return the SHA-256 of each file by its content name."""
     folder.mkdir()
     noise, hashes = random.Random(2026), {}
     for name, length in CONTENTS.items():
@@ -138,7 +138,7 @@ def make_archives(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def loading(aircraft: Aircraft) -> Iterator[subprocess.Popen[str]]:
-    """`run_loader --once` as a process, which does not outlive a test that fails meanwhile."""
+    """Run `run_loader --once` as a process, and stop it even if the test fails."""
     with aircraft.start("--once") as loader:
         try:
             yield loader
@@ -156,12 +156,12 @@ def loads_in_database() -> list[dict[str, Any]]:
 
 
 def item(page: Page, name: str) -> Locator:
-    """The row of one item on a tail's page."""
+    """Return the row of one item on a tail's page."""
     return page.locator("table.items tbody").filter(has=page.get_by_role("rowheader", name=name, exact=True))
 
 
 def percents_seen(page: Page) -> list[int]:
-    """What stood beside the first tail's bar since REMEMBER, in order."""
+    """Return the percentages shown beside the first tail's bar since REMEMBER, in order."""
     return [int(text.removesuffix("%")) for text in page.evaluate("window.remembered")]
 
 
@@ -174,20 +174,20 @@ def shows_percent(row: Locator, percent: int) -> None:
 
 
 def shows_item(row: Locator, percent: int) -> None:
-    """The figure and the bar of an item on a tail's page."""
+    """Check the figure and the bar of an item on a tail's page."""
     shows_percent(row, percent)
     expect(row.locator(".c-bar progress")).to_have_js_property("value", percent)
 
 
 def shows_complete(row: Locator) -> None:
-    """Every byte is there, and no fault is left on the screen."""
+    """Check that every byte is there and no error is shown."""
     shows_state(row, "complete")
     shows_percent(row, 100)
     expect(row.locator(".fault")).to_be_hidden()
 
 
 def ends_cleanly(process: Process) -> None:
-    """It ends when told, with everything it started, before anybody has to be killed."""
+    """Check that it exits on SIGTERM with all its children, without a SIGKILL."""
     leader = process.pid
     assert leader is not None, f"{process.name} has ended already: {process.log_tail()}"
     process.signal()
@@ -212,7 +212,7 @@ def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
     expect(airline.get_by_role("heading", name="No tails yet")).to_be_visible()
     airline.evaluate(REMEMBER)
 
-    # It loads; one byte of one item is wrong each time it comes.
+    # It loads; one byte of one item is wrong in each response.
     flaw = link.add(Rule(FlipByte(at=MIB // 2), key="*/broken.tgz", times=None))
     row = airline.locator(f"tbody[data-tail={TAIL}]")
     with loading(aircraft) as loader:
@@ -239,7 +239,7 @@ def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
     ]
     assert not aircraft.path(CAMPAIGN, "broken").exists()
 
-    # The link is mended and the loader run again.
+    # The link is repaired and the loader runs again.
     link.rules.remove(flaw)
     ended = aircraft.load()
     assert ended.code == 0, ended
@@ -256,7 +256,7 @@ def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
     assert percents == sorted(percents), "only forwards"
     assert percents[-1] == 100
 
-    # Page, API and database agree, and so does the disk.
+    # Page, API, database and disk agree.
     assert client.rows("loads") == loads_in_database()
     transfers = client.rows("transfers", ordering="content")
     assert transfers == transfers_in_database()
@@ -314,6 +314,6 @@ def test_objects_of_somebody_elses_loader_are_found_and_shown_with_right_percent
 
 
 def _has_done(fence: int, name: str) -> bool:
-    """Whether the job has ended the turn with this number."""
+    """Return whether the job has finished the run with this number."""
     job = Job.objects.get(name=name)
     return job.fence > fence or (job.fence == fence and job.lease_until is None)

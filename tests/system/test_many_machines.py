@@ -1,7 +1,7 @@
-"""The shape of production: PostgreSQL, two pacemakers, three clusters of workers, two web servers behind a proxy.
+"""The layout of production: PostgreSQL, two pacemakers, three clusters of workers, two web servers behind a proxy.
 
-While a fleet loads, one of each is killed outright. In the end every row and every open page must tell what the
-objects in the bucket say.
+While a fleet loads, one of each is killed. In the end every row and every open page must match the objects in the
+bucket.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.browser]
 PLAN = FleetPlan(
     seed=3, airlines=3, tails=4, items=3, rate=25.0, size=35_000_000, failing=0.3, stalling=0, restarting=0.3
 )
-PATIENCE = 120.0  # seconds; only what is broken takes that long
+PATIENCE = 120.0  # seconds; only a fault takes that long
 FIELDS = ("bytes_done", "percent", "items_done", "items_failed", "error_code")
 SHOWN = """() => Object.fromEntries([...document.querySelectorAll("[data-key]")].map(row => [
     row.dataset.key + " " + (row.dataset.tail ?? ""),
@@ -50,7 +50,7 @@ SHOWN = """() => Object.fromEntries([...document.querySelectorAll("[data-key]")]
 
 
 class Proxy:
-    """Hands each connection to the first web server that takes it, in turn; as a proxy in front of several would."""
+    """Forwards each connection to the first web server that accepts it, in turn, like a load balancer."""
 
     def __init__(self, ports: list[int]) -> None:
         self.served: dict[int, int] = dict.fromkeys(ports, 0)
@@ -80,7 +80,7 @@ class Proxy:
 
 
 def _pump(one: socket.socket, other: socket.socket) -> None:
-    """Everything from one to the other, until either ends; then neither is needed."""
+    """Copy everything from one socket to the other until either ends."""
     with suppress(OSError):
         while data := one.recv(65_536):
             other.sendall(data)
@@ -113,7 +113,7 @@ class Machines:
         assert code == (0,), process.log_tail()
 
     def kill(self, name: str) -> None:
-        """The machine loses its power: no process of it gets to say anything."""
+        """Kill all processes of the machine with SIGKILL."""
         pid = self.processes[name].pid
         assert pid, f"{name} had ended by itself: {self.processes[name].log_tail()}"
         os.killpg(pid, signal.SIGKILL)
@@ -181,7 +181,7 @@ def _answers(address: str) -> bool:
 
 
 class Office:
-    """Somebody who has pages open, in one browser, through the proxy."""
+    """A user with open pages in one browser, through the proxy."""
 
     def __init__(self, browser: Browser, machines: Machines, proxy: Proxy) -> None:
         self.password = secrets.token_urlsafe(20)
@@ -207,12 +207,12 @@ class Office:
         page.locator('[data-live-status][data-state="live"]').wait_for()
 
     def shown(self, path: str) -> dict[str, list[str]]:
-        """What an open page says, row by row."""
+        """Return what an open page shows, row by row."""
         found: dict[str, list[str]] = self.pages[path].evaluate(SHOWN)
         return found
 
     def shown_anew(self, path: str) -> dict[str, list[str]]:
-        """What the same page says when it is loaded now."""
+        """Return what the same page shows when loaded again."""
         page = self.context.new_page()
         page.goto(path)
         found: dict[str, list[str]] = page.evaluate(SHOWN)
@@ -220,14 +220,14 @@ class Office:
         return found
 
     def transfers(self) -> list[dict[str, Any]]:
-        """Every transfer, from the API."""
+        """Return every transfer from the API."""
         found = self.context.request.get("/api/v1/transfers/?page_size=1000").json()
         assert found["next"] is None
         return list(found["results"])
 
 
 class Fleet:
-    """The loaders: they write what the plan has, at its rate, until everything is aboard."""
+    """The loaders: they write the plan's changes at its rate until everything is loaded."""
 
     def __init__(self, media: S3Bucket, status: S3Bucket) -> None:
         self._status = status
@@ -239,7 +239,7 @@ class Fleet:
             status.put(change.key, change.body or b"")
 
     def go_on(self, count: int | None = None) -> None:
-        """Write so many changes more, or all there are."""
+        """Write this many more changes, or all of them."""
         began = time.monotonic()
         for done, change in enumerate(self._changes, 1):
             time.sleep(max(done / PLAN.rate - (time.monotonic() - began), 0.0))
@@ -253,14 +253,14 @@ class Fleet:
 
 
 def holder(database: str, job: str) -> int:
-    """The process that holds a lease, by its id; 0 if none does."""
+    """Return the pid of the process that has the lease; 0 if none."""
     with psycopg.connect(database) as connection:
         row = connection.execute("SELECT holder FROM ifeportal_job WHERE name = %s", [job]).fetchone()
     return int(row[0].split(":")[1]) if row and row[0] else 0
 
 
 def rows(database: str) -> set[Expected]:
-    """What the database says of every transfer."""
+    """Return every transfer in the database."""
     query = """
         SELECT a.name, t.name, x.content, x.status, x.bytes_done, x.bytes_total, x.error_code, x.error
         FROM fleet_transfer x JOIN fleet_load l ON l.id = x.load_id JOIN fleet_tail t ON t.id = l.tail_id

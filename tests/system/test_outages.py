@@ -1,7 +1,7 @@
-"""The whole portal in processes, while its database or its object store is away: what pages say, and that it recovers.
+"""The complete portal in processes while its database or object store is down: what pages show, and its recovery.
 
-Between the processes and the database lies a cable that is cut, between the workers and the store a link; the web
-server has a link of its own to the store, over which nothing may ever come.
+A proxy between the processes and the database can be interrupted, and another one between the workers and the store.
+The web server has its own proxy to the store, which must receive no requests.
 """
 
 from __future__ import annotations
@@ -50,14 +50,12 @@ client.force_login(olga)
 key = create_token(olga, "test", days=1, airline=None, may_write=False)[1]
 print(client.cookies[settings.SESSION_COOKIE_NAME].value, key)
 """
-GENEROUS = 20 * (
-    database_timeout.RESPONSE_TIMEOUT + database_timeout.PROBE_TIMEOUT
-)  # seconds; it is 2 where the machine is not busy
+GENEROUS = 20 * (database_timeout.RESPONSE_TIMEOUT + database_timeout.PROBE_TIMEOUT)  # seconds; 2 on an idle machine
 
 
 @dataclass
 class Answer:
-    """What the portal said, and after how many seconds."""
+    """A response of the portal, and the seconds it took."""
 
     status: int
     headers: dict[str, str]
@@ -67,7 +65,7 @@ class Answer:
 
 @dataclass
 class Portal:
-    """All processes, with what lies between them."""
+    """All processes, with the proxies between them."""
 
     system: System
     cable: Cable
@@ -79,7 +77,7 @@ class Portal:
     token: str = ""
 
     def ask(self, path: str) -> Answer:
-        """A page, as somebody of the staff, or the API for a program."""
+        """Request a page as staff, or the API as a program."""
         who = {"Authorization": f"Token {self.token}"} if path.startswith("/api/") else {"Cookie": self.session}
         began = time.monotonic()
         try:
@@ -90,7 +88,7 @@ class Portal:
         return Answer(status, headers, body.decode(), time.monotonic() - began)
 
     def shown(self, path: str) -> str:
-        """What somebody of the staff sees there."""
+        """Return what staff see on the page."""
         answer = self.ask(path)
         return text(HttpResponse(answer.text, status=answer.status))
 
@@ -99,11 +97,11 @@ class Portal:
         return f"sessionid={self.cookie}"
 
     def progress(self, value: int) -> None:
-        """The aircraft goes on."""
+        """Report more progress of the aircraft."""
         self.status.put("ACME/N1/2026-12/a.tgz.progress", b"%d" % value)
 
     def reaches(self, value: int) -> None:
-        """Wait until a poll has brought this value; then every page and the API answer and tell it."""
+        """Wait until a poll has read this value; then check every page and the API."""
         with psycopg.connect(self.database, autocommit=True) as connection:
             row = "SELECT 1 FROM fleet_transfer WHERE bytes_done = %s"
             wait_for("polling goes on", lambda: connection.execute(row, [value]).fetchone())
@@ -116,7 +114,7 @@ class Portal:
 
     @contextmanager
     def socket(self, rev: int) -> Iterator[ClientConnection]:
-        """An open page's socket that has heard all up to `rev`."""
+        """Return an open page's socket that has received everything up to `rev`."""
         address = self.system.address.replace("http", "ws") + "/ws/live/"
         origin: Any = self.system.address
         cookie = {"Cookie": self.session}
@@ -209,7 +207,7 @@ def test_an_open_page_hears_what_happened_while_the_database_was_away(portal: Po
     rev = 0
 
     def listen(socket: ClientConnection) -> None:
-        """Until the news is heard, or the server says goodbye."""
+        """Read until the change arrives or the server closes."""
         nonlocal rev
         while 400 not in heard:
             message = json.loads(socket.recv(timeout=PATIENCE))
@@ -225,7 +223,7 @@ def test_an_open_page_hears_what_happened_while_the_database_was_away(portal: Po
             portal.cable.mend()
         with suppress(ConnectionClosed):
             listen(socket)
-    while 400 not in heard:  # as a browser does: it comes again, with the revision it has
+    while 400 not in heard:  # reconnect with the last revision, like a browser
         with portal.socket(rev) as socket, suppress(ConnectionClosed):
             listen(socket)
 

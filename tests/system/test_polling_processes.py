@@ -1,4 +1,4 @@
-"""The real processes: a pacemaker wakes, workers poll, and what an aircraft writes is soon in the database."""
+"""Real processes: a pacemaker wakes the workers, they poll, and an aircraft's report is soon in the database."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ POLL = "poll:ACME"
 
 
 class Portal:
-    """The processes around the database of the test, with a store of their own."""
+    """The processes around the database of the test, with a separate store."""
 
     def __init__(self, folder: Path, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket) -> None:
         self.folder, self.media, self.status = folder, media, status
@@ -87,13 +87,13 @@ def job(name: str = POLL) -> Job:
 
 
 def over(fence: int) -> bool:
-    """Whether the poll with this number, or one after it, has come to its end well."""
+    """Return whether the poll with this number, or a later one, has succeeded."""
     row = job()
     return row.fence >= fence and not row.holder and not row.failures
 
 
 def pause() -> float:
-    """Seconds from the start of the last poll to the next."""
+    """Return the seconds from the start of the last poll to the next."""
     row = job()
     return (row.due_at - row.started_at).total_seconds() if row.started_at and not row.holder else 0.0
 
@@ -106,10 +106,10 @@ def test_what_an_aircraft_writes_is_in_the_database_after_the_next_poll(portal: 
     wait_for("discovery, then the first poll", lambda: bytes_done() == 0)
 
     for value in range(1, 7):
-        time.sleep(0.037 * value)  # at any moment of the interval
+        time.sleep(0.037 * value)  # at a random moment of the interval
         portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"%d" % value)
         begun = job().fence
-        # That one may have listed already; then it is the next. How long it takes is measured by benchmarks.latency.
+        # That poll may have listed already; then the next one reads it. `benchmarks.latency` measures the delay.
         wait_for("the new value", lambda value=value, begun=begun: bytes_done() == value or over(begun + 1))  # type: ignore[misc]
         assert bytes_done() == value
 
@@ -119,7 +119,7 @@ def test_what_an_aircraft_writes_is_in_the_database_after_the_next_poll(portal: 
     assert OrmQ.objects.filter(lock__lte=timezone.now()).count() <= len(names)
     assert (job().failures, job().error) == (0, "")
     for process in (portal.pacemaker, portal.qcluster):
-        for _ in range(5):  # as often as whoever stops it likes
+        for _ in range(5):  # repeated signals are allowed
             process.signal()
         assert process.stop() == 0
     assert (job().holder, job(PACEMAKER).holder) == ("", "")
@@ -167,14 +167,14 @@ def test_an_open_page_wakes_an_airline_that_rests_and_lets_it_rest_again_when_cl
         assert job("poll:BETA").watched_until is None
         wait_for("the interval", lambda: 0 < pause() < 60)
 
-    # What a page says holds for 45 s, in case it says so again: here they are over.
+    # A page's watch is valid for 45 s: here it has expired.
     Job.objects.update(watched_until=timezone.now() - timedelta(seconds=1))
     wait_for("a pause", lambda: pause() == 60)
 
 
 @pytest.mark.slow("real workers wait for real intervals")
 def test_when_a_machine_dies_in_the_middle_of_a_poll_another_goes_on(portal: Portal, seaweed: SeaweedFS) -> None:
-    """Its workers and its pacemaker, at once."""
+    """Its workers and its pacemaker die at once."""
     portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"7")
     Airline.objects.create(name="ACME")
     with FaultProxy(seaweed.endpoint) as link:
@@ -202,5 +202,5 @@ def test_when_a_machine_dies_in_the_middle_of_a_poll_another_goes_on(portal: Por
     assert taken.started_at > left.lease_until, "not before the lease ended"
     assert taken.holder != left.holder
     assert job(PACEMAKER).fence > led.fence
-    # What the dead took of the queue stays locked for minutes. Nobody waited for it.
+    # Messages of the killed workers remain locked for minutes. No job waited for them.
     assert OrmQ.objects.filter(lock__gt=killed_at + timedelta(minutes=1)).exists()

@@ -1,6 +1,6 @@
-"""An aircraft as an upgrade meets it: its content directory and buckets, packed into a fixture and unpacked again.
+"""An aircraft before an upgrade: its content directory and buckets, packed into a fixture and unpacked again.
 
-Uses nothing of the loader but its command, so that it reads the same before and after the loader is changed inside.
+Uses only the loader's command, so that it works the same before and after internal changes of the loader.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.upgrade.contents import AIRLINE, TAIL
 ROOT: Final = Path(__file__).resolve().parents[2]
 FIXTURES: Final = Path(__file__).parent / "fixtures"
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-OLD_BOOT_ID: Final = "00000000-0000-4000-8000-000000000000"  # in fixtures: no machine has it
+OLD_BOOT_ID: Final = "00000000-0000-4000-8000-000000000000"  # in fixtures; no machine has this id
 HOOK: Final = '#!/bin/sh\necho "$2 $3" >> "$0.log"\n'
 
 
@@ -31,7 +31,7 @@ class Objects:
     """One bucket, by key."""
 
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:
-        """`environment`: AWS's own names for the store and its keys."""
+        """`environment`: AWS's standard variables for the store and its keys."""
         self.name = name
         self._client: Any = boto3.client(
             "s3",
@@ -45,7 +45,7 @@ class Objects:
         self._client.put_object(Bucket=self.name, Key=key, Body=body)
 
     def read_all(self, prefix: str = "") -> dict[str, bytes]:
-        """Return every body below a prefix; at most one page of them."""
+        """Return every body below a prefix, at most one page of them."""
         listed = self._client.list_objects_v2(Bucket=self.name, Prefix=prefix).get("Contents", [])
         keys = [entry["Key"] for entry in listed]
         return {key: self._client.get_object(Bucket=self.name, Key=key)["Body"].read() for key in keys}
@@ -53,7 +53,7 @@ class Objects:
 
 @dataclass
 class Aircraft:
-    """One tail. `folder` holds its content directory, its hook and its trusted keys; `store` is how S3 is reached."""
+    """One tail. `folder` has its content directory, hook and trusted keys; `store` is the environment for S3."""
 
     folder: Path
     media: Objects
@@ -86,7 +86,7 @@ class Aircraft:
         return read_json(self.parts / campaign / f"{content}.tgz.json")
 
     def start(self, *options: str) -> subprocess.Popen[str]:
-        """Start the loader; the caller awaits or ends it."""
+        """Start the loader; the caller waits for it or stops it."""
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(("LOADER_", "AWS_", "DJANGO_"))
         }
@@ -116,7 +116,7 @@ class Aircraft:
         )
 
     def load(self, seconds: float = 60.0) -> tuple[int, str]:
-        """Run the loader once, to its end. Return its exit code and what it printed."""
+        """Run the loader once to its end. Return its exit code and its output."""
         process = self.start("--once")
         try:
             printed, _ = process.communicate(timeout=seconds)
@@ -146,11 +146,11 @@ def list_files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-# Fixtures: `content/`, `media/` and `status/` (what lay in the buckets besides content), `trusted.json`.
+# Fixtures: `content/`, `media/` and `status/` (the buckets without content), `trusted.json`.
 
 
 def pack(aircraft: Aircraft, archive: Path) -> None:
-    """Write an aircraft, whose loader has ended, as a fixture."""
+    """Write an aircraft whose loader has exited as a fixture."""
     with tarfile.open(archive, "w:xz", format=tarfile.PAX_FORMAT, preset=9) as tar:
         for path in sorted([aircraft.folder / "trusted.json", *aircraft.content.rglob("*")]):
             if path.is_file():
@@ -164,7 +164,7 @@ def pack(aircraft: Aircraft, archive: Path) -> None:
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
-    """Add a file with its time of change to the nanosecond: the loader knows its files by it."""
+    """Add a file with its modification time in nanoseconds, by which the loader recognises its files."""
     info = tar.gettarinfo(str(path), name)
     info.uid = info.gid = 0
     info.uname = info.gname = ""
@@ -175,7 +175,7 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
 
 
 def unpack(archive: Path, aircraft: Aircraft) -> None:
-    """Put what a fixture holds on disk and into the buckets."""
+    """Write the content of a fixture to disk and to the buckets."""
     with tarfile.open(archive) as tar:
         for info in tar:
             top, _, below = info.name.partition("/")
@@ -194,6 +194,6 @@ def _mtime_ns(info: tarfile.TarInfo) -> int:
 
 
 def set_boot(aircraft: Aircraft, boot: str) -> None:
-    """Let the states of unfinished items be of this start of the machine."""
+    """Set the boot id in the states of unfinished items to that of this machine."""
     for path in aircraft.parts.glob("*/*.tgz.json"):
         rewrite_json(path, boot=boot)

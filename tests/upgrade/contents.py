@@ -1,4 +1,4 @@
-"""The campaigns that the fixtures are about: what their items hold, made of names, so that no fixture stores it."""
+"""The campaigns of the fixtures: item contents are generated from names, so that no fixture stores them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 AIRLINE: Final = "ACME"
 TAIL: Final = "D-ABCD"
 MIB: Final = 1024 * 1024
-BLOCK: Final = 16 * 1024  # bytes: each is one digest again and again, so that a fixture with parts of them stays small
+BLOCK: Final = 16 * 1024  # bytes: each repeats one digest, so that a fixture with parts of them is small
 
-# (campaign, content): what it was made of, bytes. Two items made of the same hold the same.
+# (campaign, content): seed and size in bytes. Equal seeds give equal contents.
 FIRST: Final = {
     ("show", "feature"): ("feature, first version", 300_000),
     ("show", "news"): ("news, first version", 50_000),

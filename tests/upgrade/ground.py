@@ -1,7 +1,7 @@
-"""The ground as an upgrade meets it: who signs in, what lies in the buckets, and how the portal's commands are run.
+"""The ground before an upgrade: its users, the objects in the buckets, and the portal's commands.
 
-Uses nothing of the portal but its commands and addresses. The store is moto's, because there the LastModified of an
-object can be set: the portal knows an object by its ETag and LastModified.
+Uses only the portal's commands and addresses. The store is moto's, because it allows to set LastModified: the portal
+recognises an object by its ETag and LastModified.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ LOOPBACK: Final = "127.0.0.1"
 SECRET_KEY: Final = "of-the-upgraded-portal-" + "0123456789" * 4
 PASSWORD: Final = "correct horse battery staple"
 TOTP_SECRET: Final = "JBSWY3DPEHPK3PXP"
-TOKEN: Final = "ife_" + "0123456789abcdef" * 4  # of mona, for ACME, read only
-SESSION: Final = "alicehadsignedinbeforetheupgrade"  # the key of a session of alice
+TOKEN: Final = "ife_" + "0123456789abcdef" * 4  # token of Mona for ACME, read-only
+SESSION: Final = "alicehadsignedinbeforetheupgrade"  # session key of Alice
 
 MEDIA, STATUS = "upgrade-media", "upgrade-status"
 MIB: Final = 1024 * 1024
@@ -92,7 +92,7 @@ NEWEST: Final[Objects] = {
 
 @contextmanager
 def store() -> Iterator[dict[str, str]]:
-    """Start a store with both buckets, empty. Yields what a program needs to reach it, as in the environment."""
+    """Start a store with two empty buckets. Yields the environment to reach it."""
     server = ThreadedMotoServer(LOOPBACK, 0, verbose=False)
     server.start()
     try:
@@ -116,7 +116,7 @@ def store() -> Iterator[dict[str, str]]:
 
 
 def fill(environment: Mapping[str, str], objects: Objects) -> None:
-    """Put these objects, each as old as it says."""
+    """Put these objects with their ages."""
     client = _client(environment)
     for (bucket, key), (body, minutes) in objects.items():
         client.put_object(Bucket=bucket, Key=key, Body=body)
@@ -147,7 +147,7 @@ def portal_environment(database_url: str, store: Mapping[str, str]) -> dict[str,
 
 
 def manage(environment: Mapping[str, str], *arguments: str) -> str:
-    """Run a command to its end and return what it printed. Raises AssertionError if it fails."""
+    """Run a command and return its output. Raises AssertionError if it fails."""
     done = subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
@@ -162,7 +162,7 @@ def manage(environment: Mapping[str, str], *arguments: str) -> str:
 
 
 def code_of_app(secret: str, at: float) -> str:
-    """Return what an authenticator app shows (RFC 6238)."""
+    """Return the code of an authenticator app (RFC 6238)."""
     digest = hmac.new(base64.b32decode(secret), struct.pack(">Q", int(at) // 30), hashlib.sha1).digest()
     start = digest[-1] & 15
     return f"{(struct.unpack('>I', digest[start : start + 4])[0] & 0x7FFFFFFF) % 1_000_000:06d}"

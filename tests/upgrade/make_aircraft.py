@@ -1,8 +1,8 @@
-"""Make the fixtures of an aircraft in the middle of a load: `python -m tests.upgrade.make_aircraft`.
+"""Create the fixtures of an aircraft in the middle of a load: `python -m tests.upgrade.make_aircraft`.
 
-They show what the loader of one commit leaves on disk and in the buckets, so they are made once, by that commit's
-loader, and not again when the loader changes. A later commit adds fixtures of its own under other names.
-`stopped.tar.xz`: the loader was sent SIGTERM. `killed.tar.xz`: it then went on for a moment and was sent SIGKILL.
+They show what the loader of one commit leaves on disk and in the buckets. So they are created once, by that commit's
+loader, and not again when the loader changes. A later commit adds fixtures under other names. `stopped.tar.xz`: the
+loader was sent SIGTERM. `killed.tar.xz`: it then continued for a moment and was sent SIGKILL.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.support.signing_keys import dsse, keyring, provision
 from tests.upgrade.aircraft import BOOT_ID, FIXTURES, OLD_BOOT_ID, Aircraft, Objects, pack, set_boot
 from tests.upgrade.contents import AIRLINE, FIRST, NEWEST, TAIL, build_body, content_key
 
-SLOW = 300_000  # bytes a second a connection: so little that several are tried for a large item
+SLOW = 300_000  # bytes per second and connection: slow enough that a large item uses several
 ENOUGH = 200_000  # bytes of each unfinished item
 FAILING_HOOK = '#!/bin/sh\ntest "$2" = show\n'
 QUEUE = {
@@ -59,7 +59,7 @@ def make(aircraft: Aircraft, link: FaultProxy) -> None:
     assert code == 0, printed
     publish(aircraft, NEWEST, "show", 2)
     publish(aircraft, NEWEST, "next", 1)
-    aircraft.media.put(content_key("next", "game"), bytes(NEWEST["next", "game"][1]))  # not what the manifest says
+    aircraft.media.put(content_key("next", "game"), bytes(NEWEST["next", "game"][1]))  # differs from the manifest
     aircraft.media.put(f"{AIRLINE}/.fleet/{TAIL}.json", json.dumps(QUEUE).encode())
     link.per_connection = SLOW
     end(aircraft, signal.SIGTERM, "stopped", lambda: is_midway(aircraft))
@@ -73,7 +73,7 @@ def make(aircraft: Aircraft, link: FaultProxy) -> None:
 
 
 def is_midway(aircraft: Aircraft) -> bool:
-    """Return whether every kind of state that the fixtures are to hold is there."""
+    """Return whether every kind of state for the fixtures exists."""
     status = aircraft.status.read_all()
     prefix = f"{AIRLINE}/{TAIL}/next"
     plain = [aircraft.part("show", "feature"), aircraft.part("next", "song")]
@@ -88,7 +88,7 @@ def is_midway(aircraft: Aircraft) -> bool:
 
 
 def end(aircraft: Aircraft, number: signal.Signals, name: str, due: Callable[[], bool]) -> None:
-    """Run the loader until it is due to end, end it by this signal and write the fixture."""
+    """Run the loader until it is due, end it by this signal and write the fixture."""
     process = aircraft.start()
     try:
         wait_for(name, lambda: process.poll() is not None or due())
@@ -102,7 +102,7 @@ def end(aircraft: Aircraft, number: signal.Signals, name: str, due: Callable[[],
 
 
 def main() -> None:
-    """Make both fixtures at a store of their own."""
+    """Create both fixtures with a separate store."""
     with (
         tempfile.TemporaryDirectory() as folder,
         SeaweedFS(Path(folder) / "store") as server,

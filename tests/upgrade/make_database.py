@@ -1,9 +1,8 @@
-"""Make the fixture of a database with rows in every table: `python -m tests.upgrade.make_database`, and once more with
-`python -m tests.support.postgresql --` before it for PostgreSQL.
+"""Create the fixture of a database with rows in every table: `python -m tests.upgrade.make_database`.
 
-It shows what the portal of one commit keeps, so it is made once, by that commit, and not again when the schema changes.
-A later commit adds a fixture of its own under another name. What polling writes is written by two polls, the rest by
-hand; times are those of a world that does not move on.
+For PostgreSQL run it again with `python -m tests.support.postgresql --` in front. The fixture shows what the portal of
+one commit stores. So it is created once, by that commit, and not again when the schema changes. A later commit adds a
+fixture under another name. Two polls write what polling writes, the rest is written directly; all times are constant.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ ADD_ROWS = "from tests.upgrade.rows import add_rows; add_rows()"
 
 
 def make(database: Database) -> None:
-    """Migrate, poll twice and add what polling does not write."""
+    """Migrate, poll twice and add the rows that polling does not write."""
     with store() as environment:
         settings = portal_environment(database.url, environment)
         manage(settings, "migrate", "--verbosity", "0")
@@ -33,7 +32,7 @@ def make(database: Database) -> None:
 
 
 def main() -> None:
-    """Make it in a database of its own, of the kind that DATABASE_URL names."""
+    """Create it in a new database of the kind in DATABASE_URL."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder, empty_database(Path(folder)) as database:
         make(database)

@@ -1,4 +1,4 @@
-"""The portal as a process of its own, and people and programs that ask it over HTTP."""
+"""The portal as a separate process, and users and programs that request it over HTTP."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TAGS = re.compile(r"<(script|style|template)\b.*?</\1>|<[^>]*>", re.DOTALL)
 
 @dataclass(frozen=True)
 class Page:
-    """An answer: where it was found in the end, and what it says."""
+    """A response: its final address and its body."""
 
     status: int
     path: str
@@ -34,13 +34,13 @@ class Page:
 
     @property
     def text(self) -> str:
-        """What a reader sees, blanks made single."""
+        """Return the visible text, with white space collapsed."""
         return " ".join(TAGS.sub(" ", self.body).split())
 
 
 @dataclass
 class Visitor:
-    """A browser without a screen: it keeps cookies and follows redirects."""
+    """A browser without a screen: it stores cookies and follows redirects."""
 
     address: str
     cookies: CookieJar = field(default_factory=CookieJar)
@@ -53,7 +53,7 @@ class Visitor:
             return bytes(answer.read())
 
     def post(self, page: Page, **fields: str) -> Page:
-        """Send a form to the address of the page it is on."""
+        """Send a form to the address of its page."""
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.body)
         assert token, page.text
         data = urlencode({**fields, "csrfmiddlewaretoken": token[1]}).encode()
@@ -63,7 +63,7 @@ class Visitor:
         return self.post(self.get("/login/"), login=name, password=PASSWORD)
 
     def show_code(self, page: Page) -> Page:
-        """Answer with what the authenticator app shows, but not just before it shows something else."""
+        """Enter the code of the authenticator app, but not shortly before it changes."""
         while time.time() % 30 > 27:
             time.sleep(0.1)
         return self.post(page, code=code_of_app(TOTP_SECRET, time.time()))
@@ -88,7 +88,7 @@ class Program:
     token: str
 
     def read(self, name: str, **filters: str) -> Any:
-        """Return what an address of the API answers."""
+        """Return the response of an API address."""
         request = Request(f"{self.address}/api/v1/{name}/?{urlencode(filters)}", headers=self._headers)
         with urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)
@@ -100,7 +100,7 @@ class Program:
         return list(found["results"])
 
     def post(self, name: str) -> int:
-        """Return the status that an attempt to write is answered with."""
+        """Return the status of a write request."""
         request = Request(
             f"{self.address}/api/v1/{name}/", b"{}", {**self._headers, "Content-Type": "application/json"}
         )

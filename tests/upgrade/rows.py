@@ -1,6 +1,6 @@
-"""Rows for the fixture of a database, in every table that polling does not write: see `tests.upgrade.make_database`.
+"""Rows of the database fixture in every table that polling does not write: see `tests.upgrade.make_database`.
 
-Imported by a process that has Django set up.
+Imported by a process with Django set up.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ifeportal.models import Airline, AuditEntry, Job, Logo, Membership, Token, 
 from tests.upgrade.ground import NOON, PASSWORD, SESSION, TOKEN, TOTP_SECRET
 
 LONG_AFTER = datetime(2099, 1, 1, tzinfo=UTC)
-WAKE = "ifeportal.jobs.runner.run_due_jobs"  # where queues of this commit's portals have it
+WAKE = "ifeportal.jobs.runner.run_due_jobs"  # where portals of this commit read the queue
 
 
 def later(minutes: float) -> datetime:
@@ -100,7 +100,7 @@ def add_what_is_kept_of_signing_in(people: dict[str, Any]) -> None:
 
 
 def add_what_people_did(people: dict[str, Any]) -> None:
-    """Add an airline's logo and settings, a stored tail, acknowledgements, entries of the audit log and the admin's."""
+    """Add an airline's logo and settings, a stored tail, acknowledgements, and entries of the two audit logs."""
     acme, otto = Airline.objects.get(name="ACME"), people["otto"]
     acme.title, acme.contact, acme.colour, acme.archive_after_days = "Acme Air", "Otto, 555-0100", "#1a2b3c", 30
     acme.save()
@@ -146,7 +146,7 @@ def add_what_people_did(people: dict[str, Any]) -> None:
 
 
 def add_drafts() -> None:
-    """Add a draft in each state, and items of one: hashed, being hashed, failed, gone, and never to be used."""
+    """Add a draft in each state, and items of one: hashed, being hashed, failed, deleted, and excluded."""
     acme = Airline.objects.get(name="ACME")
     drafts = {
         state: Draft.objects.create(
@@ -187,7 +187,7 @@ def add_drafts() -> None:
 
 
 def add_jobs() -> None:
-    """Add rows of jobs, one of them held, and what django-q2 keeps: a call that waits, one that failed, a schedule."""
+    """Add jobs, one of them locked, and rows of django-q2: a waiting call, a failed one, a schedule."""
     for number, name in enumerate(("pacemaker", "discover", "poll:BETA", "run_errands", "hash_items", "archive_loads")):
         Job.objects.get_or_create(name=name, defaults={"due_at": later(60 + number), "succeeded_at": later(50)})
     Job.objects.filter(name="poll:BETA").update(

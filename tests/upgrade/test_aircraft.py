@@ -1,7 +1,7 @@
-"""The loader as it is now takes over what an earlier one left in the middle of a load: disk, buckets, notes, hooks.
+"""The current loader resumes what an earlier one left in the middle of a load: disk, buckets, state files, hooks.
 
-The fixtures were made by the loader of an earlier commit (`tests.upgrade.make_aircraft`). Names of files and fields are
-spelt out here: they are on aircraft that fly.
+The fixtures were created by the loader of an earlier commit (`tests.upgrade.make_aircraft`). Names of files and fields
+are literal here, because aircraft in service have them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.upgrade.aircraft import (
 )
 from tests.upgrade.contents import AIRLINE, NEWEST, TAIL, build_body, content_key
 
-pytestmark = [pytest.mark.processes]  # none at all: once is enough
+pytestmark = [pytest.mark.processes]  # none of it: once is enough
 
 Extent = tuple[int, int]
 PARTLY_LOADED = (("show", "feature"), ("next", "film"), ("next", "song"))
@@ -50,13 +50,13 @@ STATE_FILES = {
     "told/show/campaign.json",
     *(f"{place}/{campaign}/{content}.tgz.json" for place in ("held", "told") for campaign, content in NEWEST),
 }
-# What `.loader/` may hold of folders, be they empty.
+# Folders allowed in `.loader/`, empty or not.
 STATE_FOLDERS = {"held", "parts", "beside", "campaigns", "told"}
 
 
 @dataclass
 class Upgraded:
-    """An aircraft with what a fixture holds, and the link over which the loader of now reaches its buckets."""
+    """An aircraft with the content of a fixture, and the proxy between the current loader and its buckets."""
 
     aircraft: Aircraft
     link: FaultProxy
@@ -74,7 +74,7 @@ class Upgraded:
 
 @pytest.fixture(params=["stopped", "killed"])
 def ending(request: pytest.FixtureRequest) -> str:
-    """How the earlier loader ended."""
+    """Return how the earlier loader ended."""
     return str(request.param)
 
 
@@ -82,7 +82,7 @@ def ending(request: pytest.FixtureRequest) -> str:
 def upgraded(
     ending: str, request: pytest.FixtureRequest, tmp_path: Path, seaweed: Any, media: Any, status: Any
 ) -> Iterator[Upgraded]:
-    """`seaweed`, `media`, `status`: a store and two buckets of it, of which only address, keys and names are used."""
+    """`seaweed`, `media`, `status`: a store and two of its buckets, used only by address, keys and names."""
     store = seaweed.environment()
     with FaultProxy(seaweed.endpoint) as link:
         aircraft = Aircraft(
@@ -104,7 +104,7 @@ def upgraded(
 
 
 def take_to_this_place(aircraft: Aircraft) -> None:
-    """Let the record of an orderly end be of this status bucket, and of a minute ago: it is not believed for long."""
+    """Set the status bucket and a recent time in the record of an orderly end, which expires soon."""
     record = aircraft.state / "status.json"
     if record.exists():
         a_minute_ago = datetime.now(UTC) - timedelta(minutes=1)
@@ -116,7 +116,7 @@ def is_json(name: str) -> bool:
 
 
 def read_durable(aircraft: Aircraft, name: tuple[str, str], *, same_boot: bool) -> list[Extent]:
-    """Return the bytes of an unfinished item that a loader has to go on from, by the state it left."""
+    """Return the durable bytes of an unfinished item according to its state file."""
     state, length = aircraft.part_state(*name), aircraft.part(*name).stat().st_size
     if not same_boot:
         return [(0, state["durable"])] if state["durable"] else []
@@ -174,7 +174,10 @@ def assert_every_file_is_whole(aircraft: Aircraft) -> None:
 
 
 def assert_only_missing_bytes_came(upgraded: Upgraded) -> None:
-    """What was durable and what came make each item up without an overlap; what was whole was not asked for."""
+    """Check that stored and fetched bytes make up each item without overlap.
+
+    Complete items must not be fetched.
+    """
     for name, (_, size) in NEWEST.items():
         came = [extent for extent in fetched(upgraded.gets(*name)) if extent[0] < extent[1]]
         if name not in PARTLY_LOADED:
@@ -187,7 +190,7 @@ def assert_only_missing_bytes_came(upgraded: Upgraded) -> None:
 
 
 def assert_the_ground_knows(upgraded: Upgraded, before: dict[str, bytes]) -> None:
-    """Every item is reported whole, no error is left, and what the ground knew is not written again."""
+    """Check that every item is reported complete without errors, and known values are not written again."""
     told = reports(upgraded.aircraft)
     progress = {f"{campaign}/{content}.tgz.progress": size for (campaign, content), (_, size) in NEWEST.items()}
     assert told.keys() == {"loader.json", *progress}
@@ -207,7 +210,7 @@ def assert_the_ground_knows(upgraded: Upgraded, before: dict[str, bytes]) -> Non
 
 
 def assert_state_is_named_as_before(upgraded: Upgraded) -> None:
-    """Below `.loader/` there are the files an earlier loader looks for, with the fields it reads, and no others."""
+    """Check that `.loader/` has exactly the files and fields that an earlier loader reads."""
     state = upgraded.aircraft.state
     assert list_files(state) == STATE_FILES
     assert {path.name for path in state.iterdir() if path.is_dir()} <= STATE_FOLDERS
@@ -225,7 +228,7 @@ def assert_state_is_named_as_before(upgraded: Upgraded) -> None:
 
 
 def assert_hooks_ran_for_what_was_owed(aircraft: Aircraft) -> None:
-    """Once for each item and campaign that no earlier run had been told of."""
+    """Check that hooks ran once for each item and campaign that was pending."""
     ran = Path(f"{aircraft.hook}.log").read_text().splitlines()
     owed = {f"{campaign} {content}" for campaign, content in NEWEST} - {"show short"}
     assert sorted(ran) == sorted({*owed, "show ", "next "})

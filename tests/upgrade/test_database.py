@@ -1,7 +1,7 @@
-"""The portal as it is now takes over the database of an earlier one: no table moves, no row is lost, all is shown.
+"""The current portal migrates the database of an earlier one: no row is lost, and everything is shown.
 
-The dumps were made by an earlier commit (`tests.upgrade.make_database`). What is asked here is asked of commands,
-addresses and tables, as operators and programs know them.
+The dumps were created by an earlier commit (`tests.upgrade.make_database`). The checks use commands, addresses and
+tables, as operators and programs know them.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from tests.upgrade.portal import Program, Visitor, portal
 pytestmark = [pytest.mark.processes, pytest.mark.both_databases]
 
 Tables = dict[str, Rows]
-# A migration may rename these columns, whose values then stand under other names, and no others.
+# A migration may rename these columns only; their values must remain.
 RENAMED = {
     "campaigns_draft": {"asked_at", "turn_at", "looked_at"},
     "campaigns_draftitem": {"chosen", "listed", "waits", "aside", "fault", "problem"},
 }
-# These words may become others.
+# These values may change.
 REWORDED = {("campaigns_draft", "state"): {"looking"}, ("django_content_type", "model"): {"moved"}}
 # The migration encrypts the secrets in these.
 ENCRYPTED = {("mfa_authenticator", "data")}
-# New applications and migrations add rows here; the others have those of before and no others.
+# New apps and migrations add rows here; all other tables keep exactly the earlier rows.
 GROWING = {"django_migrations", "django_content_type", "auth_permission"}
 READ_RIGHTS = """
 import json
@@ -57,7 +57,7 @@ print(json.dumps({"rights": sorted(olga.get_all_permissions()), "lost": lost}))
 
 @dataclass
 class Upgraded:
-    """What the tables held before the migration and after it, and the settings of a portal that uses them."""
+    """The tables before and after the migration, and the settings of a portal that uses them."""
 
     before: Tables
     after: Tables
@@ -92,7 +92,7 @@ def visitor(address: str) -> Visitor:
 
 @pytest.fixture
 def program(address: str) -> Program:
-    """It has a token that was made before the upgrade."""
+    """Return a program with a token created before the upgrade."""
     return Program(address, TOKEN)
 
 

@@ -1,4 +1,4 @@
-"""Rows, pages, filters and orders, as the contract words them."""
+"""Rows, pages, filters and orders of the lists, as the contract defines them."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_tails_are_found_by_the_word_their_loads_come_to(
 
 
 def test_sums_of_a_member_are_those_of_staff(fleet: Cast, client_of: ClientOf) -> None:
-    """A user's memberships must not multiply the rows that are summed."""
+    """A user's memberships must not multiply the summed rows."""
     mine = rows(client_of(fleet.alice), "airlines/")
     assert mine == rows(client_of(fleet.olga), "airlines/?airline=ACME")
     assert (mine[0]["tails"], mine[0]["loads"], mine[0]["bytes_done"], mine[0]["bytes_total"]) == (2, 2, 5_000, 8_000)

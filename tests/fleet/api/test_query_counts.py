@@ -1,4 +1,4 @@
-"""Every list answers with the same number of queries for 3 rows and for 300."""
+"""Every list takes the same number of queries for 3 rows and for 300."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def campaigns(cast: Cast, numbers: range) -> None:
 
 
 def histories(cast: Cast, numbers: range) -> None:
-    """With a tail each, so that what is joined grows too."""
+    """Create histories, each with its own tail so that joined tables grow too."""
     for number in numbers:
         at = NOON + timedelta(days=number)
         make_history(make_load(cast.acme, f"N{number:03}", "2026-12"), at)

@@ -1,4 +1,4 @@
-"""Operators see to loads and say which tails are in service; each write is in the audit log, and nobody else writes."""
+"""Operators acknowledge loads and set which tails are in service; writes are audited, other users cannot write."""
 
 from __future__ import annotations
 

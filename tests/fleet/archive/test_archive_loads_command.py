@@ -1,4 +1,4 @@
-"""`archive_loads` as an operator uses it, and the turns of the job that does the same."""
+"""`archive_loads` as an operator uses it, and runs of the job that does the same."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.polling_world import World
 
 @pytest.fixture
 def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
-    """Two loads that ended long ago by the clock of this machine."""
+    """A world with two loads that ended long ago by the clock of this machine."""
     world = World()
     world.clock = timezone.now() - timedelta(days=41)
     monkeypatch.setattr(module, "status_bucket", lambda: world.status)

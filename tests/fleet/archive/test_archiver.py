@@ -1,4 +1,4 @@
-"""Archiving: what is due, one object in place of many, and nothing lost wherever it is ended."""
+"""Archiving: which loads are due, one object instead of many, and no loss wherever it is interrupted."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_pages_and_api_show_an_archived_load_as_it_was(world: World, client: Cli
     assert "2027-01-10 12:30:00 UTC" in shown
 
 
-# What is due.
+# Due loads.
 
 
 def test_nothing_is_archived_unless_it_is_switched_on(world: World) -> None:
@@ -115,7 +115,7 @@ def test_days_are_those_of_the_airline_else_of_the_settings(world: World, settin
 def test_a_load_is_due_so_many_days_after_its_last_word(world: World) -> None:
     finished(world)
     assert archive(world, days=41) == []
-    world.progress("N1/2026-12/c", 0)  # written anew with the same bytes
+    world.progress("N1/2026-12/c", 0)  # written again with the same bytes
     world.poll()
     assert archive(world, days=40) == []
     world.later(40 * 86_400)
@@ -167,7 +167,7 @@ def test_a_dry_run_says_the_same_and_sends_nothing(world: World) -> None:
     assert archive(world) == would
 
 
-# What changes meanwhile.
+# Concurrent changes.
 
 
 def test_a_load_whose_objects_were_not_read_yet_is_left_alone(world: World) -> None:
@@ -181,7 +181,7 @@ def test_a_load_whose_objects_were_not_read_yet_is_left_alone(world: World) -> N
 
 
 def interrupted(world: World, monkeypatch: pytest.MonkeyPatch, step: str, news: Callable[[], object]) -> list[Any]:
-    """Archive, with `news` coming right before that step."""
+    """Archive a load, and call `news` right before the given step."""
     real = getattr(archiver, step)
 
     def first(*args: Any) -> Any:
@@ -289,7 +289,7 @@ def test_a_store_that_goes_away_at_any_call_loses_nothing_and_the_next_run_goes_
     assert failing.fired
     assert said() == before
     assert is_archived() or len(small(world)) == 4
-    world.poll()  # what is left of the objects changes nothing
+    world.poll()  # the remaining objects change nothing
     assert said() == before
     archive(world)
     assert is_archived()
@@ -384,7 +384,7 @@ def test_samples_thinned_between_two_attempts_do_no_harm(world: World) -> None:
 
 
 class Deadly(Failing):
-    """Kills its process instead."""
+    """Kills its process in place of the call."""
 
     def fire(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -397,7 +397,7 @@ def test_a_killed_worker_loses_nothing_and_the_next_one_goes_on(seaweed: Seaweed
     world.clock = timezone.now()
     world.status = status  # type: ignore[assignment]
     finished(world)
-    world.remove("N1/2026-12/b.tgz.error")  # by a clock of whole seconds it is as new as the progress
+    world.remove("N1/2026-12/b.tgz.error")  # with LastModified in whole seconds it is as new as the progress
     world.poll()
     before = said()
 
@@ -421,7 +421,10 @@ def test_a_killed_worker_loses_nothing_and_the_next_one_goes_on(seaweed: Seaweed
 
 
 def test_whoever_locks_a_tail_does_not_lock_its_airline(world: World) -> None:
-    """Each writer of the feed needs the airline's row: whoever held it and waited for the feed would hold up all."""
+    """Each writer of the feed needs the airline's row.
+
+    A lock held while waiting for the feed would block all of them.
+    """
     finished(world)
     with CaptureQueriesContext(connection) as queries:
         archive(world)

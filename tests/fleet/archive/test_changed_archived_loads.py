@@ -1,4 +1,4 @@
-"""An archived load of which there is news lives again; polls that cross its archiving change nothing."""
+"""An archived load with new reports becomes active again; polls during its archiving change nothing."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_whole_load_that_begins_anew_is_followed_as_any_other(world: World) ->
     for name in "abc":
         world.progress(f"N1/2026-12/{name}", 0)
     world.poll()
-    world.poll()  # the error of b went with the archive
+    world.poll()  # the archive removed the error of b
     assert statuses() == {"a": Status.PENDING, "b": Status.PENDING, "c": Status.COMPLETE}
     for name in "abc":
         world.remove(f"N1/2026-12/{name}.tgz.progress")
@@ -86,7 +86,7 @@ def test_a_new_manifest_leaves_an_archived_load_as_it_was(world: World) -> None:
 
 
 class Meanwhile:
-    """The bucket, with something done right before and right after the airline's listing was read."""
+    """A bucket with actions right before and right after the airline's listing."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ def test_a_poll_that_crosses_the_archiving_changes_nothing(world: World, begun: 
 
     def cross() -> None:
         archive(world, real)
-        connection.close()  # a listing is read in a thread of its own
+        connection.close()  # a listing is read in a separate thread
 
     poll_through(world, Meanwhile(real, before=cross) if when == "before" else Meanwhile(real, after=cross), real)
     assert said() == before

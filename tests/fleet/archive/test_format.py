@@ -1,4 +1,4 @@
-"""The archive of a load: keys, the object byte for byte, and what is refused of it."""
+"""The archive of a load: its keys, the object byte for byte, and what is rejected."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EMPTY: dict[FieldKind, Value] = {"flag": False, "count": 0, "known": None, "mome
 
 
 def said(kinds: dict[str, FieldKind], **given: Value) -> dict[str, Value]:
-    """Every field, those not given empty."""
+    """Return an archive with every field; those not given are empty."""
     return {name: EMPTY.get(kind, "") for name, kind in kinds.items()} | given
 
 
@@ -169,7 +169,7 @@ def test_what_is_written_is_read_again(load: dict[str, Value], transfers: dict[s
 
 
 def compressed(document: bytes) -> bytes:
-    """Without the hour: these bytes are part of a test's name, which must be the same in every worker."""
+    """Compress without a time: these bytes are part of a test's name, which must be the same in every worker."""
     return gzip.compress(document, mtime=0)
 
 

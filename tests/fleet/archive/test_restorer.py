@@ -1,4 +1,4 @@
-"""An empty database gets its history back from the archives; what is no archive is told and left alone."""
+"""An empty database is restored from the archives; objects that are not archives are reported and left alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.both_databases
 
 
 def without_keys(said: dict[str, Any]) -> dict[str, Any]:
-    """What is known of the load, without the ids of rows and what a manifest says again by itself."""
+    """Return the facts of the load without row ids and without what a manifest provides."""
     ids = {"id", "load_id", "tail_id", "campaign_id"}
     return {
         "load": {name: value for name, value in said["load"].items() if name not in ids},

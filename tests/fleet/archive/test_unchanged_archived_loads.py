@@ -1,4 +1,4 @@
-"""A load that was archived stays as it is until one of its objects says something new."""
+"""An archived load remains unchanged until one of its objects has a new value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def archived(world: World) -> World:
-    """One load with items a (whole), b (under way) and c (failed), archived; its manifest has changed since."""
+    """Archive one load with items a (complete), b (in progress) and c (failed); its manifest has changed since."""
     world.manifest(items={"a": 100, "b": 100, "c": 100})
     world.progress("N1/2026-12/a", 100)
     world.progress("N1/2026-12/b", 50)

@@ -1,4 +1,4 @@
-"""What fails is put under its likeliest cause: an object, a tail, an error code; each fault under exactly one."""
+"""Failures are grouped by the likeliest cause: an object, a tail, or an error code; each failure has one group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events are bounded: the newest thousand of a load, and none older than 400 days."""
+"""Events are limited to the newest thousand of a load and to 400 days."""
 
 from __future__ import annotations
 

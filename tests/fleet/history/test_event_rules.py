@@ -1,4 +1,4 @@
-"""When a load or an item turns: values in, an event or none out."""
+"""When a load or an item changes its state: values in, an event or none out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What polls leave behind: events of what turned, and how many bytes arrived when."""
+"""The events and the throughput that polls record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATH = "N1/2026-12"
 
 
 def told(content: str = "", name: str = "N1") -> list[tuple[str, str, int]]:
-    """State, code and bytes of the events, oldest first."""
+    """Return state, code and bytes of the events, oldest first."""
     rows = Event.objects.filter(load__tail__name=name, content=content).order_by("at", "pk")
     return list(rows.values_list("state", "error_code", "bytes_done"))
 
@@ -32,7 +32,7 @@ def moved() -> int:
 
 @pytest.fixture
 def two(world: World) -> World:
-    """Two items of 100 bytes, announced."""
+    """Announce two items of 100 bytes."""
     world.manifest(items={"a": 100, "b": 100})
     for item in "ab":
         world.progress(f"{PATH}/{item}", 0)

@@ -1,4 +1,4 @@
-"""A campaign as of an earlier moment: from samples and events, and honest about what nobody knows any more."""
+"""A campaign at an earlier time, from samples and events, with unknown values marked as unknown."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def said(found: CampaignSnapshot) -> list[tuple[str, str, int | None, int, int]]
 
 @pytest.fixture
 def story(world: World, db: None) -> tuple[World, list[datetime]]:
-    """N1 announces two items, loads, fails and completes; N2 comes when N1 has failed. The moments after each step."""
+    """N1 announces two items, loads, fails and completes; N2 starts after the failure. Return the time of each step."""
     world.manifest(items={"a": 100, "b": 100})
     moments = [world.clock - timedelta(hours=1)]
 

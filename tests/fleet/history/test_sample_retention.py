@@ -1,4 +1,4 @@
-"""Samples are thinned with age: what the database deletes is what the rule says, on any history, however often."""
+"""Samples are thinned with age: the database deletes what the rule says, for any history and any number of runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.work_leases import ScriptedLease
 pytestmark = pytest.mark.both_databases
 
 NOW = datetime(2026, 12, 1, 12, 34, 56, 789, tzinfo=UTC)
-# Ages in seconds, most of them near the borders of the rule.
+# Ages in seconds, most of them near the limits of the rule.
 AGES = st.one_of(
     st.floats(0, 2 * 3600),
     st.floats(47 * 3600, 50 * 3600),
@@ -92,7 +92,7 @@ def test_what_the_database_keeps_is_what_the_rule_says(
 @settings(max_examples=scaled(60, quick=10), deadline=None, suppress_health_check=list(HealthCheck))
 @given(ages=st.lists(AGES, max_size=20), runs=st.lists(st.floats(0, 3 * 86400), max_size=4))
 def test_looking_only_at_what_came_of_age_keeps_the_same(load: Load, ages: list[float], runs: list[float]) -> None:
-    """Each run sees only samples that were there by then; the last one comes at NOW."""
+    """Each run sees only samples that existed by then; the last one is at NOW."""
     ProgressSample.objects.all().delete()
     moments = sorted({NOW - timedelta(seconds=age) for age in ages})
     since: datetime | None = None

@@ -1,4 +1,4 @@
-"""The rate of a load is found from few of its samples, and is the one all of them give."""
+"""The rate of a load is calculated from few of its samples, with the same result as from all."""
 
 from __future__ import annotations
 

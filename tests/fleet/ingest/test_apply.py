@@ -1,4 +1,4 @@
-"""News of many tails is written together: all or nothing, in as many statements as for one, and in nobody's way."""
+"""Changes of many tails are written together: atomically, with as many statements as for one, without blocking."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CAMPAIGN = "2026-12"
 
 
 def catalog() -> Catalog:
-    """What the rows say of what should fly."""
+    """Return the items of the campaign as the rows have them."""
     campaigns = {row.name: row for row in Campaign.objects.all()}
     sizes: dict[str, dict[str, int]] = {name: {} for name in campaigns}
     for item in ContentItem.objects.filter(listed=True).select_related("campaign"):
@@ -35,7 +35,7 @@ def catalog() -> Catalog:
 
 
 def fleet(world: World, tails: int, items: int) -> list[int]:
-    """Tails that all have all items at 10 of 100 bytes; their ids."""
+    """Create tails with all items at 10 of 100 bytes; return their ids."""
     world.manifest(items={f"item-{item:02}": 100 for item in range(items)})
     for number in range(tails):
         for item in range(items):
@@ -168,7 +168,7 @@ def test_a_new_manifest_writes_only_the_transfers_it_has_differently(world: Worl
     items = {f"item-{item:02}": 100 for item in (0, 1, 2, 5)} | {"item-01": 300, "new": 7}
     world.manifest(items=items)
     changed = world.poll()
-    # Of each tail: one of another size, two that are not listed any more, one that is new. And one that was missing.
+    # For each tail: one with another size, two no longer listed, a new one, and one that was missing.
     assert changed.transfers_changed == 5 * 4 + 1
     for row in Transfer.objects.select_related("load__tail").all():
         if row.content in {"item-00", "item-02"} or (row.content == "item-05" and row.pk in before):

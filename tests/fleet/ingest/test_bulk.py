@@ -1,4 +1,4 @@
-"""Rows that reach the database as one JSON text arrive as they were sent, on both databases."""
+"""Rows sent to the database as one JSON text arrive unchanged, on both databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Silent, stalled, waiting, restarted, contradictory, at risk: each by its rule, by the portal's own clock."""
+"""Silent, stalled, waiting, restarted, contradictory, at risk: each by its rule, with the portal's own clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOUR, DAY, GB = 3_600, 86_400, 1_000_000_000
 
 
 def beat(world: World, state: str = "loading", name: str = "N1", **more: object) -> None:
-    """The loader writes its heartbeat."""
+    """Write the loader's heartbeat."""
     said = {"schema": 1, "loader": "0.1.0", "at": world.clock.isoformat(), "state": state, **more}
     world.write(f"{name}/loader.json", json.dumps(said).encode())
 
@@ -305,7 +305,7 @@ class TestAtRisk:
         assert (load().state, load().at_risk) == ("complete", False)
 
     def test_by_the_late_end_of_what_is_observed(self, world: World) -> None:
-        """A gigabyte in a day: of twelve the last will come too late, though it never stops."""
+        """A gigabyte per day: the last of twelve will be too late, although it never stops."""
         world.manifest(items={"a": 12 * GB}, exhibition={"starts": "2026-12-11"})
         for hours in range(25):
             world.progress("N1/2026-12/a", hours * GB // 24)
@@ -355,7 +355,7 @@ class TestDuty:
 
 
 def test_what_moves_at_that_moment_wins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the look and the lock a byte comes: the load is judged by what it is then."""
+    """A byte arrives between the query and the lock: the load is judged by its new state."""
     begun(world, beats=False)
     world.later(600)
     airline, met = Airline.objects.get(), []

@@ -1,4 +1,4 @@
-"""What the media bucket says reaches loads that are under way."""
+"""Changes of a manifest reach loads in progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading, but no byte for ten minutes of the portal's clock."""
+"""Stalled: loading without a new byte for ten minutes of the portal's clock."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_ten_minutes_without_a_byte_is_stalled_and_a_byte_ends_it(world: World) 
 
 
 def test_a_rate_is_forgotten_once_nothing_has_moved_for_three_minutes(world: World) -> None:
-    """No page may promise an end from what an aircraft did before it lost its link."""
+    """No page may forecast an end from the rate before the aircraft lost its link."""
     world.manifest(items={"a": 1000})
     for done in (100, 200):
         world.progress("N1/2026-12/a", done)
@@ -67,7 +67,7 @@ def test_stalling_reaches_the_feed_with_the_sums_above_it(world: World) -> None:
 
 
 def test_what_was_old_when_first_seen_is_not_stalled_at_once(world: World) -> None:
-    """The portal judges by what it saw, not by an object's age on another clock."""
+    """The portal judges by its own observations, not by an object's age on another clock."""
     world.progress("N1/2026-12/a", 100)
     world.later(86_400)
     world.poll()
@@ -87,7 +87,7 @@ def test_a_failed_or_finished_item_is_never_stalled(world: World) -> None:
 
 
 def test_what_moved_while_nobody_watched_is_not_stalled_at_once(world: World) -> None:
-    """After an outage of the portal nobody knows what moved: what really stands is flagged ten minutes after it."""
+    """After an outage of the portal the changes are unknown: a stalled load is marked ten minutes later."""
     world.manifest(items={"a": 1000})
     for done in (100, 200):
         world.progress("N1/2026-12/a", done)

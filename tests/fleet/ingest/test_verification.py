@@ -1,4 +1,4 @@
-"""A complete load is claimed; size, hash and signature are proof, each by its rule."""
+"""A complete load is a claim; size, hash and signature prove it, each by its rule."""
 
 from __future__ import annotations
 

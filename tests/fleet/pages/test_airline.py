@@ -1,4 +1,4 @@
-"""The airline page: one row a tail, filtered, searched, ordered and paged by its address."""
+"""The airline page: one row per tail, filtered, searched, sorted and paged by the URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What needs attention stands on one page under its likeliest cause, and somebody can say that they see to it."""
+"""Problems are on one page, grouped by the likeliest cause, and users can acknowledge them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def text(client: Client, address: str = "/attention/") -> str:
 
 
 def failing(airline: Airline, *tails: str, content: str = "movie-002", error: str = "<b>broken</b>") -> list[Load]:
-    """Loads of one campaign on which one item has failed."""
+    """Create loads of one campaign with one failed item each."""
     campaign = airline.campaigns.first() or a_campaign(airline)
     loads = [a_load(a_tail(airline, tail), campaign) for tail in tails]
     for load in loads:

@@ -1,4 +1,4 @@
-"""The campaign page: its manifest, tails by items as a table, and how many tails hold each item."""
+"""The campaign page: its manifest, tails by items as a table, and the number of tails that have each item."""
 
 from __future__ import annotations
 

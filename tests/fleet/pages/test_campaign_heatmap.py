@@ -1,4 +1,4 @@
-"""What the heat map draws: tails by items as compact JSON, now and as they were."""
+"""The data of the heat map: tails by items as compact JSON, now and at an earlier time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The campaign page at an earlier moment: what it shows, what it says is not known, and the ways from there."""
+"""The campaign page at an earlier time: what it shows, what it marks as unknown, and its links."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def alice(cast: Cast, client: Client) -> Client:
 
 @pytest.fixture
 def then(cast: Cast) -> datetime:
-    """VP-A was a quarter done five hours ago with an item that had failed; it is complete today."""
+    """VP-A was a quarter done five hours ago with a failed item; it is complete today."""
     load = a_load(a_tail(cast.acme, "VP-A"), a_campaign(cast.acme, items=2), "complete")
     then = now() - timedelta(hours=5)
     Load.objects.filter(pk=load.pk).update(started_at=then - timedelta(hours=1), finished_at=now())

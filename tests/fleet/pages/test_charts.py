@@ -1,4 +1,4 @@
-"""The numbers of the charts: what is known and what is not, in few queries, told once, and as a file."""
+"""The numbers of the charts: known and unknown values, few queries, and the download."""
 
 from __future__ import annotations
 

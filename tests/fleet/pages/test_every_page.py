@@ -1,4 +1,4 @@
-"""What holds for every page: who may see it, how many queries it takes, that foreign text stays text."""
+"""Checks of every page: permissions, number of queries, and escaping of foreign text."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_page_takes_as_many_queries_for_three_hundred_rows_as_for_three(
 
 
 def _grow(airline: Airline) -> None:
-    """Three hundred more tails, items, campaigns, airlines and anomalies."""
+    """Create three hundred more tails, items, campaigns, airlines and anomalies."""
     campaign = airline.campaigns.get()
     Tail.objects.bulk_create(Tail(airline=airline, name=f"VP-B{number}") for number in range(300))
     tails = Tail.objects.filter(airline=airline, name__startswith="VP-B")
@@ -149,7 +149,7 @@ def test_hostile_text_from_a_bucket_is_shown_as_text(cast: Cast, client: Client)
 @pytest.mark.parametrize("page", [*PAGES, "/login/", "/nowhere/"])
 def test_no_page_has_inline_script_or_style(cast: Cast, client: Client, page: str) -> None:
     a_fleet(cast.acme, 3)
-    if page != "/login/":  # it sends on who has signed in
+    if page != "/login/":  # redirects signed-in users
         client.force_login(cast.olga)
     answer = client.get(page)
     sent = answer.content.decode()

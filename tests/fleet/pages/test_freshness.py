@@ -1,4 +1,4 @@
-"""What a page says of its figures' age, whatever the pace at which the airline is polled."""
+"""What a page says about the age of its figures, at any polling interval."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def interval(settings: LazySettings) -> None:
 
 
 def job(name: str, read: float | None, due_in: float, **fields: object) -> None:
-    """A job that last succeeded so many seconds ago and is due in so many."""
+    """Create a job that last succeeded `seconds` ago, with its next run."""
     succeeded_at = None if read is None else NOW - timedelta(seconds=read)
     Job.objects.create(name=name, due_at=NOW + timedelta(seconds=due_in), succeeded_at=succeeded_at, **fields)
 

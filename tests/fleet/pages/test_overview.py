@@ -1,4 +1,4 @@
-"""The fleet page: a card an airline, what needs attention first, and what it says when there is nothing."""
+"""The fleet page: one card per airline, problems first, and the empty state."""
 
 from __future__ import annotations
 
@@ -114,7 +114,8 @@ def test_a_card_says_when_the_buckets_were_last_read_and_when_that_is_too_long_a
     client.force_login(cast.alice)
     assert "Last update never stale" in text(client.get("/"), "poll:ACME")
     read_just_now(cast.acme, seconds=3)
-    assert re.fullmatch("Last update [3-9] s ago", text(client.get("/"), "poll:ACME"))  # the second may turn meanwhile
+    # The next seconds may start meanwhile.
+    assert re.fullmatch("Last update [3-9] s ago", text(client.get("/"), "poll:ACME"))
     read_just_now(cast.acme, seconds=90)
     assert text(client.get("/"), "poll:ACME") == "Last update 1 min ago stale"
 

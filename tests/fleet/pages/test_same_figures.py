@@ -1,4 +1,4 @@
-"""A figure is the same wherever it stands: fleet page, airline page, campaign page, API, exports and metrics."""
+"""A figure is the same everywhere: fleet page, airline page, campaign page, API, exports and metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 AIRLINE, CAMPAIGN = "/airlines/ACME/", "/airlines/ACME/campaigns/2026-12/"
 WORDS = (*COUNTED_STATES, "at_risk")
 FIGURES = ("loads", "items_failed", *WORDS)
-# What each tail's load is in, besides its story.
+# Additional states of each tail's load.
 FLEET: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "N1": ("complete", {}),
     "N2": ("complete", {}),
@@ -55,7 +55,7 @@ EXPECTED = {
 
 @pytest.fixture
 def campaign(cast: Cast) -> Campaign:
-    """The only campaign of ACME, in every state; on a stored and a retired tail it has failed too, at risk."""
+    """Create ACME's only campaign in every state; on a stored and a retired tail it has failed too, at risk."""
     campaign = a_campaign(cast.acme)
     for name, (story, flags) in FLEET.items():
         load = a_load(a_tail(cast.acme, name), campaign, story)
@@ -77,7 +77,7 @@ def olga(cast: Cast, client: Client) -> Client:
 
 
 def shown(page: str, after: str) -> dict[str, int]:
-    """The counts of a page from a place in it on; of one that stands there twice both are the same."""
+    """Return the counts of a page after a marker; of those shown twice both must be equal."""
     found: dict[str, int] = {}
     part = re.sub(
         r"<tbody.*?</tbody>", "", page.partition(after)[2].partition('data-key="airline:')[0], flags=re.DOTALL

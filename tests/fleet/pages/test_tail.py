@@ -1,4 +1,4 @@
-"""The tail page: the aircraft, its loads, what moves now, and every item with all that is odd about it."""
+"""The tail page: the aircraft, its loads, the items in progress, and every item with its anomalies."""
 
 from __future__ import annotations
 

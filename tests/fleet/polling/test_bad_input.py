@@ -1,4 +1,4 @@
-"""Whatever a stranger writes into the status bucket: one bad object is told and never stops the others."""
+"""Any content of the status bucket: a bad object is reported and never stops the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 def problems(bucket: str = "status") -> dict[str, str]:
-    """Open anomalies: key to problem."""
+    """Return the open anomalies: key to problem."""
     return dict(Anomaly.objects.filter(resolved_at=None, bucket=bucket).values_list("key", "problem"))
 
 

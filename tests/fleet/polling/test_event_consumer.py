@@ -1,4 +1,4 @@
-"""What events name is fetched and written without listing anything; the queue keeps what could not be written."""
+"""Objects named by events are fetched and written without a listing; failed messages remain in the queue."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def pushed(db: None) -> PushedWorld:
-    """A world with an airline that has been polled once."""
+    """A world with an airline that was polled once."""
     world = PushedWorld()
     world.manifest(items={"a": 4 * MIB, "b": 100})
     world.progress("N1/2026-12/a", 0)
@@ -43,7 +43,7 @@ def pushed(db: None) -> PushedWorld:
 
 
 def quietly(world: PushedWorld) -> ConsumeResult:
-    """Take what there is, and hold that nothing was listed."""
+    """Consume all messages and check that nothing was listed."""
     lists = world.status.requests.list, world.media.requests.list
     taken = world.take()
     assert (world.status.requests.list, world.media.requests.list) == lists
@@ -264,7 +264,7 @@ def test_a_database_that_is_away_costs_no_message(pushed: PushedWorld, monkeypat
 
 
 class Failing(MemoryBucket):
-    """A bucket that does not answer for what begins with `broken`."""
+    """A bucket that fails for keys starting with `broken`."""
 
     broken = ""
 
@@ -329,7 +329,7 @@ def test_one_message_with_many_keys_is_written_before_the_next_is_looked_at(
 
 
 class AwayQueue(MemoryQueue):
-    """A queue that cannot be reached."""
+    """An unreachable queue."""
 
     def receive(self, limit: int, wait: int = 0) -> list[Message]:
         raise WorldError(Code.TIMEOUT, "receiving events failed (ReadTimeoutError)")

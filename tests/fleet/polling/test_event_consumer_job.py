@@ -1,4 +1,4 @@
-"""Taking events is a job of its own; only while it does what it should are listings no more than the safety net."""
+"""Consuming events is a separate job; listings are reduced to a fallback only while it works."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/status-events"
 
 @pytest.fixture
 def portal(db: None, monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> PushedWorld:
-    """A world whose jobs are called by the test; its airline has been polled, and an event of it has come."""
+    """A world whose jobs the test calls; its airline was polled, and one event has arrived."""
     settings.STATUS_EVENTS_QUEUE_URL = URL
     world = PushedWorld()
     monkeypatch.setattr(jobs, "_buckets", lambda: (world.media, world.status))
@@ -42,7 +42,7 @@ def portal(db: None, monkeypatch: pytest.MonkeyPatch, settings: LazySettings) ->
 
 @pytest.fixture
 def pushed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether events were relied on, for each poll there was."""
+    """Record for each poll whether events were relied on."""
     relied: list[bool] = []
 
     def pause(quiet: float, **terms: Any) -> float:
@@ -54,7 +54,7 @@ def pushed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 def due(name: str) -> Job:
-    """The job, made due at once."""
+    """Return the job, made due now."""
     Job.objects.filter(name=name).update(due_at="2026-01-01T00:00:00Z")
     return Job.objects.get(name=name)
 
@@ -101,7 +101,7 @@ def test_without_a_queue_nobody_relies_on_events(
 
 
 class Away(MemoryQueue):
-    """A queue that cannot be reached."""
+    """An unreachable queue."""
 
     def receive(self, limit: int, wait: int = 0) -> list[Message]:
         raise WorldError(Code.NETWORK, "receiving events failed (EndpointConnectionError)")
@@ -135,7 +135,7 @@ def test_events_that_do_not_tell_what_listings_find_are_not_relied_on(portal: Pu
 
 
 def settings_with(**environment: str) -> dict[str, Any]:
-    """What the settings become in an environment."""
+    """Return the settings that an environment produces."""
     code = "from ifeportal import settings as s; import json; print(json.dumps([s.JOBS, s.Q_CLUSTER]))"
     base = {name: value for name, value in os.environ.items() if name != "STATUS_EVENTS_QUEUE_URL"}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A poll that comes between the fetching and the writing of what an event named is not taken back."""
+"""A poll between the fetch and the write of an event's object is not overwritten."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pushed(db: None) -> PushedWorld:
 
 
 def overtaken(world: PushedWorld, monkeypatch: pytest.MonkeyPatch, value: int) -> list[str]:
-    """Right after the objects were fetched, the object is written again and a whole poll sees it; who was overtaken."""
+    """Right after the fetch, write the object again and poll completely."""
     look_up = Fetcher.head
     slow: list[str] = []
 

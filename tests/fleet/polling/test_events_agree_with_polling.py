@@ -1,4 +1,4 @@
-"""Whatever becomes of the events of a history, push and a listing at the end leave the rows that polling leaves."""
+"""However events are delivered, push and a final listing leave the same rows as polling."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def act(world: PushedWorld, step: tuple[Any, ...]) -> None:
 
 
 def begin() -> PushedWorld:
-    """An airline with a manifest, polled once; nothing of any world before."""
+    """Start with an empty world: an airline with a manifest, polled once."""
     Airline.objects.all().delete()
     world = PushedWorld()
     world.manifest(items={"a": 2 * MIB, "b": 3 * MIB})
@@ -61,7 +61,7 @@ def begin() -> PushedWorld:
 
 
 def look(world: PushedWorld, random: Random, copies: list[int]) -> None:
-    """Take events: of each as many copies as it befalls, mixed, and some of them only at the next look."""
+    """Consume events: each in several copies, shuffled, and some of them only the next time."""
     bodies = [message.body for message in world.queue.held.values() for _ in range(random.choice(copies))]
     random.shuffle(bodies)
     late = random.randint(0, len(bodies))
@@ -93,7 +93,7 @@ def test_events_that_are_lost_doubled_and_mixed_and_a_listing_at_the_end_leave_w
             world.poll()
     world.poll()
     polled = truth()
-    # What came and went between two looks may have been seen by one and not by the other.
+    # Objects that existed only between two polls may have been seen by one and not by the other.
     for place in pushed.keys() | polled.keys():
         mine, other = pushed.get(place), polled.get(place)
         if mine is not None and other is not None:
@@ -121,7 +121,7 @@ def test_where_no_event_is_lost_a_listing_finds_nothing_new(
 
 
 def heard() -> dict[str, Any]:
-    """What heartbeats and errors of whole campaigns say."""
+    """Return the facts from heartbeats and from errors of campaigns."""
     tails = Tail.objects.exclude(heartbeat_etag="")
     loads = Load.objects.exclude(error_etag="").select_related("tail")
     return {

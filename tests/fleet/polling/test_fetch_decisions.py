@@ -1,4 +1,4 @@
-"""What an ETag gives away is not asked for; everything else is fetched, once, and believed."""
+"""Values that an ETag reveals are not fetched; everything else is fetched once."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def multipart(body: bytes) -> str:
 
 
 def encrypted(body: bytes) -> str:
-    """As with keys of a KMS: 32 hexadecimal digits that are the MD5 of something else."""
+    """Return an ETag as with KMS: 32 hexadecimal digits that are the MD5 of something else."""
     return md5(b"with a key of its own" + body)
 
 
 def poll(world: World) -> int:
-    """How many bodies of the status bucket were fetched."""
+    """Poll and return how many bodies of the status bucket were fetched."""
     before = world.status.requests.get
     world.poll()
     return world.status.requests.get - before
@@ -111,7 +111,7 @@ def test_without_a_size_only_nothing_at_all_is_told(world: World) -> None:
 
 
 def test_each_of_many_kinds_side_by_side_is_fetched_once(world: World) -> None:
-    """Uploaded by different programs, as in the bucket of a fleet with loaders of several makers."""
+    """Uploaded by different programs, as in a fleet with loaders of several vendors."""
     world.manifest(items={f"item-{number}": SIZE for number in range(12)})
     values = {f"item-{number}": number * MIB // (1 + number % 2) for number in range(12)}
     for number, (name, value) in enumerate(values.items()):

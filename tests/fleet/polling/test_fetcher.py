@@ -1,4 +1,4 @@
-"""Requests to a store that fails: what could be read is taken, the rest left for the next poll."""
+"""Requests to a failing store: readable objects are used, the rest is left for the next poll."""
 
 from __future__ import annotations
 
@@ -80,7 +80,9 @@ def test_an_object_that_goes_between_listing_and_request_is_the_next_polls_matte
 def test_while_a_store_takes_its_time_the_poll_shows_signs_of_life(
     world: World, monkeypatch: pytest.MonkeyPatch, bucket: str, request_kind: str
 ) -> None:
-    """A lease is shorter than a request may take: without them it would pass from worker to worker for ever."""
+    """A lease is shorter than the timeout of a request; without heartbeats it would expire and pass from worker to
+    worker.
+    """
     world.manifest()
     world.progress("N1/2026-12/movie-001", 5)
     slow, call = getattr(world, bucket), getattr(getattr(world, bucket), request_kind)

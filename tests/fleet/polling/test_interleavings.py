@@ -1,4 +1,4 @@
-"""Polls at any moments of any history of objects end in what one poll at the end finds."""
+"""Polls at any times of any history end in the same rows as one poll at the end."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SEEN = (
 
 
 def truth() -> dict[tuple[str, ...], dict[str, Any]]:
-    """What one sees of every row, leaving out how it came there and what was deleted or never there."""
+    """Return the visible values of every row, without its history and without deleted objects."""
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for each in Transfer.objects.select_related("load__tail").exclude(status="deleted"):
         if each.listed or each.progress_etag or each.error_etag:
@@ -81,7 +81,7 @@ def test_polls_in_between_change_nothing_of_what_is_seen_at_the_end(db: None, st
     Airline.objects.all().delete()
     world.poll()
     fresh = truth()
-    # A total once known stays with an item that is listed no more; and a load whose items were all deleted stays.
+    # A known total remains for an item that is no longer listed, and a load remains without items.
     for place in watched.keys() | fresh.keys():
         mine, other = watched.get(place), fresh.get(place)
         if mine is not None and other is not None and mine["listed"]:

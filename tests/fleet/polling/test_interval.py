@@ -1,4 +1,4 @@
-"""How often an airline is polled: never slower than the ceiling, never faster than the interval."""
+"""How often an airline is polled: between the interval and the ceiling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An airline with very many keys: cut into parts, none of which costs more than a listing may, and nothing missed."""
+"""An airline with very many keys is listed in parts, each within the limit of a listing, without gaps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TAILS = [f"D-A{letter}{number}" for letter in "BCX" for number in range(4)]
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A listing may have 400 keys, an airline with more than 200 is cut, a part should have 100."""
+    """Limits: 400 keys per listing, partitioned above 200 keys, 100 keys per part."""
     monkeypatch.setattr(partitions, "UNPARTITIONED_LIMIT", 200)
     monkeypatch.setattr(partitions, "PARTITION_KEYS", 100)
 
@@ -53,7 +53,7 @@ def test_more_keys_than_a_listing_may_have_are_read_in_parts_at_once(world: Worl
     lists = world.status.requests.list
     again = world.poll()
     assert (again.objects_changed, again.truncated, again.transfers_changed) == (0, 0, 0)
-    # Who has objects at all (and airlines), then a page for each part.
+    # One page for airlines and tails, then one for each part.
     parts = poll_root(acme(), world.media, world.status, world.clock)[1]
     assert len(parts) > 3
     assert world.status.requests.list - lists == 2 + len(parts) + 1
@@ -86,7 +86,7 @@ def test_in_parts_or_as_a_whole_the_rows_are_the_same(world: World, monkeypatch:
 
 
 def test_one_tail_with_too_many_keys_holds_up_no_other(world: World, client: Client) -> None:
-    """What it has beyond the limit is not read and said to be so; the others are fresh within two polls."""
+    """Its keys beyond the limit are skipped and reported; the other tails are fresh within two polls."""
     world.limits = Limits(keys=300)
     for number in range(1000):
         world.progress(f"D-AB1/2026-12/item-{number:04}", MIB)
@@ -186,7 +186,7 @@ def test_what_writing_takes_is_no_time_of_the_listing(world: World, monkeypatch:
 def test_a_poll_that_has_no_time_left_leaves_the_rest_to_the_next(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is left is not lost, not taken for gone, and read without reading again what was."""
+    """The rest is not lost, not treated as deleted, and read without reading the first part again."""
     monkeypatch.setattr(partitions, "UNPARTITIONED_LIMIT", 10**6)
     monkeypatch.setattr("fleet.polling.batches.OBJECTS_A_BATCH", 30)
     fill(world)

@@ -1,4 +1,4 @@
-"""Several pollers at the same moment, in threads with connections of their own, while a loader keeps writing."""
+"""Several pollers at once, in threads with their own connections, while a loader writes."""
 
 from __future__ import annotations
 

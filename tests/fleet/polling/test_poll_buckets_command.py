@@ -119,7 +119,7 @@ def test_a_wrong_interval_is_refused(world: World, interval: str) -> None:
 
 
 def test_endless_polling_survives_errors_and_ends_on_sigterm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first poll finds the database away, the second something unheard of, the third works and is the last."""
+    """The database is away in the first poll, an unknown exception occurs in the second, the third succeeds."""
     world.progress("N1/2026-12/a", 50)
     polls = iter([_no_database, _unheard_of])
     everything = Polling.all
@@ -170,7 +170,7 @@ def test_it_does_not_slow_down_a_pacemaker_beside_it(world: World, settings: Laz
 
 
 def test_missing_tables_are_told_with_what_makes_them(world: World) -> None:
-    """SQLite and PostgreSQL raise different errors for that."""
+    """SQLite and PostgreSQL raise different errors for missing tables."""
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE ifeportal_airline RENAME TO another")
     with pytest.raises(CommandError, match=r"manage\.py migrate") as refused:
@@ -179,7 +179,7 @@ def test_missing_tables_are_told_with_what_makes_them(world: World) -> None:
 
 
 def test_the_books_tell_what_it_sent_for_each_airline_and_to_find_new_ones(world: World) -> None:
-    usage.flush(world.clock, at_once=True)  # what tests before this one left in the process
+    usage.flush(world.clock, at_once=True)  # counts of earlier tests in this process
     Usage.objects.all().delete()
     world.manifest(items={"a": 100})
     world.progress("N1/2026-12/a", 50)

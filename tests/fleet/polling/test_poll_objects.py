@@ -1,4 +1,4 @@
-"""Exactly the named objects are looked at: fetched once each, nothing listed; the rows end as after a poll."""
+"""Only the named objects are read, each fetched once and nothing listed; the rows are those of a poll."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pollers that die, that meet, whose clock is wrong or whose database goes: real processes at a real store."""
+"""Pollers that die, run at once, have a wrong clock or lose the database: real processes with a real store."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
 ITEMS = ("a", "b")
 BATCH = [f"N{number:03d}" for number in range(TAILS_A_BATCH)]
-NEXT = ["P000", "P001"]  # of the second batch, as batches go by name
+NEXT = ["P000", "P001"]  # in the second batch: batches are in the order of names
 
 
 def poller(wire: Wire, *options: str, under: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
-    """`poll_buckets` on this test's database and buckets, over the link."""
+    """Start `poll_buckets` with this test's database and buckets, through the proxy."""
     told = {
         **os.environ,
         "DEBUG": "1",
@@ -54,7 +54,7 @@ def poller(wire: Wire, *options: str, under: tuple[str, ...] = (), **environment
 
 @contextmanager
 def running(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
-    """It does not outlive a test that fails meanwhile."""
+    """Stop the process at the end, even if the test fails."""
     with process:
         try:
             yield process
@@ -68,14 +68,14 @@ def finished(process: subprocess.Popen[str]) -> None:
 
 
 def a_fleet(wire: Wire) -> None:
-    """Two batches of tails, with values that must be fetched."""
+    """Create two batches of tails, with values that must be fetched."""
     wire.manifest(items=dict.fromkeys(ITEMS, 100))
     tails = [*BATCH, *NEXT]
     wire.write_all({f"{tail}/2026-12/{item}.tgz.progress": b"61" for tail in tails for item in ITEMS})
 
 
 def whole_tails() -> int:
-    """How many tails have been written; each must be there with all its items, or not at all."""
+    """Return how many tails were written; each must have all its items or none."""
     tails = Transfer.objects.values_list("load__tail__name", "content", "bytes_done")
     written: dict[str, set[str]] = {}
     for tail, content, value in tails:
@@ -121,7 +121,7 @@ def test_two_workers_at_once_end_in_the_rows_of_one(wire: Wire) -> None:
 
 
 def test_a_portal_whose_clock_is_hours_off_tells_the_same() -> None:
-    """With moto, as it does not judge the age of signatures; the clock is faketime's."""
+    """With moto, which accepts signatures of any age; the clock is faketime's."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -153,7 +153,7 @@ def _skewed(wire: Wire) -> None:
 
 @contextmanager
 def database_away(cable: Cable | None) -> Iterator[None]:
-    """PostgreSQL refuses; SQLite's file has been moved away, and there is none that could be made anew."""
+    """Make the database unavailable: PostgreSQL refuses, or SQLite's file is moved and cannot be created."""
     if cable is not None:
         cable.refuse()
         yield
@@ -189,13 +189,13 @@ def _without_database(wire: Wire, held: Rule, gate: Held, log: Path, cable: Cabl
         until(lambda: held.hits >= 1)
         assert whole_tails() == len(BATCH)
         with database_away(cable):
-            gate.let_go.set()  # what was fetched can't be written now
+            gate.let_go.set()  # the fetched values cannot be written now
             assert process.stderr is not None
             for line in process.stderr:
                 if "database is not responding" in line:
                     break
             assert process.poll() is None
-        Job.objects.update(lease_until=timezone.now())  # which it could not give back; so much time goes by
+        Job.objects.update(lease_until=timezone.now())  # the lease that it could not release expires
         wait_for("it goes on", lambda: whole_tails() == len(BATCH) + len(NEXT))
         process.terminate()
         out, _ = process.communicate(timeout=PATIENCE)

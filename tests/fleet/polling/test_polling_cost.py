@@ -1,4 +1,4 @@
-"""Requests follow pages and changes, queries follow tails that changed; nothing is missed. 20,000 objects."""
+"""Requests depend on pages and changes, queries on changed tails; nothing is missed. 20,000 objects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUERIES_A_BATCH = 24  # whatever the number of tails and objects in it
 
 
 def fill(world: World, tails: int = TAILS, items: int = ITEMS) -> None:
-    """Every tail has every item, half of them complete."""
+    """Create all items of every tail, half of them complete."""
     world.manifest(items={f"item-{i:03}": SIZE for i in range(items)})
     for tail in range(tails):
         for item in range(items):
@@ -33,7 +33,7 @@ def written(queries: CaptureQueriesContext) -> list[str]:
 
 
 def tell(what: str, result: PollResult, queries: CaptureQueriesContext) -> None:
-    """The figures of docs/performance.md, with `pytest -s`."""
+    """Print the figures of docs/performance.md, with `pytest -s`."""
     counts = f"{result.get_requests} GETs, {len(queries)} queries, {len(written(queries))} of them writing"
     print(f"{connection.vendor}, {what}: {counts}, {result.seconds:.2f} s")  # noqa: T201
 
@@ -52,7 +52,7 @@ def test_twenty_thousand_objects_of_which_one_in_a_hundred_changed(world: World)
     assert written(queries) == []
     assert len(queries) <= QUERIES_A_POLL
 
-    # 200 of 20,000 on 40 tails: half say what their ETag gives away, half something else.
+    # 200 of 20,000 on 40 tails: half have values that their ETag reveals, half others.
     world.later()
     changed = {f"N{tail:03}": [f"item-{item:03}" for item in range(0, 10, 2)] for tail in range(0, TAILS, 10)}
     for number, (tail, items) in enumerate(changed.items()):

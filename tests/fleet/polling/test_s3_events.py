@@ -1,4 +1,4 @@
-"""A message of the queue gives the keys it names, whoever wrote it; what says nothing is refused with a sentence."""
+"""The keys of a queue message, from any sender; messages without keys are rejected with a sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hand-made objects that follow only the two plain rules of the buckets, as a stranger's loader writes them."""
+"""Hand-made objects that follow only the two basic rules of the buckets, like those of a third-party loader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store that tells a real queue of its changes: what comes out of it, in the rows and when the queue fails."""
+"""A real queue that a store notifies of its changes: the resulting rows, and failures of the queue."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def moto() -> Iterator[str]:
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-secret")
-    monkeypatch.setattr(sqs, "TIMEOUT", 60)  # however busy the machine is
+    monkeypatch.setattr(sqs, "TIMEOUT", 60)  # long enough for a busy machine
     monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
 
 
 @pytest.fixture(autouse=True)
 def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Moto itself gives a message to two who ask at the same moment, and forgets that one of two was deleted."""
+    """Serialise requests: moto gives a message to two concurrent receivers, and forgets one of two deletions."""
     turn = threading.Lock()
 
     def in_turn(method: Callable[..., object]) -> Callable[..., object]:
@@ -64,7 +64,7 @@ def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Store:
-    """A bucket of moto, and the queue that hears of its changes once `connect` was called."""
+    """A bucket of moto, and the queue that receives its changes after `connect`."""
 
     def __init__(self, endpoint: str) -> None:
         self.sqs: Any = boto3.client("sqs", endpoint_url=endpoint, region_name="us-east-1")
@@ -84,7 +84,7 @@ class Store:
         )
 
     def waiting(self) -> tuple[int, int]:
-        """How many messages wait, and how many are received and not deleted."""
+        """Return the numbers of waiting messages, and of received ones that are not deleted."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         found = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)["Attributes"]
         return int(found[names[0]]), int(found[names[1]])
@@ -99,7 +99,7 @@ def store(moto: str) -> Store:
     return Store(moto)
 
 
-# What a history becomes.
+# Histories.
 
 HISTORY: tuple[Callable[[S3Bucket], object], ...] = (
     lambda bucket: bucket.put("ACME/N1/2026-12/a.tgz.progress", b"0"),
@@ -125,7 +125,7 @@ HISTORY: tuple[Callable[[S3Bucket], object], ...] = (
 def lived(
     bucket: S3Bucket, look: Callable[[World], object], monkeypatch: pytest.MonkeyPatch
 ) -> list[dict[str, dict[tuple[str, ...], dict[str, Any]]]]:
-    """What the rows say after each step of the history, if somebody looks each time, and after a listing at the end."""
+    """Return the rows after each step of the history, and after a listing at the end."""
     Airline.objects.all().delete()
     world = World()
     world.manifest(items={"a": 2 * MIB, "b & é+": 100})
@@ -179,7 +179,7 @@ def test_whoever_is_killed_before_the_message_is_deleted_gets_it_again(
     world.poll()
     store.connect()
     store.bucket.put("ACME/N1/2026-12/a.tgz.progress", b"7")
-    monkeypatch.setattr(sqs, "VISIBILITY_TIMEOUT", 0)  # as if the time was over in which it comes to nobody else
+    monkeypatch.setattr(sqs, "VISIBILITY_TIMEOUT", 0)  # as if the visibility timeout was over
     with pytest.raises(Killed):
         taken_from(Mortal(store.url), world.media, store.bucket, world.clock)
     assert transfer("a").bytes_done == 7
@@ -256,11 +256,11 @@ def test_the_region_is_that_of_the_address_else_of_the_environment(
     assert (client.meta.region_name, client.meta.endpoint_url) == (region, f"https://{host}")
 
 
-# What fails.
+# Failures.
 
 
 class ScriptedQueue(ScriptedStore):
-    """A queue that answers whatever a test wants."""
+    """A queue with scripted responses."""
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         handler: Any = super()._handler()

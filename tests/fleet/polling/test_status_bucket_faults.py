@@ -1,4 +1,4 @@
-"""What strangers write into a real store, read over a real wire: a row of the table of faults each."""
+"""Third-party objects in a real store, read through a proxy: each test is a row of the table of faults."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def moto() -> Iterator[str]:
 
 @pytest.fixture
 def lenient(moto: str) -> Iterator[Wire]:
-    """The same with moto, which takes every key and whose clock can be set."""
+    """The same with moto, which accepts every key and whose clock can be set."""
     name = f"faults-{next(_numbers)}"
     with FaultProxy(moto) as link:
         media, status = (

@@ -1,4 +1,4 @@
-"""A real store that is away, slow, refuses or breaks off midway: nothing is lost, nothing is taken for gone."""
+"""A real store that is down, slow, refuses or disconnects: nothing is lost, and nothing is treated as deleted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CROWD, PAGE = 1_000_000, 1_000
 
 @pytest.fixture
 def seen(wire: Wire) -> Wire:
-    """A load that was read, and has moved since."""
+    """Create a load that was polled and has changed since."""
     wire.manifest(items={"a": 100, "b": 100})
     wire.progress("N1/2026-12/a", 40)
     wire.error("N1/2026-12/b", "IO_ERROR: x")
@@ -42,7 +42,7 @@ def seen(wire: Wire) -> Wire:
 
 
 def catches_up(wire: Wire) -> bool:
-    """Whether the next poll sees all there is."""
+    """Return whether the next poll reads all changes."""
     wire.link.rules.clear()
     return wire.poll().failures == () and (transfer("a").bytes_done, transfer("b").error) == (61, "")
 
@@ -64,7 +64,7 @@ def test_a_store_that_never_answers_holds_a_poll_no_longer_than_its_timeouts(see
     patient = seen.seen_media, seen.seen_status
     seen.seen_media, seen.seen_status = (seen.over_the_link(each, 0.2) for each in (seen.media, seen.status))
     result = seen.poll()
-    until(lambda: hung.hits == len(seen.link.log) == 4 * 3)  # two buckets, looked at twice, each with three attempts
+    until(lambda: hung.hits == len(seen.link.log) == 4 * 3)  # two buckets, read twice, each with three attempts
     assert all("TIMEOUT" in failure for failure in result.failures)
     assert rows() == before
     seen.seen_media, seen.seen_status = patient
@@ -134,7 +134,7 @@ def test_half_a_listing_deletes_nothing_and_changes_nothing(wire: Wire) -> None:
     assert Transfer.objects.count() == 1_100
     before = rows()
     for name, fault in BREAKS.items():
-        broken = wire.breaks(fault, "LIST", nth=3)  # after that which finds airlines, and the first page
+        broken = wire.breaks(fault, "LIST", nth=3)  # after the listing of airlines, and the first page
         result = wire.poll()
         assert broken.hits >= 1, name
         assert broken.seen - broken.hits == 2, name
@@ -146,7 +146,7 @@ def test_half_a_listing_deletes_nothing_and_changes_nothing(wire: Wire) -> None:
 
 
 class Crowd(ThreadingHTTPServer):
-    """A store that is arithmetic: the tail N1 with a million keys, then N2 to N4 with one that moves."""
+    """A simulated store: the tail N1 with a million keys, then N2 to N4 with one that changes."""
 
     daemon_threads = True
 
@@ -191,7 +191,7 @@ class CrowdHandler(BaseHTTPRequestHandler):
             self._answer(self.server.page(query.get("prefix", ""), start))
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _answer(self, body: bytes) -> None:
         self.send_response(200)

@@ -1,4 +1,4 @@
-"""Even without a lease, two pollers at once end in the same rows."""
+"""Without a lease, two concurrent pollers still end in the same rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def overtaken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next poll is overtaken by a whole other one, between its listing and its writing."""
+    """Run a complete poll between the listing and the writing of the next one."""
     ahead = [True]
 
     def slow(*args: Any) -> Iterator[dict[str, TailChanges]]:

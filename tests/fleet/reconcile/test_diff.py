@@ -1,4 +1,4 @@
-"""The pure survey: which objects of a listing are new, gone or odd, and what can be told without fetching."""
+"""The pure comparison: which objects are new, deleted or unexpected, and what is known without fetching."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_same_bytes_written_anew_are_seen_again_and_not_fetched() -> None:
 
 
 def test_fractions_of_a_second_decide_nothing() -> None:
-    """Some stores list them, but no answer to a GET has them."""
+    """Some stores list fractions, but no response to a GET has them."""
     known = KnownObjects("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"], campaigns=["2026-12"])
     assert surveyed(ObjectInfo(KEY, 1, "x", AT + timedelta(milliseconds=999)), known=known).changed == 0
 
@@ -137,7 +137,7 @@ def test_any_other_value_is_fetched(body: bytes, size: int | None) -> None:
 
 
 def test_an_etag_that_is_no_md5_of_the_body_is_fetched() -> None:
-    """As KMS and multipart uploads have them; and one that happens to be that of a value of another length."""
+    """ETags of KMS and of multipart uploads, and one equal to that of a value of another length."""
     for etag in ("0" * 32 + "-1", "f" * 32, hashlib.md5(b"0").hexdigest()):
         place = sighted(b"0").key
         assert parse_from_listing(ChangedObject(place, KEY, 5, etag, AT), 10 * MIB) is None

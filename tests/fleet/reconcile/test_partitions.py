@@ -1,4 +1,4 @@
-"""Parts cover every tail exactly once, none is larger than it need be, and they stay while they serve."""
+"""Parts cover every tail exactly once, are no larger than necessary, and remain stable."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_parts_grow_together_again_only_when_little_is_left() -> None:
 
 @given(keys=FLEETS, archives=st.integers(0, 2 * UNPARTITIONED_LIMIT))
 def test_archives_are_never_in_the_way_of_tails(keys: dict[str, int], archives: int) -> None:
-    """A listing of the whole has them all; where that is too much, it is cut, and they are in none of the parts."""
+    """A complete listing includes them; where that is too large and partitioned, no part has them."""
     parts = partition_tails(keys, archives=archives)
     assert all(len(parts_of(tail, parts)) == 1 for tail in keys)
     if parts == UNPARTITIONED:

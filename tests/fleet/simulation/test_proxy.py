@@ -1,4 +1,4 @@
-"""The simulated link: what passes passes unchanged and signed, what is to go wrong goes wrong, and the log tells."""
+"""The fault proxy: requests pass unchanged and signed, scripted faults occur, and the log records both."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def link(seaweed: SeaweedFS) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def aboard(link: FaultProxy, seaweed: SeaweedFS, media: S3Bucket) -> S3Bucket:
-    """The bucket as the aircraft sees it: over the link, with one item in it."""
+    """Return the bucket as the aircraft sees it, through the proxy, with one item."""
     media.put(KEY, CONTENT)
     return S3Bucket(
         media.name,
@@ -152,7 +152,7 @@ def test_offline_breaks_what_runs_and_refuses_the_rest(aboard: S3Bucket, link: F
         assert body.read(10)
         link.offline()
         with pytest.raises(WorldError) as error:
-            rest_of(body)  # what had arrived already, then the error
+            rest_of(body)  # the received bytes, then the error
     assert error.value.code in ("NETWORK", "SHORT_BODY")
     assert failure(aboard) == "NETWORK"
     link.online()

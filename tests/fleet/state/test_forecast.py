@@ -1,4 +1,4 @@
-"""When a load will be whole: from observed samples only, with a band, and unknown where nothing was observed."""
+"""When a load will be complete: only from observed samples, with a range, and unknown without samples."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SAMPLES = st.lists(
 
 
 def samples(pairs: list[tuple[int, int]]) -> list[RateSample]:
-    """In order of time; the first of a pair is seconds before now."""
+    """Return samples in order of time; the first of a pair is seconds before now."""
     return [RateSample(NOW - timedelta(seconds=ago), done) for ago, done in sorted(pairs, reverse=True)]
 
 

@@ -1,4 +1,4 @@
-"""The pure machine: from the sums of its transfers to the next state of a load."""
+"""The pure state machine: from the totals of its transfers to the next state of a load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one word for a load or an item is the same in Python, in SQL, in filters and in sums, whatever its flags."""
+"""The state word of a load or an item is the same in Python, SQL, filters and totals, for all flags."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WEIGHTS = ("silent", "stalled", "contradiction", "waiting", "restarted")
 
 @pytest.fixture
 def airline() -> Airline:
-    """An airline with a load in every combination of status and flags, each on a tail of its own."""
+    """An airline with a load in every combination of status and flags, each on its own tail."""
     airline = Airline.objects.create(name="ACME")
     campaign = Campaign.objects.create(airline=airline, name="2026-12")
     every = list(product(Status.values, product((False, True), repeat=len(FLAGS)), Inconsistency.values))
@@ -110,7 +110,7 @@ def test_sums_count_every_load_under_its_word(airline: Airline) -> None:
 
 
 def test_sums_of_whole_airlines_are_the_same_when_they_are_grouped_first(airline: Airline) -> None:
-    """Totals known and unknown, more bytes than 64 bits hold, an airline without a load, one without a tail."""
+    """Known and unknown totals, more than 64 bits of bytes, an airline without loads, one without tails."""
     Load.objects.filter(status="loading", silent=True).update(bytes_total=None, bytes_done=2**62)
     Load.objects.filter(status="failed").update(bytes_total=2**62, bytes_done=2**61, items_total=4, items_done=3)
     Load.objects.filter(status="pending").update(as_of=datetime(2026, 12, 1, tzinfo=UTC), items_failed=2)

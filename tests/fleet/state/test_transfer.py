@@ -1,4 +1,4 @@
-"""The pure machine: from what was seen of an item's objects to its next state."""
+"""The pure state machine: from the observed objects of an item to its next state."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def error(text: str = "broken", seconds: float = 0, code: str = "", *, cut: bool
 def after(
     *news: ProgressObserved | ErrorObserved | ObjectDeleted, size: int | None = SIZE, state: TransferState | None = None
 ) -> TransferState:
-    """The state after one observation after another, the portal seeing each two seconds after the one before."""
+    """Return the state after these observations, two seconds of the portal's clock apart."""
     state = state or TransferState()
     for number, seen in enumerate(news):
         now = at(100 + 2 * number)

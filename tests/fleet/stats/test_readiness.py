@@ -1,4 +1,4 @@
-"""The curve of readiness: who holds the campaign, who will at the earliest and the latest, and of whom nobody knows."""
+"""The readiness curve: which tails have the campaign, which will at the earliest and latest, and which are unknown."""
 
 from __future__ import annotations
 

@@ -30,11 +30,12 @@ Arguments = Callable[[Holding], list[Any]]
 
 @dataclass(frozen=True)
 class Rule:
-    """What GET answers for an address of ACME: to nobody, to Nick of no airline, to Alice, to Bob and Bruno of BETA, to
-    staff; and to Otto the operator and Mona the manager, where it is not the same as to Alice.
+    """The status of GET for a route of ACME.
 
-    `writes`: the methods besides GET that the address takes from anybody; `empty` what POST of an empty form answers,
-    where a role is needed for it. `apart`: those that change something even without a body, tested where they belong.
+    For an anonymous user, for Nick without an airline, Alice, Bob and Bruno of BETA, and staff. For Otto the operator
+    and Mona the manager only where it differs from Alice's. `writes`: methods besides GET that the route accepts;
+    `empty`: the status of a POST with an empty form, where a role is needed. `apart`: methods that change something
+    even without a body, tested elsewhere.
     """
 
     anonymous: int
@@ -126,7 +127,7 @@ RULES = {
     "tokens": replace(signed_in(PAGE), empty=Rule(302, 400, 400, 400, 400), writes=("post",)),
     "token-revoke": form_only(lambda its: [1], Rule(302, 404, 404, 404, 404)),
     "attention": signed_in(PAGE),
-    "acknowledgement": form_only(lambda its: [], Rule(302, 404, 404, 404, 404)),  # it names no load
+    "acknowledgement": form_only(lambda its: [], Rule(302, 404, 404, 404, 404)),  # the request names no load
     "matrix": own_airline(PAGE, lambda its: [its.airline.name, its.campaign.name]),
     "audit": Rule(PAGE, 403, 403, 403, 200),
     "airline-audit": role_needed(Role.MANAGER, lambda its: [its.airline.name]),

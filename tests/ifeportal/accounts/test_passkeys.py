@@ -13,7 +13,7 @@ from django.test import Client
 
 from tests.conftest import Cast
 
-PASSWORD = "a long one indeed"  # made for this test
+PASSWORD = "a long one indeed"  # created for this test
 DEEP = b"[" * 100_000
 
 
@@ -53,7 +53,7 @@ CREDENTIALS = {
 
 @pytest.mark.parametrize("sent", CREDENTIALS.values(), ids=CREDENTIALS.keys())
 def test_nobody_gets_in_or_breaks_anything_with_it(db: None, client: Client, sent: str) -> None:
-    cache.clear()  # the counts of attempts
+    cache.clear()  # counters of attempts
     client.raise_request_exception = False
     assert client.get("/login/passkey/", headers={"Accept": "application/json"}).status_code == 200
     answer = client.post("/login/passkey/", {"credential": sent})

@@ -1,6 +1,6 @@
-"""The whole schema, by schemathesis: whatever is sent, every answer is one the schema names, and none says too much.
+"""The complete schema with schemathesis: every response is documented, and none reveals foreign data.
 
-The same requests in every run, in this process, without a network.
+The requests are the same in every run, in this process, without a network.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
+# The others are named after their model, in singular or plural.
 LISTS = {
     "acknowledgements": "acknowledgement",
     "audit": "entry",

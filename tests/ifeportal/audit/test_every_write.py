@@ -1,6 +1,6 @@
 """Every URL that accepts writes is called, and each successful write leaves an entry in the audit log.
 
-So does every command and every job that changes what people would ask about.
+So does every command and every job that changes audited data.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 PATH = "/api/v1/changes/"
 STREAM = {"accept": "text/event-stream"}
 WAYS = ["open socket", "socket that comes back", "list", "long poll", "open stream", "stream that comes back"]
-LAST = 99  # the object of the last change, which everyone receives
+LAST = 99  # object of the last change, which every user receives
 
 Publish = Callable[[], Any]
 Heard = dict[int, tuple[str, Any]]

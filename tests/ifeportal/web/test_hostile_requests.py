@@ -1,4 +1,4 @@
-"""Whatever stands in an address, a cookie or a body: no error of ours comes of it, on either database."""
+"""Hostile URLs, cookies and bodies never cause a server error, on either database."""
 
 from __future__ import annotations
 

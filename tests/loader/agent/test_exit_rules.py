@@ -1,4 +1,4 @@
-"""`--once` ends, also where a look at the bucket takes longer than the poll interval."""
+"""`--once` exits, even if polling the bucket takes longer than the poll interval."""
 
 from __future__ import annotations
 

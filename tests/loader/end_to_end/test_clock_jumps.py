@@ -1,6 +1,6 @@
-"""The clock of a machine jumps, or the store's Date is wrong: nothing is removed until both agree again.
+"""The machine's clock jumps, or the store's Date is wrong: nothing is removed until both agree again.
 
-The clock is libfaketime's, which reads its offset from a file at every call; the monotonic clocks stay as they are.
+The clock is libfaketime's, which reads its offset from a file at every call. Monotonic clocks are unaffected.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def days(starts: int, ends: int) -> Exhibition:
 
 @pytest.fixture(autouse=True)
 def _full(aircraft: Aircraft, link: FaultProxy, small_disk: Path) -> None:
-    """What is on show and what is next fill the disk; what comes then has no room."""
+    """The current and the next campaign fill the disk; a third does not fit."""
     aircraft.extra |= {"LOADER_RESERVE": "1MB", "LOADER_POLL_INTERVAL": "200ms", "LOADER_HEARTBEAT_INTERVAL": "300ms"}
     aircraft.extra["LOADER_REPORT_TIMEOUT"] = "500ms"
     publish(aircraft.media, "december", {"film": DECEMBER}, exhibition=days(-10, 20))
@@ -52,7 +52,7 @@ class Clock:
         self.go(0)
 
     def go(self, days: int) -> None:
-        """So many days ahead of the real one, from now on."""
+        """Set the clock to `days` days ahead of the real one."""
         fresh = self._offset.with_suffix(".new")
         fresh.write_text(f"{days:+d}d\n")
         fresh.rename(self._offset)
@@ -75,7 +75,7 @@ def clock(tmp_path: Path) -> Clock:
 
 @pytest.fixture
 def process(aircraft: Aircraft, clock: Clock) -> Iterator[subprocess.Popen[str]]:
-    """A loader that runs until it is stopped, by that clock."""
+    """A loader with this clock that runs until it is stopped."""
     process = aircraft.start(**clock.environment)
     yield process
     if process.poll() is None:
@@ -95,7 +95,7 @@ def stop(process: subprocess.Popen[str]) -> Run:
 
 
 def ahead(run: Run) -> float:
-    """By how many days its clock was ahead at most."""
+    """Return the largest number of days that its clock was ahead."""
     return max((datetime.fromisoformat(str(event["at"])) - NOW).total_seconds() / 86_400 for event in run.events)
 
 
@@ -110,7 +110,7 @@ def test_the_campaign_on_show_stays_when_the_clock_jumps_ahead(
     until(lambda: "film" in aircraft.errors())
     assert refused(link) == 0
     clock.go(jump)
-    until(lambda: refused(link) > 12)  # several looks
+    until(lambda: refused(link) > 12)  # several polls
     run = stop(process)
     assert ahead(run) > jump - 1
     assert any(event.get("code") == "CLOCK_SKEW" for event in run.of("waiting") + run.of("look"))
@@ -143,7 +143,7 @@ def test_a_run_whose_clock_is_wrong_from_the_start_removes_nothing(
 ) -> None:
     why = "the store has not answered yet, so the local clock cannot be trusted"
     order(aircraft, {"campaign": "december", "action": "purge"})
-    assert aircraft.load().of("removed") == []  # it is in use; the order is kept on disk
+    assert aircraft.load().of("removed") == []  # the campaign is current; the queue is stored on disk
     clock.go(40)
     run = aircraft.load(**clock.environment)
     assert ahead(run) > 39
@@ -154,7 +154,7 @@ def test_a_run_whose_clock_is_wrong_from_the_start_removes_nothing(
 
 
 class OtherDate(Fault):
-    """The store, or somebody on the way, says another time; everything else is right."""
+    """A proxy or store that sends another Date; the rest of the response is right."""
 
     def head(self, head: Head) -> None:
         head.drop("Date")
@@ -162,7 +162,7 @@ class OtherDate(Fault):
 
 
 def old_is_aboard(aircraft: Aircraft) -> None:
-    """What is over lies there in place of what is next."""
+    """The expired campaign is on disk and the next one is not."""
     (aircraft.folder / "january" / "film.tgz").unlink()
     aircraft.media.delete(f"{AIRLINE}/january/campaign.json")
     aircraft.media.delete(f"{AIRLINE}/january/film.tgz")

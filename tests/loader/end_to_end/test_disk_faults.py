@@ -1,4 +1,4 @@
-"""Disks that are full, read-only, or in use by another loader."""
+"""Disks that are full, read-only, or locked by another loader."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_what_was_refused_is_well_again_as_soon_as_there_is_room(
     while set(aircraft.errors()) != {"a", "b"}:
         assert process.poll() is None
     filler.unlink()
-    # One of them waits for the only hand, and is not held against anybody meanwhile.
+    # One of them waits for the only worker, which no error reports.
     while aircraft.errors():
         assert process.poll() is None
     assert not (aircraft.path("c", "a").exists() and aircraft.path("c", "b").exists())
@@ -97,7 +97,7 @@ def test_a_second_loader_ends_at_once_and_touches_nothing(aircraft: Aircraft, li
     first = aircraft.start("--once")
     while not aircraft.part("c", "a").exists():
         assert first.poll() is None
-    first.send_signal(signal.SIGSTOP)  # it holds the directory, and writes nothing itself meanwhile
+    first.send_signal(signal.SIGSTOP)  # it has the lock of the directory and writes nothing itself
     before = {path: path.stat().st_ino for path in aircraft.folder.rglob("*")}
     reports = aircraft.reports()
     asked = len(link.log)

@@ -1,7 +1,7 @@
-"""System calls that fail: a sync, a write, the sync of a folder; and the order of those that make an item durable.
+"""System calls that fail (fsync, write, fsync of a folder), and the order of those that make an item durable.
 
-The errors are made by strace in the real process, on one file; the trace shows that they were. A short write is a real
-one: the kernel's, at the process's limit for the size of a file.
+strace injects the errors into the real process, for one file; the trace proves that they occurred. A short write is a
+real one: the kernel's, at the process's limit for file sizes.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def test_after_a_failed_sync_the_bytes_are_fetched_again_from_the_first(
     run = traced(aircraft, trace, SYNCS, inject="error=EIO:when=1", path=part)
     assert run.code == 1
     assert len(injected(trace)) == 1
-    assert [call for call in read_trace(trace) if not call.injected] == []  # never "sync again and carry on"
+    # The sync is not repeated: the kernel may have dropped the pages.
+    assert [call for call in read_trace(trace) if not call.injected] == []
     assert_only_bad_failed(aircraft, promises, "IO_ERROR")
     assert not part.exists()
     asked = len(link.requests("GET", "*/bad.tgz"))
@@ -103,13 +104,13 @@ def test_a_write_that_fails_fails_the_item_once(
 def test_a_write_that_is_cut_short_is_gone_on_with_at_the_byte_written(
     aircraft: Aircraft, link: FaultProxy, promises: Promises
 ) -> None:
-    limit = 300_001  # no multiple of anything
+    limit = 300_001  # not a multiple of any block size
     assert finish(start_under(["prlimit", f"--fsize={limit}"], aircraft, "--once")).code == 1
     assert_only_bad_failed(aircraft, promises, "NO_SPACE")
     kept = aircraft.part("c", "bad").stat().st_size
     assert 0 < kept <= limit
     assert_heals(aircraft, promises)
-    # What was kept was right: it came only once, but for what a buffer may have held.
+    # The stored bytes were right: they came only once, except what a buffer may have had.
     assert link.requests("GET", "*/bad.tgz")[-1].range == f"bytes={kept}-"
 
 
@@ -129,6 +130,6 @@ def test_an_item_is_durable_before_it_has_its_name_and_its_name_before_the_groun
         assert max(call.ended for call in written) < max(call.began for call in synced)
         assert max(call.ended for call in synced) < named.began
         after = min(call.ended for call in lasting if call.began > named.ended)
-        # The last one tells that it is whole.
+        # The last one reports the item as complete.
         assert after < max(call.began for call in told)
         assert aircraft.progress("c")[name] == len(body)

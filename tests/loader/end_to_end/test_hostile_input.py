@@ -1,4 +1,4 @@
-"""Manifests and names made to harm: refused as a whole, told to the ground, and never a file outside."""
+"""Hostile manifests and names: rejected as a unit, reported, and no file is written outside."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""kill -9 at every named instant: the next run ends whole, and no promise is broken before it begins.
+"""SIGKILL at every failpoint: the invariants hold, and the next run completes the load.
 
-Random instants: see `test_random_kills.py`. Lives are forked (see `tests.support.fork_server`).
+For random moments see `test_random_kills.py`. Processes are forked (see `tests.support.fork_server`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `manage.py tail_policy` prints is enough for a whole load, and for nothing else: SeaweedFS enforces it."""
+"""The policy of `manage.py tail_policy` is enough for a complete load and for nothing else. SeaweedFS enforces it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WHOSE = (AIRLINE, TAIL, MEDIA, STATUS)
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
-    """A store that gives this tail exactly what the policy says; the buckets and all in them are the admin's."""
+    """Start a store that grants this tail exactly the policy; the buckets belong to the admin."""
     with SeaweedFS(tmp_path_factory.mktemp("strict"), identities=[seaweedfs_identity(*WHOSE)]) as server:
         for name in (MEDIA, STATUS):
             server.create_bucket(name)
@@ -80,7 +80,7 @@ def test_a_whole_load_needs_no_more(store: SeaweedFS, tmp_path: Path) -> None:
         assert flaw.hits >= 1
         assert set(aircraft.errors()) == {"two"}
         link.rules.remove(flaw)
-        # The heartbeat is read back by whoever finds another one than it wrote.
+        # The loader reads the heartbeat back when it finds another one than it wrote.
         beat = status.get(heartbeat_key(AIRLINE, TAIL), 100_000)
         assert beat
         status.put(heartbeat_key(AIRLINE, TAIL), beat.body + b"\n")
@@ -109,7 +109,7 @@ def test_what_is_not_its_own_is_refused(store: SeaweedFS) -> None:
     for bucket, keys in foreign.items():
         for key in keys:
             bucket.put(key, b"{}")
-    # The name of another tail may begin as this one's queue does.
+    # The name of another tail may start with that of this one's queue.
     media.put(queue_key(AIRLINE, f"{TAIL}.json"), b"{}")
     mine, reports = as_tail(store, MEDIA), as_tail(store, STATUS)
     attempts: dict[str, Callable[[], object]] = {

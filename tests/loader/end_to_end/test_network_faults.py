@@ -1,4 +1,4 @@
-"""The real command over a link that fails: every fault is made on the wire, and shown to have struck."""
+"""The real command over a failing link: a proxy injects every fault and records that it occurred."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _campaign(aircraft: Aircraft) -> None:
 
 
 def assert_only_bad_failed(aircraft: Aircraft, code: str) -> None:
-    """One failed item never stops the others, and the ground knows which and why."""
+    """One failed item never stops the others, and its report names it with the reason."""
     assert aircraft.path("c", "good").read_bytes() == GOOD
     assert not aircraft.path("c", "bad").exists()
     errors = aircraft.errors()
@@ -71,7 +71,7 @@ def test_a_cut_body_is_resumed_where_it_ended(aircraft: Aircraft, link: FaultPro
     first, second = link.requests("GET", "*/bad.tgz")
     assert first.range == ""
     start = int(second.range.removeprefix("bytes=").removesuffix("-"))
-    # A reset may throw away what was on its way.
+    # A reset may drop data in flight.
     assert start == 400_000 or (isinstance(fault, Reset) and start <= 400_000)
     assert second.if_match
 
@@ -258,7 +258,7 @@ def test_a_stop_waits_for_no_answer_and_loses_nothing(aircraft: Aircraft, link: 
     link.bandwidth = 400_000
     process = aircraft.start("--once", LOADER_READ_TIMEOUT="10m")
     until(lambda: part.exists() and part.stat().st_size > 150_000)
-    # The store stops answering in the middle.
+    # The store stops responding in the middle.
     link.offline(silent=True)
     process.send_signal(signal.SIGTERM)
     assert finish(process).code == 75

@@ -1,4 +1,4 @@
-"""A campaign is published again: loaded beside the old one, switched when whole, and nothing fetched twice."""
+"""A new version of a campaign is staged beside the old one, activated when complete, and nothing is fetched twice."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_only_what_changed_is_fetched_and_the_old_stays_until_the_new_is_whole(
 def test_a_kill_in_the_middle_of_a_switch_fetches_nothing_again(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "c", OLD)
     assert aircraft.load().code == 0
-    # As large as before: only its state tells the new one from the old one.
+    # Same size as before: only its state distinguishes the new version from the old one.
     new = {**OLD, "changed": os.urandom(len(OLD["changed"])), "kept": os.urandom(len(OLD["kept"]))}
     publish(aircraft.media, "c", new, version=2)
     assert aircraft.load(LOADER_CRASH_AT="switch-halfway").code == -signal.SIGKILL

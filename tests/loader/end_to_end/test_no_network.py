@@ -1,6 +1,6 @@
-"""No network at all, and a clock that is wrong: what the loader says of it, and that it asks little and breaks nothing.
+"""Without any network, or with a wrong clock: the loader reports it, sends few requests and breaks nothing.
 
-The network is taken away by a network namespace that has none; the clock is faketime's, and the store's own refusal.
+The loader runs in a network namespace without interfaces. The clock is faketime's; the store itself rejects it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def test_without_a_network_nothing_is_touched_and_it_says_to_try_again(
 
 
 def test_a_wrong_clock_is_told_with_both_times(aircraft: Aircraft, link: FaultProxy, promises: Promises) -> None:
-    """The store itself finds the signatures too young."""
+    """The store itself rejects the signatures as too new."""
     before = datetime.now(UTC).replace(microsecond=0)
     run = finish(start_under(FAKETIME, aircraft, "--once", FAKETIME_DONT_FAKE_MONOTONIC="1", **SOON))
     assert {seen.status for seen in link.log} == {403}

@@ -1,4 +1,4 @@
-"""Disks an ordinary user may not write, and several disks of which one is full or read-only: the rest goes on."""
+"""Disks without write permission, and several disks of which one is full or read-only: the others continue."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOBODY = 65_534
 
 @pytest.fixture
 def common(aircraft: Aircraft) -> Iterator[Aircraft]:
-    """An aircraft whose content directory belongs to nobody, where nobody can reach it."""
+    """An aircraft whose content directory belongs to the user nobody and is reachable for it."""
     with tempfile.TemporaryDirectory(prefix="common-") as folder:
         os.chmod(folder, 0o755)  # noqa: PTH101  what pytest gives is root's alone
         content = Path(folder) / "content"
@@ -43,7 +43,7 @@ def test_an_ordinary_user_loads(common: Aircraft, nursery: Nursery) -> None:
 def test_a_campaign_that_may_not_be_written_stops_no_other(common: Aircraft, nursery: Nursery) -> None:
     publish(common.media, "theirs", {"a": b"content"})
     publish(common.media, "ours", {"a": b"content"})
-    (common.folder / "theirs").mkdir()  # root's
+    (common.folder / "theirs").mkdir()  # owned by root
     assert nursery.start(common.environment(), "--once", user=NOBODY).end().code == 1
     assert common.path("ours", "a").read_bytes() == b"content"
     assert list((common.folder / "theirs").iterdir()) == []
@@ -107,7 +107,7 @@ def test_a_disk_that_became_read_only_keeps_what_it_has_and_the_other_goes_on(
     publish(aircraft.media, "c", {"a": b"on the first disk"})
     assert aircraft.load(LOADER_CONTENT_DIR=str(one)).code == 0
     subprocess.run(["mount", "-o", "remount,ro", one], check=True)
-    # The only disk with room left is the second.
+    # Only the second disk has space left.
     subprocess.run(["mount", "-o", "remount,size=16m", two], check=True)
     publish(aircraft.media, "d", {"b": os.urandom(MIB)})
     run = aircraft.load(LOADER_CONTENT_DIR=f"{two}:{one}")
@@ -115,7 +115,7 @@ def test_a_disk_that_became_read_only_keeps_what_it_has_and_the_other_goes_on(
     assert (two / "d" / "b.tgz").stat().st_size == MIB
     assert aircraft.progress("c") == {"a": 17}
     assert aircraft.progress("d") == {"b": MIB}
-    # What the other disk cannot note is said, but no item has failed for it.
+    # The failed write to the other disk is reported, but no item has failed because of it.
     assert {code.partition(":")[0] for code in aircraft.errors().values()} == ({"READ_ONLY"} if run.code else set())
     assert set(aircraft.errors()) <= {"d"}
     assert len(link.requests("GET", "*/a.tgz")) == 1

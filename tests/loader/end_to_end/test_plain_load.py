@@ -1,4 +1,4 @@
-"""A campaign is published, the real command loads it, and everything is where and what it should be."""
+"""A campaign is published, the real command loads it, and all files and reports are right."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_manifest_of_names_and_sizes_alone_is_enough(aircraft: Aircraft) -> No
 
 def test_every_item_gets_a_first_progress_of_nothing(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "2026-12", {f"item-{at}": os.urandom(200_000) for at in range(4)})
-    link.bandwidth = 20_000  # nothing comes to its end before all have told of their beginning
+    link.bandwidth = 20_000  # no item completes before all have reported their start
     process = aircraft.start("--once")
     until(lambda: len({seen.path for seen in link.requests("PUT", "*.tgz.progress")}) == 4)
     link.bandwidth = None

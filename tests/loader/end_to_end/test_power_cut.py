@@ -1,8 +1,8 @@
-"""The power is cut: of the disk there is what had reached it, and the machine starts anew.
+"""A power cut: the disk has only what had reached it, and the machine restarts.
 
-The content directory is an ext4 of its own that writes nothing back by itself. The loader is frozen (or has just died
-at a named instant), the image under it is copied while mounted, and the copy takes its place; a file written unsynced
-just before proves each time that the cut lost something. The next life sees another boot id, as after a start.
+The content directory is a separate ext4 that writes nothing back by itself. The loader is frozen (or has just been
+killed at a failpoint), the mounted image is copied, and the copy replaces it. A file written without fsync just before
+proves each time that the cut lost something. The next process sees another boot id, as after a restart.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from tests.support.profiles import scaled
 
 pytestmark = [pytest.mark.processes, pytest.mark.root]
 
-SIZE = 64 * 1_048_576  # of the file system
+SIZE = 64 * 1_048_576  # size of the file system
 BANDWIDTH = 8_000_000  # bytes a second
 
 
 @dataclass
 class Machine:
-    """An aircraft's computer with its disk. `boot` is the file with what it takes for its boot id."""
+    """An aircraft's computer with its disk. `boot` is the file that replaces its boot id."""
 
     nursery: Nursery
     aircraft: Aircraft
@@ -64,7 +64,7 @@ class Machine:
         subprocess.run(["umount", self.aircraft.folder], check=True)
 
     def cut(self, life: Life | None = None) -> None:
-        """Now. `life` is frozen first; what is dead is still enough."""
+        """Cut the power. A running process `life` is frozen first."""
         if life is not None:
             freeze(life)
         self.lengths = {part: part.stat().st_size for part in self.aircraft.folder.glob(".loader/parts/*/*.part")}
@@ -80,14 +80,14 @@ class Machine:
         assert not unsynced.exists()
 
     def lengthen(self) -> None:
-        """As file systems do that write lengths before bytes: parts are as long as they were, with nothing in it."""
+        """Emulate file systems that write lengths before data: parts keep their length and contain zeros."""
         for part, length in self.lengths.items():
             if part.exists() and part.stat().st_size < length:
                 os.truncate(part, length)
 
 
 def freeze(life: Life) -> None:
-    """Stop it, and wait until none of its threads is inside a system call any more."""
+    """Stop the process and wait until no thread is in a system call."""
     life.send(signal.SIGSTOP)
     until(lambda: all(state(task) in "TZX" for task in Path(f"/proc/{life.pid}/task").iterdir()))
 
@@ -115,9 +115,9 @@ def machine(aircraft: Aircraft, nursery: Nursery, tmp_path_factory: pytest.TempP
 
 
 def goes_on_with_what_the_disk_has(machine: Machine, link: FaultProxy, contents: dict[str, bytes]) -> None:
-    """A life that gets no byte: of what is unfinished it tells no more than the disk has after the cut.
+    """Run a loader that receives no bytes: it reports no more progress than the disk has after the cut.
 
-    The ground was perhaps told more before: that is lowered now.
+    The bucket may have had a higher value before: it is lowered now.
     """
     parts = {name: machine.aircraft.part("c", name) for name in contents}
     kept = {name: part.stat().st_size if part.exists() else 0 for name, part in parts.items()}
@@ -159,7 +159,7 @@ def test_a_power_cut_at_any_instant_is_made_good(
     contents: dict[str, bytes] = {}
     link.bandwidth = BANDWIDTH
     version = 0
-    while version < 2 or machine.cuts < 2:  # a life may have ended by itself before it was seen to be due
+    while version < 2 or machine.cuts < 2:  # a process may have exited before its due time was noticed
         version += 1
         step = min(version, 2)
         others = {f"item {at}": chance.randbytes(chance.randint(100_000, 2_500_000)) for at in range(0, 4, step)}

@@ -1,7 +1,8 @@
-"""200 seeded kills over one campaign: nothing is lost, no promise is broken at any sample, and few bytes come twice.
+"""200 seeded kills during one campaign: nothing is lost, the invariants hold, and few bytes are fetched twice.
 
-A life is ended after so many bytes or requests, or at any time. When the campaign is whole a new version of it is
-published, so that kills also meet what waits beside and the switch. Lives are forked (see `tests.support.fork_server`).
+A process is killed after a number of bytes or requests, or at any time. When the campaign is complete a new version is
+published, so that kills also happen during staging and activation. Processes are forked (see
+`tests.support.fork_server`).
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ pytestmark = pytest.mark.processes
 
 KILLS = scaled(200, quick=40)
 BANDWIDTH = 6_000_000  # bytes a second
-INTERVAL = 0.05  # seconds, of progress
+INTERVAL = 0.05  # seconds between two reports of progress
 AT_ONCE = 4  # items
-# Counted as sent and never read, for each connection: the write that meets the death, and the one that hears of it.
+# For each connection, bytes counted as sent but never read: the write during the kill and the one that fails.
 IN_FLIGHT = 2 * 65_536
 ITEMS, SMALLEST, LARGEST = 6, 100_000, 2_000_000
 
 
 def versions(chance: random.Random) -> Iterator[dict[str, bytes]]:
-    """What is other in each version of the campaign: at first everything, then about half of the items."""
+    """Yield the contents of each version: first all are new, then about half of the items change."""
     share = 1.0
     while True:
         named = [f"item {item}" for item in range(ITEMS) if chance.random() < share]
@@ -39,7 +40,7 @@ def versions(chance: random.Random) -> Iterator[dict[str, bytes]]:
 
 
 def when(chance: random.Random, link: FaultProxy) -> Callable[[], bool]:
-    """An instant of the life that now begins, said in what its link carries or in time."""
+    """Return when to kill the new process, by the traffic of its link or in time."""
     first, kind = len(link.log), chance.choices(["bytes", "requests", "time"], [60, 25, 15])[0]
     if kind == "bytes":
         limit = chance.randint(0, round(1.5 * BANDWIDTH * INTERVAL))
@@ -52,7 +53,7 @@ def when(chance: random.Random, link: FaultProxy) -> Callable[[], bool]:
 
 
 def killed(life: Life, due: Callable[[], bool]) -> bool:
-    """End it when it is due; False if it had ended by itself."""
+    """Kill it when due; return False if it had exited by itself."""
     while not due():
         if life.ended:
             assert life.code == 0, life.end()

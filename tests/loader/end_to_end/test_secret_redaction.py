@@ -1,6 +1,6 @@
-"""No secret of the aircraft is ever seen outside the process, whatever goes wrong and whatever a store tells back.
+"""No secret of the aircraft is visible outside the process, whatever fails and whatever a store returns.
 
-Not in what it prints, not in the status bucket, not at the socket, not in an exception, not in the list of processes.
+Checked: its output, the status bucket, the socket, exceptions, and the list of processes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PASSWORD = "PassWordOfTheProxy"
 
 @dataclass
 class Seen:
-    """Everything that could be seen of a loader from outside while it ran."""
+    """Everything visible of a loader from outside while it ran."""
 
     code: int
     texts: list[str] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Seen:
 
 
 def look_on(process: subprocess.Popen[str], directory: Path) -> Seen:
-    """Ask its socket and the list of processes until it has ended."""
+    """Query its socket and the list of processes until it has exited."""
     found: set[str] = set()
     while process.poll() is None:
         found |= processes(process.pid)
@@ -60,7 +60,7 @@ def look_on(process: subprocess.Popen[str], directory: Path) -> Seen:
 
 
 def processes(pid: int) -> set[str]:
-    """The command lines of a process and of its children, as `ps` shows them."""
+    """Return the command lines of a process and of its children, as `ps` shows them."""
     lines = set()
     for one in (pid, *children(pid)):
         try:
@@ -89,7 +89,7 @@ def at_the_socket(directory: Path) -> set[str]:
 
 
 def run(folder: Path, endpoint: str, *options: str, **more: str) -> Seen:
-    """`run_loader --once` with our secrets."""
+    """Run `run_loader --once` with our secrets."""
     empty = S3Bucket("none", endpoint=endpoint, access_key="x", secret_key="x")
     keys = {"AWS_ACCESS_KEY_ID": "tail1", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}
     told = {
@@ -103,7 +103,7 @@ def run(folder: Path, endpoint: str, *options: str, **more: str) -> Seen:
     return look_on(aircraft.start("--once", *options, **told), folder)
 
 
-# Over whole runs.
+# Complete runs.
 
 
 @pytest.mark.processes
@@ -159,7 +159,7 @@ def test_a_load_that_goes_well_shows_none_either(aircraft: Aircraft) -> None:
     seen.assert_free_of(aircraft.keys["AWS_SECRET_ACCESS_KEY"])
 
 
-# What is raised.
+# Exceptions.
 
 
 @pytest.mark.parametrize("tale", [tale for tale in TALES if tale not in ("manifest", "item")])
@@ -178,7 +178,7 @@ def test_exceptions_and_their_causes_hold_none(tale: str, what: str) -> None:
 
 
 def _at_once(seconds: float) -> None:
-    """As a sleep that takes no time."""
+    """A sleep that returns at once."""
 
 
 def asked(bucket: S3Bucket, what: str) -> None:
@@ -186,19 +186,19 @@ def asked(bucket: S3Bucket, what: str) -> None:
         list(bucket.list("ACME/"))
     elif what == "get":
         bucket.get("ACME/c/campaign.json", 100_000)
-        raise WorldError(Code.INTERNAL)  # what was sent is a body like any other
+        raise WorldError(Code.INTERNAL)  # the echoed request is a body like any other
     else:
         with bucket.open("ACME/c/a.tgz") as body:
             body.readinto(memoryview(bytearray(100_000)))
         raise WorldError(Code.INTERNAL)
 
 
-# What is logged.
+# Logs.
 
 
 @pytest.fixture
 def logged() -> Iterator[Callable[..., io.StringIO]]:
-    """`configure_logging` for one test, with everything put back afterwards."""
+    """Run `configure_logging` for one test and restore everything afterwards."""
     handlers, hooks = list(logging.root.handlers), (sys.excepthook, sys.unraisablehook, threading.excepthook)
     raising = logging.raiseExceptions
 
@@ -219,7 +219,7 @@ def logged() -> Iterator[Callable[..., io.StringIO]]:
 
 
 def everything_goes_wrong() -> None:
-    """A record with arguments, a traceback, a warning, a thread that dies, something that cannot be raised."""
+    """Log a record with arguments, a traceback, a warning, a dying thread, and an unraisable exception."""
     log = logging.getLogger("loader.test")
     log.warning("key %s of\nthe \x1b[31mtail", SECRET)
     log.warning("GET http://s/?X-Amz-Signature=%s&X-Amz-Security-Token=%s", "ab" * 32, TOKEN)

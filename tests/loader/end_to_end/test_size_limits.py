@@ -1,4 +1,4 @@
-"""What has no end, or is far too large, costs a bounded number of bytes, of requests and of memory."""
+"""Endless or far too large responses cost a bounded number of bytes, requests and memory."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.support.invariants import Promises
 pytestmark = pytest.mark.processes
 
 MIB = 1_048_576
-# Both ends of the connection may hold some of what was never read.
+# Both ends of the connection may buffer bytes that are never read.
 BUFFERS = 16 * MIB
-GROWTH = 64 * MIB  # bytes of memory, above what a loader takes that has little to do
+GROWTH = 64 * MIB  # bytes of memory, in addition to a loader with little work
 
 
 @dataclass
 class Endless(Fault):
-    """A body that never ends: in chunks, or with a head that promises `length` bytes. Whatever range was asked for."""
+    """A body that never ends: chunked, or with a head that promises `length` bytes. Ignores the range."""
 
     length: int | None = None
 
@@ -88,13 +88,13 @@ def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> No
 
 
 def peak(process: subprocess.Popen[str]) -> int:
-    """Bytes of memory it had at most so far, by itself: not counting what it was forked from."""
+    """Return the peak memory of the process in bytes, without that of its parent before the fork."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def test_memory_does_not_grow_with_what_is_loaded(aircraft: Aircraft, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Three items of 64 MiB at once, a large manifest, and one that is refused."""
+    """Three items of 64 MiB at once, a large manifest, and one that is rejected."""
     publish(aircraft.media, "small", {"a": os.urandom(1000)})
     process = aircraft.start("--poll-interval", "100ms")
     try:

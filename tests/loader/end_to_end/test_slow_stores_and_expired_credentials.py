@@ -1,4 +1,4 @@
-"""Stores that trickle or take no connection, and credentials that expire under a load."""
+"""Stores that send slowly or accept no connection, and credentials that expire during a load."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_store_that_takes_no_connection_is_given_up_in_time(aircraft: Aircraft
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         port = full.getsockname()[1]
         waiting = [socket.socket() for _ in range(4)]
-        for one in waiting:  # nobody accepts them: the next one gets no answer at all
+        for one in waiting:  # nothing accepts them: the next connection gets no response
             one.setblocking(False)
             one.connect_ex(("127.0.0.1", port))
         more = {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}", "LOADER_CONNECT_TIMEOUT": "200ms"}
@@ -79,7 +79,7 @@ def test_a_store_that_takes_no_connection_is_given_up_in_time(aircraft: Aircraft
 
 @pytest.fixture
 def provider(aircraft: Aircraft, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The aircraft gets its credentials from a command that notes each time it is asked."""
+    """Give the aircraft its credentials by a command that records each call."""
     folder = tmp_path_factory.mktemp("provider")
     asked, script = folder / "asked", folder / "provider.py"
     script.write_text(

@@ -1,7 +1,7 @@
-"""Any order of what can happen to store, disk, status bucket and loader: the promises hold after every step.
+"""Any order of events of store, disk, status bucket and loader: the invariants hold after every step.
 
-Hypothesis chooses the steps; store, disk and processes are real. At the end of each voyage everything is put right, and
-then everything must be aboard. A failure prints the steps that led to it; the seed is in the name of the test.
+Hypothesis chooses the steps; store, disk and processes are real. At the end all faults are repaired, then everything
+must be loaded. A failure prints its steps; the seed is in the name of the test.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ numbers = st.integers(0, 2**32)
 
 
 class Voyage(RuleBasedStateMachine):
-    """The model: what was published, which objects are not what the manifest says, what is away."""
+    """The model: published content, corrupt objects, and what is unavailable."""
 
     def __init__(self, mount: Path, aircraft: Aircraft, link: FaultProxy, nursery: Nursery) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Voyage(RuleBasedStateMachine):
         self.spoiled: set[tuple[str, str]] = set()
         self.gone: set[str] = set()
         self.away: dict[str, Rule] = {}
-        self.patient = False  # it met a bucket that was away, and waits longer before it looks again
+        self.patient = False  # the bucket was unavailable, so it waits longer before the next poll
         self.resident: Life | None = None
         self.boot = mount / "boot_id"
         self.boot.write_text(f"{uuid.uuid4()}\n")
@@ -132,7 +132,7 @@ class Voyage(RuleBasedStateMachine):
             try:
                 os.posix_fallocate(stream.fileno(), 0, max(1, size // 4096 * 4096))
             except OSError as error:
-                # What the loader wrote meanwhile has filled it, too.
+                # The loader's own writes may have filled it too.
                 if error.errno != errno.ENOSPC:
                     raise
 
@@ -162,7 +162,7 @@ class Voyage(RuleBasedStateMachine):
     @precondition(lambda self: self.resident is None)
     @rule()
     def the_machine_starts_anew(self) -> None:
-        """Nothing is lost with it here; what a cut loses, `test_power_cut` shows."""
+        """Restart the machine without data loss; `test_power_cut` covers losses."""
         self.boot.write_text(f"{uuid.uuid4()}\n")
 
     @precondition(lambda self: self.resident is None)
@@ -175,7 +175,7 @@ class Voyage(RuleBasedStateMachine):
     @precondition(lambda self: self.resident is not None and not self.patient)
     @rule()
     def polls(self) -> None:
-        """It looks at the media bucket once more."""
+        """Wait until the loader has polled the media bucket again."""
         since = len(self.link.requests("LIST"))
         self.until(lambda: len(self.link.requests("LIST")) > since)
 
@@ -189,7 +189,7 @@ class Voyage(RuleBasedStateMachine):
         self.resident = None
 
     def start(self, *options: str) -> Life:
-        # What can be told is told, however long it takes.
+        # Wait for all reports, however long they take.
         more = QUICK if self.away else {}
         return self.nursery.start(self.aircraft.environment(LOADER_TRIES="2", **more), *options, boot=self.boot)
 
@@ -200,7 +200,7 @@ class Voyage(RuleBasedStateMachine):
 
         until(true)
 
-    # What must be.
+    # Invariants.
 
     @invariant()
     def no_promise_is_broken(self) -> None:
@@ -208,7 +208,7 @@ class Voyage(RuleBasedStateMachine):
         assert self.promises.broken == []
 
     def what_is_well_is_aboard(self, code: int) -> None:
-        """I4, after a run that nothing but the store's own content could spoil."""
+        """Check I4 after a run that only the store's own content could disturb."""
         errors = self.aircraft.errors()
         for campaign, contents in self.wanted.items():
             bad = {name for name in contents if (campaign, name) in self.spoiled}
@@ -221,7 +221,7 @@ class Voyage(RuleBasedStateMachine):
         assert bool(errors) == bool(code)
 
     def teardown(self) -> None:
-        """Everything is put right: then everything is aboard."""
+        """Repair all faults, then check that everything is loaded."""
         if self.resident is not None:
             self.ends(signal.SIGTERM)
         self.the_buckets_are_back()
@@ -254,7 +254,7 @@ def test_promises_hold_in_any_order_of_events(
     voyages = itertools.count()
 
     class Here(Voyage):
-        """Each with new buckets, a new directory and nothing wrong."""
+        """The model with new buckets and a new directory, without faults."""
 
         def __init__(self) -> None:
             link.rules.clear()

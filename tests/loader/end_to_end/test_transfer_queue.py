@@ -1,4 +1,4 @@
-"""The queue of a tail: what the ground orders takes effect within one poll interval, in the middle of an item too."""
+"""The queue of a tail takes effect within one poll interval, also in the middle of an item."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.processes
 MIB = 1_048_576
 FILM = os.urandom(6 * MIB)
 BEGUN = 200_000  # bytes
-SLOW = 20_000  # bytes a second: the film does not come to its end
+SLOW = 20_000  # bytes per second: the film does not complete
 SMALL = b"a trailer"
 TODAY = datetime.now(UTC).date()
 
@@ -29,12 +29,12 @@ TODAY = datetime.now(UTC).date()
 @pytest.fixture(autouse=True)
 def _quick(aircraft: Aircraft, link: FaultProxy) -> None:
     aircraft.extra["LOADER_POLL_INTERVAL"] = "200ms"
-    link.bandwidth = 400_000  # bytes a second: between its beginning and its end the film takes a quarter of a minute
+    link.bandwidth = 400_000  # bytes per second: the film takes a quarter of a minute
 
 
 @pytest.fixture
 def running(aircraft: Aircraft) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    """Starts loaders that run for ever, and ends them."""
+    """Start loaders that run until the end of the test, and stop them."""
     started: list[subprocess.Popen[str]] = []
 
     def start() -> subprocess.Popen[str]:
@@ -100,8 +100,8 @@ def test_a_bandwidth_limit_holds_for_an_item_that_is_on_its_way(
     running()
     until(lambda: kept(aircraft, "c", "film") > 0)
     link.bandwidth = None
-    order(aircraft, 2)  # says nothing of a limit any more
-    until(lambda: aircraft.path("c", "film").exists())  # with it, it would take ten minutes
+    order(aircraft, 2)  # no longer contains a limit
+    until(lambda: aircraft.path("c", "film").exists())  # with the limit it would take ten minutes
 
 
 def test_what_has_a_higher_priority_takes_the_place_of_what_is_on_its_way(

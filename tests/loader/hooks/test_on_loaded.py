@@ -1,4 +1,4 @@
-"""`--on-loaded` of a real loader: what the ground hears of the command, and that it goes on hearing it."""
+"""`--on-loaded` of a real loader: failures of the command are reported until it succeeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.portal_system import until
 
 
 def failing_for(tmp_path: Path, content: str) -> str:
-    """A command that says no to one item."""
+    """Return a command that fails for one item."""
     script = tmp_path / "command"
     script.write_text(f'[ "$3" != {content} ] || {{ echo "no room" >&2; exit 7; }}\n')
     return f"/bin/sh {script}"

@@ -1,4 +1,4 @@
-"""LOADER_ON_LOADED: real commands, run for what is durable, ended in time, their failure told, never forgotten."""
+"""LOADER_ON_LOADED: real commands run for durable items, are limited in time, and failures are reported and retried."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.aircraft import ROOT
 from tests.support.portal_system import PATIENCE, until
 
 NEVER = threading.Event()
-ENOUGH = (0.5, 5.0, 50.0)  # seconds; one of them is enough for a command to get as far as it must, then it is ended
+ENOUGH = (0.5, 5.0, 50.0)  # seconds; one is enough for a command to reach the point where it is killed
 
 
 def script(folder: Path, text: str, name: str = "command") -> str:
@@ -41,7 +41,7 @@ def script(folder: Path, text: str, name: str = "command") -> str:
 
 
 def alive(pid: int) -> bool:
-    """Whether it still runs; a zombie does not."""
+    """Return whether the process still runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -126,7 +126,7 @@ def test_no_secret_of_ours_is_in_its_environment() -> None:
     assert set(without_secrets(ours)) == {"PATH", "LOADER_TAIL", "NO_PROXY"}
 
 
-# What is owed.
+# Pending runs.
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def aboard(tmp_path: Path) -> Path:
 
 
 def whole(aboard: Path, campaign: str, *contents: str, settled: str = "", body: bytes = b"content") -> None:
-    """Lay it down as `loader.storage.content_store` would."""
+    """Install the file as `loader.storage.content_store` does."""
     with Directory.open(aboard) as root:
         folder, held = root.make_subdirectory(campaign), root.make_subdirectory(".loader", "held", campaign)
         for content in contents:
@@ -171,7 +171,7 @@ def test_new_content_and_a_new_edition_are_owed_anew(aboard: Path) -> None:
     whole(aboard, "c", "a", "b", settled="one")
     before = ledger.pending()
     whole(aboard, "c", "a", settled="two", body=b"another")
-    for one in before:  # the command ended only now
+    for one in before:  # the command exited only now
         ledger.mark_done(one)
     assert names(ledger.pending()) == [("c", "a"), ("c", "")]
 
@@ -471,7 +471,7 @@ while not hooks.idle:
 def test_after_a_kill_it_is_run_for_all_that_was_not_settled(tmp_path: Path, aboard: Path) -> None:
     whole(aboard, "c", *"abcdef", settled="one")
     log, gate = tmp_path / "log", tmp_path / "gate"
-    # At its third item it waits: there the loader is killed.
+    # At its third item it waits, and the loader is killed.
     pid = tmp_path / "pid"
     command = script(
         tmp_path, f'echo "<$3>" >> {log}; [ "$3" != c ] || [ -e {gate} ] || {{ echo $$ > {pid}; exec sleep 600; }}'
@@ -481,7 +481,7 @@ def test_after_a_kill_it_is_run_for_all_that_was_not_settled(tmp_path: Path, abo
     until(lambda: pid.exists() and pid.read_text().strip())
     process.kill()
     process.wait()
-    os.kill(int(pid.read_text()), signal.SIGKILL)  # aboard, the service's manager does that
+    os.kill(int(pid.read_text()), signal.SIGKILL)  # on the aircraft systemd does that
     assert names(HookLedger(aboard).pending()) == [("c", name) for name in "cdef"] + [("c", "")]
     gate.touch()
     subprocess.run(started, cwd=ROOT, check=True, timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""`loader_status`: the table a technician reads, the JSON a script reads, and what is said when no loader runs."""
+"""`loader_status`: the table for a technician, the JSON for a script, and the message when no loader runs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def board() -> StatusBoard:
 
 @pytest.fixture
 def directory(tmp_path: Path, board: StatusBoard) -> Iterator[Path]:
-    """Of a loader that runs."""
+    """The content directory of a running loader."""
     door = LocalApiServer(tmp_path / "content", board, lambda campaign, content: None)
     door.start()
     yield tmp_path / "content"
@@ -202,7 +202,7 @@ def test_it_makes_nothing_where_nothing_is(tmp_path: Path) -> None:
     assert run().returncode == 2
 
 
-# The other side of the door.
+# The server's side.
 
 
 def test_a_socket_that_nobody_listens_at_is_no_loader(tmp_path: Path) -> None:

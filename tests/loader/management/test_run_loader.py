@@ -1,4 +1,4 @@
-"""`run_loader` as a command: help, refusals, exit codes, and what it prints to whom."""
+"""`run_loader` as a command: help, invalid options, exit codes, and its output."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def test_help_names_every_option() -> None:
-    """What it costs: see test_starting_is_quick."""
+    """`test_startup_time` measures its cost."""
     shown = run("--help")
     assert shown.returncode == 0
     assert all(option.flag in shown.stdout for option in OPTIONS)
@@ -90,7 +90,7 @@ def test_on_a_terminal_there_are_bars(aircraft: Aircraft) -> None:
     while True:
         try:
             block = os.read(ours, 65536)
-        except OSError:  # the other end is closed: that is how a terminal says so
+        except OSError:  # a closed other end is how a terminal reports that
             break
         seen += block
     os.close(ours)
@@ -99,7 +99,7 @@ def test_on_a_terminal_there_are_bars(aircraft: Aircraft) -> None:
     assert "Total, 1 item" in shown
     assert "c/[red]a[b]" in shown
     assert "━" in shown
-    assert "\x1b[?25h" in shown  # the cursor is back
+    assert "\x1b[?25h" in shown  # the cursor is visible again
 
 
 def test_a_reader_that_went_away_does_not_stop_the_load(aircraft: Aircraft) -> None:

@@ -1,4 +1,4 @@
-"""A look into the media bucket brings what it can, whatever is wrong aboard; and a queue in force is remembered."""
+"""A poll of the media bucket returns what it can read despite faults, and the current queue is stored."""
 
 from __future__ import annotations
 

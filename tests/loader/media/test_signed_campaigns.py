@@ -1,4 +1,4 @@
-"""Signed campaigns aboard: the real command with real keys against a real store, and the lookout alone with a clock."""
+"""Signed campaigns: the real command with real keys and a real store, and the poller alone with a clock."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ def manifest(items: Sequence[Item], version: int = 1, campaign: str = "c", **fie
 
 
 def put(media: Bucket, body: bytes, *people: str, campaign: str = "c", airline: str = AIRLINE) -> None:
-    """campaign.json and, signed by these people, campaign.json.dsse."""
+    """Put campaign.json and, signed by these people, campaign.json.dsse."""
     media.put(manifest_key(airline, campaign), body)
     if people:
         media.put(signature_key(airline, campaign), dsse(body, *people))
 
 
-# The lookout and its trust, in memory but for the notes on disk.
+# The poller and its trusted keys, in memory except for its files on disk.
 
 
 @dataclass
 class Loader:
-    """One run after another in the same directory, each with the clock as it stands then."""
+    """Successive runs in the same directory, each with the current clock."""
 
     folder: Path
     media: MemoryBucket
@@ -86,11 +86,11 @@ class Loader:
         return ManifestReader(AIRLINE, named, self.media, trust)
 
     def look(self, policy: Policy = "enforce", tail: str = TAIL, campaign: str = "c") -> ManifestResult:
-        """What a new run makes of the campaign."""
+        """Return what a new run reads of the campaign."""
         return self.start(policy, tail).read_all(threading.Event()).manifests[campaign]
 
     def close(self) -> None:
-        """Every run has ended."""
+        """End every run."""
         for store in self.stores:
             store.close()
 
@@ -150,7 +150,7 @@ def test_a_look_at_nothing_new_gets_the_same_without_a_body(loader: Loader, poli
 def test_what_expires_while_the_loader_runs_is_refused_without_a_new_body(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS, expires=LATER), "sam")
     lookout = loader.start()
-    assert lookout.read("c").code == "BAD_SIGNATURE"  # the keys are read with the first look
+    assert lookout.read("c").code == "BAD_SIGNATURE"  # the keys are read with the first poll
     assert lookout.read_all(threading.Event()).manifests["c"].code is None
     loader.now = LATER
     assert lookout.read("c").code == "EXPIRED"
@@ -163,7 +163,7 @@ def test_time_told_over_tls_and_time_that_was_signed_outlive_a_clock_that_is_set
     put(loader.media, manifest(ITEMS, expires=LATER), "sam")
     put(loader.media, manifest(ITEMS, campaign="d"), "sam", campaign="d")
     loader.media.clock = lambda: LATER
-    assert loader.look().code is None  # over plain HTTP anybody could say so
+    assert loader.look().code is None  # over plain HTTP an attacker could send that
     loader.media.endpoint = "https://s3.example.org"  # type: ignore[attr-defined]
     assert loader.look().code == "EXPIRED"
     loader.media.clock = lambda: NOW
@@ -229,7 +229,7 @@ def test_the_highest_version_counts_even_if_it_was_never_loaded(loader: Loader) 
 
 
 def test_a_note_that_cannot_be_written_lets_nothing_in(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert loader.start().read_all(threading.Event()).manifests == {}  # the keys are noted
+    assert loader.start().read_all(threading.Event()).manifests == {}  # the keys are stored
     put(loader.media, manifest(ITEMS), "sam")
     lookout = loader.start()
 
@@ -243,7 +243,7 @@ def test_a_note_that_cannot_be_written_lets_nothing_in(loader: Loader, monkeypat
 
 
 def look_and_die(loader: Loader, folder: Path, step: int) -> bool:
-    """A run of its own that is killed at so many changes of the disk; whether it lived to use what it read."""
+    """Poll in a process that is killed at the given change of the disk; return whether it survived."""
     child = os.fork()
     if not child:
         try:
@@ -308,7 +308,7 @@ def test_an_operator_resets_a_torn_note(loader: Loader) -> None:
 
 
 def operator(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Runs loader_trust aboard."""
+    """Run loader_trust on the aircraft."""
     command = [sys.executable, "manage.py", "loader_trust", *options, "--content-dir", str(folder)]
     return subprocess.run(
         command, cwd=ROOT, env=bare_environment(), capture_output=True, text=True, check=False, timeout=60
@@ -396,7 +396,7 @@ def test_a_stolen_key_that_signed_far_ahead_is_outlived_by_taking_it_away(loader
     assert loader.look().code == "ROLLBACK"
     more = provision(keyring(2, people=("tess",), ACME=role("sam", "tess")), "rita")
     loader.provision(ONE, more)
-    assert loader.look().code == "ROLLBACK"  # a key more takes nothing away
+    assert loader.look().code == "ROLLBACK"  # an additional key removes nothing
     loader.provision(ONE, more, provision(keyring(3, people=("tess",), ACME=role("tess")), "rita"))
     assert loader.look().code is None
     put(loader.media, manifest(ITEMS, 3), "tess")
@@ -451,7 +451,7 @@ def signed(aircraft: Aircraft, tmp_path: Path) -> Aircraft:
 
 
 def issue(aircraft: Aircraft, *people: str, campaign: str = "c", version: int = 1, **fields: Any) -> bytes:
-    """Publish and sign; returns the manifest."""
+    """Publish and sign; return the manifest."""
     items = publish(aircraft.media, campaign, BODY)
     body = manifest(items, version, campaign, **fields)
     put(aircraft.media, body, *people, campaign=campaign)
@@ -546,7 +546,7 @@ def test_a_rollback_is_refused_after_a_kill_and_in_every_run_after_it(signed: Ai
 
 @pytest.mark.processes
 def test_a_frozen_campaign_is_refused_whatever_the_clock_aboard_says(signed: Aircraft) -> None:
-    """The clock aboard is a month behind what was signed since."""
+    """The aircraft's clock is a month behind the signatures."""
     issue(signed, "sam", expires=NOW + timedelta(days=20))
     assert signed.load().code == 0
     issue(signed, "sam", campaign="d", signed_at=LATER)

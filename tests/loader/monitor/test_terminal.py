@@ -90,7 +90,7 @@ def test_plain_lines_are_lines_and_steer_no_terminal() -> None:
     stream = io.StringIO()
     everything(PlainDisplay(stream))
     lines = stream.getvalue().splitlines()
-    assert len(lines) == 8  # ten seconds have not passed: no progress
+    assert len(lines) == 8  # less than ten seconds: no progress line
     assert all(line.isprintable() for line in lines)
 
 

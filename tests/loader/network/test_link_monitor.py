@@ -1,4 +1,4 @@
-"""The link check: what it says to a technician, how seldom it knocks, and real networks that go and come back."""
+"""The link check: its messages to a technician, how rarely it connects, and real networks that go down and return."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.support.profiles import scaled
 HOST = "s3.example.com"
 
 
-# What it says.
+# Messages.
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def made() -> Iterator[Callable[..., LinkMonitor]]:
 
 
 def knocks(server: socket.socket) -> int:
-    """How many connections wait."""
+    """Return how many connections wait to be accepted."""
     count = 0
     while select.select([server], [], [], 0)[0]:
         server.accept()[0].close()
@@ -223,10 +223,10 @@ def test_a_yes_is_asked_for_again_and_again_and_a_no_too(
         until(lambda: heard == [no, yes])
         (tmp_path / "gate").unlink()
         until(lambda: heard == [no, yes, no])
-        assert knocks(server) == 0  # nobody doubted the store
+        assert knocks(server) == 0  # the store was not suspected
 
 
-# Real networks, each in a namespace of its own.
+# Real networks, each in a separate namespace.
 
 WATCH = """
 import json, sys, threading
@@ -246,7 +246,7 @@ for line in sys.stdin:
 
 
 class Watched:
-    """A link that is watched in a namespace without any network."""
+    """A monitored link in a namespace without any network."""
 
     def __init__(self, host: str, port: int, before: str = "true") -> None:
         inside = f'{before} && exec "$0" -c "$1" "$2" "$3"'
@@ -277,7 +277,7 @@ class Watched:
         subprocess.run(["nsenter", "--net", "--target", str(self.process.pid), *words], check=True, timeout=PATIENCE)
 
     def listen(self, port: int) -> subprocess.Popen[str]:
-        """A store of sorts, inside; writes a line for each connection."""
+        """Start a minimal store inside; it writes a line for each connection."""
         text = (
             "import socket\ns = socket.create_server(('', int(__import__('sys').argv[1])))\n"
             "print('ready', flush=True)\nwhile True:\n    s.accept()[0].close()\n    print('knock', flush=True)"
@@ -344,7 +344,7 @@ OUTWARD = (
 @pytest.mark.processes
 @pytest.mark.parametrize("hangs", [True, False])
 def test_name_resolution_that_fails_or_hangs_is_told_and_held_up_by_nothing(tmp_path: Path, hangs: bool) -> None:
-    # A name server that takes every question and answers none, or none at all.
+    # A name server that receives every query and answers none, or no name server.
     silent = (
         "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 53)); "
         f"open('{tmp_path}/ready', 'w').close(); s.recv(1000); open('{tmp_path}/asked', 'w').close(); time.sleep(999)"
@@ -371,7 +371,7 @@ def test_name_resolution_that_fails_or_hangs_is_told_and_held_up_by_nothing(tmp_
 
 
 def _others_in(folder: Path) -> list[int]:
-    """Processes whose words name the folder."""
+    """Return the processes whose arguments contain the folder."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -406,4 +406,4 @@ print((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / (t
 def test_waiting_for_a_network_costs_next_to_nothing() -> None:
     words = ["unshare", "--net", sys.executable, "-c", IDLE, "10.9.9.9"]
     told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE)
-    assert float(told.stdout) <= 0.01  # of a processor; it is a tenth of that where nothing else runs
+    assert float(told.stdout) <= 0.01  # share of a processor; it is a tenth of that where nothing else runs

@@ -1,4 +1,4 @@
-"""The plan by tables: order, queue, time, space, what stays where it is, what is removed for what."""
+"""The plan by tables: order, queue, time, space, placement, and removals."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_what_can_be_finished_before_the_window_closes_comes_before_what_cannot(
     assert names(plan(campaign, found=found, seconds_left=10)) == ["long", "short", "begun", "optional"]
 
 
-# The queue of the ground.
+# The transfer queue.
 
 
 def test_a_queue_is_done_by_priority_then_deadline_then_its_own_order() -> None:
@@ -297,7 +297,7 @@ def test_an_empty_item_fits_a_full_disk(free: list[int]) -> None:
     assert done(plan(simple("c", "a", size=0), free=free)) == [("c", "a", "fetch")]
 
 
-# What is removed.
+# Removals.
 
 DECEMBER = CampaignOnDisk("december", date(2026, 12, 1), date(2026, 12, 31), True, (10,))
 NOVEMBER = CampaignOnDisk("november", date(2026, 11, 1), OVER, True, (40,))
@@ -480,7 +480,7 @@ def test_what_several_directories_say_of_a_campaign_is_put_together() -> None:
     )
 
 
-# The clock cannot be trusted.
+# An untrusted clock.
 
 LARGE = simple("c", "a", size=51)
 AHEAD, BEHIND = NOW + timedelta(days=40), NOW - timedelta(days=40)

@@ -1,4 +1,4 @@
-"""The plan by properties: whatever is wanted, aboard and free, never too much, never unfair, never what is in use."""
+"""The plan by properties: it never exceeds the space, keeps the order, and removes nothing current."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CAMPAIGNS = ("one", "two", "three", "four")
 
 @dataclass(frozen=True)
 class World:
-    """All that a plan rests on."""
+    """All inputs of a plan."""
 
     wanted: tuple[TargetCampaign, ...]
     found: dict[tuple[str, str], tuple[LocalItemState, ...]]
@@ -137,7 +137,7 @@ def worlds(draw: st.DrawFn, most_rooms: int = 3) -> World:
 
 
 def freed(world: World, plan: Plan, device: int) -> int:
-    """What the removals of whole campaigns give to a device."""
+    """Return the bytes that removals of complete campaigns free on a device."""
     gone = {removal.campaign for removal in plan.removals if removal.content is None}
     return sum(
         size
@@ -171,7 +171,7 @@ def test_what_is_refused_fitted_nowhere_when_its_turn_came(world: World) -> None
         assert step.code == "NO_SPACE"
         for store, room in enumerate(world.rooms):
             need = step.item.size - world.found[step.campaign, step.item.name][store].bytes_done
-            # What came before it took the room; nothing that comes after it did.
+            # Only what came before it took the space, not what comes after it.
             assert need > world.free(room.device) - taken(world, plan.steps[:place], room.device)
 
 
@@ -243,13 +243,13 @@ def test_nothing_is_begun_that_may_not_be_begun_yet(world: World) -> None:
 
 
 def days(world: World, one: CampaignOnDisk) -> tuple[date | None, date | None]:
-    """Of its manifest if there is one."""
+    """Return the exhibition days of its manifest, if any."""
     said = {wanted.campaign: wanted.manifest.exhibition for wanted in world.wanted}.get(one.campaign)
     return (said.starts, said.ends) if said else (one.starts, one.ends)
 
 
 def shown(world: World, one: CampaignOnDisk) -> bool:
-    """Its days have today among them."""
+    """Return whether today is one of its days."""
     starts, ends = days(world, one)
     return bool(starts or ends) and (starts or TODAY) <= TODAY <= (ends or TODAY)
 
@@ -301,7 +301,7 @@ def test_for_room_only_what_has_ended_goes_and_only_where_it_lets_something_in(w
 @SHORT
 @given(worlds())
 def test_a_plan_that_is_half_done_goes_on_with_the_rest(world: World) -> None:
-    """When the first fetch is whole, nothing else changes: no step moves to another disk or is refused."""
+    """Completing the first fetch changes nothing else: no step moves to another disk or is refused."""
     plan = world.plan()
     fetch = next((step for step in plan.steps if step.action == "fetch"), None)
     if fetch is None or plan.removals:

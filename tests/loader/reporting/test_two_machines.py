@@ -39,7 +39,7 @@ class Until(Fault):
 
 @pytest.fixture
 def other(aircraft: Aircraft, tmp_path: Path) -> Aircraft:
-    """The same tail, on another machine."""
+    """Return the same tail on another machine."""
     return replace(aircraft, folder=tmp_path / "other")
 
 

@@ -61,7 +61,7 @@ def waits() -> list[float]:
 
 @pytest.fixture
 def scripted(store: ScriptedStore, waits: list[float]) -> S3Bucket:
-    """A bucket on the scripted store; it does not really sleep."""
+    """Return a bucket on the scripted store; it does not really sleep."""
     sleep: Callable[[float], None] = waits.append
     return S3Bucket("b", endpoint=store.endpoint, access_key="AKEY", secret_key="SECRET", read_timeout=1.5, sleep=sleep)
 
@@ -103,6 +103,6 @@ def tls_store(certificate: Path) -> Iterator[ScriptedStore]:
 
 @pytest.fixture
 def trusting(tls_store: ScriptedStore, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> S3Bucket:
-    """A bucket on the scripted store behind TLS, whose certificate it trusts."""
+    """Return a bucket on the scripted store behind TLS that trusts its certificate."""
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
     return S3Bucket("b", endpoint=tls_store.endpoint, access_key="a", secret_key="b", sleep=lambda _: None)

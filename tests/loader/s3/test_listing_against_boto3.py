@@ -98,7 +98,7 @@ def test_page_after_page(store: str, answering: ScriptedStore, reference: S3Clie
 
 
 def _tokens(asked: list[Asked]) -> list[str]:
-    """The tokens sent, still quoted. boto3 and we order a query differently."""
+    """Return the tokens sent, still quoted. boto3 orders a query differently."""
     queries = [dict(pair.split("=") for pair in each.path.partition("?")[2].split("&")) for each in asked]
     return [query["continuation-token"] for query in queries if "continuation-token" in query]
 

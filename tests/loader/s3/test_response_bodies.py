@@ -86,7 +86,7 @@ def test_bytes_that_came_before_an_error_are_not_lost(store: ScriptedStore, scri
 
 
 def test_nothing_read_after_an_abort_is_handed_on(tls_store: ScriptedStore, trusting: S3Bucket) -> None:
-    """Python's own shutdown of a TLS socket lets later reads see the encrypted records."""
+    """After Python's shutdown of a TLS socket, later reads return encrypted records."""
     tls_store.answers(Reply(200, BODY, OBJECT))
     with trusting.open("k") as body:
         buffer = bytearray(100_000)

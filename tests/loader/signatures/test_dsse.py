@@ -1,4 +1,4 @@
-"""Signed manifests: what counts as signed and what may be used, by every vector that could make the difference."""
+"""Signed manifests: which signatures count and which manifests are accepted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
 
 def check(body: bytes, people: Sequence[str] = ("sam",), threshold: int = 1) -> bytes:
-    """What a reader with these keys would go on with."""
+    """Return what a reader with these keys accepts."""
     parsed = parse_envelope(body)
     require_signatures(parsed, [public(name) for name in people], threshold)
     return parsed.payload
@@ -57,7 +57,7 @@ def body_of(found: dict[str, Any]) -> bytes:
     return json.dumps(found).encode()
 
 
-# Who signed.
+# Signers.
 
 
 def test_a_good_signature_is_good() -> None:
@@ -126,7 +126,7 @@ def test_no_keys_let_nothing_pass() -> None:
         check(dsse(PAYLOAD, "sam"), ())
 
 
-# What was signed.
+# Payloads.
 
 
 def test_another_payload_type_is_refused_before_any_signature_is_looked_at() -> None:
@@ -167,7 +167,7 @@ def test_no_bit_of_a_signature_may_change(at: int, bit: int) -> None:
     )
 
 
-# How it is written.
+# Encoding.
 
 
 def test_base64_has_one_spelling_and_it_is_the_standard_one() -> None:
@@ -286,7 +286,7 @@ def test_what_was_built_is_read_back(payload: bytes, people: list[str]) -> None:
     assert verified_signers(made, [public(name) for name in "abc"]) == {public(name) for name in people}
 
 
-# As others write and read it.
+# Compatibility with other implementations.
 
 
 def test_an_envelope_of_the_library_is_taken_and_ours_by_it() -> None:
@@ -316,7 +316,7 @@ def test_a_golden_envelope_is_read_and_written_as_it_always_was() -> None:
     assert signed.digest == hashlib.sha256(payload).hexdigest()
 
 
-# What it was signed for.
+# Purpose.
 
 
 def manifest(**fields: Any) -> bytes:
@@ -389,7 +389,7 @@ def test_signed_nonsense_is_nonsense(payload: bytes, code: str) -> None:
 
 
 def test_the_checks_come_in_their_order() -> None:
-    """Each of these has all the faults of those behind it."""
+    """Each case has the faults of all later ones too."""
     expires = "2026-01-01T00:00:00Z"
     last = {"content": [{"name": "../x", "size": -1}], "expires": expires, "version": 1}
     place = {"airline": "ACME", "campaign": "2026-12"}

@@ -1,4 +1,4 @@
-"""`trust.json`: read strictly, and followed from version to version only as those who may have signed it."""
+"""`trust.json` is parsed strictly, and a new version is accepted only with the signatures of the previous one."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def test_a_key_is_lost_when_it_can_sign_for_the_airline_no_more() -> None:
     assert not revokes_key(ONE.trusted_keys, TWO.trusted_keys, "BETA")
 
 
-# What is remembered.
+# Stored state.
 
 
 def seen(version: int) -> SignedManifest:

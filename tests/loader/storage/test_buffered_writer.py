@@ -1,4 +1,4 @@
-"""Bytes between the network and a file: none lost, none for long in memory, whatever the disk can do or fails at."""
+"""Buffered bytes between network and file: none are lost or stay in memory for long, whatever the disk does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEVER = 3600.0  # seconds
 
 
 class Notes:
-    """What a sink says; `heard` wakes who waits for it."""
+    """Records the calls of a sink; `heard` wakes a waiting test."""
 
     def __init__(self) -> None:
         self.said: list[int | None] = []
@@ -33,7 +33,7 @@ class Notes:
 
 
 class Writes:
-    """Stands between the sink and the system: counts direct and other writes, and may fail."""
+    """Replaces the system's writes: counts direct and other ones, and can fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.direct: list[tuple[int, int]] = []
@@ -133,7 +133,7 @@ def test_a_byte_does_not_wait_for_the_next_one(descriptor: int) -> None:
     notes = Notes()
     sink = BufferedWriter(descriptor, 0, 0.01, notes)
     feed(sink, b"1")
-    sink.buffer()  # from here on the thread waits for a link that brings nothing more
+    sink.buffer()  # now the thread waits for a link without data
     assert notes.heard.wait(10)
     while sink.written == 0:
         notes.heard.wait(0.01)
@@ -195,7 +195,7 @@ def test_a_failed_sync_is_told_from_a_failed_write(descriptor: int, monkeypatch:
     with pytest.raises(OSError, match="Input/output"):
         feed(sink, bytes(SYNC_EVERY + (BLOCKS + 2) * BLOCK))
     sink.close()
-    assert len(calls) == 1  # never "sync again and carry on"
+    assert len(calls) == 1  # fsync is not retried: the kernel may have dropped the pages
     assert sink.sync_failed
 
 

@@ -1,4 +1,4 @@
-"""The content directory: nothing half-done under a final name, nothing planted is followed, no torn state believed."""
+"""The content directory: final names are complete files, planted links are not followed, torn state is ignored."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_a_second_loader_is_told_and_touches_nothing(store: ContentStore) -> Non
     assert ContentStore(store.path).lock()
 
 
-# What others may have planted.
+# Planted files and links.
 
 
 def test_a_link_in_place_of_a_part_is_not_written_through(store: ContentStore, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The same content gets a second name; what is purged goes whole, and nothing else does. On a real disk, with kills."""
+"""Equal content gets a hard link; a purge removes one campaign completely and nothing else. Real disk, with kills."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def begin(store: ContentStore, campaign: str, item: Item, body: bytes) -> None:
 
 
 def whole(store: ContentStore, campaign: str, bodies: dict[str, bytes], ends: date | None = None) -> None:
-    """A campaign that is all there."""
+    """A complete campaign."""
     items = [of(name, body) for name, body in bodies.items()]
     for item in items:
         load(store, campaign, item, bodies[item.name])
@@ -75,12 +75,12 @@ def final(store: ContentStore, campaign: str, item: Item) -> Path:
 
 
 def tree(store: ContentStore) -> set[str]:
-    """Every file."""
+    """Return every file."""
     return {str(path.relative_to(store.path)) for path in store.path.rglob("*") if not path.is_dir()}
 
 
 def killed_at(point: str, do: Callable[[], object]) -> bool:
-    """Do it in a process that dies at a named instant; whether it did."""
+    """Run the work in a process that dies at a failpoint; return whether it did."""
     child = os.fork()
     if child == 0:
         failpoints.enable_failpoints({failpoints.VARIABLE: point})
@@ -250,7 +250,7 @@ def test_a_purged_campaign_leaves_nothing_and_others_stay(store: ContentStore) -
     kept = {name for name in tree(store) if name.startswith("d/") or "/d/" in name or name.endswith("/d.json")}
     load(store, "c", of("a", OTHER), OTHER, SECOND, beside=True)
     begin(store, "c", of("begun", BODY), BODY)
-    # b and d/a are two files though their content is the same: nobody linked them.
+    # b and d/a are two files although their content is the same: they were not linked.
     assert store.purge("c", None) == 2 * len(BODY) + 2 * len(OTHER)
     assert tree(store) == kept
     assert [held.campaign for held in store.held_campaigns()] == ["d"]
@@ -303,7 +303,7 @@ def test_a_purge_that_was_killed_is_made_good_by_calling_it_again(store: Content
     assert killed_at(point, lambda: store.purge("c", None))
     again = ContentStore(store.path)
     assert (again.held_campaigns(), again.installed_version("c")) == ([], None)
-    # Its days are still known: it goes on being one that may be removed for room.
+    # Its days are still known, so it remains removable for space.
     assert [(one.campaign, one.ends, one.is_complete) for one in again.list_campaigns()] == [
         ("c", date(2026, 11, 30), False)
     ]

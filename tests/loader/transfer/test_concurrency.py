@@ -1,4 +1,4 @@
-"""The number of connections follows what was measured: more where more bring more, one where one is enough."""
+"""The number of connections follows measurements: more where more are faster, one where one is enough."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TICK = 0.1
 
 
 class World:
-    """A link that brings `rate(streams)` bytes a second, and a loader that uses what it may."""
+    """A link with `rate(streams)` bytes per second, and a loader that uses the allowed connections."""
 
     def __init__(self, rate: Callable[[int], float], items: int = 1, limit: int | None = None) -> None:
         self.rate, self.items, self.limit = rate, items, limit
@@ -32,7 +32,7 @@ class World:
         self.highest = 0
 
     def run(self, seconds: float) -> int:
-        """The connections in use at the end."""
+        """Return the connections in use at the end."""
         for _ in range(round(seconds / TICK)):
             self.now += TICK
             streams = max(1, self.ramp.target // self.items) * self.items
@@ -43,7 +43,7 @@ class World:
 
 
 def lossy(streams: int) -> float:
-    """Each connection is held back by its losses, all of them by the link."""
+    """Return a rate where losses limit each connection and the link limits all."""
     return min(300_000.0 * streams, 2_500_000.0)
 
 
@@ -128,7 +128,7 @@ def test_the_end_of_one_item_and_the_start_of_the_next_change_nothing() -> None:
     assert world.ramp.target == before
 
 
-# The shell around it.
+# The wrapper.
 
 
 class Clock:

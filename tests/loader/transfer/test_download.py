@@ -1,4 +1,4 @@
-"""One item over a bad store, without sockets: every fault is scripted, and every script asserts that it was played."""
+"""One item over a faulty store, without sockets: every fault is scripted, and every test checks that it occurred."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EDITION = ManifestVersion("1" * 64)
 
 
 class Wire:
-    """A body that says of itself whatever the script wants."""
+    """A body with scripted headers."""
 
     def __init__(self, data: bytes, *, start: int, size: int | None, etag: str, error: WorldError | None) -> None:
         self.size, self.start, self.etag = size, start, etag
@@ -65,7 +65,7 @@ Act = Callable[[int], Body]
 
 
 class Scripted(MemoryBucket):
-    """Each `open` plays the next act; when the script is over, the true object is sent."""
+    """Each `open` runs the next step of the script; afterwards the real object is sent."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Scripted(MemoryBucket):
         error: WorldError | None = None,
         begin: int | None = None,
     ) -> Body:
-        """The object from `start` (or, claiming otherwise, `begin`), ending early at `upto`."""
+        """Send the object from `start` (or `begin`, with a false claim), ending early at `upto`."""
         size = None if chunked else len(self.content)
         at = start if begin is None else begin
         return Wire(self.content[at:upto], start=at, size=size, etag=etag, error=error)
@@ -99,7 +99,7 @@ class Scripted(MemoryBucket):
 
 @dataclass
 class Witness:
-    """Takes down what the download tells."""
+    """Records the calls of the download."""
 
     wanted: bool = True
     kept: list[int] = field(default_factory=list)
@@ -309,7 +309,7 @@ def test_an_outage_costs_a_bounded_number_of_requests(bench: Bench, code: Code) 
 
 def test_a_trickle_is_dropped_and_told(bench: Bench) -> None:
     bench.min_rate, bench.min_rate_time = 10**12, 0.0001
-    bench.limiter, bench.tries = RateLimiter(10**14), 3  # no limit, but pieces of a quarter MiB
+    bench.limiter, bench.tries = RateLimiter(10**14), 3  # no limit, but blocks of a quarter MiB
     assert bench.fails() == "TOO_SLOW"
     assert len(bench.bucket.opened) <= 2 * bench.tries
 

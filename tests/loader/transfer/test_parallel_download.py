@@ -1,4 +1,4 @@
-"""One item over several connections: when, in which ranges, what is kept, and what fails without loss."""
+"""One item over several connections: when, in which ranges, what is stored, and which failures lose nothing."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def refuse(code: Code) -> object:
 
 @pytest.mark.parametrize("code", [Code.THROTTLED, Code.NETWORK])
 def test_a_store_that_refuses_further_connections_gets_fewer(hangar: Hangar, code: Code) -> None:
-    hangar.bucket.gate_at = 6  # the others wait until the one that was refused is replaced
+    hangar.bucket.gate_at = 6  # the others wait until the refused one is replaced
     hangar.bucket.script[4] = refuse(code)  # type: ignore[assignment]
     hangar.succeeds()
     assert hangar.ledger.retries == [code]
@@ -162,7 +162,7 @@ def test_too_slow_is_said_of_the_item_not_of_a_connection(hangar: Hangar) -> Non
 
 
 def interrupt(hangar: Hangar) -> None:
-    """Stop it while four connections wait for bytes, of which two brought something beyond a gap."""
+    """Stop the download while four connections wait for bytes and two have data beyond a gap."""
     never, waiting = threading.Event(), set[int]()
 
     def part_of(count: int) -> object:
@@ -203,7 +203,7 @@ def test_one_connection_that_goes_on_after_several_failed_loses_nothing_by_a_kil
         if asked.start > hangar.bucket.bodies[0].sent:
             assert one_at_most.wait(PATIENCE)
             raise WorldError(Code.NETWORK)
-        # The connection at the edge breaks as the last one: it is known that the other failed, and none replaces it.
+        # The connection at the contiguous end fails last: the other failure is known, and none replaces it.
         hangar.streams.allowed = 1
         one_at_most.set()
         body = hangar.bucket.send(asked, breaks=1000)
@@ -223,7 +223,7 @@ def test_one_connection_that_goes_on_after_several_failed_loses_nothing_by_a_kil
         def watched(limit: int = MIB) -> bytes:
             deadline = time.monotonic() + PATIENCE
             while body.sent >= 6 * MIB and not believed and time.monotonic() < deadline:
-                if hangar.kept >= asked.start + 4 * MIB:  # what a loader would go on from after a kill now
+                if hangar.kept >= asked.start + 4 * MIB:  # where a loader would resume after a kill now
                     believed.append(hangar.kept)
             return read(min(limit, MIB))
 
@@ -270,7 +270,7 @@ def test_a_map_of_another_boot_or_a_torn_one_is_not_believed(hangar: Hangar, boo
         file.write_text(file.read_text()[:-20])
         assert hangar.kept == 0
     else:
-        # A file that is longer than what was noted: the rest was never written, or not noted in time.
+        # The file is longer than the recorded extents: the rest was not written, or not recorded in time.
         os.truncate(part_file(hangar), len(CONTENT))
         assert hangar.kept == sum(end - start for start, end in state["extents"])
     go_on(hangar)
@@ -280,8 +280,8 @@ def test_a_map_of_another_boot_or_a_torn_one_is_not_believed(hangar: Hangar, boo
 # The real command.
 
 BODY = os.urandom(5_000_000)
-SLOW = 300_000  # bytes a second of each connection
-OVERLAP = 600_000  # bytes: a connection that another takes half of its range from may have been sent some of that
+SLOW = 300_000  # bytes per second of each connection
+OVERLAP = 600_000  # bytes: a connection that loses half of its range may have been sent some of it
 
 
 def requests(link: FaultProxy) -> list[RecordedRequest]:
@@ -310,20 +310,20 @@ def test_more_connections_are_used_where_each_is_slow(aircraft: Aircraft, slow: 
 
 @pytest.mark.processes
 def test_one_connection_is_used_where_it_is_fast(aircraft: Aircraft, link: FaultProxy) -> None:
-    publish(aircraft.media, "c", {"big": BODY[: 5 * SLOW]})  # over a slow one it would be worth more
+    publish(aircraft.media, "c", {"big": BODY[: 5 * SLOW]})  # over a slow link it would be worth more
     assert aircraft.load().code == 0
     assert [seen.range for seen in requests(link)] == [""]
 
 
 def noted(aircraft: Aircraft) -> list[tuple[int, int]]:
-    """The bytes of which the state on disk tells."""
+    """Return the bytes recorded in the state on disk."""
     state = aircraft.part("c", "big").with_suffix(".json")
     told = json.loads(state.read_text()).get("extents") if state.exists() else None
     return [(start, end) for start, end in told or []]
 
 
 def await_gap(aircraft: Aircraft, process: subprocess.Popen[str]) -> None:
-    """Until the state on disk tells of bytes beyond a gap."""
+    """Wait until the state on disk has bytes beyond a gap."""
 
     def there_is_one() -> bool:
         assert process.poll() is None
@@ -342,8 +342,8 @@ def test_a_kill_costs_at_most_an_interval_of_bytes(aircraft: Aircraft, slow: Fau
     age = time.time() - aircraft.part("c", "big").with_suffix(".json").stat().st_mtime
     kept = sum(end - start for start, end in noted(aircraft))
     before = requests(slow)
-    # What came after the last note, and what was on its way in each connection: the link counts what it handed to the
-    # kernel. A note is due every 0.1 s, but a busy machine may be late with it.
+    # Bytes after the last recorded state and bytes in flight: the proxy counts what it wrote to the kernel.
+    # The state is due every 0.1 s, but a busy machine may be late.
     assert sum(seen.sent for seen in before) - kept <= len(before) * (SLOW * (age + 0.2) + 65_536)
     assert age < 10
     slow.per_connection = None
@@ -356,7 +356,7 @@ def test_a_kill_costs_at_most_an_interval_of_bytes(aircraft: Aircraft, slow: Fau
 
 @pytest.mark.processes
 def test_a_stop_over_several_connections_is_quick_and_loses_nothing(aircraft: Aircraft, slow: FaultProxy) -> None:
-    process = aircraft.start("--once", LOADER_READ_TIMEOUT="10m")  # that is not waited for
+    process = aircraft.start("--once", LOADER_READ_TIMEOUT="10m")  # not waited for
     await_gap(aircraft, process)
     slow.offline(silent=True)
     process.send_signal(signal.SIGTERM)

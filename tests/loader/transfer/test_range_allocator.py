@@ -1,4 +1,4 @@
-"""Ranges of an item: none twice, none missing, near the edge, and the last ones shared out."""
+"""Ranges of an item: no overlaps or gaps, near the contiguous end, and the last ones are split."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_bytes_outside_the_item_are_refused() -> None:
         RangeAllocator(10, [(5, 11)])
 
 
-# What the disk is believed.
+# Extents restored from disk.
 
 STATE = {"etag": "e", "size": 100, "sha256": None, "version": 1, "durable": 30, "boot": "b"}
 

@@ -1,4 +1,4 @@
-"""The bandwidth limit, the minimum rate: rules of time, without any waiting."""
+"""The bandwidth limit and the minimum rate: pure rules of time, without waiting."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_changed_limit_frees_who_waits_for_the_old_one() -> None:
     limiter.rate = 1_000_000
     waiting.join(timeout=20)
     assert not waiting.is_alive()
-    assert limiter.delay(100_000) <= 0.1 + 1e-6  # of rounding
+    assert limiter.delay(100_000) <= 0.1 + 1e-6  # rounding
 
 
 def test_a_minimum_that_rises_is_not_held_against_what_came_before() -> None:

@@ -1,4 +1,4 @@
-"""The browser and the portal of the browser tests: one each a module, begun when first asked for."""
+"""The browser and the portal of the browser tests: one of each per module, started on first use."""
 
 from __future__ import annotations
 
@@ -32,14 +32,16 @@ def served(django_db_setup: None, browser: Browser, tmp_path_factory: pytest.Tem
 
 @pytest.fixture
 def portal(served: Portal, transactional_db: None) -> Portal:
-    """The portal, with an empty database. Revisions go on growing, as the running process has seen the ones before."""
+    """Return the portal with an empty database. Revisions continue to grow, because the running process has seen
+    earlier ones.
+    """
     Counter.objects.update_or_create(pk=COUNTER_ID, defaults={"rev": time.time_ns() // 1_000_000})
     return served
 
 
 @pytest.fixture
 def visit(browser: Browser, portal: Portal) -> Iterator[Visitor]:
-    """Opens a window for a user: `visit(user, java_script_enabled=False, …)`."""
+    """Open a window for a user: `visit(user, java_script_enabled=False, …)`."""
     visits: list[Visit] = []
 
     def begin(user: User | None, **options: object) -> Visit:

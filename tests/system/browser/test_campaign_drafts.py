@@ -1,4 +1,4 @@
-"""A manager runs a campaign in a browser: the page follows the jobs by itself, in whatever order things are pressed."""
+"""A manager edits a campaign in a browser: the page follows the jobs, whatever order buttons are pressed in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The charts in a real browser: drawn under the policy, read out by key and pointer, in the theme's colours."""
+"""The charts in a real browser: drawn under the CSP, read by keyboard and pointer, in the theme's colours."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ LINE = """() => getComputedStyle(document.querySelector("rate-chart")).getProper
 
 @pytest.fixture
 def moving(portal: Portal, cast: Cast) -> Cast:
-    """One tail of ACME to which 600 MB came in each of the last six slots of five minutes."""
+    """Create a tail of ACME that received 600 MB in each of the last six five-minute intervals."""
     tail, now = a_tail(cast.acme, "VP-AAA"), timezone.now()
     load = a_load(tail, a_campaign(cast.acme, items=3))
-    for row in (tail, cast.acme):  # else little but the slot that has just begun would be known
+    for row in (tail, cast.acme):  # otherwise little more than the new interval would be known
         type(row).objects.filter(pk=row.pk).update(created_at=now - timedelta(days=3))
     Load.objects.filter(pk=load.pk).update(started_at=now - timedelta(hours=1))
     ProgressSample.objects.bulk_create(

@@ -1,4 +1,4 @@
-"""The heat map in a real browser: read by keys, kept true, told apart without colour, and the way to the transfer."""
+"""The heat map in a real browser: keyboard, live updates, distinction without colour, and links to transfers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ expect.set_options(timeout=PATIENCE)
 
 PAGE = "/airlines/ACME/campaigns/2026-12/"
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
-# Of every state the tile that the map draws, as greys: what is left for whoever sees no colour.
+# The tile of every state in grey: what a colour-blind user sees.
 GREYS = """() => {
     const { paint } = document.querySelector("heat-map");
     return ["failed", "stalled", "loading", "pending", "complete"].map((state) => {
@@ -40,7 +40,7 @@ GREYS = """() => {
 
 @pytest.fixture
 def load(portal: Portal, cast: Cast) -> Load:
-    """D-AIMA failed at its third item of four; D-AIMB holds all, D-AIMC has not begun."""
+    """D-AIMA failed at its third item of four; D-AIMB is complete, D-AIMC has not started."""
     read_just_now(cast.acme)
     campaign = a_campaign(cast.acme, items=4)
     load = a_load(a_tail(cast.acme, "D-AIMA"), campaign, "full")

@@ -1,4 +1,4 @@
-"""Live pages in a real browser, fed through the database by another process: this one."""
+"""Live pages in a real browser, updated through the database by another process: this one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.system.browser.conftest import Visitor
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 expect.set_options(timeout=PATIENCE)
 
-# Whoever looks once in a while may miss what lasts for a second.
+# Polling could miss a state that lasts for a second.
 NOTE_MARKS = """element => new MutationObserver(() => { window.marked ||= element.hasAttribute("data-changed"); })
     .observe(element, { attributeFilter: ["data-changed"] })"""
 AIRLINE, TAIL = "/airlines/ACME/", "/airlines/ACME/tails/VP-ABC/"
@@ -41,13 +41,13 @@ AIRLINE, TAIL = "/airlines/ACME/", "/airlines/ACME/tails/VP-ABC/"
 
 @pytest.fixture
 def load(portal: Portal, cast: Cast) -> Load:
-    """A load of four items on VP-ABC: two complete, two loading."""
+    """Create a load of four items on VP-ABC: two complete, two loading."""
     read_just_now(cast.acme)
     return a_load(a_tail(cast.acme, "VP-ABC", timedelta(minutes=5)), a_campaign(cast.acme, items=4), "loading")
 
 
 def tell(*rows: Load | Transfer | Tail | Campaign | Airline) -> None:
-    """Publish the rows as they now stand, as the poller does."""
+    """Publish the current rows, as the poller does."""
     with transaction.atomic():
         publish([_published(row) for row in rows])
 
@@ -78,7 +78,7 @@ def advance(load: Load, done: int, **fields: object) -> None:
 
 
 def never_reloads(page: Page) -> None:
-    """Leave a mark on the window that a reload would wipe out."""
+    """Set a mark on the window that a reload would remove."""
     page.evaluate("window.neverReloaded = true")
 
 
@@ -145,7 +145,7 @@ def test_a_new_tail_appears_by_itself(cast: Cast, load: Load, visit: Visitor) ->
 
 
 def test_rows_stay_where_they_are_when_the_page_is_fetched_anew(cast: Cast, load: Load, visit: Visitor) -> None:
-    """Ordered by state, the one that fails would jump to the top; under the reader's eyes it stays until they ask."""
+    """Sorted by state, the failing row would move to the top; it stays until the user sorts again."""
     second = a_load(a_tail(cast.acme, "VP-XYZ"), load.campaign, "loading")
     page = visit(cast.alice).go(AIRLINE)
     Load.objects.filter(pk=second.pk).update(status=Status.FAILED, error_code="NO_SPACE")

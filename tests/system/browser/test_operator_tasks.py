@@ -1,4 +1,4 @@
-"""What people on duty do in a real browser: narrow a table, paste its link, take the file, see to what is wrong."""
+"""Operators' tasks in a real browser: filter a table, share its link, download it, acknowledge a problem."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AIRLINE = "/airlines/ACME/"
 
 @pytest.fixture
 def fleet(portal: object, cast: Cast) -> Cast:
-    """Three tails of ACME that load, two on which one item failed."""
+    """Create three loading tails of ACME, and two with a failed item."""
     campaign = a_campaign(cast.acme)
     for name in ("VP-AAA", "VP-BBB", "VP-CCC"):
         a_load(a_tail(cast.acme, name), campaign, "loading")

@@ -1,4 +1,4 @@
-"""Every page in a real browser: whole without JavaScript, accessible, within a phone's width, without complaints."""
+"""Every page in a real browser: complete without JavaScript, accessible, fits a phone, no console errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.processes]
 expect.set_options(timeout=PATIENCE)
 
 PAGES = ("/", "/airlines/ACME/", "/airlines/ACME/tails/VP-AAA/", "/airlines/ACME/campaigns/2026-12/", "/attention/")
-# Those that do not change by themselves.
+# Pages without live updates.
 QUIET_PAGES = (
     "/?wall=1",
     "/airlines/ACME/campaigns/2026-12/?at=2026-12-01T12:00Z",
@@ -35,7 +35,7 @@ DOORS = ("/login/", "/login/forgotten/")
 
 @pytest.fixture
 def fleet(portal: Portal, cast: Cast) -> Cast:
-    """ACME with a dozen tails in every state, and all that can be odd about a tail, an item and a manifest."""
+    """Create ACME with a dozen tails in every state, and every anomaly of tails, items and manifests."""
     campaign = a_fleet(cast.acme, 11, items=12)
     Campaign.objects.create(
         airline=cast.acme,
@@ -62,14 +62,14 @@ def fleet(portal: Portal, cast: Cast) -> Cast:
 
 
 def fits(page: Page, width: int) -> None:
-    """The page becomes that wide, and nothing of it is wider."""
+    """Check that the page fits this width without overflow."""
     page.set_viewport_size({"width": width, "height": 900})
     page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
 
 
 @pytest.mark.slow("axe checks 15 pages at two widths in two themes")
 def test_no_page_has_a_fault_of_accessibility_or_complains_in_the_console(fleet: Cast, visit: Visitor) -> None:
-    """Every rule on a desk and on a phone; in dark only colours are others."""
+    """All rules on desktop and phone; dark mode changes only colours."""
     window, stranger = visit(fleet.ada, reduced_motion="reduce"), visit(None, reduced_motion="reduce")
     for visitor, paths, live in ((window, PAGES, True), (window, QUIET_PAGES, False), (stranger, DOORS, False)):
         for path in paths:
@@ -112,7 +112,7 @@ def test_every_page_is_whole_without_javascript(fleet: Cast, visit: Visitor) -> 
 
 
 def test_one_signs_in_and_out_by_keyboard_alone(fleet: Cast, visit: Visitor) -> None:
-    with override_settings(PASSWORD_HASHERS=global_settings.PASSWORD_HASHERS):  # the portal's own, not the quick one
+    with override_settings(PASSWORD_HASHERS=global_settings.PASSWORD_HASHERS):  # not the tests' fast hasher
         fleet.alice.set_password(PASSWORD)
         fleet.alice.save()
     window = visit(None)

@@ -1,4 +1,4 @@
-"""Signing in with a second factor and with a passkey, in a real browser; the admin keeps to the content policy."""
+"""Signing in with a second factor and with a passkey, in a real browser; the admin obeys the CSP."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ADMIN = ("/admin/", "/admin/ifeportal/user/", "/admin/ifeportal/user/add/", "/ad
 
 @dataclass(frozen=True)
 class ByName:
-    """The portal at a name: browsers have no passkeys for an address in numbers."""
+    """The portal at a host name: browsers have no passkeys for IP addresses."""
 
     address: str
 
 
 @pytest.fixture
 def alice(cast: Cast) -> User:
-    """Alice, with a password that the portal's own way of keeping it knows."""
+    """Return Alice with a password hashed by the portal's own hasher."""
     with override_settings(PASSWORD_HASHERS=global_settings.PASSWORD_HASHERS):
         cast.alice.set_password(PASSWORD)
         cast.alice.save()
@@ -45,7 +45,7 @@ def type_password(page: Page) -> None:
 
 
 def type_code(page: Page, secret: str, label: str, done: Callable[[], bool]) -> None:
-    """The code of the app; of the next half minute where one has just passed, or was used already."""
+    """Enter the code of the app; of the next 30-second step if the current one expires or was used."""
     used = set[str]()
     while not done():
         code = format_hotp_value(hotp_value(secret, next(yield_hotp_counters_from_time())))

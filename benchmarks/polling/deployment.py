@@ -1,6 +1,6 @@
-"""A fleet in a real store, a database of its own, and the processes of the portal that read it.
+"""A fleet in a real store, a separate database, and the processes of the portal that read it.
 
-Touches the store it is given, a database it makes, its folder, and the processes it starts.
+Touches the store it is given, a database and a folder it creates, and the processes it starts.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Final
 
 import psycopg
 
-from benchmarks.polling.cycle import Resident
+from benchmarks.polling.cycle import PollingProcess
 from benchmarks.polling.fleet import AIRLINE, CAMPAIGN, Fleet
-from benchmarks.polling.rows import said
-from benchmarks.polling.writers import Address, Writers
+from benchmarks.polling.rows import reported_bytes
+from benchmarks.polling.writers import Writers, WriterTarget
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.keys import manifest_key
 from loader.s3.client import S3Bucket
@@ -26,61 +26,59 @@ from tests.support.portal_system import System
 from tests.support.postgresql import postgresql
 
 PYTHON: Final = sys.executable
-# That of the tests may lose what was committed. This one is as durable as any.
+# The tests' server runs without these. Here it is as durable as in production.
 DURABLE: Final = ("fsync", "synchronous_commit", "full_page_writes")
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """`name` is that of its status bucket; `told` the environment of a portal that reads it; `database` an
-    URL.
-    """
+class Deployment:
+    """`name` is that of its status bucket; `environment` is that of the portal; `database` is a URL."""
 
     fleet: Fleet
     name: str
     folder: Path
     store: SeaweedFS
     database: str
-    told: Mapping[str, str]
+    environment: Mapping[str, str]
     writers: Writers
 
     @property
     def status(self) -> S3Bucket:
-        """The status bucket, for us."""
+        """Return the status bucket, for this process."""
         return self.store.bucket(self.name)
 
-    def resident(self) -> Resident:
-        """A process that polls when told."""
-        return Resident(AIRLINE, self.told)
+    def polling_process(self) -> PollingProcess:
+        """Return a process that polls on request."""
+        return PollingProcess(AIRLINE, self.environment)
 
-    def once(self) -> list[str]:
-        """The command that polls once."""
+    def once_command(self) -> list[str]:
+        """Return the command that polls once."""
         return [PYTHON, "manage.py", "poll_buckets", "--once", "--airline", AIRLINE, "--json"]
 
-    def missed(self) -> int:
-        """Of how many objects the rows do not say what the object says."""
-        return self.fleet.missed(said(self.database))
+    def count_missed(self) -> int:
+        """Return for how many objects there is no row with their value."""
+        return self.fleet.count_missed(reported_bytes(self.database))
 
-    def tidy(self) -> None:
-        """What PostgreSQL does by itself within minutes of a large change."""
+    def vacuum(self) -> None:
+        """Run what PostgreSQL's autovacuum does within minutes of a large change."""
         if self.database.startswith("postgres"):
             with psycopg.connect(self.database, autocommit=True) as connection:
                 connection.execute("VACUUM ANALYZE")
 
 
 @contextmanager
-def world(name: str, fleet: Fleet, store: SeaweedFS, database: str, folder: Path) -> Iterator[World]:
-    """An empty one; `database` is "sqlite" or "postgresql". The manifest is there, status objects are not."""
-    made = folder / name
-    made.mkdir()
+def deployment(name: str, fleet: Fleet, store: SeaweedFS, database: str, folder: Path) -> Iterator[Deployment]:
+    """Deploy a fleet with its manifest and without status objects; `database` is "sqlite" or "postgresql"."""
+    subfolder = folder / name
+    subfolder.mkdir()
     with ExitStack() as stack:
-        url = f"sqlite:///{made}/portal.sqlite3" if database == "sqlite" else stack.enter_context(_durable())
+        url = f"sqlite:///{subfolder}/portal.sqlite3" if database == "sqlite" else stack.enter_context(_durable())
         media = store.create_bucket(f"{name}-media")
         media.put(manifest_key(AIRLINE, CAMPAIGN), fleet.manifest())
         store.create_bucket(name)
-        told = {
+        environment = {
             "DATABASE_URL": url,
-            "DEBUG": "0",  # which would keep every statement in memory
+            "DEBUG": "0",  # Django stores every statement in memory with DEBUG
             "SECRET_KEY": secrets.token_urlsafe(50),
             "ALLOWED_HOSTS": "ife.example.org",
             "LOG_LEVEL": "WARNING",
@@ -89,10 +87,10 @@ def world(name: str, fleet: Fleet, store: SeaweedFS, database: str, folder: Path
             "STATUS_BUCKET": name,
             **store.environment(),
         }
-        system = System(made, told)
+        system = System(subfolder, environment)
         system.manage("migrate", "-v0")
-        address = Address(name, store.endpoint, store.access_key, store.secret_key)
-        yield World(fleet, name, made, store, url, system.environment, stack.enter_context(Writers(address)))
+        address = WriterTarget(name, store.endpoint, store.access_key, store.secret_key)
+        yield Deployment(fleet, name, subfolder, store, url, system.environment, stack.enter_context(Writers(address)))
 
 
 @contextmanager
