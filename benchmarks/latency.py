@@ -29,8 +29,8 @@ from playwright.sync_api import Browser, Page
 from benchmarks.shared.goals import percentile
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
-from tests.support.chromium import headless
-from tests.support.portal_system import System
+from tests.support.chromium import headless_chromium
+from tests.support.portal_system import PortalSystem
 from tests.support.postgresql import postgresql
 
 MEDIA, STATUS = "bench-media", "bench-status"
@@ -102,7 +102,7 @@ class Latency:
 
 
 @contextmanager
-def running_portal(database: str, interval: float) -> Iterator[tuple[System, S3Bucket, S3Bucket]]:
+def running_portal(database: str, interval: float) -> Iterator[tuple[PortalSystem, S3Bucket, S3Bucket]]:
     """Start the portal with a new store and a new database; yield it with its media and status buckets."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ifeportal-latency-")))
@@ -116,13 +116,13 @@ def running_portal(database: str, interval: float) -> Iterator[tuple[System, S3B
             "POLL_INTERVAL": f"{interval}s",
             **store.environment(),
         }
-        system = stack.enter_context(System(folder, environment))
+        system = stack.enter_context(PortalSystem(folder, environment))
         system.manage("migrate", "-v0")
         system.start()
         yield system, *buckets
 
 
-def sign_in(system: System, browser: Browser) -> Page:
+def sign_in(system: PortalSystem, browser: Browser) -> Page:
     """Return a page of the portal, signed in with a password."""
     password = secrets.token_urlsafe(20)
     system.manage(
@@ -183,7 +183,7 @@ def measure(database: str, interval: float, others: tuple[int, int], writes: int
     """
     objects, changes = others
     samples = []
-    with running_portal(database, interval) as (system, media, status), headless() as browser:
+    with running_portal(database, interval) as (system, media, status), headless_chromium() as browser:
         media.put("ACME/2026-12/campaign.json", b'[{"name": "film", "size": %d}]' % (1000 * MEGABYTE))
         status.put(KEY, b"0")
         page = sign_in(system, browser)

@@ -22,7 +22,7 @@ from benchmarks.polling.writers import Writers, WriterTarget
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.keys import manifest_key
 from loader.s3.client import S3Bucket
-from tests.support.portal_system import System
+from tests.support.portal_system import PortalSystem
 from tests.support.postgresql import postgresql
 
 PYTHON: Final = sys.executable
@@ -87,7 +87,7 @@ def deployment(name: str, fleet: Fleet, store: SeaweedFS, database: str, folder:
             "STATUS_BUCKET": name,
             **store.environment(),
         }
-        system = System(subfolder, environment)
+        system = PortalSystem(subfolder, environment)
         system.manage("migrate", "-v0")
         address = WriterTarget(name, store.endpoint, store.access_key, store.secret_key)
         yield Deployment(fleet, name, subfolder, store, url, system.environment, stack.enter_context(Writers(address)))

@@ -32,7 +32,7 @@ from benchmarks.portal.frames import BrowserResult
 from benchmarks.scaling.filling import fill_database
 from benchmarks.scaling.synthetic import CAMPAIGN, EPOCH, SIZE, Synthetic
 from benchmarks.shared.goals import percentile
-from tests.support.portal_system import System, answers, wait_for
+from tests.support.portal_system import PortalSystem, is_answering, wait_for
 from tests.support.postgresql import postgresql
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -153,10 +153,10 @@ PAGES: Final = (
 
 
 @contextmanager
-def filled_portal() -> Iterator[System]:
+def filled_portal() -> Iterator[PortalSystem]:
     """Fill a database and yield the portal's settings."""
     with tempfile.TemporaryDirectory(prefix="ifeportal-portal-") as folder, postgresql() as url:
-        system = System(Path(folder), _settings(url, Path(folder)))
+        system = PortalSystem(Path(folder), _settings(url, Path(folder)))
         system.manage("migrate", "-v0")
         system.manage("collectstatic", "--noinput", "-v0")
         fill_database(url, FLEET, lambda line: print(f"  {line}", flush=True))
@@ -222,7 +222,7 @@ def measure_pages(child: subprocess.Popen[str], times: int) -> list[list[str]]:
     return lines
 
 
-async def fan_out(system: System, child: subprocess.Popen[str]) -> FanoutResult:
+async def fan_out(system: PortalSystem, child: subprocess.Popen[str]) -> FanoutResult:
     """Measure a thousand sockets of the portal, 50 for each airline."""
     session = ask(child, session="ops")
 
@@ -299,7 +299,7 @@ def _line(page: PageSpec, found: Mapping[str, Any], bare: Mapping[str, Any]) -> 
     ]
 
 
-def measure_in_browser(system: System, child: subprocess.Popen[str]) -> BrowserResult:
+def measure_in_browser(system: PortalSystem, child: subprocess.Popen[str]) -> BrowserResult:
     """Measure an airline's 1,000 rows in a browser, and the first paint of the pages."""
     cookie = ask(child, session="ops")["cookie"]
     starts = itertools.cycle(range(0, FLEET.tails, frames.ROWS))
@@ -359,12 +359,12 @@ def main() -> None:
     raise SystemExit(any("**missed**" in line for line in lines))
 
 
-def _part(part: str, system: System, options: argparse.Namespace) -> list[list[str]]:
+def _part(part: str, system: PortalSystem, options: argparse.Namespace) -> list[list[str]]:
     with _page_process(system.environment) as child:
         if part == "pages":
             return measure_pages(child, options.times)
         system.portal.start()
-        wait_for("the portal answers", lambda: answers(system.address, system.portal))
+        wait_for("the portal answers", lambda: is_answering(system.address, system.portal))
         try:
             if part == "browser":
                 return browser_rows(measure_in_browser(system, child))

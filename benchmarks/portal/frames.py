@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from playwright.sync_api import Browser, Page, Response
 
-from tests.support.chromium import headless
+from tests.support.chromium import headless_chromium
 
 ROWS: Final = 100  # changed per second
 SECONDS: Final = 20
@@ -56,7 +56,7 @@ def measure_browser(
 ) -> BrowserResult:
     """Watch the page at `table` while `change` is called each second; then open each of `pages` without a cache."""
     result = BrowserResult()
-    with headless() as browser:
+    with headless_chromium() as browser:
         _record_updates(browser, _page(browser, address, cookie), table, change, result)
         for path in pages:
             for _ in range(PAINTS):

@@ -30,7 +30,7 @@ from benchmarks.scaling import capacity, needs
 from benchmarks.scaling.filling import fill_database
 from benchmarks.scaling.synthetic import MEDIA, STATUS, Synthetic
 from benchmarks.shared.processes import ROOT
-from tests.support.portal_system import System
+from tests.support.portal_system import PortalSystem
 from tests.support.postgresql import postgresql
 
 # The tests' server runs without these. Here it is as durable as in production.
@@ -104,7 +104,7 @@ def running_poller(fleet: Synthetic, folder: Path) -> Iterator[MeasuredPoller]:
         assert server.stdin
         assert server.stdout
         port = int(server.stdout.readline())
-        system = System(folder, _settings(url, port))
+        system = PortalSystem(folder, _settings(url, port))
         system.manage("migrate", "-v0")
         started = time.monotonic()
         fill_database(url, fleet, lambda line: print(f"  {line}", flush=True))

@@ -18,7 +18,7 @@ from fleet.serialization import (
 from fleet.stats import rollup
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
-from tests.support.polling_world import World, load, transfer
+from tests.support.polling_world import PollingWorld, load, transfer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -27,7 +27,7 @@ def newest(topic: str) -> dict[int, object]:
     return {change.object: change.state for change in Change.objects.filter(topic=topic, op="put")}
 
 
-def test_every_row_is_in_the_feed_as_the_api_shows_it(world: World) -> None:
+def test_every_row_is_in_the_feed_as_the_api_shows_it(world: PollingWorld) -> None:
     world.manifest(items={"a": 1000, "b": 1000}, exhibition={"starts": "2026-12-01"})
     world.progress("N1/2026-12/a", 100)
     world.error("N2/2026-12/b", "IO_ERROR: disk")
@@ -47,7 +47,7 @@ def test_every_row_is_in_the_feed_as_the_api_shows_it(world: World) -> None:
     assert (places.airline, places.tail, places.campaign) == (Airline.objects.get(name="ACME"), "N1", "2026-12")
 
 
-def test_a_heartbeat_alone_tells_of_the_tail_only(world: World) -> None:
+def test_a_heartbeat_alone_tells_of_the_tail_only(world: PollingWorld) -> None:
     world.write("N1/loader.json", b'{"state": "idle"}')
     world.poll()
     before = Change.objects.order_by("-rev")[0].rev
@@ -57,7 +57,7 @@ def test_a_heartbeat_alone_tells_of_the_tail_only(world: World) -> None:
     assert [change.topic for change in Change.objects.filter(rev__gt=before)] == ["tail"]
 
 
-def test_figures_of_an_unknown_total_are_null_never_zero(world: World) -> None:
+def test_figures_of_an_unknown_total_are_null_never_zero(world: PollingWorld) -> None:
     world.progress("N1/2026-12/a", 100)
     world.poll()
     for topic in ("transfer", "load", "tail", "campaign", "airline"):
@@ -66,7 +66,7 @@ def test_figures_of_an_unknown_total_are_null_never_zero(world: World) -> None:
         assert (state["bytes_done"], state["bytes_total"], state["percent"]) == (100, None, None), topic
 
 
-def test_the_sums_above_loads_leave_out_what_has_no_total(world: World) -> None:
+def test_the_sums_above_loads_leave_out_what_has_no_total(world: PollingWorld) -> None:
     world.manifest(items={"a": 1000})
     world.progress("N1/2026-12/a", 100)
     world.progress("N1/2027-01/x", 5000)
@@ -76,7 +76,7 @@ def test_the_sums_above_loads_leave_out_what_has_no_total(world: World) -> None:
     assert (row["loads"], row["loads_unknown"], row["loading"]) == (2, 1, 2)
 
 
-def test_sums_need_one_query_for_any_number_of_rows(world: World, django_assert_num_queries: object) -> None:
+def test_sums_need_one_query_for_any_number_of_rows(world: PollingWorld, django_assert_num_queries: object) -> None:
     for number in range(5):
         world.progress(f"N{number}/2026-12/a", 100)
     world.poll()
@@ -86,14 +86,14 @@ def test_sums_need_one_query_for_any_number_of_rows(world: World, django_assert_
         assert [serialize_airline(row)["tails"] for row in rollup.airlines(Airline.objects.all())] == [5]
 
 
-def test_a_row_from_elsewhere_has_no_sums(world: World) -> None:
+def test_a_row_from_elsewhere_has_no_sums(world: PollingWorld) -> None:
     world.progress("N1/2026-12/a", 100)
     world.poll()
     with pytest.raises(AttributeError, match=r"fleet\.stats\.rollup"):
         serialize_tail(Tail.objects.get())
 
 
-def test_rate_and_time_left_of_a_load_come_from_what_was_seen(world: World) -> None:
+def test_rate_and_time_left_of_a_load_come_from_what_was_seen(world: PollingWorld) -> None:
     world.manifest(items={"a": 10_000, "b": 10_000})
     for step in range(5):
         world.progress("N1/2026-12/a", 1000 * step)

@@ -13,8 +13,8 @@ from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
 from tests.support.aircraft import Aircraft
-from tests.support.fork_server import Nursery
-from tests.support.invariants import Promises
+from tests.support.fork_server import ForkServer
+from tests.support.invariants import Invariants
 
 
 @pytest.fixture
@@ -31,16 +31,16 @@ def link(seaweed: SeaweedFS, aircraft: Aircraft) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
+def fork_server() -> Iterator[ForkServer]:
     """Start the fork server. Each loader gets its whole configuration with the request to start."""
-    with Nursery() as nursery:
-        yield nursery
+    with ForkServer() as fork_server:
+        yield fork_server
 
 
 @pytest.fixture
-def promises(aircraft: Aircraft, tmp_path: Path) -> Promises:
+def invariants(aircraft: Aircraft, tmp_path: Path) -> Invariants:
     """Return the invariants of this aircraft. The test's folder may contain nothing but the content directory."""
-    return Promises(aircraft, tmp_path)
+    return Invariants(aircraft, tmp_path)
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ class Aircraft:
 
     def load(self, *options: str, **more: str) -> Run:
         """Run `run_loader --once` to its end."""
-        return finish(self.start("--once", *options, **more))
+        return wait_for_exit(self.start("--once", *options, **more))
 
     # Files on disk.
 
@@ -142,12 +142,12 @@ class Aircraft:
         return parse_heartbeat(fetched.body)
 
 
-def first_byte(seen: Sequence[RecordedRequest]) -> int:
+def first_requested_byte(seen: Sequence[RecordedRequest]) -> int:
     """Return the lowest start of these range requests."""
     return min(int(one.range.removeprefix("bytes=").partition("-")[0]) for one in seen)
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 60.0) -> Run:
+def wait_for_exit(process: subprocess.Popen[str], seconds: float = 60.0) -> Run:
     """Wait for the end of a process."""
     try:
         stdout, stderr = process.communicate(timeout=seconds)
@@ -181,7 +181,7 @@ def publish(
     return items
 
 
-class Sampler:
+class InvariantSampler:
     """Compares bucket and disk repeatedly and records violations of the invariants.
 
     I1: a final name has only content of a published version. I2: `.progress` is digits, at most the size, and the size

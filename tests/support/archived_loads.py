@@ -12,14 +12,14 @@ from fleet.models import Load, ProgressSample, Transfer
 from ifeportal.models import Airline
 from loader.errors import Code, WorldError
 from loader.s3.interface import Bucket
-from tests.support.polling_world import MIB, World, load
+from tests.support.polling_world import MIB, PollingWorld, load
 
 KEY = archive_key("ACME", "N1", "2026-12")
 SIZES = {"a": 3 * MIB, "b": 5 * MIB, "c": 0}
 SHOWN = ("archived_at", "sweeping")  # fields that archiving changes
 
 
-def finished(world: World, tail: str = "N1", campaign: str = "2026-12") -> None:
+def finished(world: PollingWorld, tail: str = "N1", campaign: str = "2026-12") -> None:
     """Create a load with a history: two items that advanced in steps, one after an error; it ended 40 days ago."""
     world.manifest(campaign, items=SIZES)
     world.write(f"{tail}/loader.json", b"{}")
@@ -36,12 +36,12 @@ def finished(world: World, tail: str = "N1", campaign: str = "2026-12") -> None:
     world.poll()
 
 
-def archive(world: World, bucket: Any = None, days: int | None = 30) -> list[ArchiveOutcome]:
+def archive(world: PollingWorld, bucket: Any = None, days: int | None = 30) -> list[ArchiveOutcome]:
     airline = Airline.objects.get(name="ACME")
     return list(archive_due(airline, bucket or world.status, world.clock, days))
 
 
-def said(tail: str = "N1", campaign: str = "2026-12") -> dict[str, Any]:
+def load_facts(tail: str = "N1", campaign: str = "2026-12") -> dict[str, Any]:
     """Return all facts of the load except whether it is archived."""
     row = load(tail, campaign)
     fields = Load.objects.filter(pk=row.pk).values().get()
@@ -52,7 +52,7 @@ def said(tail: str = "N1", campaign: str = "2026-12") -> dict[str, Any]:
     }
 
 
-def small(world: World, tail: str = "N1", campaign: str = "2026-12") -> list[str]:
+def own_object_keys(world: PollingWorld, tail: str = "N1", campaign: str = "2026-12") -> list[str]:
     """Return the remaining keys of the load's own objects."""
     return sorted(info.key for info in world.status.list(f"ACME/{tail}/{campaign}/"))
 
@@ -61,7 +61,7 @@ def is_archived(tail: str = "N1", campaign: str = "2026-12") -> bool:
     return load(tail, campaign).archived_at is not None
 
 
-class Failing:
+class FailingBucket:
     """A bucket that raises from call number `at` on, whatever the method."""
 
     def __init__(self, bucket: Bucket, at: int, error: Exception | None = None) -> None:
@@ -85,7 +85,7 @@ class Failing:
         return call
 
 
-class Over:
+class OverriddenBucket:
     """A bucket with some methods replaced."""
 
     def __init__(self, bucket: Bucket, **methods: Callable[..., Any]) -> None:

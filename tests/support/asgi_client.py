@@ -17,7 +17,7 @@ from ifeportal.models import User
 from tests.support.live_sockets import PATIENCE, sign_in
 
 
-class Wire:
+class AsgiExchange:
     """One request and the parts of its response."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Wire:
         self.headers: dict[str, str] = {}
         self.text = ""
 
-    async def begins(self) -> int:
+    async def read_status(self) -> int:
         """Return the status of the response."""
         start = await asyncio.wait_for(self.came.get(), PATIENCE)
         assert start["type"] == "http.response.start"
@@ -41,7 +41,7 @@ class Wire:
         self.text += said["body"].decode()
         return said["body"].decode() if said.get("more_body") else None
 
-    async def whole(self) -> Any:
+    async def read_json(self) -> Any:
         """Return the complete body, parsed as JSON."""
         while await self.part() is not None:
             pass
@@ -55,20 +55,20 @@ class Wire:
                 return fields
         return {}
 
-    async def leave(self) -> None:
+    async def disconnect(self) -> None:
         """Close the connection."""
         await self.goes.put({"type": "http.disconnect"})
 
 
 @asynccontextmanager
-async def asking(
+async def open_exchange(
     path: str, user: User | None = None, *, headers: Mapping[str, str] | None = None, **query: Any
-) -> AsyncIterator[Wire]:
+) -> AsyncIterator[AsgiExchange]:
     """Send a request as a newly signed-in user (None: anonymous). Waits at the end until the application has ended."""
     sent = {"host": "localhost", **(headers or {})}
     if user is not None:
         sent["cookie"] = f"{settings.SESSION_COOKIE_NAME}={await in_thread(sign_in, user)}"
-    wire = Wire()
+    wire = AsgiExchange()
     await wire.goes.put({"type": "http.request", "body": b""})
     scope = {
         "type": "http",
@@ -81,5 +81,5 @@ async def asking(
     try:
         yield wire
     finally:
-        await wire.leave()
+        await wire.disconnect()
         await asyncio.wait_for(work, PATIENCE)

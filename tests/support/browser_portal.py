@@ -23,8 +23,8 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from ifeportal.embedded.processes import Process, free_port
 from ifeportal.models import User
-from tests.support.chromium import NoBrowser, headless
-from tests.support.portal_system import answers, wait_for
+from tests.support.chromium import ChromiumMissing, headless_chromium
+from tests.support.portal_system import is_answering, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60_000  # milliseconds; long enough for a busy machine
@@ -35,8 +35,8 @@ def chromium() -> Iterator[Browser]:
     """Start the browser. Skips the test if it is not installed, or fails it with CI=true."""
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         try:
-            browser = stack.enter_context(headless())
-        except NoBrowser as none:
+            browser = stack.enter_context(headless_chromium())
+        except ChromiumMissing as none:
             if os.environ.get("CI") == "true":
                 pytest.fail(str(none))
             pytest.skip(str(none))
@@ -44,14 +44,14 @@ def chromium() -> Iterator[Browser]:
         yield browser
 
 
-class Served(Protocol):
+class PortalAddress(Protocol):
     """A portal at an address."""
 
     @property
     def address(self) -> str: ...
 
 
-class Portal:
+class PortalProcess:
     """A daphne process on a free port with the database of this test run."""
 
     def __init__(self, folder: Path) -> None:
@@ -73,7 +73,7 @@ class Portal:
 
     def start(self) -> None:
         self.process.start()
-        wait_for("the portal answers", lambda: answers(self.address, self.process), seconds=PATIENCE / 1000)
+        wait_for("the portal answers", lambda: is_answering(self.address, self.process), seconds=PATIENCE / 1000)
 
     def stop(self) -> None:
         self.process.signal()
@@ -88,10 +88,10 @@ def database_url() -> str:
     return urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl()
 
 
-class Visit:
+class BrowserSession:
     """A user signed in with a separate browser context. Records the errors and warnings of the console."""
 
-    def __init__(self, browser: Browser, portal: Served, user: User | None, **options: object) -> None:
+    def __init__(self, browser: Browser, portal: PortalAddress, user: User | None, **options: object) -> None:
         self.portal = portal
         self.complaints: list[str] = []
         self.context: BrowserContext = browser.new_context(base_url=portal.address, **options)  # type: ignore[arg-type]

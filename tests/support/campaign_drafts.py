@@ -24,7 +24,7 @@ def noon() -> datetime:
     return NOON
 
 
-def run_errands(media: Bucket, keys: Keys = (), clock: Clock = noon) -> None:
+def run_short_tasks(media: Bucket, keys: Keys = (), clock: Clock = noon) -> None:
     """Run the job of short tasks."""
     tasks.run_draft_tasks(media, tasks.DraftTaskContext(NO_LEASE, clock, lambda: keys))
 
@@ -38,15 +38,15 @@ def new_draft(airline: Airline, name: str = "2026-12", **fields: object) -> Draf
     return Draft.objects.create(airline=airline, name=name, **fields)
 
 
-def looked(draft: Draft, media: Bucket) -> Draft:
+def scan_draft(draft: Draft, media: Bucket) -> Draft:
     """Scan the bucket for the draft."""
     requests.request_scan(draft, NOON)
-    run_errands(media)
+    run_short_tasks(media)
     draft.refresh_from_db()
     return draft
 
 
-def hashed(draft: Draft, media: Bucket) -> Draft:
+def hash_draft(draft: Draft, media: Bucket) -> Draft:
     """Hash the selected items."""
     requests.request_hash(draft, NOON)
     assert not hash_items(media)
@@ -54,26 +54,26 @@ def hashed(draft: Draft, media: Bucket) -> Draft:
     return draft
 
 
-def published(draft: Draft, media: Bucket, keys: Keys = ()) -> Draft:
+def publish_draft(draft: Draft, media: Bucket, keys: Keys = ()) -> Draft:
     """Publish the draft. Its state says whether that succeeded."""
     requests.request_publish(draft, NOON)
-    run_errands(media, keys)
+    run_short_tasks(media, keys)
     draft.refresh_from_db()
     return draft
 
 
-def ready(airline: Airline, media: Bucket, bodies: dict[str, bytes], name: str = "2026-12") -> Draft:
+def create_hashed_draft(airline: Airline, media: Bucket, bodies: dict[str, bytes], name: str = "2026-12") -> Draft:
     """Create a draft of these items, scanned and hashed."""
     for item, body in bodies.items():
         media.put(f"{airline.name}/{name}/{item}.tgz", body)
-    return hashed(looked(new_draft(airline, name), media), media)
+    return hash_draft(scan_draft(new_draft(airline, name), media), media)
 
 
-def item(draft: Draft, name: str) -> DraftItem:
+def find_item(draft: Draft, name: str) -> DraftItem:
     return draft.items.get(name=name)
 
 
-def manifest(draft: Draft, media: Bucket) -> Manifest:
+def read_manifest(draft: Draft, media: Bucket) -> Manifest:
     """Return the published manifest, as an aircraft reads it."""
     fetched = media.get(f"{draft.airline.name}/{draft.name}/campaign.json", 10**7)
     assert fetched is not None

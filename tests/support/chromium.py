@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, sync_playwright
 
-NONE = "no chromium on this machine: nothing was tested in a browser (apt-get install chromium)"
-QUIET = (
+MISSING = "no chromium on this machine: nothing was tested in a browser (apt-get install chromium)"
+OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -20,18 +20,18 @@ QUIET = (
 )
 
 
-class NoBrowser(Exception):
+class ChromiumMissing(Exception):
     """Chromium is not installed."""
 
 
 @contextmanager
-def headless() -> Iterator[Browser]:
-    """Start the browser; close it at the end. Raises NoBrowser."""
+def headless_chromium() -> Iterator[Browser]:
+    """Start the browser; close it at the end. Raises ChromiumMissing."""
     path = shutil.which("chromium")
     if path is None:
-        raise NoBrowser(NONE)
+        raise ChromiumMissing(MISSING)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
+        browser = playwright.chromium.launch(executable_path=path, args=list(OPTIONS))
         try:
             yield browser
         finally:

@@ -189,7 +189,7 @@ HEARTBEATS = st.builds(
 )
 
 
-def is_for_people(error: Exception) -> None:
+def assert_presentable(error: Exception) -> None:
     """Check that the error's sentence can be shown and logged unchanged."""
     assert str(error)
     assert str(error).isprintable()

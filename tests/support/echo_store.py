@@ -14,7 +14,7 @@ from typing import Final, Self
 
 MEDIA, STATUS = "media", "status-of-tails"
 _SIGNATURE: Final = re.compile(r"Signature=([0-9a-f]{64})")
-TALES: Final = (
+ECHO_KINDS: Final = (
     "denied",
     "mismatch",
     "code",
@@ -30,16 +30,16 @@ TALES: Final = (
 )
 
 
-class Tattler(ThreadingHTTPServer):
-    """`tale`: how it echoes. `told`: how often. `written`: the status bucket. `shown`: every signature."""
+class EchoStore(ThreadingHTTPServer):
+    """`kind`: how it echoes. `echoes`: how often. `stored`: the status bucket. `signatures`: all it received."""
 
     daemon_threads = True
 
     def __init__(self, tale: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.tale, self.told = tale, 0
-        self.written: list[bytes] = []
-        self.shown: set[str] = set()
+        self.kind, self.echoes = tale, 0
+        self.stored: list[bytes] = []
+        self.signatures: set[str] = set()
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
@@ -58,7 +58,7 @@ class Tattler(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: Tattler
+    server: EchoStore
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""
@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self._take_down()
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.written.append(body)
+        self.server.stored.append(body)
         self._say(200, b"", ETag=f'"{hashlib.md5(body).hexdigest()}"')
 
     def do_DELETE(self) -> None:
@@ -81,18 +81,18 @@ class _Handler(BaseHTTPRequestHandler):
         self._say(204, b"")
 
     def _take_down(self) -> None:
-        self.server.shown.update(_SIGNATURE.findall(self.headers.get("Authorization", "") + self.path))
+        self.server.signatures.update(_SIGNATURE.findall(self.headers.get("Authorization", "") + self.path))
 
     def _tell(self) -> None:
-        """Echo the request in the way of `tale`."""
-        self.server.told += 1
+        """Echo the request in the way of `kind`."""
+        self.server.echoes += 1
         said = "\n".join(f"{name}: {value}" for name, value in self.headers.items()) + "\n" + self.path
         authorization = self.headers.get("Authorization", "")
         signature = next(iter(_SIGNATURE.findall(authorization)), "")
         token = self.headers.get("X-Amz-Security-Token", "")
         xml = f"<Error><Code>{{}}</Code><Message>{said}</Message><StringToSign>{authorization}</StringToSign></Error>"
         signed = f"X-Amz-Signature={signature}&X-Amz-Security-Token={token}"
-        match self.server.tale:
+        match self.server.kind:
             case "denied":
                 self._say(403, xml.format("AccessDenied").encode())
             case "mismatch":

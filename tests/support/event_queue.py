@@ -13,12 +13,12 @@ from fleet.polling.event_consumer import ConsumeResult, consume_events
 from fleet.polling.poller import PollOptions
 from loader.s3.interface import Bucket
 from loader.s3.sqs import Message, Queue
-from tests.support.polling_world import World
+from tests.support.polling_world import PollingWorld
 
 OWN = ("id", "load_id", "tail_id", "campaign_id", "airline_id", "resolved_at", "keys", "created_at")
 
 
-def record(key: str, bucket: str = "status", name: str = "ObjectCreated:Put") -> dict[str, Any]:
+def event_record(key: str, bucket: str = "status", name: str = "ObjectCreated:Put") -> dict[str, Any]:
     """Return one event as S3 writes it."""
     return {
         "eventVersion": "2.1",
@@ -47,9 +47,9 @@ def record(key: str, bucket: str = "status", name: str = "ObjectCreated:Put") ->
     }
 
 
-def event(*keys: str, bucket: str = "status", name: str = "ObjectCreated:Put") -> str:
+def event_message(*keys: str, bucket: str = "status", name: str = "ObjectCreated:Put") -> str:
     """Return a message about these keys."""
-    return json.dumps({"Records": [record(key, bucket, name) for key in keys]})
+    return json.dumps({"Records": [event_record(key, bucket, name) for key in keys]})
 
 
 class MemoryQueue:
@@ -57,35 +57,35 @@ class MemoryQueue:
 
     def __init__(self, bodies: Iterable[str] = ()) -> None:
         self._numbers = 0
-        self.held: dict[str, Message] = {}
-        self.given: set[str] = set()
+        self.messages: dict[str, Message] = {}
+        self.received: set[str] = set()
         for body in bodies:
             self.put(body)
 
     def put(self, body: str, received: int = 0) -> None:
         self._numbers += 1
         receipt = str(self._numbers)
-        self.held[receipt] = Message(body, receipt, received)
+        self.messages[receipt] = Message(body, receipt, received)
 
-    def hidden_no_more(self) -> None:
+    def redeliver(self) -> None:
         """Make messages that were received and not deleted visible again."""
-        self.given.clear()
+        self.received.clear()
 
     def receive(self, limit: int, wait: int = 0) -> list[Message]:
         found = []
-        for receipt in [each for each in self.held if each not in self.given][:limit]:
-            old = self.held[receipt]
+        for receipt in [each for each in self.messages if each not in self.received][:limit]:
+            old = self.messages[receipt]
             found.append(Message(old.body, receipt, old.receive_count + 1))
-            self.held[receipt] = found[-1]
-            self.given.add(receipt)
+            self.messages[receipt] = found[-1]
+            self.received.add(receipt)
         return found
 
     def delete(self, messages: Iterable[Message]) -> None:
         for each in messages:
-            self.held.pop(each.receipt_handle, None)
+            self.messages.pop(each.receipt_handle, None)
 
 
-class PushedWorld(World):
+class PushedWorld(PollingWorld):
     """A world whose status bucket sends an event for each change, like S3."""
 
     def __init__(self) -> None:
@@ -94,18 +94,18 @@ class PushedWorld(World):
 
     def write(self, path: str, body: bytes) -> None:
         super().write(path, body)
-        self.queue.put(event(_key(path)))
+        self.queue.put(event_message(_key(path)))
 
     def remove(self, path: str) -> None:
         super().remove(path)
-        self.queue.put(event(_key(path), name="ObjectRemoved:Delete"))
+        self.queue.put(event_message(_key(path), name="ObjectRemoved:Delete"))
 
     def take(self) -> ConsumeResult:
         """Consume all messages in one slice."""
-        return taken_from(self.queue, self.media, self.status, self.clock, PollOptions(self.limits))
+        return consume_all(self.queue, self.media, self.status, self.clock, PollOptions(self.limits))
 
 
-def taken_from(
+def consume_all(
     queue: Queue, media: Bucket, status: Bucket, now: datetime, terms: PollOptions | None = None
 ) -> ConsumeResult:
     """Consume events until the queue is empty, on machines of any speed."""
@@ -116,7 +116,7 @@ def _key(path: str) -> str:
     return path if path.count("/") > 2 or path.startswith("/") else f"ACME/{path}"
 
 
-def facts() -> dict[str, dict[tuple[str, ...], dict[str, Any]]]:
+def row_facts() -> dict[str, dict[tuple[str, ...], dict[str, Any]]]:
     """Return the values of every row, by names instead of ids."""
     return {
         "tails": {(row.airline.name, row.name): _values(row) for row in Tail.objects.select_related("airline")},

@@ -7,32 +7,32 @@ from collections.abc import Callable, Mapping
 
 from loader.failpoints import FAILPOINTS
 from tests.support.aircraft import Aircraft, Run, publish
-from tests.support.invariants import Promises
+from tests.support.invariants import Invariants
 
-Wanted = Mapping[str, Mapping[str, bytes]]  # contents by campaign after the step
-Step = Callable[[Aircraft, Promises], Wanted]
+ExpectedContents = Mapping[str, Mapping[str, bytes]]  # contents by campaign after the step
+Step = Callable[[Aircraft, Invariants], ExpectedContents]
 
 FIRST = {"one": os.urandom(400_000), "same": b"as it was", "last": os.urandom(2_000)}
 SECOND = {"one": os.urandom(300_000), "same": b"as it was", "new": b"of version two"}
 THIRD = {"one again": SECOND["one"], "other": os.urandom(50_000)}
 
 
-def first(aircraft: Aircraft, promises: Promises) -> Wanted:
-    promises.publishes("c", FIRST)
+def first(aircraft: Aircraft, invariants: Invariants) -> ExpectedContents:
+    invariants.publishes("c", FIRST)
     publish(aircraft.media, "c", FIRST)
     return {"c": FIRST}
 
 
-def second(aircraft: Aircraft, promises: Promises) -> Wanted:
+def second(aircraft: Aircraft, invariants: Invariants) -> ExpectedContents:
     """Publish a new version: it is staged beside the first, then activated."""
-    promises.publishes("c", SECOND)
+    invariants.publishes("c", SECOND)
     publish(aircraft.media, "c", SECOND, version=2)
     return {"c": SECOND}
 
 
-def third(aircraft: Aircraft, promises: Promises) -> Wanted:
+def third(aircraft: Aircraft, invariants: Invariants) -> ExpectedContents:
     """Publish another campaign whose content is partly on disk already."""
-    promises.publishes("d", THIRD)
+    invariants.publishes("d", THIRD)
     publish(aircraft.media, "d", THIRD)
     return {"c": SECOND, "d": THIRD}
 
@@ -42,10 +42,10 @@ STEPS: tuple[Step, ...] = (first, second, third)
 POINTS = tuple(point for point in FAILPOINTS if not point.startswith(("link", "purge")))
 
 
-def assert_arrived(run: Run, aircraft: Aircraft, promises: Promises, wanted: Wanted) -> None:
+def assert_loaded(run: Run, aircraft: Aircraft, invariants: Invariants, wanted: ExpectedContents) -> None:
     """Check that all expected content is on disk and reported, with no leftovers and no violations."""
-    promises.check()
-    assert (run.code, run.stderr, promises.broken) == (0, "", []), (run.code, run.stderr, promises.broken)
+    invariants.check()
+    assert (run.code, run.stderr, invariants.broken) == (0, "", []), (run.code, run.stderr, invariants.broken)
     for campaign, contents in wanted.items():
         folder = aircraft.folder / campaign
         assert {path.stem: path.read_bytes() for path in folder.iterdir()} == contents

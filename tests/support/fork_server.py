@@ -2,7 +2,7 @@
 
 A child runs `manage.py run_loader` in the same way: its environment is replaced by that of the test, then the arguments
 go to Django's `execute_from_command_line`. A start costs a fork and not the start of an interpreter. Run as a module
-this is the server; tests use `Nursery`.
+this is the server; tests use `ForkServer`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import loader
 from tests.support.aircraft import ROOT, Run, bare_environment
 
 # Modules that the loader imports lazily.
-LATER = (
+LAZY_IMPORTS = (
     "encodings.idna",
     "encodings.utf_8_sig",
     "boto3",
@@ -45,10 +45,10 @@ _CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x00020000, 4096, 16384, 1 << 18
 
 
 @dataclass
-class Life:
+class LoaderProcess:
     """One loader process. Its pid stays reserved until `end` was called, because it is a child of the server."""
 
-    nursery: Nursery
+    fork_server: ForkServer
     pid: int
     printed: Path
     code: int | None = None
@@ -57,7 +57,7 @@ class Life:
     def ended(self) -> bool:
         """Return whether the process has exited, without waiting."""
         if self.code is None:
-            self.code = self.nursery.ask({"await": self.pid, "block": False})
+            self.code = self.fork_server.ask({"await": self.pid, "block": False})
         return self.code is not None
 
     def send(self, number: signal.Signals) -> None:
@@ -72,7 +72,7 @@ class Life:
     def end(self) -> Run:
         """Wait for the exit."""
         if self.code is None:
-            self.code = self.nursery.ask({"await": self.pid, "block": True})
+            self.code = self.fork_server.ask({"await": self.pid, "block": True})
         assert self.code is not None
         lines = self.printed.read_text().splitlines()
         # The last line of a killed process may be incomplete.
@@ -80,13 +80,13 @@ class Life:
         return Run(self.code, events, self.printed.with_suffix(".err").read_text())
 
 
-class Nursery:
+class ForkServer:
     """The client of the server process. For one thread."""
 
     def __init__(self) -> None:
         self._born = 0
         # Outside the folder that the invariants search for foreign files.
-        self._folder = tempfile.TemporaryDirectory(prefix="nursery-")
+        self._folder = tempfile.TemporaryDirectory(prefix="fork-server-")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.fork_server"],
             cwd=ROOT,
@@ -98,7 +98,7 @@ class Nursery:
 
     def start(
         self, environment: Mapping[str, str], *options: str, boot: Path | None = None, user: int | None = None
-    ) -> Life:
+    ) -> LoaderProcess:
         """Start a loader. Both `user` and `boot` need root. `user`: a uid to run as, without privileges. `boot`: a file
         with the boot id that the process sees, in its own mount namespace.
         """
@@ -107,7 +107,7 @@ class Nursery:
         order = {"options": options, "environment": dict(environment), "printed": str(printed)}
         pid = self.ask({**order, "boot": str(boot or ""), "user": user})
         assert pid is not None
-        return Life(self, pid, printed)
+        return LoaderProcess(self, pid, printed)
 
     def ask(self, order: Mapping[str, object]) -> int | None:
         assert self._process.stdin is not None
@@ -130,7 +130,7 @@ def serve() -> None:
     """Fork and await children as standard input requests; at its end, kill the remaining ones."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "ifeportal.settings_aircraft"
     django.setup()
-    for name in (*LATER, *(module.name for module in pkgutil.walk_packages(loader.__path__, "loader."))):
+    for name in (*LAZY_IMPORTS, *(module.name for module in pkgutil.walk_packages(loader.__path__, "loader."))):
         importlib.import_module(name)
     gc.freeze()
     alive: set[int] = set()

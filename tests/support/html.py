@@ -45,28 +45,28 @@ class _Reader(HTMLParser):
             self.texts.append(data)
 
 
-def html(response: HttpResponseBase) -> str:
+def page_html(response: HttpResponseBase) -> str:
     """Return the HTML of the page."""
     assert response.status_code == 200, response.status_code
     assert isinstance(response, HttpResponse)
     return response.content.decode()
 
 
-def sent(response: HttpResponseBase) -> str:
+def sent_text(response: HttpResponseBase) -> str:
     """Return the complete text of a downloaded file."""
     assert isinstance(response, StreamingHttpResponse)
     return response.getvalue().decode()
 
 
-def text(response: HttpResponseBase, key: str = "") -> str:
+def page_text(response: HttpResponseBase, key: str = "") -> str:
     """Return the visible text of the page, or of its first row with this `data-key`; white space is collapsed."""
     reader = _Reader(key)
-    reader.feed(html(response))
+    reader.feed(page_html(response))
     return re.sub(r"\s+", " ", " ".join(reader.texts)).replace(" ,", ",").strip()
 
 
-def names(response: HttpResponseBase) -> list[str]:
+def row_headers(response: HttpResponseBase) -> list[str]:
     """Return the row headers of the page's first table, in order."""
-    table = re.search(r"<table.*?</table>", html(response), re.S)
+    table = re.search(r"<table.*?</table>", page_html(response), re.S)
     found = re.findall(r'role="rowheader"[^>]*>(.*?)</th>', table.group() if table else "", re.S)
     return [re.sub(r"<span class=\"sr\".*?</span>|<[^>]+>", "", name).strip() for name in found]

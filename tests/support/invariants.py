@@ -26,7 +26,7 @@ STATES = 2_000_000  # bytes of small files and directories, in blocks
 ERROR_LIMIT = 4096
 
 
-class Promises:
+class Invariants:
     """Knows what was published, and records violations in `broken`. `check` may be called at any time.
 
     As a context manager it also checks periodically. `root`: nothing else may change below it.

@@ -151,7 +151,7 @@ _PIECES: Final = [
 
 
 @st.composite
-def spoiled(draw: st.DrawFn) -> bytes:
+def corrupted_page(draw: st.DrawFn) -> bytes:
     """Return a page with a few bytes replaced, or with its end or middle missing."""
     body = draw(pages).written_by(draw(stores))
     for _ in range(draw(st.integers(0, 3))):

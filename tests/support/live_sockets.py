@@ -22,7 +22,7 @@ HOST = (b"host", b"localhost")
 PATIENCE = 60.0  # seconds; long enough for a busy machine
 
 
-class Socket:
+class LiveSocket:
     """One open socket. `read` returns the next message, or {"closed": code}."""
 
     def __init__(self, communicator: WebsocketCommunicator) -> None:
@@ -65,7 +65,7 @@ class Socket:
 @asynccontextmanager
 async def open_socket(
     user: User | None, *, origin: str | None = ORIGIN, cookie: str | None = None
-) -> AsyncIterator[Socket]:
+) -> AsyncIterator[LiveSocket]:
     """Open a socket of a newly signed-in user (None: anonymous), or of the session in `cookie`."""
     if user is not None and cookie is None:
         cookie = await in_thread(sign_in, user)
@@ -76,7 +76,7 @@ async def open_socket(
     accepted, _ = await communicator.connect(PATIENCE)
     assert accepted, "refused before it was accepted"
     try:
-        yield Socket(communicator)
+        yield LiveSocket(communicator)
     finally:
         await communicator.disconnect(timeout=PATIENCE)
 
@@ -97,6 +97,6 @@ def publish_now(airline: Airline | None, number: int, *, topic: str = "load", **
     return rev
 
 
-async def apublish(airline: Airline | None, number: int, **fields: Any) -> int:
+async def publish_now_async(airline: Airline | None, number: int, **fields: Any) -> int:
     """Call `publish_now` from a coroutine."""
     return await in_thread(publish_now, airline, number, **fields)

@@ -18,7 +18,7 @@ GET_EVENTS = b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @dataclass(frozen=True)
-class Answer:
+class SocketAnswer:
     """A response; `code` is 0 if there was none."""
 
     code: int
@@ -30,10 +30,10 @@ class Answer:
         return json.loads(self.body)
 
 
-def parse(raw: bytes) -> Answer:
+def parse_answer(raw: bytes) -> SocketAnswer:
     """Parse a raw response strictly."""
     if not raw:
-        return Answer(0, {}, b"")
+        return SocketAnswer(0, {}, b"")
     head, _, body = raw.partition(b"\r\n\r\n")
     line, *fields = head.decode("ascii").split("\r\n")
     version, code, _ = line.split(" ", 2)
@@ -41,10 +41,10 @@ def parse(raw: bytes) -> Answer:
     headers = {name.lower(): value for name, value in (field.split(": ", 1) for field in fields)}
     if "content-length" in headers:
         assert len(body) == int(headers["content-length"])
-    return Answer(int(code), headers, body)
+    return SocketAnswer(int(code), headers, body)
 
 
-def say(directory: Path, raw: bytes, *, hold: bool = False) -> Answer:
+def send_raw(directory: Path, raw: bytes, *, hold: bool = False) -> SocketAnswer:
     """Send bytes and read until the loader closes. `hold` leaves the sending side open meanwhile."""
     with connect_socket(directory, PATIENCE) as client:
         try:
@@ -53,7 +53,7 @@ def say(directory: Path, raw: bytes, *, hold: bool = False) -> Answer:
                 client.shutdown(socket.SHUT_WR)
         except BrokenPipeError:
             pass  # the loader closed its side; its response can still be read
-        return parse(_all(client))
+        return parse_answer(_all(client))
 
 
 def _all(client: socket.socket) -> bytes:
@@ -66,22 +66,22 @@ def _all(client: socket.socket) -> bytes:
     return got
 
 
-def request(directory: Path, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+def send_request(directory: Path, method: str, path: str, body: bytes | None = None, **headers: str) -> SocketAnswer:
     """Send a well-formed request."""
     fields = {"Host": "loader", **{name.replace("_", "-"): value for name, value in headers.items()}}
     if body is not None:
         fields["Content-Length"] = str(len(body))
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
-    return say(directory, "\r\n".join(lines).encode() + (body or b""), hold=True)
+    return send_raw(directory, "\r\n".join(lines).encode() + (body or b""), hold=True)
 
 
-def ask_now(directory: Path, wish: object) -> Answer:
+def post_now(directory: Path, wish: object) -> SocketAnswer:
     """Send POST /now."""
-    return request(directory, "POST", "/now", json.dumps(wish).encode(), Content_Type="application/json")
+    return send_request(directory, "POST", "/now", json.dumps(wish).encode(), Content_Type="application/json")
 
 
 @contextmanager
-def events(directory: Path) -> Iterator[Iterator[tuple[str, Any]]]:
+def stream_events(directory: Path) -> Iterator[Iterator[tuple[str, Any]]]:
     """Yield the kind and data of each event; a comment has the kind "comment". Ends when the loader closes."""
     with connect_socket(directory, PATIENCE) as client, client.makefile("rb") as lines:
         client.sendall(GET_EVENTS)

@@ -25,13 +25,13 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def read_just_now(airline: Airline, seconds: float = 1) -> Job:
+def mark_polled(airline: Airline, seconds: float = 1) -> Job:
     """Record that the airline's buckets were last read `seconds` ago."""
     at = now() - timedelta(seconds=seconds)
     return Job.objects.update_or_create(name=f"poll:{airline.name}", defaults={"due_at": at, "succeeded_at": at})[0]
 
 
-def a_campaign(airline: Airline, name: str = "2026-12", items: int = 6, title: str = "December 2026") -> Campaign:
+def create_campaign(airline: Airline, name: str = "2026-12", items: int = 6, title: str = "December 2026") -> Campaign:
     """Create a campaign with a read manifest and items of 0.4 to 3 GB."""
     sizes = [400_000_000 + 377_000_000 * (number % 8) for number in range(items)]
     campaign = Campaign.objects.create(
@@ -61,7 +61,7 @@ def a_campaign(airline: Airline, name: str = "2026-12", items: int = 6, title: s
     return campaign
 
 
-def a_tail(airline: Airline, name: str, heard: timedelta = timedelta(seconds=8)) -> Tail:
+def create_tail(airline: Airline, name: str, heard: timedelta = timedelta(seconds=8)) -> Tail:
     """Create an aircraft with one disk and a heartbeat."""
     return Tail.objects.create(
         airline=airline,
@@ -75,7 +75,7 @@ def a_tail(airline: Airline, name: str, heard: timedelta = timedelta(seconds=8))
     )
 
 
-def a_load(tail: Tail, campaign: Campaign, story: str = "loading") -> Load:
+def create_load(tail: Tail, campaign: Campaign, story: str = "loading") -> Load:
     """Create a load; `story` is complete, loading, stalled, failed, full, pending or unknown."""
     items = list(campaign.items.order_by("position"))
     load = Load.objects.create(tail=tail, campaign=campaign)
@@ -146,14 +146,14 @@ STORIES = (
 )
 
 
-def a_fleet(airline: Airline, tails: int, items: int = 6) -> Campaign:
+def create_fleet(airline: Airline, tails: int, items: int = 6) -> Campaign:
     """Create a campaign on `tails` tails in different states; the buckets were read just now."""
-    campaign = a_campaign(airline, items=items)
+    campaign = create_campaign(airline, items=items)
     for number in range(tails):
         name = f"VP-A{chr(65 + number // 26 % 26)}{chr(65 + number % 26)}" + (
             str(number // 676) if number >= 676 else ""
         )
-        tail = a_tail(airline, name, heard=timedelta(seconds=3 + number * 37 % 4000))
-        a_load(tail, campaign, STORIES[number % len(STORIES)])
-    read_just_now(airline)
+        tail = create_tail(airline, name, heard=timedelta(seconds=3 + number * 37 % 4000))
+        create_load(tail, campaign, STORIES[number % len(STORIES)])
+    mark_polled(airline)
     return campaign

@@ -27,7 +27,7 @@ CONTENT = os.urandom(9 * MIB + 77)
 EDITION = ManifestVersion("1" * 64)
 
 
-class Allowed(ConnectionBudget):
+class FixedConnectionBudget(ConnectionBudget):
     """Lets every item use a fixed number of connections, whatever is measured."""
 
     def __init__(self, share: int) -> None:
@@ -48,7 +48,7 @@ class Allowed(ConnectionBudget):
 
 
 @dataclass(frozen=True)
-class Asked:
+class RangeRequest:
     """A request: its number in the order of requests, and its range."""
 
     number: int
@@ -57,7 +57,7 @@ class Asked:
     if_match: str | None
 
 
-class Gated(MemoryBody):
+class GatedBody(MemoryBody):
     """A body whose reads wait for the gate, and that ends or fails where the script says."""
 
     gate: threading.Event
@@ -74,18 +74,18 @@ class Gated(MemoryBody):
         return block
 
 
-Act = Callable[[Asked], Body]
+Respond = Callable[[RangeRequest], Body]
 
 
-class Several(MemoryBucket):
+class ScriptedBucket(MemoryBucket):
     """A bucket in which `script[n]` answers request n (from 1); other requests get the stored object."""
 
     def __init__(self) -> None:
         super().__init__()
         self.put(KEY, CONTENT)
-        self.asked: list[Asked] = []
-        self.bodies: list[Gated] = []
-        self.script: dict[int, Act] = {}
+        self.asked: list[RangeRequest] = []
+        self.bodies: list[GatedBody] = []
+        self.script: dict[int, Respond] = {}
         self.gate_at = 0  # bodies of ranges wait until there were as many requests
         self._gate = threading.Event()
         self._turn = threading.Lock()
@@ -94,7 +94,7 @@ class Several(MemoryBucket):
         self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None
     ) -> Body:
         with self._turn:
-            asked = Asked(len(self.asked) + 1, start, end, if_match)
+            asked = RangeRequest(len(self.asked) + 1, start, end, if_match)
             self.asked.append(asked)
             act = self.script.pop(asked.number, self.send)
             if asked.number >= self.gate_at:
@@ -104,9 +104,9 @@ class Several(MemoryBucket):
             raise WorldError(Code.OBJECT_CHANGED)
         return act(asked)
 
-    def send(self, asked: Asked, *, breaks: int | None = None, gate: threading.Event | None = None) -> Gated:
+    def send(self, asked: RangeRequest, *, breaks: int | None = None, gate: threading.Event | None = None) -> GatedBody:
         """Return the stored body, up to where it breaks."""
-        body = Gated(self._objects[KEY], asked.start, asked.end, self.requests)
+        body = GatedBody(self._objects[KEY], asked.start, asked.end, self.requests)
         body.breaks = breaks
         body.gate = gate or (threading.Event() if asked.end is None else self._gate)
         if asked.end is None:
@@ -120,13 +120,13 @@ class Several(MemoryBucket):
         return sum(body.sent for body in self.bodies)
 
     @property
-    def ranges(self) -> list[Asked]:
+    def ranges(self) -> list[RangeRequest]:
         """Return the requests for a part of the object."""
         return [asked for asked in self.asked if asked.end is not None]
 
 
 @dataclass
-class Ledger:
+class RecordingObserver:
     """Records the calls of the download."""
 
     wanted: bool = True
@@ -146,20 +146,20 @@ class Ledger:
 
 
 @dataclass
-class Hangar:
+class DownloadSetup:
     """One item, one bucket and one content directory."""
 
     folder: Path
     share: int = 4
-    bucket: Several = field(default_factory=Several)
-    ledger: Ledger = field(default_factory=Ledger)
+    bucket: ScriptedBucket = field(default_factory=ScriptedBucket)
+    ledger: RecordingObserver = field(default_factory=RecordingObserver)
     stop: threading.Event = field(default_factory=threading.Event)
     item: Item = field(default_factory=lambda: Item("movie", len(CONTENT), hashlib.sha256(CONTENT).hexdigest()))
     await_link: Callable[[threading.Event], bool] = never_waits
     min_rate: int = 0
 
     def __post_init__(self) -> None:
-        self.streams = Allowed(self.share)
+        self.streams = FixedConnectionBudget(self.share)
         self.store = ContentStore(self.folder)
 
     def run(self) -> None:

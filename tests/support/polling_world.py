@@ -23,7 +23,7 @@ MIB = 1_048_576
 B = TypeVar("B", bound=Bucket)
 
 
-class Written(Generic[B]):
+class BucketWriter(Generic[B]):
     """Two buckets and short methods to write objects to them."""
 
     media: B
@@ -49,7 +49,7 @@ class Written(Generic[B]):
         self.status.delete(_key(path))
 
 
-class World(Written[MemoryBucket]):
+class PollingWorld(BucketWriter[MemoryBucket]):
     """Two buckets and a portal that polls on request. `clock` is that of both."""
 
     def __init__(self) -> None:

@@ -29,7 +29,7 @@ from ifeportal.models import Airline, AuditEntry, Membership, User
 
 
 @dataclass(frozen=True)
-class Holding:
+class PopulatedAirline:
     """The rows of one airline. `marks` are texts that no page of another airline contains: its names and ids."""
 
     airline: Airline
@@ -49,7 +49,7 @@ class Holding:
     marks: tuple[str, ...]
 
 
-def furnish(airline: Airline, *, members: Mapping[User, Role], first_id: int) -> Holding:
+def populate_airline(airline: Airline, *, members: Mapping[User, Role], first_id: int) -> PopulatedAirline:
     """Create one row of every kind for a new airline. Ids start at `first_id`, which is long enough not to appear by
     chance.
     """
@@ -99,7 +99,7 @@ def furnish(airline: Airline, *, members: Mapping[User, Role], first_id: int) ->
     with transaction.atomic():
         publish([FeedChange("load", load.pk, airline.pk, tail.name, campaign.name, {"id": load.pk, "tail": tail.name})])
     marks = (airline.name, word, str(first_id)[:12])
-    return Holding(
+    return PopulatedAirline(
         airline,
         campaign,
         item,
@@ -118,11 +118,13 @@ def furnish(airline: Airline, *, members: Mapping[User, Role], first_id: int) ->
     )
 
 
-def addresses(patterns: Sequence[URLPattern | URLResolver] | None = None, space: str = "") -> Iterator[tuple[str, str]]:
+def portal_routes(
+    patterns: Sequence[URLPattern | URLResolver] | None = None, space: str = ""
+) -> Iterator[tuple[str, str]]:
     """Yield every route of the portal: its name with the name space, and its pattern."""
     for pattern in get_resolver().url_patterns if patterns is None else patterns:
         if isinstance(pattern, URLResolver):
             inner = f"{space}{pattern.namespace}:" if pattern.namespace else space
-            yield from addresses(pattern.url_patterns, inner)
+            yield from portal_routes(pattern.url_patterns, inner)
         else:
             yield f"{space}{pattern.name or ''}", str(pattern.pattern)

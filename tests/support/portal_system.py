@@ -33,12 +33,12 @@ def wait_for(what: str, ready: Callable[[], T | None], seconds: float = PATIENCE
         time.sleep(0.02)
 
 
-def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait until the condition is true. Raises AssertionError after `seconds`."""
     wait_for("the condition", lambda: bool(condition()), seconds)
 
 
-def answers(address: str, portal: Process) -> bool:
+def is_answering(address: str, portal: Process) -> bool:
     """Return whether the portal responds yet. Raises AssertionError if its process has exited."""
     try:
         with urlopen(f"{address}/login/", timeout=PATIENCE):
@@ -48,7 +48,7 @@ def answers(address: str, portal: Process) -> bool:
         return False
 
 
-class System:
+class PortalSystem:
     """The processes of a portal. Use as a context manager, which stops them. `settings` are environment variables."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
@@ -85,7 +85,7 @@ class System:
         """Start all three and wait until the portal responds."""
         for process in self.processes:
             self._supervisor.start(process)
-        wait_for("the portal answers", lambda: answers(self.address, self.portal))
+        wait_for("the portal answers", lambda: is_answering(self.address, self.portal))
 
     def logs(self) -> dict[str, str]:
         """Return the log of each process so far."""
@@ -108,7 +108,7 @@ class System:
         )
 
 
-def of_session(leader: int) -> list[str]:
+def session_processes(leader: int) -> list[str]:
     """Return the commands of all processes in a leader's session, including orphans."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):

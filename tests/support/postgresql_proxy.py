@@ -1,13 +1,13 @@
 """A proxy on the loopback interface in front of a PostgreSQL's own socket, which can be interrupted.
 
-    with Cable(url) as cable:          # cable.url is the DATABASE_URL for processes
-        cable.refuse()                 # resets connections, refuses new ones: the server is down
-        cable.swallow()                # accepts connections and forwards nothing: the network is down
-        cable.swallow(greeted=True)    # the same, but only after the server's greeting: a session that hangs
-        cable.mend()
-        assert cable.swallowed
+    with DatabaseProxy(url) as proxy:  # proxy.url is the DATABASE_URL for processes
+        proxy.refuse()                 # resets connections, refuses new ones: the server is down
+        proxy.block()                  # accepts connections and forwards nothing: the network is down
+        proxy.block(greeted=True)      # the same, but only after the server's greeting: a session that hangs
+        proxy.restore()
+        assert proxy.blocked
 
-Runs in a separate thread, without Django. Blocked data is not sent later: `mend` resets its connections.
+Runs in a separate thread, without Django. Blocked data is not sent later: `restore` resets its connections.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ READY: Final = b"Z\x00\x00\x00\x05I"  # ReadyForQuery, idle: the server accepts 
 T = TypeVar("T")
 
 
-class Cable:
-    """A proxy to interrupt. `swallowed` counts the connections made while nothing was forwarded."""
+class DatabaseProxy:
+    """A proxy to interrupt. `blocked` counts the connections made while nothing was forwarded."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -39,8 +39,8 @@ class Cable:
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="cable", daemon=True)
-        self.swallowed = 0
+        self._thread = threading.Thread(target=self._loop.run_forever, name="database-proxy", daemon=True)
+        self.blocked = 0
 
     @property
     def url(self) -> str:
@@ -51,11 +51,11 @@ class Cable:
         """Reset all connections and refuse new ones."""
         self._run(self._close())
 
-    def swallow(self, *, greeted: bool = False) -> None:
+    def block(self, *, greeted: bool = False) -> None:
         """Forward nothing. `greeted`: forward until the server is ready for a query."""
-        self._state = "greet" if greeted else "swallow"
+        self._state = "greet" if greeted else "block"
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Forward all new connections."""
         self._state = ""
         self._run(self._close())
@@ -93,7 +93,7 @@ class Cable:
         task.add_done_callback(self._clients.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.swallowed += bool(self._state)
+        self.blocked += bool(self._state)
         try:
             if self._folder:
                 server, back = await asyncio.open_unix_connection(f"{self._folder}/.s.PGSQL.5432")
@@ -110,11 +110,11 @@ class Cable:
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(65_536):
-            while self._state == "swallow":
+            while self._state == "block":
                 await asyncio.sleep(0.02)
             sink.write(data)
             with suppress(ConnectionError):
                 await sink.drain()
             if self._state == "greet" and READY in data:
-                self._state = "swallow"
+                self._state = "block"
         raise EOFError

@@ -15,8 +15,8 @@ PRODUCTION = {
     "CSRF_TRUSTED_ORIGINS": "https://ife.example.org",
     "DATABASE_URL": "postgres://ife:hunter2hunter2@database/ife",
 }
-OURS = ("AWS_", "LOADER_", "DJANGO_")
-NAMES = (
+REMOVED_PREFIXES = ("AWS_", "LOADER_", "DJANGO_")
+REMOVED_NAMES = (
     "SECRET_KEY",
     "DATABASE_URL",
     "DEBUG",
@@ -30,7 +30,11 @@ NAMES = (
 
 def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run manage.py with exactly these settings."""
-    bare = {name: value for name, value in os.environ.items() if not name.startswith(OURS) and name not in NAMES}
+    bare = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(REMOVED_PREFIXES) and name not in REMOVED_NAMES
+    }
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,

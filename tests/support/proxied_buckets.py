@@ -21,27 +21,27 @@ from fleet.simulation.proxy import FaultProxy, RecordedRequest
 from ifeportal.models import Airline
 from loader.s3.client import S3Bucket
 from tests.support.poll_fleet import poll_fleet
-from tests.support.polling_world import Written
+from tests.support.polling_world import BucketWriter
 
 
 @dataclass(frozen=True)
-class Keys:
+class StoreCredentials:
     """Credentials of the store."""
 
     access_key: str
     secret_key: str
 
 
-class Wire(Written[S3Bucket]):
+class ProxiedBuckets(BucketWriter[S3Bucket]):
     """Two buckets; `link` is the proxy between the portal and their store."""
 
-    def __init__(self, media: S3Bucket, status: S3Bucket, link: FaultProxy, keys: Keys) -> None:
+    def __init__(self, media: S3Bucket, status: S3Bucket, link: FaultProxy, keys: StoreCredentials) -> None:
         self.media, self.status, self.link, self.keys = media, status, link, keys
-        self.seen_media, self.seen_status = self.over_the_link(media), self.over_the_link(status)
+        self.proxied_media, self.proxied_status = self.through_proxy(media), self.through_proxy(status)
         self.limits = Limits()
         self.ahead = timedelta()  # offset of the portal's clock
 
-    def over_the_link(self, bucket: S3Bucket, read_timeout: float = 20.0) -> S3Bucket:
+    def through_proxy(self, bucket: S3Bucket, read_timeout: float = 20.0) -> S3Bucket:
         """Return the bucket as the portal sees it, without pauses between attempts."""
         return S3Bucket(
             bucket.name,
@@ -60,7 +60,7 @@ class Wire(Written[S3Bucket]):
 
     def poll(self) -> PollResult:
         """Poll everything once, through the proxy."""
-        return poll_fleet(self.seen_media, self.seen_status, datetime.now(UTC) + self.ahead, limits=self.limits)
+        return poll_fleet(self.proxied_media, self.proxied_status, datetime.now(UTC) + self.ahead, limits=self.limits)
 
     def asked(self, path: str, method: str = "GET") -> list[RecordedRequest]:
         """Return the requests for a path (as in `write`) that passed the proxy."""
@@ -74,7 +74,7 @@ class Wire(Written[S3Bucket]):
 
 
 @dataclass
-class Rewritten(Fault):
+class RewrittenBody(Fault):
     """Replaces `pattern` by `to` in the body. `count` is the number of replacements."""
 
     pattern: bytes
@@ -92,22 +92,22 @@ class Rewritten(Fault):
 
 
 @dataclass
-class Held(Fault):
+class HeldRequest(Fault):
     """Delays the request until it is released; the store has not received it by then."""
 
-    let_go: threading.Event = field(default_factory=threading.Event)
+    release: threading.Event = field(default_factory=threading.Event)
 
     async def answer(self) -> None:
-        while not self.let_go.is_set():
+        while not self.release.is_set():
             await asyncio.sleep(0.01)
 
 
-def problems(bucket: str = "status") -> dict[str, str]:
+def open_problems(bucket: str = "status") -> dict[str, str]:
     """Return the open anomalies: key to problem."""
     return dict(Anomaly.objects.filter(resolved_at=None, bucket=bucket).values_list("key", "problem"))
 
 
-def picture() -> tuple[set[tuple[object, ...]], set[tuple[object, ...]]]:
+def row_snapshot() -> tuple[set[tuple[object, ...]], set[tuple[object, ...]]]:
     """Return the values of all transfers and loads that do not depend on the number of polls."""
     place = ("load__tail__airline__name", "load__tail__name", "load__campaign__name", "content")
     said = (
@@ -128,8 +128,8 @@ def picture() -> tuple[set[tuple[object, ...]], set[tuple[object, ...]]]:
     )
 
 
-def picture_of_one_poll(wire: Wire) -> object:
+def snapshot_of_one_poll(proxied: ProxiedBuckets) -> object:
     """Return the same after a single poll of an empty database."""
     Airline.objects.all().delete()
-    wire.poll()
-    return picture()
+    proxied.poll()
+    return row_snapshot()

@@ -26,7 +26,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReceivedRequest:
     """One request; `client` is its source port."""
 
     method: str
@@ -46,7 +46,7 @@ class ScriptedStore:
     """Sends the queued responses in turn, then repeats the last one."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self.asked: list[Asked] = []
+        self.asked: list[ReceivedRequest] = []
         self._replies: deque[Reply] = deque()
         self._server = _Server(("127.0.0.1", 0), self._handler())
         if tls:
@@ -69,7 +69,7 @@ class ScriptedStore:
             def answer(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                outer.asked.append(Asked(self.command, self.path, headers, self.client_address[1]))
+                outer.asked.append(ReceivedRequest(self.command, self.path, headers, self.client_address[1]))
                 send(self, outer._next())
 
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.aircraft import ROOT, Aircraft, Run, finish
+from tests.support.aircraft import ROOT, Aircraft, Run, wait_for_exit
 
 _WHOLE = re.compile(r"(\d+) +(\w+)\((.*)\) += (-?\d+|\?)(.*)")
 _BEGUN = re.compile(r"(\d+) +(\w+)\((.*) <unfinished \.\.\.>")
@@ -17,7 +17,7 @@ _ENDED = re.compile(r"(\d+) +<\.\.\. (\w+) resumed>(.*)\) += (-?\d+|\?)(.*)")
 
 
 @dataclass(frozen=True)
-class Call:
+class SystemCall:
     """One system call: line numbers of its start and end in the trace, and its arguments with paths for descriptors."""
 
     name: str
@@ -39,7 +39,7 @@ def start_under(prefix: Sequence[str], aircraft: Aircraft, *options: str, **more
     )
 
 
-def traced(
+def run_traced(
     aircraft: Aircraft, trace: Path, calls: str, *options: str, inject: str = "", path: Path | None = None
 ) -> Run:
     """Run `run_loader --once` and record these system calls, or make them fail on one path with `inject`."""
@@ -48,10 +48,10 @@ def traced(
         prefix += ["-e", f"inject={calls}:{inject}"]
     if path is not None:
         prefix += ["-P", str(path)]
-    return finish(start_under([*prefix, *options], aircraft, "--once"))
+    return wait_for_exit(start_under([*prefix, *options], aircraft, "--once"))
 
 
-def read_trace(trace: Path) -> list[Call]:
+def read_trace(trace: Path) -> list[SystemCall]:
     """Return the calls in the order of their end."""
     begun: dict[tuple[str, str], tuple[int, str]] = {}
     found = []
@@ -60,7 +60,7 @@ def read_trace(trace: Path) -> list[Call]:
             begun[match[1], match[2]] = (at, match[3])
         elif match := _ENDED.fullmatch(line):
             began, arguments = begun.pop((match[1], match[2]))
-            found.append(Call(match[2], arguments + match[3], began, at, "INJECTED" in match[5]))
+            found.append(SystemCall(match[2], arguments + match[3], began, at, "INJECTED" in match[5]))
         elif match := _WHOLE.fullmatch(line):
-            found.append(Call(match[2], match[3], at, at, "INJECTED" in match[5]))
+            found.append(SystemCall(match[2], match[3], at, at, "INJECTED" in match[5]))
     return found

@@ -12,11 +12,11 @@ from typing import Self
 
 from ifeportal.embedded.processes import LOOPBACK, Process, free_port
 from tests.support.browser_portal import database_url
-from tests.support.portal_system import PATIENCE, ROOT, answers, wait_for
+from tests.support.portal_system import PATIENCE, ROOT, is_answering, wait_for
 
 
 @dataclass(frozen=True)
-class Answer:
+class WebAnswer:
     """A response. `cookies` are those that it sets, as a client returns them."""
 
     status: int
@@ -51,7 +51,7 @@ class WebServer:
 
     def ask(
         self, method: str, path: str, body: str | bytes | None = None, headers: dict[str, str] | None = None
-    ) -> Answer:
+    ) -> WebAnswer:
         """Send one request over a new connection."""
         connection = HTTPConnection(LOOPBACK, self.port, timeout=PATIENCE)
         try:
@@ -60,13 +60,13 @@ class WebServer:
             set_cookies = found.headers.get_all("Set-Cookie", [])
             pairs = (line.partition(";")[0].partition("=") for line in set_cookies)
             text = found.read().decode()
-            return Answer(found.status, dict(found.headers), text, {name: value for name, _, value in pairs})
+            return WebAnswer(found.status, dict(found.headers), text, {name: value for name, _, value in pairs})
         finally:
             connection.close()
 
     def __enter__(self) -> Self:
         self.process.start()
-        wait_for("the web server answers", lambda: answers(self.address, self.process))
+        wait_for("the web server answers", lambda: is_answering(self.address, self.process))
         return self
 
     def __exit__(self, *_: object) -> None:

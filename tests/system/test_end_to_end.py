@@ -33,9 +33,9 @@ from ifeportal.formatting import size
 from ifeportal.models import Job, User
 from loader.s3.client import S3Bucket
 from tests.conftest import Cast
-from tests.support.aircraft import AIRLINE, TAIL, Aircraft, finish
-from tests.support.browser_portal import PATIENCE, Visit, chromium, database_url
-from tests.support.portal_system import System, of_session, wait_for
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft, wait_for_exit
+from tests.support.browser_portal import PATIENCE, BrowserSession, chromium, database_url
+from tests.support.portal_system import PortalSystem, session_processes, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 
@@ -84,7 +84,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def system(
     browser: Browser, transactional_db: None, tmp_path: Path, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket
-) -> Iterator[System]:
+) -> Iterator[PortalSystem]:
     told = {
         "DATABASE_URL": database_url(),
         "SECRET_KEY": settings.SECRET_KEY,  # the same as ours: sessions are signed with it
@@ -93,7 +93,7 @@ def system(
         "POLL_INTERVAL": f"{INTERVAL}s",
         **seaweed.environment(),
     }
-    with System(tmp_path / "system", told) as system:
+    with PortalSystem(tmp_path / "system", told) as system:
         system.start()
         yield system
     for name, log in system.logs().items():
@@ -101,12 +101,12 @@ def system(
 
 
 @pytest.fixture
-def open_page(browser: Browser, system: System) -> Iterator[Callable[[User, str], Page]]:
+def open_page(browser: Browser, system: PortalSystem) -> Iterator[Callable[[User, str], Page]]:
     """Open an address in a new window of a user, and wait until it is live."""
     with ExitStack() as windows:
 
         def begin(user: User, path: str) -> Page:
-            visit = Visit(browser, system, user)
+            visit = BrowserSession(browser, system, user)
             windows.callback(visit.context.close)
             return visit.go(path)
 
@@ -192,13 +192,13 @@ def ends_cleanly(process: Process) -> None:
     assert leader is not None, f"{process.name} has ended already: {process.log_tail()}"
     process.signal()
     wait_for(f"{process.name} ends", lambda: process.pid is None)
-    wait_for(f"{process.name} leaves nothing behind", lambda: not of_session(leader))
+    wait_for(f"{process.name} leaves nothing behind", lambda: not session_processes(leader))
     assert process.wait() == 0, process.log_tail()
 
 
 @pytest.mark.slow("the complete system: store, portal, jobs, a loader and a browser")
 def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
-    system: System,
+    system: PortalSystem,
     cast: Cast,
     aircraft: Aircraft,
     link: FaultProxy,
@@ -219,11 +219,13 @@ def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
         expect(row).to_be_visible()
         tail = open_page(cast.alice, f"/airlines/{AIRLINE}/tails/{TAIL}/")
         tail.evaluate("window.neverReloaded = true")
-        expect(tail.locator("table.moving tbody").first).to_be_visible()  # the page is fetched anew for it, each 5 s at most
+        expect(
+            tail.locator("table.moving tbody").first
+        ).to_be_visible()  # the page is fetched anew for it, each 5 s at most
         assert client.rows("transfers", status="loading")
         wait_for("percents on the way", lambda: sum(0 < percent < 100 for percent in percents_seen(airline)) >= 3)
         link.bandwidth = None
-        ended = finish(loader)
+        ended = wait_for_exit(loader)
     assert ended.code == 1, ended
     assert flaw.hits > 0
     sentence = re.sub("^HASH_MISMATCH: ", "", aircraft.errors()["broken"])
@@ -277,7 +279,7 @@ def _sha256(path: Path) -> str:
 
 @pytest.mark.slow("the complete system: store, portal, jobs, a loader and a browser")
 def test_objects_of_somebody_elses_loader_are_found_and_shown_with_right_percentages(
-    system: System, cast: Cast, media: S3Bucket, status: S3Bucket, open_page: Callable[[User, str], Page]
+    system: PortalSystem, cast: Cast, media: S3Bucket, status: S3Bucket, open_page: Callable[[User, str], Page]
 ) -> None:
     fleet = open_page(cast.olga, "/")
     media.put("SEED/2026-12/campaign.json", b'[{"name": "a.tgz", "size": 1000}, {"name": "b", "size": 3000}]')

@@ -33,7 +33,7 @@ from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_por
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
 from tests.support.browser_portal import chromium
-from tests.support.portal_system import ROOT, of_session, wait_for
+from tests.support.portal_system import ROOT, session_processes, wait_for
 from tests.support.postgresql import postgresql
 
 pytestmark = [pytest.mark.processes, pytest.mark.browser]
@@ -117,7 +117,7 @@ class Machines:
         pid = self.processes[name].pid
         assert pid, f"{name} had ended by itself: {self.processes[name].log_tail()}"
         os.killpg(pid, signal.SIGKILL)
-        wait_for(f"{name} is dead", lambda: not of_session(pid))
+        wait_for(f"{name} is dead", lambda: not session_processes(pid))
 
     def _start(self, name: str, *command: str, stage: int = 0) -> None:
         self.processes[name] = self._supervisor.start(self._process(name, *command, stage=stage))

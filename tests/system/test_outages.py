@@ -28,10 +28,10 @@ from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.web import database_timeout
 from loader.s3.client import S3Bucket
 from tests.support.bucket_pool import FreshBuckets
-from tests.support.html import text
-from tests.support.portal_system import PATIENCE, System, wait_for
+from tests.support.html import page_text
+from tests.support.portal_system import PATIENCE, PortalSystem, wait_for
 from tests.support.postgresql import postgresql
-from tests.support.postgresql_proxy import Cable
+from tests.support.postgresql_proxy import DatabaseProxy
 from tests.support.production_environment import KEY
 
 pytestmark = [pytest.mark.processes]
@@ -67,8 +67,8 @@ class Answer:
 class Portal:
     """All processes, with the proxies between them."""
 
-    system: System
-    cable: Cable
+    system: PortalSystem
+    database_proxy: DatabaseProxy
     link: FaultProxy
     webs_link: FaultProxy
     status: S3Bucket
@@ -90,7 +90,7 @@ class Portal:
     def shown(self, path: str) -> str:
         """Return what staff see on the page."""
         answer = self.ask(path)
-        return text(HttpResponse(answer.text, status=answer.status))
+        return page_text(HttpResponse(answer.text, status=answer.status))
 
     @property
     def session(self) -> str:
@@ -132,11 +132,11 @@ def portal(
     folder = tmp_path_factory.mktemp("portal")
     with ExitStack() as stack:
         database = stack.enter_context(postgresql())
-        cable = stack.enter_context(Cable(database))
+        database_proxy = stack.enter_context(DatabaseProxy(database))
         link, webs_link = (stack.enter_context(FaultProxy(seaweed.endpoint)) for _ in range(2))
         settings = {
             **seaweed.environment(),
-            "DATABASE_URL": cable.url,
+            "DATABASE_URL": database_proxy.url,
             "MEDIA_BUCKET": media.name,
             "STATUS_BUCKET": status.name,
             "SECRET_KEY": KEY,
@@ -144,14 +144,14 @@ def portal(
             "POLL_CEILING": "1s",
             "AWS_ENDPOINT_URL_S3": link.endpoint,
         }
-        system = System(folder, settings)
+        system = PortalSystem(folder, settings)
         production = {"DEBUG": "0", "HTTPS": "0", "ALLOWED_HOSTS": LOOPBACK, "STATIC_ROOT": str(folder / "static")}
         production["CSRF_TRUSTED_ORIGINS"] = system.address
         system.portal.environment = system.environment | production | {"AWS_ENDPOINT_URL_S3": webs_link.endpoint}
         system.manage("collectstatic", "--noinput", "-v0", **production)
         system.manage("migrate", "-v0")
         cookie, token = system.manage("shell", "-v0", "-c", SOMEBODY).split()
-        portal = Portal(system, cable, link, webs_link, status, database, cookie, token)
+        portal = Portal(system, database_proxy, link, webs_link, status, database, cookie, token)
         media.put("ACME/2026-12/campaign.json", b'{"content": [{"name": "a", "size": 1000}]}')
         portal.progress(1)
         stack.enter_context(system)
@@ -170,15 +170,15 @@ def test_what_a_request_may_wait_for_the_database_is_below_two_seconds() -> None
 @pytest.mark.parametrize("how", ["refused", "swallowed", "swallowed in the middle of a session"])
 @pytest.mark.slow("a complete portal loses its database or store, and recovers by itself")
 def test_while_the_database_is_away_everything_answers_503_and_recovers_by_itself(portal: Portal, how: str) -> None:
-    before, alive = portal.cable.swallowed, portal.pids()
+    before, alive = portal.database_proxy.blocked, portal.pids()
     portal.progress(100)
     portal.reaches(100)
     paths = (*PAGES, *LISTS, "/readyz", "/admin/")
     try:
         if how == "refused":
-            portal.cable.refuse()
+            portal.database_proxy.refuse()
         else:
-            portal.cable.swallow(greeted=how != "swallowed")
+            portal.database_proxy.block(greeted=how != "swallowed")
         with ThreadPoolExecutor(6) as pool:
             answers = dict(zip(paths, pool.map(portal.ask, paths), strict=True))
         for path, answer in answers.items():
@@ -190,11 +190,11 @@ def test_while_the_database_is_away_everything_answers_503_and_recovers_by_itsel
         assert portal.ask("/healthz").status == 200
         portal.progress(200)
     finally:
-        portal.cable.mend()
+        portal.database_proxy.restore()
     slowest = max(answer.seconds for answer in answers.values())
     print(f"{how}: {slowest:.2f} s at most")  # noqa: T201
     assert slowest < GENEROUS
-    assert (portal.cable.swallowed > before) == (how != "refused"), "it was this that went wrong"
+    assert (portal.database_proxy.blocked > before) == (how != "refused"), "it was this that went wrong"
     portal.reaches(200)
     assert portal.pids() == alive, "nothing had to be started again"
 
@@ -216,11 +216,11 @@ def test_an_open_page_hears_what_happened_while_the_database_was_away(portal: Po
 
     with portal.socket(rev) as socket:
         try:
-            portal.cable.refuse()
+            portal.database_proxy.refuse()
             portal.progress(400)
             assert portal.ask("/").status == 503
         finally:
-            portal.cable.mend()
+            portal.database_proxy.restore()
         with suppress(ConnectionClosed):
             listen(socket)
     while 400 not in heard:  # reconnect with the last revision, like a browser

@@ -20,7 +20,7 @@ from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.manifest import Exhibition, Item, Manifest, build_manifest
 from loader.signatures.trusted_keys import build_chain
 from tests.support.portal_system import wait_for
-from tests.support.signing_keys import dsse, keyring, provision
+from tests.support.signing_keys import keyring, signed_envelope, signed_version
 from tests.upgrade.aircraft import BOOT_ID, FIXTURES, OLD_BOOT_ID, Aircraft, Objects, pack, set_boot
 from tests.upgrade.contents import AIRLINE, FIRST, NEWEST, TAIL, build_body, content_key
 
@@ -47,12 +47,12 @@ def publish(aircraft: Aircraft, items: Mapping[tuple[str, str], tuple[str, int]]
     listed = tuple(Item(name, len(body), hashlib.sha256(body).hexdigest()) for name, body in bodies.items())
     body = build_manifest(Manifest(listed, airline=AIRLINE, campaign=campaign, version=version, exhibition=SHOWN))
     aircraft.media.put(f"{AIRLINE}/{campaign}/campaign.json", body)
-    aircraft.media.put(f"{AIRLINE}/{campaign}/campaign.json.dsse", dsse(body, "sam"))
+    aircraft.media.put(f"{AIRLINE}/{campaign}/campaign.json.dsse", signed_envelope(body, "sam"))
 
 
 def make(aircraft: Aircraft, link: FaultProxy) -> None:
     """Load a first version, publish more, and end the loader in the middle of it, twice."""
-    (aircraft.folder / "trusted.json").write_bytes(build_chain([provision(keyring(1), "rita")]))
+    (aircraft.folder / "trusted.json").write_bytes(build_chain([signed_version(keyring(1), "rita")]))
     aircraft.write_hook(FAILING_HOOK)
     publish(aircraft, FIRST, "show", 1)
     code, printed = aircraft.load()

@@ -23,7 +23,7 @@ from loader.s3.memory import MemoryBucket
 from tests.conftest import Cast
 from tests.support import campaign_drafts
 from tests.support.api_fleet import make_load
-from tests.support.campaign_drafts import NOON, looked, manifest, new_draft, published, ready
+from tests.support.campaign_drafts import NOON, create_hashed_draft, new_draft, publish_draft, read_manifest, scan_draft
 
 FILMS = {"movie-001": b"one", "movie-002": b"two"}
 ADD = "admin:campaigns_draft_add"
@@ -84,21 +84,21 @@ def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
     draft = Draft.objects.get()
     assert made.headers["Location"] == reverse(CHANGE, args=[draft.pk])
     assert draft.state == DraftState.SCANNING
-    campaign_drafts.run_errands(media)
+    campaign_drafts.run_short_tasks(media)
     page = manager.get(reverse(CHANGE, args=[draft.pk]))
     assert "movie-001" in page.content.decode()
-    first = f"items-{list(draft.items.order_by('position')).index(campaign_drafts.item(draft, 'movie-001'))}"
+    first = f"items-{list(draft.items.order_by('position')).index(campaign_drafts.find_item(draft, 'movie-001'))}"
     messages = ask(manager, draft, "hash", **{f"{first}-title": "The Long Way Up", f"{first}-priority": 9})
     assert messages == ["ACME/2026-12: Hashing started for 2 items."]
-    assert campaign_drafts.item(draft, "movie-001").title == "The Long Way Up"
+    assert campaign_drafts.find_item(draft, "movie-001").title == "The Long Way Up"
     busy = manager.get(reverse(CHANGE, args=[draft.pk]))
     assert 'http-equiv="refresh"' in busy.content.decode()
     assert 'value="publish"' not in busy.content.decode()
     assert not campaign_drafts.hash_items(media)
     assert ask(manager, draft, "check") == ["ACME/2026-12: No problems found."]
     assert ask(manager, draft, "publish") == ["ACME/2026-12: Publication started."]
-    campaign_drafts.run_errands(media)
-    written = manifest(draft, media)
+    campaign_drafts.run_short_tasks(media)
+    written = read_manifest(draft, media)
     assert (written.version, written.title, written.content[0].title) == (1, "December", "The Long Way Up")
     draft.refresh_from_db()
     assert ask(manager, draft, "withdraw") == []
@@ -106,7 +106,7 @@ def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
     page = manager.get(reverse(WITHDRAW, args=[draft.pk]))
     assert "is on the aircraft stays there" in page.content.decode()
     manager.post(reverse(WITHDRAW, args=[draft.pk]))
-    campaign_drafts.run_errands(media)
+    campaign_drafts.run_short_tasks(media)
     draft.refresh_from_db()
     assert draft.state == DraftState.WITHDRAWN
     words = list(AuditEntry.objects.order_by("pk").values_list("action", "who", "airline__name"))
@@ -122,7 +122,7 @@ def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
 def test_who_runs_no_campaigns_of_an_airline_finds_none_of_its_drafts(
     cast: Cast, manager: Client, media: MemoryBucket
 ) -> None:
-    draft = published(ready(cast.beta, media, FILMS), media)
+    draft = publish_draft(create_hashed_draft(cast.beta, media, FILMS), media)
     for name in (CHANGE, WITHDRAW, PROGRESS):
         for response in (manager.get(reverse(name, args=[draft.pk])), manager.post(reverse(name, args=[draft.pk]))):
             assert response.status_code == 404, name
@@ -140,7 +140,7 @@ def test_who_runs_no_campaigns_of_an_airline_finds_none_of_its_drafts(
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
 def test_only_managers_and_staff_run_campaigns(cast: Cast, client: Client, media: MemoryBucket, role: Role) -> None:
     Membership.objects.filter(user=cast.alice).update(role=role)
-    draft = looked(new_draft(cast.acme), media)
+    draft = scan_draft(new_draft(cast.acme), media)
     client.force_login(cast.alice)
     for address in (reverse(LIST), reverse(CHANGE, args=[draft.pk]), reverse(WITHDRAW, args=[draft.pk])):
         assert client.post(address).status_code in (302, 403)
@@ -158,7 +158,7 @@ def test_only_managers_and_staff_run_campaigns(cast: Cast, client: Client, media
 def test_nothing_happens_by_a_link_or_without_the_token_of_the_form(
     cast: Cast, manager: Client, media: MemoryBucket
 ) -> None:
-    draft = published(ready(cast.acme, media, FILMS), media)
+    draft = publish_draft(create_hashed_draft(cast.acme, media, FILMS), media)
     for name in (CHANGE, WITHDRAW, PROGRESS):
         manager.get(reverse(name, args=[draft.pk]), {"_ask": "publish"})
     strict = Client(enforce_csrf_checks=True)
@@ -172,7 +172,7 @@ def test_nothing_happens_by_a_link_or_without_the_token_of_the_form(
 def test_what_is_edited_while_a_job_works_is_not_saved_and_that_is_said(
     cast: Cast, manager: Client, media: MemoryBucket
 ) -> None:
-    draft = ready(cast.acme, media, FILMS)
+    draft = create_hashed_draft(cast.acme, media, FILMS)
     address = reverse(CHANGE, args=[draft.pk])
     data = {**form_of(manager.get(address)), "title": "Mine"}
     requests.request_publish(draft, NOON)
@@ -183,7 +183,7 @@ def test_what_is_edited_while_a_job_works_is_not_saved_and_that_is_said(
 
 
 def test_an_edited_draft_is_checked_and_no_longer_published(cast: Cast, manager: Client, media: MemoryBucket) -> None:
-    draft = published(ready(cast.acme, media, FILMS), media)
+    draft = publish_draft(create_hashed_draft(cast.acme, media, FILMS), media)
     address = reverse(CHANGE, args=[draft.pk])
     manager.post(address, {**form_of(manager.get(address)), "title": "Another"})
     draft.refresh_from_db()
@@ -216,8 +216,8 @@ def test_a_campaign_in_the_list_leads_to_its_draft(cast: Cast, client: Client) -
 
 
 def test_bulk_actions_tell_of_each_draft_what_became_of_it(cast: Cast, manager: Client, media: MemoryBucket) -> None:
-    good = ready(cast.acme, media, FILMS)
-    empty = looked(new_draft(cast.acme, "2027-01"), media)
+    good = create_hashed_draft(cast.acme, media, FILMS)
+    empty = scan_draft(new_draft(cast.acme, "2027-01"), media)
     busy = new_draft(cast.acme, "2027-02")
     requests.request_scan(busy, NOON)
     response = manager.post(
@@ -234,7 +234,7 @@ def test_items_are_changed_in_a_list_and_each_that_is_skipped_is_named(
     cast: Cast, manager: Client, media: MemoryBucket
 ) -> None:
     media.put("ACME/2026-12/-dash.tgz", b"x")
-    draft = ready(cast.acme, media, FILMS)
+    draft = create_hashed_draft(cast.acme, media, FILMS)
     ids = list(draft.items.values_list("pk", flat=True))
     address = f"{reverse(ITEMS)}?draft__id__exact={draft.pk}"
     response = manager.post(address, {"action": "include_items", "_selected_action": ids})
@@ -254,7 +254,7 @@ def test_items_are_changed_in_a_list_and_each_that_is_skipped_is_named(
         data |= {field.html_name: field.value() for field in filled}
     row = next(form for form in formset.forms if form.instance.name == "movie-002")
     manager.post(address, {**data, f"{row.prefix}-kind": "movie", f"{row.prefix}-priority": "5"})
-    changed = campaign_drafts.item(draft, "movie-002")
+    changed = campaign_drafts.find_item(draft, "movie-002")
     assert (changed.kind, changed.priority, changed.title) == ("movie", 5, "")
     assert AuditEntry.objects.filter(action="draftitem.changed", airline=cast.acme).exists()
     response = manager.post(address, {"action": "rehash_items", "_selected_action": ids})
@@ -288,7 +288,7 @@ def test_the_pages_of_a_draft_take_the_same_queries_however_many_items_it_has(
 
 
 def test_it_is_seen_at_once_which_tails_took_it(cast: Cast, manager: Client, media: MemoryBucket) -> None:
-    draft = published(ready(cast.acme, media, FILMS), media)
+    draft = publish_draft(create_hashed_draft(cast.acme, media, FILMS), media)
     page = manager.get(reverse(CHANGE, args=[draft.pk])).content.decode()
     assert "A campaign appears here shortly after it is published." in page
     make_load(cast.acme, "D-ABCD", "2026-12")
@@ -305,7 +305,7 @@ def test_it_is_seen_at_once_which_tails_took_it(cast: Cast, manager: Client, med
 def test_hostile_names_and_errors_are_shown_as_text(cast: Cast, manager: Client, media: MemoryBucket) -> None:
     hostile = "<script>alert(1)</script>"
     media.put(f"ACME/2026-12/{hostile[:8]}.tgz", b"x")
-    draft = looked(new_draft(cast.acme, title=hostile, notices=[hostile]), media)
+    draft = scan_draft(new_draft(cast.acme, title=hostile, notices=[hostile]), media)
     Draft.objects.update(error=hostile, advice=hostile, notices=[hostile], faults=[hostile])
     DraftItem.objects.update(error_text=hostile, title=hostile)
     for address in (
@@ -319,7 +319,7 @@ def test_hostile_names_and_errors_are_shown_as_text(cast: Cast, manager: Client,
 
 
 def test_deleting_a_draft_touches_nothing_in_the_bucket(cast: Cast, manager: Client, media: MemoryBucket) -> None:
-    draft = published(ready(cast.acme, media, FILMS), media)
+    draft = publish_draft(create_hashed_draft(cast.acme, media, FILMS), media)
     address = reverse("admin:campaigns_draft_delete", args=[draft.pk])
     before = sorted(found.key for found in media.list())
     assert "items of drafts: 2" in manager.get(address).content.decode().lower()

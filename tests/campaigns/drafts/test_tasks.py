@@ -30,7 +30,17 @@ from loader.s3.interface import ObjectInfo
 from loader.s3.memory import MemoryBucket
 from loader.signatures.dsse import parse_envelope, require_signatures
 from tests.support import campaign_drafts
-from tests.support.campaign_drafts import NOON, hash_items, hashed, item, looked, manifest, new_draft, published, ready
+from tests.support.campaign_drafts import (
+    NOON,
+    create_hashed_draft,
+    find_item,
+    hash_draft,
+    hash_items,
+    new_draft,
+    publish_draft,
+    read_manifest,
+    scan_draft,
+)
 from tests.support.work_leases import ScriptedLease
 
 KEY = "ACME/2026-12/campaign.json"
@@ -105,7 +115,7 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     for name, body in names.items():
         media.put(f"ACME/2026-12/{name}.tgz", body)
     media.put("ACME/2026-12/read me.txt", b"x")
-    draft = looked(new_draft(acme, title="December", exhibition_starts=date(2026, 12, 1)), media)
+    draft = scan_draft(new_draft(acme, title="December", exhibition_starts=date(2026, 12, 1)), media)
     assert (draft.state, draft.items.filter(included=True).count()) == (DraftState.EDITING, 3)
     assert draft.notices[0] == "Objects with invalid names: 1."
     assert draft.faulty_items == 3
@@ -114,13 +124,13 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     begun.update(memoryview(bytearray(b"1" * 1_000_001)))
     draft.items.filter(name="movie-001").update(hashed_bytes=begun.count, hash_state=begun.state())
     media.put("ACME/2026-12/leer.tgz", b"no longer")
-    assert hashed(draft, media).state == DraftState.FAILED  # the other two are hashed
+    assert hash_draft(draft, media).state == DraftState.FAILED  # the other two are hashed
     assert list(draft.items.exclude(error_code="").values_list("name", "error_code")) == [("leer", "OBJECT_CHANGED")]
     media.put("ACME/2026-12/leer.tgz", b"")
-    assert hashed(looked(draft, media), media).state == DraftState.READY
+    assert hash_draft(scan_draft(draft, media), media).state == DraftState.READY
     key = Ed25519PrivateKey.generate()
-    assert published(draft, media, [key]).state == DraftState.PUBLISHED, draft.error
-    written = manifest(draft, media)
+    assert publish_draft(draft, media, [key]).state == DraftState.PUBLISHED, draft.error
+    written = read_manifest(draft, media)
     assert {one.name: one.sha256 for one in written.content} == {
         name: campaign_drafts.sha256(body) for name, body in names.items()
     }
@@ -132,25 +142,25 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     envelope = parse_envelope(fetched.body)
     assert require_signatures(envelope, [public_hex(key)], 1)
     assert media.get(KEY, 10**7).body == envelope.payload  # type: ignore[union-attr]
-    item(draft, "movie-001")
+    find_item(draft, "movie-001")
     media.put("ACME/2026-12/movie-001.tgz", b"another cut")
     media.put(KEY, b'{"version": 7, "content": []}')
     requests.request_publish(draft, NOON)
-    campaign_drafts.run_errands(media)
+    campaign_drafts.run_short_tasks(media)
     draft.refresh_from_db()
     assert (draft.state, "was replaced since it was hashed" in draft.error) == (DraftState.FAILED, True)
     assert draft.error_code == "OBJECT_CHANGED"
-    looked(draft, media)
-    hashed(draft, media)
-    assert published(draft, media, [key]).version == 8
+    scan_draft(draft, media)
+    hash_draft(draft, media)
+    assert publish_draft(draft, media, [key]).version == 8
     requests.request_withdraw(draft, NOON)
-    campaign_drafts.run_errands(media)
+    campaign_drafts.run_short_tasks(media)
     draft.refresh_from_db()
     assert draft.state == DraftState.WITHDRAWN
     assert sorted(found.key for found in media.list("ACME/")) == sorted(
         [*(f"ACME/2026-12/{name}.tgz" for name in names), "ACME/2026-12/read me.txt"]
     )
-    assert published(draft, media, [key]).version == 9
+    assert publish_draft(draft, media, [key]).version == 9
 
 
 def test_what_a_manifest_says_already_is_kept_and_not_hashed_again(acme: Airline, store: Store) -> None:
@@ -176,16 +186,16 @@ def test_what_a_manifest_says_already_is_kept_and_not_hashed_again(acme: Airline
             }
         ).encode(),
     )
-    draft = looked(new_draft(acme), store)
+    draft = scan_draft(new_draft(acme), store)
     assert (draft.title, draft.exhibition_starts, draft.version) == ("December", date(2026, 12, 1), 4)
     assert {row.name: row.included for row in draft.items.all()} == {"movie-002": True, "movie-001": False}
     assert draft.state == DraftState.PUBLISHED
     draft.items.filter(name="movie-001").update(included=True)
     requests.revalidate(draft, edited=True)
     gets = store.requests.get
-    hashed(draft, store)
+    hash_draft(draft, store)
     assert store.requests.get - gets == 1  # for the new item only
-    published(draft, store)
+    publish_draft(draft, store)
     written = document(store)
     assert (written["version"], written["operator"], written["tails"]) == (5, "x", ["D-ABCD"])
     assert written["exhibition"] == {"starts": "2026-12-01", "cabin": "all"}
@@ -197,9 +207,9 @@ def test_an_object_newer_than_the_manifest_that_names_it_is_hashed_again(acme: A
     store.put(KEY, json.dumps({"content": [{"name": "a", "size": 3, "sha256": "0" * 64}]}).encode())
     store.now += timedelta(seconds=1)
     store.put("ACME/2026-12/a.tgz", b"two")
-    draft = looked(new_draft(acme), store)
-    assert item(draft, "a").error_text == "Not hashed yet."
-    assert item(hashed(draft, store), "a").sha256 == campaign_drafts.sha256(b"two")
+    draft = scan_draft(new_draft(acme), store)
+    assert find_item(draft, "a").error_text == "Not hashed yet."
+    assert find_item(hash_draft(draft, store), "a").sha256 == campaign_drafts.sha256(b"two")
 
 
 def test_every_fault_is_named_by_item_and_as_a_whole(acme: Airline, store: Store) -> None:
@@ -212,11 +222,11 @@ def test_every_fault_is_named_by_item_and_as_a_whole(acme: Airline, store: Store
     for name in ("Film", "film", "good", "bad\u202ename", "-dash"):
         store.put(f"ACME/2026-12/{name}.tgz", b"x")
     store.put("ACME/2026-12/deep/film.tgz", b"x")
-    looked(draft, store)
+    scan_draft(draft, store)
     DraftItem.objects.update(included=True)
-    hashed(draft, store)
+    hash_draft(draft, store)
     store.delete("ACME/2026-12/good.tgz")
-    looked(draft, store)
+    scan_draft(draft, store)
     faults = {row.name: row.error_text for row in draft.items.exclude(error_text="")}
     assert faults.pop("film").startswith("The name differs from 'Film' only in case")
     assert faults.pop("good").startswith("Not in the bucket")
@@ -228,7 +238,7 @@ def test_every_fault_is_named_by_item_and_as_a_whole(acme: Airline, store: Store
 
 
 def test_an_empty_campaign_is_not_published(acme: Airline, store: Store) -> None:
-    draft = looked(new_draft(acme), store)
+    draft = scan_draft(new_draft(acme), store)
     assert draft.faults == ["No items are included. Include at least one."]
     with pytest.raises(RequestRejected, match="Include at least one"):
         requests.request_publish(draft, NOON)
@@ -236,14 +246,14 @@ def test_an_empty_campaign_is_not_published(acme: Airline, store: Store) -> None
 
 def test_an_object_that_changes_while_it_is_hashed_is_noticed(acme: Airline, store: Store) -> None:
     store.put("ACME/2026-12/a.tgz", b"first")
-    draft = looked(new_draft(acme), store)
+    draft = scan_draft(new_draft(acme), store)
     swap = store.before_open = Once(lambda: MemoryBucket.put(store, "ACME/2026-12/a.tgz", b"other"))
-    assert hashed(draft, store).state == DraftState.FAILED
+    assert hash_draft(draft, store).state == DraftState.FAILED
     assert swap.done
-    assert (draft.error_code, item(draft, "a").state_text) == ("OBJECT_CHANGED", "Failed: OBJECT_CHANGED")
+    assert (draft.error_code, find_item(draft, "a").state_text) == ("OBJECT_CHANGED", "Failed: OBJECT_CHANGED")
     assert "hash again" in draft.advice
-    assert hashed(looked(draft, store), store).state == DraftState.READY
-    assert item(draft, "a").sha256 == campaign_drafts.sha256(b"other")
+    assert hash_draft(scan_draft(draft, store), store).state == DraftState.READY
+    assert find_item(draft, "a").sha256 == campaign_drafts.sha256(b"other")
 
 
 class Slow(Store):
@@ -272,10 +282,10 @@ def test_what_a_slice_has_hashed_is_put_aside_and_gone_on_with(acme: Airline) ->
     body = bytes(range(256)) * 40
     store = Slow(6, raising(WorldError(Code.SHORT_BODY, "the connection ended")))
     store.put("ACME/2026-12/a.tgz", body)
-    draft = looked(new_draft(acme), store)
+    draft = scan_draft(new_draft(acme), store)
     requests.request_hash(draft, NOON)
     assert not hash_items(store)
-    row = item(draft, "a")
+    row = find_item(draft, "a")
     assert (row.state_text, row.hashed_bytes, row.attempts) == ("Hashing, 48%", 5000, 1)
     assert row.error_code == "SHORT_BODY"
     starts: list[int] = []
@@ -308,7 +318,7 @@ def test_a_worker_that_loses_its_lease_in_mid_hash_writes_nothing_and_the_next_e
     store = Store()
     for name in ("a", "b"):
         store.put(f"ACME/2026-12/{name}.tgz", name.encode() * 5000)
-    draft = looked(new_draft(acme), store)
+    draft = scan_draft(new_draft(acme), store)
     requests.request_hash(draft, NOON)
     with pytest.raises(LeaseLost):
         hashing.hash_due_items(store, hashing.HashingContext(ScriptedLease(on_check_fence=lose), campaign_drafts.noon))
@@ -326,7 +336,7 @@ def test_a_lease_that_is_lost_while_bytes_come_ends_the_reading(acme: Airline, m
     store = Slow(3, lost.wait)
     body = bytes(range(256)) * 40
     store.put("ACME/2026-12/a.tgz", body)
-    draft = looked(new_draft(acme), store)
+    draft = scan_draft(new_draft(acme), store)
     requests.request_hash(draft, NOON)
 
     def lose() -> None:
@@ -335,9 +345,9 @@ def test_a_lease_that_is_lost_while_bytes_come_ends_the_reading(acme: Airline, m
 
     with pytest.raises(LeaseLost):
         hashing.hash_due_items(store, hashing.HashingContext(ScriptedLease(on_heartbeat=lose), campaign_drafts.noon))
-    assert (lost.is_set(), item(draft, "a").is_hashed) == (True, False)
+    assert (lost.is_set(), find_item(draft, "a").is_hashed) == (True, False)
     assert not hash_items(store)
-    assert item(draft, "a").sha256 == campaign_drafts.sha256(body)
+    assert find_item(draft, "a").sha256 == campaign_drafts.sha256(body)
 
 
 def test_the_jobs_do_what_was_asked_and_sign_with_the_keys_of_the_settings(
@@ -374,7 +384,7 @@ def test_the_jobs_do_what_was_asked_and_sign_with_the_keys_of_the_settings(
 def test_a_worker_killed_between_manifest_and_signature_is_followed_by_one_that_signs(
     acme: Airline, store: Store
 ) -> None:
-    draft = ready(acme, store, FILMS)
+    draft = create_hashed_draft(acme, store, FILMS)
     key = Ed25519PrivateKey.generate()
 
     def fail(name: str) -> None:
@@ -385,35 +395,35 @@ def test_a_worker_killed_between_manifest_and_signature_is_followed_by_one_that_
     store.before_put = fail
     requests.request_publish(draft, NOON)
     with pytest.raises(KeyboardInterrupt):
-        campaign_drafts.run_errands(store, [key])
+        campaign_drafts.run_short_tasks(store, [key])
     draft.refresh_from_db()
     assert (draft.state, document(store)["version"]) == (DraftState.PUBLISHING, 1)
-    campaign_drafts.run_errands(store, [key], lambda: NOON + timedelta(minutes=5))
+    campaign_drafts.run_short_tasks(store, [key], lambda: NOON + timedelta(minutes=5))
     draft.refresh_from_db()
     assert (draft.state, draft.version, document(store)["version"]) == (DraftState.PUBLISHED, 1, 1)
     assert require_signatures(parse_envelope(store.open(f"{KEY}.dsse").read(10**6)), [public_hex(key)], 1)
 
 
 def test_the_second_of_two_publishers_overwrites_nothing_and_loses_nothing(acme: Airline, store: Store) -> None:
-    draft = ready(acme, store, FILMS)
+    draft = create_hashed_draft(acme, store, FILMS)
     draft.items.filter(name="movie-001").update(title="Ours")
     theirs = b'{"version": 3, "content": [{"name": "movie-001", "size": 3, "title": "Theirs"}]}'
     overtaken = store.before_put = Once(lambda: MemoryBucket.put(store, KEY, theirs))
-    published(draft, store)
+    publish_draft(draft, store)
     assert overtaken.done
     assert (draft.state, draft.error_code) == (DraftState.FAILED, "OBJECT_CHANGED")
     assert "someone else published" in draft.error
     assert store.open(KEY).read() == theirs
     requests.request_publish(draft, NOON)
-    campaign_drafts.run_errands(store)
+    campaign_drafts.run_short_tasks(store)
     draft.refresh_from_db()
     assert "Someone else published version 3 since the last scan" in draft.error
     assert store.open(KEY).read() == theirs
-    looked(draft, store)
-    assert item(draft, "movie-001").title == "Ours"
+    scan_draft(draft, store)
+    assert find_item(draft, "movie-001").title == "Ours"
     assert "Someone else published version 3" in draft.notices[-1]
     assert "movie-001" in draft.notices[-1]
-    assert published(draft, store).version == 4
+    assert publish_draft(draft, store).version == 4
     assert document(store)["content"][0]["title"] == "Ours"
 
 
@@ -427,54 +437,54 @@ def test_the_second_of_two_publishers_overwrites_nothing_and_loses_nothing(acme:
     ids=["deleted", "without a version", "a version"],
 )
 def test_a_change_by_someone_else_is_named(acme: Airline, store: Store, theirs: bytes | None, change: str) -> None:
-    draft = published(ready(acme, store, FILMS), store)
+    draft = publish_draft(create_hashed_draft(acme, store, FILMS), store)
     if theirs is None:
         store.delete(KEY)
     else:
         store.put(KEY, theirs)
     requests.request_publish(draft, NOON)
-    campaign_drafts.run_errands(store)
+    campaign_drafts.run_short_tasks(store)
     draft.refresh_from_db()
     assert draft.error_code == "OBJECT_CHANGED"
     assert draft.error.startswith(f"{change} since the last scan.")
-    assert looked(draft, store).notices[-1].startswith(f"{change}.")
+    assert scan_draft(draft, store).notices[-1].startswith(f"{change}.")
 
 
 def test_a_signature_written_by_someone_else_meanwhile_is_a_change_in_the_bucket(acme: Airline, store: Store) -> None:
-    draft = ready(acme, store, FILMS)
+    draft = create_hashed_draft(acme, store, FILMS)
 
     def overtake(key: str) -> None:
         if key == f"{KEY}.dsse":
             MemoryBucket.put(store, key, b"theirs")
 
     store.before_put = overtake
-    published(draft, store, [Ed25519PrivateKey.generate()])
+    publish_draft(draft, store, [Ed25519PrivateKey.generate()])
     assert (draft.state, draft.error_code) == (DraftState.FAILED, "OBJECT_CHANGED")
 
 
 def test_a_draft_that_was_published_elsewhere_is_not_withdrawn(acme: Airline, store: Store) -> None:
-    draft = published(ready(acme, store, FILMS), store)
+    draft = publish_draft(create_hashed_draft(acme, store, FILMS), store)
     store.put(KEY, b'{"version": 3, "content": []}')
     requests.request_withdraw(draft, NOON)
-    campaign_drafts.run_errands(store)
+    campaign_drafts.run_short_tasks(store)
     draft.refresh_from_db()
     assert (draft.state, document(store)["version"]) == (DraftState.FAILED, 3)
 
 
 def test_withdrawing_takes_the_manifest_and_its_signature_and_tells_the_campaign(acme: Airline, store: Store) -> None:
     Campaign.objects.create(airline=acme, name="2026-12", version=9)
-    draft = published(ready(acme, store, FILMS), store, [Ed25519PrivateKey.generate()])
+    draft = publish_draft(create_hashed_draft(acme, store, FILMS), store, [Ed25519PrivateKey.generate()])
     assert draft.version == 10  # above every version ever known
     requests.request_withdraw(draft, NOON)
-    campaign_drafts.run_errands(store)
+    campaign_drafts.run_short_tasks(store)
     draft.refresh_from_db()
     assert [found.key for found in store.list()] == [f"ACME/2026-12/{name}.tgz" for name in FILMS]
     assert Campaign.objects.get().withdrawn_at == draft.withdrawn_at == NOON
-    assert published(draft, store).version == 11
+    assert publish_draft(draft, store).version == 11
     assert Campaign.objects.get().withdrawn_at is None
     requests.request_withdraw(draft, NOON)
     store.delete(KEY)  # by someone else, or by this job before it was killed
-    campaign_drafts.run_errands(store)
+    campaign_drafts.run_short_tasks(store)
     draft.refresh_from_db()
     assert draft.state == DraftState.WITHDRAWN
 
@@ -491,8 +501,8 @@ def test_a_store_that_is_away_is_tried_again_and_then_given_up(acme: Airline, st
     store.before_list = away
     for minute in range(RetryPolicy().max_attempts):
         now = NOON + timedelta(minutes=5 * minute)
-        campaign_drafts.run_errands(store, clock=lambda now=now: now)  # type: ignore[misc]
-        campaign_drafts.run_errands(store, clock=lambda now=now: now)  # type: ignore[misc]  # not before its time
+        campaign_drafts.run_short_tasks(store, clock=lambda now=now: now)  # type: ignore[misc]
+        campaign_drafts.run_short_tasks(store, clock=lambda now=now: now)  # type: ignore[misc]  # not before its time
         draft.refresh_from_db()
         assert (draft.attempts, draft.error_code) == (minute + 1, "NETWORK")
     assert len(tries) == RetryPolicy().max_attempts
@@ -506,8 +516,8 @@ def test_what_kills_its_worker_again_and_again_is_given_up(acme: Airline, store:
     store.before_list = lambda prefix: (_ for _ in ()).throw(SystemExit)
     for hour in range(RetryPolicy().max_attempts):
         with pytest.raises(SystemExit):
-            campaign_drafts.run_errands(store, clock=lambda hour=hour: NOON + timedelta(hours=hour))  # type: ignore[misc]
-    campaign_drafts.run_errands(store, clock=lambda: NOON + timedelta(days=2))
+            campaign_drafts.run_short_tasks(store, clock=lambda hour=hour: NOON + timedelta(hours=hour))  # type: ignore[misc]
+    campaign_drafts.run_short_tasks(store, clock=lambda: NOON + timedelta(days=2))
     draft.refresh_from_db()
     assert (draft.state, draft.error_code) == (DraftState.FAILED, "INTERNAL")
 
@@ -515,7 +525,7 @@ def test_what_kills_its_worker_again_and_again_is_given_up(acme: Airline, store:
 def test_a_draft_that_a_job_works_on_can_be_stopped_but_not_asked_for_something_else(
     acme: Airline, store: Store
 ) -> None:
-    draft = ready(acme, store, FILMS)
+    draft = create_hashed_draft(acme, store, FILMS)
     requests.request_scan(draft, NOON)
     with pytest.raises(RequestRejected, match="A job is working on this draft"):
         requests.request_publish(draft, NOON)
@@ -539,7 +549,7 @@ def test_drafts_take_turns_at_being_hashed(acme: Airline, store: Store) -> None:
     for name in ("x", "y"):
         for film in ("a", "b"):
             store.put(f"ACME/{name}/{film}.tgz", b"1")
-        requests.request_hash(looked(new_draft(acme, name), store), NOON)
+        requests.request_hash(scan_draft(new_draft(acme, name), store), NOON)
     order: list[str] = []
     store.before_open = order.append
     times = iter(NOON + timedelta(seconds=n) for n in range(1000))
@@ -552,8 +562,8 @@ def test_without_openssl_an_item_is_hashed_in_one_go(
 ) -> None:
     monkeypatch.setattr(resumable_sha256, "openssl", lambda: None)
     assert isinstance(resumable_sha256.resume(""), resumable_sha256.PlainSha256)
-    draft = ready(acme, store, FILMS)
-    assert item(draft, "movie-001").sha256 == campaign_drafts.sha256(b"one")
+    draft = create_hashed_draft(acme, store, FILMS)
+    assert find_item(draft, "movie-001").sha256 == campaign_drafts.sha256(b"one")
 
 
 def test_ten_thousand_items_take_few_queries(acme: Airline, store: Store) -> None:
@@ -563,16 +573,16 @@ def test_ten_thousand_items_take_few_queries(acme: Airline, store: Store) -> Non
     store.put(KEY, json.dumps({"content": entries}).encode())
     draft = new_draft(acme)
     with CaptureQueriesContext(connection) as queries:
-        looked(draft, store)
+        scan_draft(draft, store)
     assert (draft.state, draft.items.count()) == (DraftState.PUBLISHED, 10_000)
     assert len(queries) < 400  # SQLite takes 37 rows per query
     draft.items.filter(name="track 00007").update(title="Seven")
     with CaptureQueriesContext(connection) as queries:
-        published(draft, store)
+        publish_draft(draft, store)
     assert (draft.state, draft.version) == (DraftState.PUBLISHED, 1)
     assert len(queries) < 70
     with CaptureQueriesContext(connection) as queries:
-        looked(draft, store)
+        scan_draft(draft, store)
     assert len(queries) < 30
 
 

@@ -19,14 +19,14 @@ from fleet.models import Load, Usage
 from ifeportal.jobs.runner import JobFailed
 from ifeportal.models import Airline, Job
 from loader.errors import Code, ExitCode, WorldError
-from tests.support.archived_loads import Failing, Over, finished, is_archived, small
-from tests.support.polling_world import World
+from tests.support.archived_loads import FailingBucket, OverriddenBucket, finished, is_archived, own_object_keys
+from tests.support.polling_world import PollingWorld
 
 
 @pytest.fixture
-def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(db: None, monkeypatch: pytest.MonkeyPatch) -> PollingWorld:
     """A world with two loads that ended long ago by the clock of this machine."""
-    world = World()
+    world = PollingWorld()
     world.clock = timezone.now() - timedelta(days=41)
     monkeypatch.setattr(module, "status_bucket", lambda: world.status)
     finished(world)
@@ -41,20 +41,20 @@ def archive_loads(*options: str) -> str:
     return out.getvalue()
 
 
-def test_it_does_nothing_until_somebody_says_after_how_many_days(world: World) -> None:
+def test_it_does_nothing_until_somebody_says_after_how_many_days(world: PollingWorld) -> None:
     assert archive_loads().startswith("0 loads were archived, 0 skipped")
     assert not is_archived()
 
 
-def test_a_dry_run_says_what_would_be_done_and_what_it_would_cost(world: World) -> None:
+def test_a_dry_run_says_what_would_be_done_and_what_it_would_cost(world: PollingWorld) -> None:
     told = json.loads(archive_loads("--dry-run", "--older-than", "30", "--json"))
     assert (told["loads"], told["objects"], told["delete_requests"], told["list_requests"]) == (1, 4, 4, 2)
     assert told["usd"] == pytest.approx(3 * 0.000005 + 6 * 0.0000004)
-    assert len(small(world)) == 4
+    assert len(own_object_keys(world)) == 4
     assert "1 loads would be archived" in archive_loads("--dry-run", "--older-than", "30")
 
 
-def test_it_archives_and_books_what_it_sent(world: World) -> None:
+def test_it_archives_and_books_what_it_sent(world: PollingWorld) -> None:
     usage.flush(timezone.now(), at_once=True)
     Usage.objects.all().delete()
     planned = json.loads(archive_loads("--dry-run", "--older-than", "30", "--json"))
@@ -65,43 +65,43 @@ def test_it_archives_and_books_what_it_sent(world: World) -> None:
     assert (books.put_requests, books.delete_requests) == (1, 4)
 
 
-def test_what_is_done_is_told_line_by_line(world: World, settings: LazySettings) -> None:
+def test_what_is_done_is_told_line_by_line(world: PollingWorld, settings: LazySettings) -> None:
     settings.ARCHIVE_AFTER = 30
     lines = archive_loads("--airline", "ACME").splitlines()
     assert lines[0] == "ACME N1 2026-12: 4 objects"
     assert lines[1].startswith("1 loads were archived, 0 skipped. 4 objects were replaced by 1 with ")
 
 
-def test_an_airline_that_is_not_there_is_a_wrong_usage(world: World) -> None:
+def test_an_airline_that_is_not_there_is_a_wrong_usage(world: PollingWorld) -> None:
     with pytest.raises(CommandError) as caught:
         archive_loads("--airline", "NOPE")
     assert caught.value.returncode == ExitCode.USAGE
 
 
 @pytest.mark.parametrize("days", ["-1", "x", "²", "1e3", "99999"])
-def test_days_are_a_whole_number(world: World, days: str) -> None:
+def test_days_are_a_whole_number(world: PollingWorld, days: str) -> None:
     with pytest.raises(CommandError):
         archive_loads(f"--older-than={days}")
 
 
-def test_a_store_that_refuses_is_told_with_its_code(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    failing = Failing(world.status, 2, WorldError(Code.FORBIDDEN, "PUT: access denied"))
+def test_a_store_that_refuses_is_told_with_its_code(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = FailingBucket(world.status, 2, WorldError(Code.FORBIDDEN, "PUT: access denied"))
     monkeypatch.setattr(module, "status_bucket", lambda: failing)
     with pytest.raises(CommandError, match="FORBIDDEN: PUT: access denied") as caught:
         archive_loads("--older-than", "30")
     assert failing.fired
     assert caught.value.returncode == ExitCode.UNREACHABLE
-    assert len(small(world)) == 4
+    assert len(own_object_keys(world)) == 4
 
 
-def test_a_turn_archives_what_is_due_and_ends_in_time(world: World) -> None:
+def test_a_turn_archives_what_is_due_and_ends_in_time(world: PollingWorld) -> None:
     Airline.objects.update(archive_after_days=30)
     assert scheduler.run_for(world.status, timezone.now, 0.0) == (True, [])
     assert is_archived()
     assert scheduler.run_for(world.status, timezone.now, 60.0) == (False, [])
 
 
-def test_a_turn_brings_back_what_the_database_does_not_know(world: World) -> None:
+def test_a_turn_brings_back_what_the_database_does_not_know(world: PollingWorld) -> None:
     archive_loads("--older-than", "30")
     Airline.objects.all().delete()
     Airline.objects.create(name="ACME")
@@ -109,11 +109,11 @@ def test_a_turn_brings_back_what_the_database_does_not_know(world: World) -> Non
     assert is_archived()
 
 
-def test_what_one_airline_may_not_do_does_not_hold_up_the_next(world: World) -> None:
+def test_what_one_airline_may_not_do_does_not_hold_up_the_next(world: PollingWorld) -> None:
     def refuse(key: str, body: bytes, **condition: bool) -> str:
         raise WorldError(Code.FORBIDDEN, f"PUT {key}: access denied")
 
-    strict: Any = Over(world.status, put=refuse)
+    strict: Any = OverriddenBucket(world.status, put=refuse)
     Airline.objects.update(archive_after_days=30)
     Airline.objects.create(name="BETA")
     before = strict.requests.list
@@ -123,7 +123,7 @@ def test_what_one_airline_may_not_do_does_not_hold_up_the_next(world: World) -> 
     assert strict.requests.list - before == 3  # two archives, and the load
 
 
-def test_the_jobs_do_it_by_themselves(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_jobs_do_it_by_themselves(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     Airline.objects.update(archive_after_days=30)
     monkeypatch.setattr(jobs, "_buckets", lambda: (world.media, world.status))
     jobs.archive_loads()
@@ -136,9 +136,9 @@ def test_the_jobs_do_it_by_themselves(world: World, monkeypatch: pytest.MonkeyPa
     assert all(job.due_at > timezone.now() for job in done)
 
 
-def test_a_job_without_the_rights_says_which(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_without_the_rights_says_which(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     Airline.objects.update(archive_after_days=30)
-    failing = Failing(world.status, 3, WorldError(Code.FORBIDDEN, "PUT: access denied"))
+    failing = FailingBucket(world.status, 3, WorldError(Code.FORBIDDEN, "PUT: access denied"))
     monkeypatch.setattr(jobs, "_buckets", lambda: (world.media, failing))
     with pytest.raises(JobFailed, match="ACME: FORBIDDEN: PUT: access denied"):
         jobs.archive_loads()

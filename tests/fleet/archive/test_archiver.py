@@ -30,8 +30,18 @@ from ifeportal.models import Airline, User
 from loader.errors import Code, WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.interface import GetResult
-from tests.support.archived_loads import KEY, SIZES, Failing, Over, archive, finished, is_archived, said, small
-from tests.support.polling_world import MIB, World, load, rows, transfer
+from tests.support.archived_loads import (
+    KEY,
+    SIZES,
+    FailingBucket,
+    OverriddenBucket,
+    archive,
+    finished,
+    is_archived,
+    load_facts,
+    own_object_keys,
+)
+from tests.support.polling_world import MIB, PollingWorld, load, rows, transfer
 
 pytestmark = pytest.mark.both_databases
 
@@ -41,14 +51,14 @@ def test_the_archive_names_every_field_that_observation_decides() -> None:
     assert tuple(sorted(TRANSFER_FIELDS)) == tuple(sorted(state_transfer.TRANSFER_FIELDS))
 
 
-def test_many_small_objects_become_one_and_the_rows_stay_as_they_were(world: World) -> None:
+def test_many_small_objects_become_one_and_the_rows_stay_as_they_were(world: PollingWorld) -> None:
     finished(world)
-    before = said()
-    assert len(small(world)) == 4
+    before = load_facts()
+    assert len(own_object_keys(world)) == 4
     (outcome,) = archive(world)
     assert (outcome.tail, outcome.campaign, outcome.objects, outcome.left_alone) == ("N1", "2026-12", 4, "")
-    assert small(world) == []
-    assert said() == before
+    assert own_object_keys(world) == []
+    assert load_facts() == before
     assert load().archived_at == world.clock
     fetched = world.status.get(KEY, 100_000)
     assert fetched is not None
@@ -61,7 +71,7 @@ def test_many_small_objects_become_one_and_the_rows_stay_as_they_were(world: Wor
     assert "ACME/N1/loader.json" in {info.key for info in world.status.list("ACME/N1/")}
 
 
-def test_polls_leave_an_archived_load_as_it_is(world: World) -> None:
+def test_polls_leave_an_archived_load_as_it_is(world: PollingWorld) -> None:
     finished(world)
     archive(world)
     before = rows()
@@ -72,7 +82,7 @@ def test_polls_leave_an_archived_load_as_it_is(world: World) -> None:
     assert archive(world) == []
 
 
-def test_the_feed_tells_that_a_load_was_archived(world: World) -> None:
+def test_the_feed_tells_that_a_load_was_archived(world: PollingWorld) -> None:
     finished(world)
     archive(world)
     change = Change.objects.get(topic="load", object=load().pk)
@@ -80,7 +90,7 @@ def test_the_feed_tells_that_a_load_was_archived(world: World) -> None:
     assert change.state["status"] == "complete"
 
 
-def test_pages_and_api_show_an_archived_load_as_it_was(world: World, client: Client) -> None:
+def test_pages_and_api_show_an_archived_load_as_it_was(world: PollingWorld, client: Client) -> None:
     finished(world)
     client.force_login(User.objects.create_user("olga", is_staff=True))
     page, row = "/airlines/ACME/tails/N1/", "/api/v1/loads/"
@@ -97,13 +107,13 @@ def test_pages_and_api_show_an_archived_load_as_it_was(world: World, client: Cli
 # Due loads.
 
 
-def test_nothing_is_archived_unless_it_is_switched_on(world: World) -> None:
+def test_nothing_is_archived_unless_it_is_switched_on(world: PollingWorld) -> None:
     finished(world)
     assert archive(world, days=None) == []
-    assert len(small(world)) == 4
+    assert len(own_object_keys(world)) == 4
 
 
-def test_days_are_those_of_the_airline_else_of_the_settings(world: World, settings: LazySettings) -> None:
+def test_days_are_those_of_the_airline_else_of_the_settings(world: PollingWorld, settings: LazySettings) -> None:
     airline = Airline.objects.create(name="ACME")
     assert archive_after_days(airline) is None
     settings.ARCHIVE_AFTER = 90
@@ -112,7 +122,7 @@ def test_days_are_those_of_the_airline_else_of_the_settings(world: World, settin
     assert archive_after_days(airline) == 0
 
 
-def test_a_load_is_due_so_many_days_after_its_last_word(world: World) -> None:
+def test_a_load_is_due_so_many_days_after_its_last_word(world: PollingWorld) -> None:
     finished(world)
     assert archive(world, days=41) == []
     world.progress("N1/2026-12/c", 0)  # written again with the same bytes
@@ -129,36 +139,36 @@ def test_a_load_is_due_so_many_days_after_its_last_word(world: World) -> None:
         (lambda world: world.error("N1/2026-12/b", "NO_SPACE: full"), False),
         (lambda world: world.manifest(items={**SIZES, "d": 1}), False),
         (lambda world: world.manifest(items={**SIZES, "d": 1}, exhibition={"ends": "2026-12-31"}), True),
-        (lambda world: [world.status.delete(key) for key in small(world)], True),
+        (lambda world: [world.status.delete(key) for key in own_object_keys(world)], True),
     ],
     ids=["still loading", "failed", "an item is missing", "the exhibition is over", "deleted aboard"],
 )
-def test_only_a_load_that_is_over_is_due(world: World, change: Callable[[World], Any], due: bool) -> None:
+def test_only_a_load_that_is_over_is_due(world: PollingWorld, change: Callable[[PollingWorld], Any], due: bool) -> None:
     finished(world)
     change(world)
     world.poll()
     world.later(100 * 86_400)
     world.poll()
-    before = said()
+    before = load_facts()
     assert bool(archive(world)) is due
     assert is_archived() is due
-    assert said() == before
+    assert load_facts() == before
 
 
-def test_a_load_without_a_manifest_is_never_taken_for_whole(world: World) -> None:
+def test_a_load_without_a_manifest_is_never_taken_for_whole(world: PollingWorld) -> None:
     world.progress("N1/2026-12/a", 5)
     world.poll()
     world.later(1_000 * 86_400)
     assert archive(world) == []
 
 
-def test_loads_of_other_airlines_are_left_alone(world: World) -> None:
+def test_loads_of_other_airlines_are_left_alone(world: PollingWorld) -> None:
     finished(world)
     Airline.objects.create(name="BETA")
     assert list(archiver.archive_due(Airline.objects.get(name="BETA"), world.status, world.clock, 30)) == []
 
 
-def test_a_dry_run_says_the_same_and_sends_nothing(world: World) -> None:
+def test_a_dry_run_says_the_same_and_sends_nothing(world: PollingWorld) -> None:
     finished(world)
     sent = world.status.requests.list, world.status.requests.put, world.status.requests.get
     would = list(preview(Airline.objects.get(name="ACME"), world.clock, 30))
@@ -170,17 +180,19 @@ def test_a_dry_run_says_the_same_and_sends_nothing(world: World) -> None:
 # Concurrent changes.
 
 
-def test_a_load_whose_objects_were_not_read_yet_is_left_alone(world: World) -> None:
+def test_a_load_whose_objects_were_not_read_yet_is_left_alone(world: PollingWorld) -> None:
     finished(world)
     world.progress("N1/2026-12/a", 0)
     (outcome,) = archive(world)
     assert outcome.left_alone == "its objects differ from those last read"
     assert not is_archived()
-    assert len(small(world)) == 4
+    assert len(own_object_keys(world)) == 4
     assert KEY not in {info.key for info in world.status.list()}
 
 
-def interrupted(world: World, monkeypatch: pytest.MonkeyPatch, step: str, news: Callable[[], object]) -> list[Any]:
+def interrupted(
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch, step: str, news: Callable[[], object]
+) -> list[Any]:
     """Archive a load, and call `news` right before the given step."""
     real = getattr(archiver, step)
 
@@ -194,7 +206,7 @@ def interrupted(world: World, monkeypatch: pytest.MonkeyPatch, step: str, news: 
     return outcomes
 
 
-def test_news_before_the_load_is_marked_keep_it_alive(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_news_before_the_load_is_marked_keep_it_alive(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     finished(world)
 
     def news() -> None:
@@ -204,15 +216,17 @@ def test_news_before_the_load_is_marked_keep_it_alive(world: World, monkeypatch:
     (outcome,) = interrupted(world, monkeypatch, "mark_archived", news)
     assert outcome.left_alone == "it changed meanwhile"
     assert not is_archived()
-    assert len(small(world)) == 4
+    assert len(own_object_keys(world)) == 4
 
 
-def test_a_report_between_mark_and_sweep_keeps_every_object(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_between_mark_and_sweep_keeps_every_object(
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finished(world)
     (outcome,) = interrupted(world, monkeypatch, "delete_objects", lambda: world.progress("N1/2026-12/a", MIB))
     assert outcome.left_alone == "its loader reported again"
     assert not is_archived()
-    assert len(small(world)) == 4
+    assert len(own_object_keys(world)) == 4
     world.poll()
     assert load().status == Status.LOADING
     assert load().bytes_done == 6 * MIB
@@ -220,7 +234,7 @@ def test_a_report_between_mark_and_sweep_keeps_every_object(world: World, monkey
 
 
 def test_a_report_while_the_objects_are_deleted_is_not_deleted_with_them(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished(world)
     delete = world.status.delete
@@ -237,42 +251,44 @@ def test_a_report_while_the_objects_are_deleted_is_not_deleted_with_them(
     monkeypatch.setattr(archiver, "DELETES_AT_ONCE", 1)
     monkeypatch.setattr(world.status, "delete", overtaken)
     assert [outcome.left_alone for outcome in archive(world)] == ["its loader reported again"]
-    assert reported in small(world)
+    assert reported in own_object_keys(world)
     assert not is_archived()
     world.poll()
     assert transfer("c").bytes_reported == 7
 
 
 def test_an_archive_that_is_not_there_any_more_keeps_every_object(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished(world)
-    before = said()
+    before = load_facts()
     (outcome,) = interrupted(world, monkeypatch, "delete_objects", lambda: world.status.delete(KEY))
     assert "archive is missing" in outcome.left_alone
     assert not is_archived()
-    assert len(small(world)) == 4
+    assert len(own_object_keys(world)) == 4
     world.poll()
-    assert said() == before
+    assert load_facts() == before
     assert archive(world)[0].left_alone == ""
 
 
-def test_a_tail_deleted_meanwhile_ends_nothing_but_this_load(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tail_deleted_meanwhile_ends_nothing_but_this_load(
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finished(world)
     finished(world, "N2")
     deleted = [lambda: Tail.objects.filter(name="N1").delete()]
     first, second = interrupted(world, monkeypatch, "mark_archived", lambda: deleted and deleted.pop()())
     assert first.left_alone == "it was deleted"
     assert (second.tail, second.left_alone) == ("N2", "")
-    assert len(small(world)) == 4
+    assert len(own_object_keys(world)) == 4
 
 
-def test_what_is_no_report_is_never_deleted(world: World) -> None:
+def test_what_is_no_report_is_never_deleted(world: PollingWorld) -> None:
     finished(world)
     world.write("N1/2026-12/notes.txt", b"mine")
     world.poll()
     archive(world)
-    assert small(world) == ["ACME/N1/2026-12/notes.txt"]
+    assert own_object_keys(world) == ["ACME/N1/2026-12/notes.txt"]
     assert is_archived()
 
 
@@ -280,37 +296,39 @@ def test_what_is_no_report_is_never_deleted(world: World) -> None:
 
 
 @pytest.mark.parametrize("at", range(1, 10))
-def test_a_store_that_goes_away_at_any_call_loses_nothing_and_the_next_run_goes_on(world: World, at: int) -> None:
+def test_a_store_that_goes_away_at_any_call_loses_nothing_and_the_next_run_goes_on(
+    world: PollingWorld, at: int
+) -> None:
     finished(world)
-    before = said()
-    failing = Failing(world.status, at)
+    before = load_facts()
+    failing = FailingBucket(world.status, at)
     with pytest.raises(WorldError):
         archive(world, failing)
     assert failing.fired
-    assert said() == before
-    assert is_archived() or len(small(world)) == 4
+    assert load_facts() == before
+    assert is_archived() or len(own_object_keys(world)) == 4
     world.poll()  # the remaining objects change nothing
-    assert said() == before
+    assert load_facts() == before
     archive(world)
     assert is_archived()
-    assert small(world) == []
-    assert said() == before
+    assert own_object_keys(world) == []
+    assert load_facts() == before
     assert not load().sweeping
 
 
-def test_without_the_right_to_write_nothing_is_changed(world: World) -> None:
+def test_without_the_right_to_write_nothing_is_changed(world: PollingWorld) -> None:
     finished(world)
-    failing = Failing(world.status, 2, WorldError(Code.FORBIDDEN, "PUT: access denied"))
+    failing = FailingBucket(world.status, 2, WorldError(Code.FORBIDDEN, "PUT: access denied"))
     with pytest.raises(WorldError, match="access denied"):
         archive(world, failing)
     assert failing.fired
     assert not is_archived()
-    assert len(small(world)) == 4
+    assert len(own_object_keys(world)) == 4
 
 
-def test_without_the_right_to_delete_the_load_lives_on(world: World) -> None:
+def test_without_the_right_to_delete_the_load_lives_on(world: PollingWorld) -> None:
     finished(world)
-    before = said()
+    before = load_facts()
 
     refused: list[str] = []
 
@@ -318,17 +336,17 @@ def test_without_the_right_to_delete_the_load_lives_on(world: World) -> None:
         refused.append(key)
         raise WorldError(Code.FORBIDDEN, "DELETE: access denied")
 
-    strict = Over(world.status, delete=refuse)
+    strict = OverriddenBucket(world.status, delete=refuse)
     with pytest.raises(WorldError, match="access denied"):
         archive(world, strict)
     assert refused
     assert not is_archived()
-    assert len(small(world)) == 4
+    assert len(own_object_keys(world)) == 4
     world.poll()
-    assert said() == before
+    assert load_facts() == before
 
 
-def test_an_archive_that_reads_back_otherwise_deletes_nothing(world: World) -> None:
+def test_an_archive_that_reads_back_otherwise_deletes_nothing(world: PollingWorld) -> None:
     finished(world)
 
     flipped: list[str] = []
@@ -337,15 +355,15 @@ def test_an_archive_that_reads_back_otherwise_deletes_nothing(world: World) -> N
         flipped.append(key)
         return world.status.put(key, body[:-1] + b"?", if_none_match=condition["if_none_match"])
 
-    broken = Over(world.status, put=flip)
+    broken = OverriddenBucket(world.status, put=flip)
     with pytest.raises(WorldError, match="differs from the one written"):
         archive(world, broken)
     assert flipped == [KEY]
     assert not is_archived()
-    assert len(small(world)) == 4
+    assert len(own_object_keys(world)) == 4
 
 
-def test_something_else_under_the_key_of_the_archive_is_not_written_over(world: World) -> None:
+def test_something_else_under_the_key_of_the_archive_is_not_written_over(world: PollingWorld) -> None:
     finished(world)
     world.status.put(KEY, b"precious")
     (outcome,) = archive(world)
@@ -353,10 +371,10 @@ def test_something_else_under_the_key_of_the_archive_is_not_written_over(world: 
     fetched = world.status.get(KEY, 100)
     assert fetched is not None
     assert fetched.body == b"precious"
-    assert len(small(world)) == 4
+    assert len(own_object_keys(world)) == 4
 
 
-def test_an_archive_that_another_process_replaces_meanwhile_leaves_the_load_alone(world: World) -> None:
+def test_an_archive_that_another_process_replaces_meanwhile_leaves_the_load_alone(world: PollingWorld) -> None:
     finished(world)
     packed = archiver.prepare(load().pk).archive
     world.status.put(KEY, build_archive(replace(packed, title="older")))
@@ -366,24 +384,24 @@ def test_an_archive_that_another_process_replaces_meanwhile_leaves_the_load_alon
         world.status.put(KEY, build_archive(replace(packed, title="newer")))
         return found
 
-    (outcome,) = archive(world, Over(world.status, get=overtaken))
+    (outcome,) = archive(world, OverriddenBucket(world.status, get=overtaken))
     assert outcome.left_alone == "its archive was replaced meanwhile"
     assert not is_archived()
-    assert len(small(world)) == 4
+    assert len(own_object_keys(world)) == 4
 
 
-def test_samples_thinned_between_two_attempts_do_no_harm(world: World) -> None:
+def test_samples_thinned_between_two_attempts_do_no_harm(world: PollingWorld) -> None:
     finished(world)
     with pytest.raises(WorldError):
-        archive(world, Failing(world.status, 6))
+        archive(world, FailingBucket(world.status, 6))
     assert load().sweeping
     ProgressSample.objects.filter(pk=ProgressSample.objects.order_by("at")[0].pk).delete()
     archive(world)
     assert not load().sweeping
-    assert small(world) == []
+    assert own_object_keys(world) == []
 
 
-class Deadly(Failing):
+class Deadly(FailingBucket):
     """Kills its process in place of the call."""
 
     def fire(self) -> None:
@@ -393,13 +411,13 @@ class Deadly(Failing):
 @pytest.mark.parametrize("at", [3, 5, 7], ids=["written", "marked", "half deleted"])
 @pytest.mark.django_db(transaction=True)
 def test_a_killed_worker_loses_nothing_and_the_next_one_goes_on(seaweed: SeaweedFS, status: S3Bucket, at: int) -> None:
-    world = World()
+    world = PollingWorld()
     world.clock = timezone.now()
     world.status = status  # type: ignore[assignment]
     finished(world)
     world.remove("N1/2026-12/b.tgz.error")  # with LastModified in whole seconds it is as new as the progress
     world.poll()
-    before = said()
+    before = load_facts()
 
     def work() -> None:
         archive(world, Deadly(seaweed.bucket(status.name), at))
@@ -410,17 +428,17 @@ def test_a_killed_worker_loses_nothing_and_the_next_one_goes_on(seaweed: Seaweed
     worker.join(120)
     assert worker.exitcode == -signal.SIGKILL
     assert is_archived() is (at > 3)
-    assert len(small(world)) == 3 or is_archived()
+    assert len(own_object_keys(world)) == 3 or is_archived()
     world.poll()
-    assert said() == before
+    assert load_facts() == before
     archive(world)
     assert is_archived()
-    assert small(world) == []
+    assert own_object_keys(world) == []
     world.poll()
-    assert said() == before
+    assert load_facts() == before
 
 
-def test_whoever_locks_a_tail_does_not_lock_its_airline(world: World) -> None:
+def test_whoever_locks_a_tail_does_not_lock_its_airline(world: PollingWorld) -> None:
     """Each writer of the feed needs the airline's row.
 
     A lock held while waiting for the feed would block all of them.

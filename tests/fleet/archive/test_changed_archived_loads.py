@@ -13,15 +13,15 @@ from fleet.models import Transfer
 from loader.errors import WorldError
 from loader.s3.interface import ObjectInfo
 from loader.s3.memory import MemoryBucket
-from tests.support.archived_loads import KEY, Failing, archive, finished, is_archived, said, small
-from tests.support.polling_world import MIB, World, load, rows, transfer
+from tests.support.archived_loads import KEY, FailingBucket, archive, finished, is_archived, load_facts, own_object_keys
+from tests.support.polling_world import MIB, PollingWorld, load, rows, transfer
 
 
 def statuses() -> dict[str, str]:
     return dict(Transfer.objects.values_list("content", "status"))
 
 
-def test_a_load_that_is_reported_again_lives_and_keeps_what_its_other_items_last_said(world: World) -> None:
+def test_a_load_that_is_reported_again_lives_and_keeps_what_its_other_items_last_said(world: PollingWorld) -> None:
     finished(world)
     archive(world)
     world.later()
@@ -39,7 +39,7 @@ def test_a_load_that_is_reported_again_lives_and_keeps_what_its_other_items_last
     assert archive(world) == []
     world.later(31 * 86_400)
     assert archive(world)[0].objects == 1
-    assert small(world) == []
+    assert own_object_keys(world) == []
     fetched = world.status.get(KEY, 100_000)
     assert fetched is not None
     there = parse_archive(fetched.body, airline="ACME", tail="N1", campaign="2026-12")
@@ -47,7 +47,7 @@ def test_a_load_that_is_reported_again_lives_and_keeps_what_its_other_items_last
     assert {name: each["status"] for name, each in there.transfers.items()} == dict.fromkeys("abc", "complete")
 
 
-def test_a_whole_load_that_begins_anew_is_followed_as_any_other(world: World) -> None:
+def test_a_whole_load_that_begins_anew_is_followed_as_any_other(world: PollingWorld) -> None:
     finished(world)
     archive(world)
     world.later()
@@ -63,7 +63,7 @@ def test_a_whole_load_that_begins_anew_is_followed_as_any_other(world: World) ->
     assert statuses() == dict.fromkeys("abc", Status.DELETED)
 
 
-def test_an_error_of_the_campaign_brings_an_archived_load_back(world: World) -> None:
+def test_an_error_of_the_campaign_brings_an_archived_load_back(world: PollingWorld) -> None:
     finished(world)
     archive(world)
     world.later()
@@ -75,13 +75,13 @@ def test_an_error_of_the_campaign_brings_an_archived_load_back(world: World) -> 
         assert statuses() == dict.fromkeys("abc", Status.COMPLETE)
 
 
-def test_a_new_manifest_leaves_an_archived_load_as_it_was(world: World) -> None:
+def test_a_new_manifest_leaves_an_archived_load_as_it_was(world: PollingWorld) -> None:
     finished(world)
     archive(world)
-    before = said()
+    before = load_facts()
     world.manifest(items={"a": 1, "z": 9}, version=2)
     world.poll()
-    assert said() == before
+    assert load_facts() == before
     assert is_archived()
 
 
@@ -111,7 +111,7 @@ class Meanwhile:
         return iter(found)
 
 
-def poll_through(world: World, bucket: Meanwhile, real: MemoryBucket) -> None:
+def poll_through(world: PollingWorld, bucket: Meanwhile, real: MemoryBucket) -> None:
     world.status = bucket  # type: ignore[assignment]
     world.poll()
     world.status = real
@@ -121,12 +121,12 @@ def poll_through(world: World, bucket: Meanwhile, real: MemoryBucket) -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("begun", [False, True], ids=["from the beginning", "half swept before"])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_poll_that_crosses_the_archiving_changes_nothing(world: World, begun: bool, when: str) -> None:
+def test_a_poll_that_crosses_the_archiving_changes_nothing(world: PollingWorld, begun: bool, when: str) -> None:
     finished(world)
-    before, real = said(), world.status
+    before, real = load_facts(), world.status
     if begun:
         with pytest.raises(WorldError):
-            archive(world, Failing(real, 8))
+            archive(world, FailingBucket(real, 8))
         assert load().sweeping
 
     def cross() -> None:
@@ -134,7 +134,7 @@ def test_a_poll_that_crosses_the_archiving_changes_nothing(world: World, begun: 
         connection.close()  # a listing is read in a separate thread
 
     poll_through(world, Meanwhile(real, before=cross) if when == "before" else Meanwhile(real, after=cross), real)
-    assert said() == before
+    assert load_facts() == before
     assert is_archived()
     everything = rows()
     world.later()

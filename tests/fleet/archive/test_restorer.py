@@ -15,8 +15,8 @@ from fleet.reconcile import partitions
 from fleet.reconcile.limits import Limits
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
-from tests.support.archived_loads import KEY, archive, finished, is_archived, said
-from tests.support.polling_world import World, load
+from tests.support.archived_loads import KEY, archive, finished, is_archived, load_facts
+from tests.support.polling_world import PollingWorld, load
 
 pytestmark = pytest.mark.both_databases
 
@@ -31,30 +31,30 @@ def without_keys(said: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def brought_back(world: World, limits: Limits | None = None) -> int:
+def brought_back(world: PollingWorld, limits: Limits | None = None) -> int:
     return restore(Airline.objects.get(name="ACME"), world.status, world.clock, limits=limits)
 
 
-def test_a_new_database_shows_what_the_old_one_showed(world: World) -> None:
+def test_a_new_database_shows_what_the_old_one_showed(world: PollingWorld) -> None:
     finished(world)
     archive(world)
-    before = without_keys(said())
+    before = without_keys(load_facts())
     Airline.objects.all().delete()
     world.poll()
     assert not Load.objects.exists()
     assert brought_back(world) == 1
-    assert without_keys(said()) == before
+    assert without_keys(load_facts()) == before
     assert is_archived()
     assert load().tail.discovered
     topics = set(Change.objects.values_list("topic", flat=True))
     assert {"load", "tail", "campaign", "airline"} <= topics
     world.later()
     world.poll()
-    assert without_keys(said()) == before
+    assert without_keys(load_facts()) == before
     assert brought_back(world) == 0
 
 
-def test_a_campaign_that_is_nowhere_else_comes_back_with_its_title(world: World) -> None:
+def test_a_campaign_that_is_nowhere_else_comes_back_with_its_title(world: PollingWorld) -> None:
     finished(world)
     world.manifest(items={"a": 1}, title="December", version=7, exhibition={"starts": "2026-12-01"})
     archive(world)
@@ -65,7 +65,7 @@ def test_a_campaign_that_is_nowhere_else_comes_back_with_its_title(world: World)
     assert load().campaign.discovered
 
 
-def test_a_load_that_is_known_is_not_read_again(world: World) -> None:
+def test_a_load_that_is_known_is_not_read_again(world: PollingWorld) -> None:
     finished(world)
     archive(world)
     gets = world.status.requests.get
@@ -83,7 +83,7 @@ def test_a_load_that_is_known_is_not_read_again(world: World) -> None:
     ],
 )
 def test_rubbish_is_an_anomaly_that_lasts_until_it_is_gone(
-    world: World, monkeypatch: pytest.MonkeyPatch, key: str, body: bytes
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch, key: str, body: bytes
 ) -> None:
     monkeypatch.setattr(packed, "ARCHIVE_LIMIT", 1_000)
     finished(world, "N2")
@@ -101,7 +101,7 @@ def test_rubbish_is_an_anomaly_that_lasts_until_it_is_gone(
     assert not Anomaly.objects.filter(problem="BAD_ARCHIVE", resolved_at=None).exists()
 
 
-def test_an_archive_of_another_load_is_refused(world: World) -> None:
+def test_an_archive_of_another_load_is_refused(world: PollingWorld) -> None:
     finished(world)
     archive(world)
     fetched = world.status.get(KEY, 100_000)
@@ -112,7 +112,7 @@ def test_an_archive_of_another_load_is_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize("limits", [Limits(tails=0), Limits(campaigns=0), Limits(tails_in_all=0)])
-def test_strangers_cannot_fill_the_database_with_archives(world: World, limits: Limits) -> None:
+def test_strangers_cannot_fill_the_database_with_archives(world: PollingWorld, limits: Limits) -> None:
     finished(world)
     archive(world)
     Airline.objects.all().delete()
@@ -121,7 +121,7 @@ def test_strangers_cannot_fill_the_database_with_archives(world: World, limits: 
     assert "limit of" in Anomaly.objects.get(problem="BAD_ARCHIVE").detail
 
 
-def test_names_that_differ_only_in_case_make_no_second_tail(world: World) -> None:
+def test_names_that_differ_only_in_case_make_no_second_tail(world: PollingWorld) -> None:
     finished(world)
     archive(world)
     fetched = world.status.get(KEY, 100_000)
@@ -133,7 +133,7 @@ def test_names_that_differ_only_in_case_make_no_second_tail(world: World) -> Non
     assert "conflict" in Anomaly.objects.get(problem="BAD_ARCHIVE").detail
 
 
-def test_no_part_of_a_large_airline_lists_its_archives(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_part_of_a_large_airline_lists_its_archives(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     finished(world)
     finished(world, "N2")
     archive(world)

@@ -12,13 +12,13 @@ from fleet.models import Load, Transfer
 from fleet.state.observations import ErrorObserved, ObjectDeleted, ObjectRewritten, ProgressObserved
 from ifeportal.models import Airline
 from tests.fleet.ingest.test_apply import CAMPAIGN, catalog
-from tests.support.polling_world import World, load, rows, tail, transfer
+from tests.support.polling_world import PollingWorld, load, rows, tail, transfer
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def archived(world: World) -> World:
+def archived(world: PollingWorld) -> PollingWorld:
     """Archive one load with items a (complete), b (in progress) and c (failed); its manifest has changed since."""
     world.manifest(items={"a": 100, "b": 100, "c": 100})
     world.progress("N1/2026-12/a", 100)
@@ -33,17 +33,17 @@ def archived(world: World) -> World:
     return world
 
 
-def told(world: World, news: LoadUpdate) -> None:
+def told(world: PollingWorld, news: LoadUpdate) -> None:
     apply_tails(Airline.objects.get(), {tail().pk: TailUpdate({CAMPAIGN: news})}, catalog(), world.clock)
 
 
-def test_a_new_manifest_leaves_it_alone(archived: World) -> None:
+def test_a_new_manifest_leaves_it_alone(archived: PollingWorld) -> None:
     before = rows()
     told(archived, LoadUpdate())
     assert rows() == before
 
 
-def test_objects_that_are_still_there_and_those_that_are_gone_change_nothing(archived: World) -> None:
+def test_objects_that_are_still_there_and_those_that_are_gone_change_nothing(archived: PollingWorld) -> None:
     before = rows()
     a, b, c = (transfer(name) for name in "abc")
     assert a.progress_at is not None
@@ -64,7 +64,7 @@ def test_objects_that_are_still_there_and_those_that_are_gone_change_nothing(arc
     assert load().archived_at is not None
 
 
-def test_a_progress_that_moved_wakes_it_and_the_rest_is_read_anew(archived: World) -> None:
+def test_a_progress_that_moved_wakes_it_and_the_rest_is_read_anew(archived: PollingWorld) -> None:
     told(archived, LoadUpdate(progress={"b": ProgressObserved("x", archived.clock, 80)}))
     assert load().archived_at is None
     assert (transfer("b").bytes_done, transfer("b").progress_etag, load().bytes_done) == (80, "x", 180)
@@ -72,19 +72,19 @@ def test_a_progress_that_moved_wakes_it_and_the_rest_is_read_anew(archived: Worl
     assert load().error_etag == ""
 
 
-def test_an_item_that_is_reported_for_the_first_time_wakes_it(archived: World) -> None:
+def test_an_item_that_is_reported_for_the_first_time_wakes_it(archived: PollingWorld) -> None:
     told(archived, LoadUpdate(progress={"new": ProgressObserved("x", archived.clock, 1)}))
     assert (load().archived_at, transfer("new").bytes_done, transfer("a").progress_etag) == (None, 1, "")
 
 
-def test_a_new_error_of_the_campaign_wakes_it(archived: World) -> None:
+def test_a_new_error_of_the_campaign_wakes_it(archived: PollingWorld) -> None:
     told(archived, LoadUpdate(campaign_error=ErrorObserved("x", archived.clock, "EXPIRED", "late")))
     row = load()
     assert (row.archived_at, row.error_code, row.error_etag) == (None, "EXPIRED", "x")
     assert transfer("a").progress_etag == ""
 
 
-def test_the_same_error_of_the_campaign_wakes_it_only_if_it_was_written_anew(archived: World) -> None:
+def test_the_same_error_of_the_campaign_wakes_it_only_if_it_was_written_anew(archived: PollingWorld) -> None:
     row = load()
     assert row.error_at is not None
     told(archived, LoadUpdate(campaign_error=ObjectRewritten(row.error_etag, row.error_at)))
@@ -93,7 +93,7 @@ def test_the_same_error_of_the_campaign_wakes_it_only_if_it_was_written_anew(arc
     assert load().archived_at is None
 
 
-def test_it_is_never_stalled(archived: World) -> None:
+def test_it_is_never_stalled(archived: PollingWorld) -> None:
     since = archived.clock
     archived.later(86_400)
     assert update_health(Airline.objects.get(), archived.clock, since) == set()

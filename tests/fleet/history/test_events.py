@@ -14,7 +14,7 @@ from fleet.models import Event, Load, Tail, ThroughputInterval, Transfer
 from fleet.stats.throughput import add_received, interval_start, prune, received_today, throughput
 from ifeportal.models import Airline
 from loader.contract.item_reports import COUNT_LIMIT
-from tests.support.polling_world import World, load, transfer
+from tests.support.polling_world import PollingWorld, load, transfer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 PATH = "N1/2026-12"
@@ -31,7 +31,7 @@ def moved() -> int:
 
 
 @pytest.fixture
-def two(world: World) -> World:
+def two(world: PollingWorld) -> PollingWorld:
     """Announce two items of 100 bytes."""
     world.manifest(items={"a": 100, "b": 100})
     for item in "ab":
@@ -41,7 +41,7 @@ def two(world: World) -> World:
     return world
 
 
-def test_a_life_of_a_load_is_told_in_order(two: World) -> None:
+def test_a_life_of_a_load_is_told_in_order(two: PollingWorld) -> None:
     for value in (10, 20, 60):
         two.progress(f"{PATH}/a", value)
         two.poll()
@@ -70,7 +70,7 @@ def test_a_life_of_a_load_is_told_in_order(two: World) -> None:
     assert Event.objects.filter(content="").order_by("pk").last() == Event.objects.get(content="", at=two.clock)
 
 
-def test_a_finished_fleet_that_is_first_met_is_one_event_a_load_and_no_bytes(world: World) -> None:
+def test_a_finished_fleet_that_is_first_met_is_one_event_a_load_and_no_bytes(world: PollingWorld) -> None:
     world.manifest(items=dict.fromkeys("abcd", 100))
     for number in range(6):
         for item in "abcd":
@@ -82,7 +82,7 @@ def test_a_finished_fleet_that_is_first_met_is_one_event_a_load_and_no_bytes(wor
     assert not ThroughputInterval.objects.exists()
 
 
-def test_what_does_not_turn_is_not_written(two: World) -> None:
+def test_what_does_not_turn_is_not_written(two: PollingWorld) -> None:
     two.progress(f"{PATH}/a", 10)
     two.poll()
     two.later()
@@ -95,7 +95,7 @@ def test_what_does_not_turn_is_not_written(two: World) -> None:
     assert len([query for query in queries if 'INTO "fleet_moved"' in query["sql"]]) == 1
 
 
-def test_a_batch_is_told_of_in_one_statement(world: World) -> None:
+def test_a_batch_is_told_of_in_one_statement(world: PollingWorld) -> None:
     world.manifest(items={"a": 100, "b": 100})
     for number in range(8):
         world.progress(f"N{number}/2026-12/a", 0)
@@ -110,7 +110,7 @@ def test_a_batch_is_told_of_in_one_statement(world: World) -> None:
     assert Event.objects.filter(state="loading").count() == 8 * 3
 
 
-def test_what_stands_still_is_told_by_whoever_sees_it(two: World) -> None:
+def test_what_stands_still_is_told_by_whoever_sees_it(two: PollingWorld) -> None:
     row, item = load(), transfer("a")
     was, item_was = load_history_state(row), transfer_history_state(item)
     Load.objects.update(status="loading", stalled=True)
@@ -125,7 +125,7 @@ def test_what_stands_still_is_told_by_whoever_sees_it(two: World) -> None:
     assert Event.objects.filter(state="stalled", at=two.clock).count() == 2
 
 
-def test_bytes_are_counted_in_slots_of_five_minutes_by_airline_and_added_up(world: World) -> None:
+def test_bytes_are_counted_in_slots_of_five_minutes_by_airline_and_added_up(world: PollingWorld) -> None:
     acme, beta = (Airline.objects.create(name=name) for name in ("ACME", "BETA"))
     late = world.clock.replace(hour=13, minute=7, second=59)
     for airline, number, at in (
@@ -150,7 +150,7 @@ def test_bytes_are_counted_in_slots_of_five_minutes_by_airline_and_added_up(worl
     assert ThroughputInterval.objects.count() == 1
 
 
-def test_no_count_of_bytes_is_beyond_all_measure(world: World) -> None:
+def test_no_count_of_bytes_is_beyond_all_measure(world: PollingWorld) -> None:
     acme = Airline.objects.create(name="ACME")
     for number in (COUNT_LIMIT * 4, 17, COUNT_LIMIT):
         add_received(acme, number, world.clock)
@@ -158,7 +158,7 @@ def test_no_count_of_bytes_is_beyond_all_measure(world: World) -> None:
     assert received_today([acme], world.clock)[acme.pk] == 2 * COUNT_LIMIT
 
 
-def test_a_manifest_that_grows_moves_no_bytes(world: World) -> None:
+def test_a_manifest_that_grows_moves_no_bytes(world: PollingWorld) -> None:
     world.manifest(items={"a": 100})
     world.progress(f"{PATH}/a", 10)
     world.poll()
@@ -171,7 +171,7 @@ def test_a_manifest_that_grows_moves_no_bytes(world: World) -> None:
     assert (transfer("a").bytes_done, moved()) == (150, 90)
 
 
-def test_an_item_that_only_the_aircraft_knows_counts_from_its_first_byte(world: World) -> None:
+def test_an_item_that_only_the_aircraft_knows_counts_from_its_first_byte(world: PollingWorld) -> None:
     world.progress(f"{PATH}/a", 10)
     world.poll()
     world.later()
@@ -181,7 +181,7 @@ def test_an_item_that_only_the_aircraft_knows_counts_from_its_first_byte(world: 
     assert told("strange") == [("loading", "", 40)]
 
 
-def test_an_event_goes_with_its_tail(two: World) -> None:
+def test_an_event_goes_with_its_tail(two: PollingWorld) -> None:
     assert Event.objects.exists()
     Tail.objects.get().delete()
     assert not Event.objects.exists()

@@ -12,7 +12,7 @@ from campaigns.models import Campaign
 from fleet.history.point_in_time import CampaignSnapshot, snapshot_at, transfer_state_at
 from fleet.history.retention import thin_samples
 from fleet.models import Event, Load, ProgressSample
-from tests.support.polling_world import World, load
+from tests.support.polling_world import PollingWorld, load
 
 pytestmark = pytest.mark.both_databases
 
@@ -35,7 +35,7 @@ def test_an_item_is_what_was_told_last_else_what_its_moments_say(
     assert transfer_state_at(told, moments, load_started=begun) == state
 
 
-def then(world: World, at: datetime) -> CampaignSnapshot:
+def then(world: PollingWorld, at: datetime) -> CampaignSnapshot:
     with CaptureQueriesContext(connection) as queries:
         found = snapshot_at(Campaign.objects.get(), at, world.clock)
     assert len(queries) - 1 <= 3, "besides the campaign's own"
@@ -47,7 +47,7 @@ def said(found: CampaignSnapshot) -> list[tuple[str, str, int | None, int, int]]
 
 
 @pytest.fixture
-def story(world: World, db: None) -> tuple[World, list[datetime]]:
+def story(world: PollingWorld, db: None) -> tuple[PollingWorld, list[datetime]]:
     """N1 announces two items, loads, fails and completes; N2 starts after the failure. Return the time of each step."""
     world.manifest(items={"a": 100, "b": 100})
     moments = [world.clock - timedelta(hours=1)]
@@ -74,7 +74,7 @@ def story(world: World, db: None) -> tuple[World, list[datetime]]:
 
 
 @pytest.mark.django_db
-def test_each_moment_is_shown_as_it_was(story: tuple[World, list[datetime]]) -> None:
+def test_each_moment_is_shown_as_it_was(story: tuple[PollingWorld, list[datetime]]) -> None:
     world, moments = story
     found = [then(world, at) for at in moments]
     assert said(found[0]) == []
@@ -93,7 +93,7 @@ def test_each_moment_is_shown_as_it_was(story: tuple[World, list[datetime]]) -> 
 
 
 @pytest.mark.django_db
-def test_what_is_not_known_is_said(story: tuple[World, list[datetime]]) -> None:
+def test_what_is_not_known_is_said(story: tuple[PollingWorld, list[datetime]]) -> None:
     world, moments = story
     assert then(world, moments[3]).notes == []
     assert "records start on 2026-12-01 12:00:00 UTC" in then(world, moments[0]).notes[0]
@@ -108,7 +108,7 @@ def test_what_is_not_known_is_said(story: tuple[World, list[datetime]]) -> None:
 
 
 @pytest.mark.django_db
-def test_once_samples_are_thinned_the_age_of_the_bytes_is_told(story: tuple[World, list[datetime]]) -> None:
+def test_once_samples_are_thinned_the_age_of_the_bytes_is_told(story: tuple[PollingWorld, list[datetime]]) -> None:
     world, moments = story
     world.later(3 * 86_400)
     thin_samples(world.clock)
@@ -123,7 +123,7 @@ def test_once_samples_are_thinned_the_age_of_the_bytes_is_told(story: tuple[Worl
 
 
 @pytest.mark.django_db
-def test_a_moment_to_come_is_now_and_the_cost_does_not_grow_with_the_fleet(world: World) -> None:
+def test_a_moment_to_come_is_now_and_the_cost_does_not_grow_with_the_fleet(world: PollingWorld) -> None:
     world.manifest(items={"a": 100, "b": 100})
     for number in range(12):
         world.progress(f"N{number}/2026-12/a", 10 + number)

@@ -12,12 +12,12 @@ from fleet.models import Load, ProgressSample
 from fleet.state import rates
 from fleet.state.load import TransferTotals
 from fleet.state.rates import RateSample
-from tests.support.polling_world import World
+from tests.support.polling_world import PollingWorld
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
-def test_of_many_loads_at_once_with_restarts_among_them(world: World) -> None:
+def test_of_many_loads_at_once_with_restarts_among_them(world: PollingWorld) -> None:
     dice = random.Random(11)
     names = [f"N{number:02}" for number in range(30)]
     for name in names:

@@ -17,7 +17,7 @@ from fleet.ingest.updates import Catalog, LoadUpdate, TailUpdate
 from fleet.models import Load, Tail, Transfer
 from fleet.state.observations import ErrorObserved, HeartbeatObserved, ProgressObserved
 from ifeportal.models import Airline
-from tests.support.polling_world import World, load, rows, tail, transfer
+from tests.support.polling_world import PollingWorld, load, rows, tail, transfer
 from tests.support.work_leases import ScriptedLease
 
 pytestmark = pytest.mark.both_databases
@@ -34,7 +34,7 @@ def catalog() -> Catalog:
     return Catalog(campaigns, sizes)
 
 
-def fleet(world: World, tails: int, items: int) -> list[int]:
+def fleet(world: PollingWorld, tails: int, items: int) -> list[int]:
     """Create tails with all items at 10 of 100 bytes; return their ids."""
     world.manifest(items={f"item-{item:02}": 100 for item in range(items)})
     for number in range(tails):
@@ -51,12 +51,12 @@ def moved(at: datetime, value: int, items: Sequence[int] = (0,)) -> TailUpdate:
     return TailUpdate({CAMPAIGN: LoadUpdate(dict(seen))}, heard_at=at)
 
 
-def applied(world: World, batch: Mapping[int, TailUpdate]) -> ApplyResult:
+def applied(world: PollingWorld, batch: Mapping[int, TailUpdate]) -> ApplyResult:
     return apply_tails(Airline.objects.get(), batch, catalog(), world.clock)
 
 
 @pytest.mark.django_db
-def test_every_tail_of_a_batch_gets_its_own_news_and_one_deleted_meanwhile_none(world: World) -> None:
+def test_every_tail_of_a_batch_gets_its_own_news_and_one_deleted_meanwhile_none(world: PollingWorld) -> None:
     pks = fleet(world, 4, 2)
     Tail.objects.get(pk=pks[1]).delete()
     at = world.clock
@@ -72,7 +72,7 @@ def test_every_tail_of_a_batch_gets_its_own_news_and_one_deleted_meanwhile_none(
 
 
 @pytest.mark.django_db
-def test_what_came_too_late_is_told_of_the_tail_it_belongs_to(world: World) -> None:
+def test_what_came_too_late_is_told_of_the_tail_it_belongs_to(world: PollingWorld) -> None:
     pks = fleet(world, 3, 1)
     batch = {pk: moved(world.clock, 30) for pk in pks}
     world.later(-60)
@@ -84,7 +84,7 @@ def test_what_came_too_late_is_told_of_the_tail_it_belongs_to(world: World) -> N
 
 @pytest.mark.parametrize("what", ["news", "errors", "manifest"])
 @pytest.mark.django_db
-def test_as_many_statements_for_many_tails_and_items_as_for_few(world: World, what: str) -> None:
+def test_as_many_statements_for_many_tails_and_items_as_for_few(world: PollingWorld, what: str) -> None:
     counts = []
     for tails, items in ((2, 2), (40, 2), (2, 40)):
         Airline.objects.all().delete()
@@ -107,7 +107,7 @@ def test_as_many_statements_for_many_tails_and_items_as_for_few(world: World, wh
 
 
 @pytest.mark.django_db
-def test_a_lost_lease_undoes_everything(world: World) -> None:
+def test_a_lost_lease_undoes_everything(world: PollingWorld) -> None:
     pks = fleet(world, 3, 2)
     before = rows()
 
@@ -122,7 +122,7 @@ def test_a_lost_lease_undoes_everything(world: World) -> None:
 
 
 @pytest.mark.django_db
-def test_a_tail_that_cannot_be_written_takes_its_batch_with_it(world: World) -> None:
+def test_a_tail_that_cannot_be_written_takes_its_batch_with_it(world: PollingWorld) -> None:
     pks = fleet(world, 3, 1)
     before = rows()
     batch = {pk: moved(world.clock, 70) for pk in pks}
@@ -134,7 +134,7 @@ def test_a_tail_that_cannot_be_written_takes_its_batch_with_it(world: World) -> 
 
 @pytest.mark.django_db(transaction=True)
 def test_writers_of_the_same_tails_in_opposite_order_do_not_wait_in_a_circle() -> None:
-    world = World()
+    world = PollingWorld()
     pks = fleet(world, 8, 2)
     rounds, at = 12, world.clock
     start = threading.Barrier(2)
@@ -161,7 +161,7 @@ def test_writers_of_the_same_tails_in_opposite_order_do_not_wait_in_a_circle() -
 
 
 @pytest.mark.django_db
-def test_a_new_manifest_writes_only_the_transfers_it_has_differently(world: World) -> None:
+def test_a_new_manifest_writes_only_the_transfers_it_has_differently(world: PollingWorld) -> None:
     pks = fleet(world, 5, 6)
     Transfer.objects.filter(load__tail=pks[0], content="item-05").delete()
     before = {row["id"]: row for row in Transfer.objects.values()}
@@ -187,7 +187,7 @@ def test_a_new_manifest_writes_only_the_transfers_it_has_differently(world: Worl
 
 
 @pytest.mark.django_db
-def test_two_campaigns_of_a_batch_are_each_held_against_their_own_manifest(world: World) -> None:
+def test_two_campaigns_of_a_batch_are_each_held_against_their_own_manifest(world: PollingWorld) -> None:
     world.manifest("one", items={"a": 100, "b": 100})
     world.manifest("two", items={"a": 200})
     for name in ("N1", "N2"):

@@ -14,7 +14,7 @@ from fleet.state.transfer import TRANSFER_FIELDS, TransferState
 from ifeportal import bulk
 from ifeportal.bulk import update, upsert, where_in
 from loader.contract.item_reports import COUNT_LIMIT
-from tests.support.polling_world import World, tail
+from tests.support.polling_world import PollingWorld, tail
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -29,7 +29,7 @@ STATES = [
 
 
 @pytest.fixture
-def load(world: World) -> Load:
+def load(world: PollingWorld) -> Load:
     world.progress("N1/2026-12/a", 5)
     world.poll()
     return Load.objects.get()

@@ -15,19 +15,19 @@ from fleet.polling.poller import PollOptions, poll_airline
 from fleet.service_status import set_service_status
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
-from tests.support.polling_world import World, load, rows, tail, transfer
+from tests.support.polling_world import PollingWorld, load, rows, tail, transfer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 HOUR, DAY, GB = 3_600, 86_400, 1_000_000_000
 
 
-def beat(world: World, state: str = "loading", name: str = "N1", **more: object) -> None:
+def beat(world: PollingWorld, state: str = "loading", name: str = "N1", **more: object) -> None:
     """Write the loader's heartbeat."""
     said = {"schema": 1, "loader": "0.1.0", "at": world.clock.isoformat(), "state": state, **more}
     world.write(f"{name}/loader.json", json.dumps(said).encode())
 
 
-def begun(world: World, *, beats: bool = True) -> None:
+def begun(world: PollingWorld, *, beats: bool = True) -> None:
     """An aircraft that has loaded 100 of 1,000 bytes of an item, and nothing of another."""
     world.manifest(items={"a": 1000, "b": 1000})
     world.progress("N1/2026-12/a", 100)
@@ -46,7 +46,7 @@ def rev() -> int:
 
 
 class TestStalled:
-    def test_no_byte_for_ten_minutes_while_the_loader_is_alive(self, world: World) -> None:
+    def test_no_byte_for_ten_minutes_while_the_loader_is_alive(self, world: PollingWorld) -> None:
         begun(world)
         world.later(599)
         beat(world)
@@ -60,7 +60,7 @@ class TestStalled:
         world.poll()
         assert (load().state, transfer("a").state) == ("loading", "loading")
 
-    def test_an_aircraft_that_is_switched_off_has_not_stalled(self, world: World) -> None:
+    def test_an_aircraft_that_is_switched_off_has_not_stalled(self, world: PollingWorld) -> None:
         begun(world)
         world.later(300)
         beat(world)
@@ -69,7 +69,7 @@ class TestStalled:
         world.poll()
         assert (load().state, transfer("a").state) == ("loading", "loading")
 
-    def test_an_aircraft_that_was_switched_on_just_now_has_not_stalled_yet(self, world: World) -> None:
+    def test_an_aircraft_that_was_switched_on_just_now_has_not_stalled_yet(self, world: PollingWorld) -> None:
         begun(world)
         world.later(9 * HOUR)
         for _ in range(2):
@@ -81,7 +81,7 @@ class TestStalled:
         world.poll()
         assert (load().state, transfer("a").state) == ("stalled", "stalled")
 
-    def test_what_had_stalled_when_it_was_switched_off_is_stalled_still(self, world: World) -> None:
+    def test_what_had_stalled_when_it_was_switched_off_is_stalled_still(self, world: PollingWorld) -> None:
         begun(world)
         world.later(700)
         beat(world)
@@ -92,13 +92,13 @@ class TestStalled:
         assert load().state == "stalled"
         assert rows() == before
 
-    def test_a_loader_without_heartbeats_is_judged_by_its_bytes_alone(self, world: World) -> None:
+    def test_a_loader_without_heartbeats_is_judged_by_its_bytes_alone(self, world: PollingWorld) -> None:
         begun(world, beats=False)
         world.later(600)
         world.poll()
         assert load().state == "stalled"
 
-    def test_the_threshold_is_the_airlines_and_may_be_raised_later(self, world: World) -> None:
+    def test_the_threshold_is_the_airlines_and_may_be_raised_later(self, world: PollingWorld) -> None:
         begun(world, beats=False)
         Airline.objects.update(stalled_after_minutes=1)
         world.later(60)
@@ -110,7 +110,7 @@ class TestStalled:
 
 
 class TestSilent:
-    def test_nothing_heard_for_a_day_and_anything_ends_it(self, world: World) -> None:
+    def test_nothing_heard_for_a_day_and_anything_ends_it(self, world: PollingWorld) -> None:
         begun(world)
         world.later(DAY - 1)
         world.poll()
@@ -128,14 +128,14 @@ class TestSilent:
         world.poll()
         assert (tail().silent, load().state, transfer("a").state) == (False, "loading", "loading")
 
-    def test_an_old_object_says_nothing_of_when_it_was_seen(self, world: World) -> None:
+    def test_an_old_object_says_nothing_of_when_it_was_seen(self, world: PollingWorld) -> None:
         world.progress("N1/2026-12/a", 100)
         world.later(10 * DAY)
         world.poll()
         assert tail().seen_at == world.clock
         assert not tail().silent
 
-    def test_time_in_which_nobody_looked_counts_against_nobody(self, world: World) -> None:
+    def test_time_in_which_nobody_looked_counts_against_nobody(self, world: PollingWorld) -> None:
         begun(world)
         airline = Airline.objects.get()
         world.later(5 * DAY)
@@ -150,7 +150,7 @@ class TestSilent:
         update_health(airline, world.clock, world.clock)
         assert (tail().silent, load().state) == (True, "silent"), "known before, and nothing new was seen"
 
-    def test_a_tail_without_loads_may_be_silent_too(self, world: World) -> None:
+    def test_a_tail_without_loads_may_be_silent_too(self, world: PollingWorld) -> None:
         beat(world)
         world.poll()
         world.later(DAY)
@@ -164,7 +164,7 @@ class TestSilent:
 
 class TestWaiting:
     @pytest.mark.parametrize("word", ["waiting", "paused"])
-    def test_its_loader_says_that_it_waits_and_no_byte_moves(self, world: World, word: str) -> None:
+    def test_its_loader_says_that_it_waits_and_no_byte_moves(self, world: PollingWorld, word: str) -> None:
         begun(world)
         world.later(10)
         beat(world, word, reason="outside its hours, 22:00-05:00")
@@ -180,7 +180,7 @@ class TestWaiting:
         world.poll()
         assert (load().state, transfer("a").state) == ("loading", "loading")
 
-    def test_bytes_that_come_later_than_the_heartbeat_count(self, world: World) -> None:
+    def test_bytes_that_come_later_than_the_heartbeat_count(self, world: PollingWorld) -> None:
         begun(world)
         world.later(10)
         beat(world, "waiting")
@@ -193,7 +193,7 @@ class TestWaiting:
         world.poll()
         assert load().state == "waiting", "three minutes without a byte, and it has said nothing else"
 
-    def test_what_had_stalled_and_now_waits_has_not_stalled_any_more(self, world: World) -> None:
+    def test_what_had_stalled_and_now_waits_has_not_stalled_any_more(self, world: PollingWorld) -> None:
         begun(world)
         world.later(600)
         beat(world)
@@ -206,7 +206,7 @@ class TestWaiting:
 
 
 class TestRestarted:
-    def test_bytes_went_down_until_the_item_is_complete(self, world: World) -> None:
+    def test_bytes_went_down_until_the_item_is_complete(self, world: PollingWorld) -> None:
         begun(world)
         world.later()
         world.progress("N1/2026-12/a", 40)
@@ -219,7 +219,7 @@ class TestRestarted:
 
 
 class TestContradiction:
-    def test_more_bytes_than_the_item_has(self, world: World) -> None:
+    def test_more_bytes_than_the_item_has(self, world: PollingWorld) -> None:
         begun(world)
         world.later()
         world.progress("N1/2026-12/a", 1001)
@@ -234,7 +234,7 @@ class TestContradiction:
         world.poll()
         assert (load().state, load().contradiction) == ("loading", "")
 
-    def test_an_error_left_behind_after_success(self, world: World) -> None:
+    def test_an_error_left_behind_after_success(self, world: PollingWorld) -> None:
         begun(world)
         world.error("N1/2026-12/a", "TIMEOUT: the store did not answer")
         world.poll()
@@ -256,7 +256,7 @@ class TestContradiction:
         world.poll()
         assert load().contradiction == ""
 
-    def test_the_manifest_changed_midway(self, world: World) -> None:
+    def test_the_manifest_changed_midway(self, world: PollingWorld) -> None:
         begun(world)
         world.later()
         world.manifest(items={"a": 1000, "b": 1000}, title="December")
@@ -273,7 +273,7 @@ class TestContradiction:
         world.poll()
         assert (load().state, load().contradiction) == ("complete", "")
 
-    def test_a_manifest_that_comes_late_or_after_the_end_changed_nothing_midway(self, world: World) -> None:
+    def test_a_manifest_that_comes_late_or_after_the_end_changed_nothing_midway(self, world: PollingWorld) -> None:
         world.progress("N1/2026-12/a", 100)
         world.poll()
         world.manifest(items={"a": 1000})
@@ -288,7 +288,7 @@ class TestContradiction:
 
 
 class TestAtRisk:
-    def test_without_a_forecast_from_two_days_before_the_start(self, world: World) -> None:
+    def test_without_a_forecast_from_two_days_before_the_start(self, world: PollingWorld) -> None:
         world.manifest(items={"a": 1000}, exhibition={"starts": "2026-12-05", "ends": "2026-12-31"})
         world.progress("N1/2026-12/a", 0)
         world.poll()
@@ -304,7 +304,7 @@ class TestAtRisk:
         world.poll()
         assert (load().state, load().at_risk) == ("complete", False)
 
-    def test_by_the_late_end_of_what_is_observed(self, world: World) -> None:
+    def test_by_the_late_end_of_what_is_observed(self, world: PollingWorld) -> None:
         """A gigabyte per day: the last of twelve will be too late, although it never stops."""
         world.manifest(items={"a": 12 * GB}, exhibition={"starts": "2026-12-11"})
         for hours in range(25):
@@ -317,7 +317,7 @@ class TestAtRisk:
         world.poll()
         assert not load().at_risk
 
-    def test_not_once_the_exhibition_is_over_or_where_no_start_is_known(self, world: World) -> None:
+    def test_not_once_the_exhibition_is_over_or_where_no_start_is_known(self, world: PollingWorld) -> None:
         begun(world)
         world.later(60)
         world.poll()
@@ -331,7 +331,7 @@ class TestAtRisk:
 
 
 class TestDuty:
-    def test_of_a_stored_tail_nothing_is_judged_and_it_is_in_no_sum(self, world: World) -> None:
+    def test_of_a_stored_tail_nothing_is_judged_and_it_is_in_no_sum(self, world: PollingWorld) -> None:
         begun(world)
         world.later(DAY)
         world.poll()
@@ -354,7 +354,7 @@ class TestDuty:
         assert load().state == "silent"
 
 
-def test_what_moves_at_that_moment_wins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_moves_at_that_moment_wins(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte arrives between the query and the lock: the load is judged by its new state."""
     begun(world, beats=False)
     world.later(600)
@@ -372,7 +372,7 @@ def test_what_moves_at_that_moment_wins(world: World, monkeypatch: pytest.Monkey
     assert (load().stalled, transfer("a").stalled) == (False, False)
 
 
-def test_turns_are_written_down_with_their_reason(world: World) -> None:
+def test_turns_are_written_down_with_their_reason(world: PollingWorld) -> None:
     begun(world)
     world.later(600)
     beat(world, "paused", reason="paused by the queue")
@@ -384,7 +384,7 @@ def test_turns_are_written_down_with_their_reason(world: World) -> None:
     assert told[-2][1] == "paused by the queue"
 
 
-def test_what_time_alone_changes_is_looked_at_every_ten_seconds(world: World) -> None:
+def test_what_time_alone_changes_is_looked_at_every_ten_seconds(world: PollingWorld) -> None:
     begun(world, beats=False)
     airline = Airline.objects.get()
     world.later(600)
@@ -399,7 +399,7 @@ def test_what_time_alone_changes_is_looked_at_every_ten_seconds(world: World) ->
     assert looked == 2
 
 
-def test_what_could_not_be_read_is_not_judged(world: World) -> None:
+def test_what_could_not_be_read_is_not_judged(world: PollingWorld) -> None:
     begun(world, beats=False)
     world.later(600)
     world.progress("N1/2026-12/a", 200)

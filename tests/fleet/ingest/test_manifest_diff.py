@@ -13,12 +13,12 @@ from fleet.models import Load, Tail, Transfer
 from ifeportal.models import Airline
 from loader.errors import Code, WorldError
 from loader.s3.interface import ObjectInfo
-from tests.support.polling_world import World, load, rows, transfer
+from tests.support.polling_world import PollingWorld, load, rows, transfer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
-def test_status_before_the_manifest_shows_bytes_and_no_percentage(world: World) -> None:
+def test_status_before_the_manifest_shows_bytes_and_no_percentage(world: PollingWorld) -> None:
     world.progress("N1/2026-12/a", 40)
     world.poll()
     assert (transfer("a").bytes_total, transfer("a").percent, transfer("a").status) == (None, None, "loading")
@@ -30,7 +30,7 @@ def test_status_before_the_manifest_shows_bytes_and_no_percentage(world: World) 
     assert (load().percent, load().items_total, load().bytes_total) == (20, 2, 200)
 
 
-def test_a_new_version_moves_the_totals_of_every_load_under_way(world: World) -> None:
+def test_a_new_version_moves_the_totals_of_every_load_under_way(world: PollingWorld) -> None:
     world.manifest(items={"a": 100, "b": 100, "gone": 100}, version=1)
     for name in ("N1", "N2"):
         world.progress(f"{name}/2026-12/a", 100)
@@ -53,7 +53,7 @@ def test_a_new_version_moves_the_totals_of_every_load_under_way(world: World) ->
     assert rows() == before
 
 
-def test_an_item_that_is_listed_again_counts_again(world: World) -> None:
+def test_an_item_that_is_listed_again_counts_again(world: PollingWorld) -> None:
     world.manifest(items={"a": 100, "b": 100})
     world.progress("N1/2026-12/b", 100)
     world.poll()
@@ -65,7 +65,7 @@ def test_an_item_that_is_listed_again_counts_again(world: World) -> None:
     assert (load().bytes_done, load().items_done) == (100, 1)
 
 
-def test_a_refused_manifest_leaves_the_last_good_one_in_force(world: World) -> None:
+def test_a_refused_manifest_leaves_the_last_good_one_in_force(world: PollingWorld) -> None:
     world.manifest(items={"a": 100})
     world.progress("N1/2026-12/a", 50)
     world.poll()
@@ -79,7 +79,7 @@ def test_a_refused_manifest_leaves_the_last_good_one_in_force(world: World) -> N
     assert rows() == before
 
 
-def test_a_manifest_that_vanishes_leaves_the_last_good_one_in_force(world: World) -> None:
+def test_a_manifest_that_vanishes_leaves_the_last_good_one_in_force(world: PollingWorld) -> None:
     world.manifest(items={"a": 100})
     world.progress("N1/2026-12/a", 50)
     world.poll()
@@ -92,7 +92,7 @@ def test_a_manifest_that_vanishes_leaves_the_last_good_one_in_force(world: World
 
 
 def test_a_worker_that_dies_between_catalog_and_tails_is_made_up_for(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.manifest(items={"a": 100})
     world.progress("N1/2026-12/a", 50)
@@ -106,7 +106,9 @@ def test_a_worker_that_dies_between_catalog_and_tails_is_made_up_for(
     assert (load().bytes_total, transfer("a").percent) == (200, 25)
 
 
-def test_new_totals_arrive_even_while_the_status_bucket_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_totals_arrive_even_while_the_status_bucket_is_away(
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.manifest(items={"a": 100})
     world.progress("N1/2026-12/a", 50)
     world.poll()
@@ -118,7 +120,7 @@ def test_new_totals_arrive_even_while_the_status_bucket_is_away(world: World, mo
 
 
 def test_the_status_bucket_is_read_while_the_media_bucket_is_away(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Airline.objects.create(name="ACME")
     world.progress("N1/2026-12/a", 50)
@@ -129,7 +131,7 @@ def test_the_status_bucket_is_read_while_the_media_bucket_is_away(
     assert "TIMEOUT" in result.failures[0]
 
 
-def test_half_a_listing_deletes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_a_listing_deletes_nothing(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     for item in ("a", "b"):
         world.progress(f"N1/2026-12/{item}", 50)
     world.poll()
@@ -145,7 +147,7 @@ def test_half_a_listing_deletes_nothing(world: World, monkeypatch: pytest.Monkey
     assert rows() == before
 
 
-def test_a_progress_that_vanished_is_deleted_and_counts_no_more(world: World) -> None:
+def test_a_progress_that_vanished_is_deleted_and_counts_no_more(world: PollingWorld) -> None:
     world.manifest(items={"a": 100, "b": 100})
     world.progress("N1/2026-12/a", 100)
     world.progress("N1/2026-12/b", 100)
@@ -167,7 +169,7 @@ def test_a_progress_that_vanished_is_deleted_and_counts_no_more(world: World) ->
     assert (transfer("a").status, load().status) == ("complete", "loading")
 
 
-def test_an_item_of_zero_bytes_does_not_divide_by_zero(world: World) -> None:
+def test_an_item_of_zero_bytes_does_not_divide_by_zero(world: PollingWorld) -> None:
     world.manifest(items={"empty": 0, "a": 100})
     world.progress("N1/2026-12/empty", 0)
     world.progress("N1/2026-12/a", 0)
@@ -178,7 +180,7 @@ def test_an_item_of_zero_bytes_does_not_divide_by_zero(world: World) -> None:
     assert (load().status, load().percent) == ("complete", 100)
 
 
-def test_one_tail_that_cannot_be_written_stops_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_tail_that_cannot_be_written_stops_no_other(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("N1", "N2", "N3"):
         world.progress(f"{name}/2026-12/a", 50)
 

@@ -9,12 +9,12 @@ from fleet.models import Transfer
 from fleet.polling.poller import PollOptions, poll_airline
 from ifeportal.live.models import Change
 from ifeportal.models import Airline
-from tests.support.polling_world import World, load, rows, transfer
+from tests.support.polling_world import PollingWorld, load, rows, transfer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
-def test_ten_minutes_without_a_byte_is_stalled_and_a_byte_ends_it(world: World) -> None:
+def test_ten_minutes_without_a_byte_is_stalled_and_a_byte_ends_it(world: PollingWorld) -> None:
     world.manifest(items={"a": 1000, "b": 1000})
     world.progress("N1/2026-12/a", 100)
     world.poll()
@@ -34,7 +34,7 @@ def test_ten_minutes_without_a_byte_is_stalled_and_a_byte_ends_it(world: World) 
     assert (transfer("a").stalled, load().stalled) == (False, False)
 
 
-def test_a_rate_is_forgotten_once_nothing_has_moved_for_three_minutes(world: World) -> None:
+def test_a_rate_is_forgotten_once_nothing_has_moved_for_three_minutes(world: PollingWorld) -> None:
     """No page may forecast an end from the rate before the aircraft lost its link."""
     world.manifest(items={"a": 1000})
     for done in (100, 200):
@@ -53,7 +53,7 @@ def test_a_rate_is_forgotten_once_nothing_has_moved_for_three_minutes(world: Wor
     assert {change.topic for change in Change.objects.filter(rev__gt=rev)} >= {"transfer", "load", "tail"}
 
 
-def test_stalling_reaches_the_feed_with_the_sums_above_it(world: World) -> None:
+def test_stalling_reaches_the_feed_with_the_sums_above_it(world: PollingWorld) -> None:
     world.manifest(items={"a": 1000})
     world.progress("N1/2026-12/a", 100)
     world.poll()
@@ -66,7 +66,7 @@ def test_stalling_reaches_the_feed_with_the_sums_above_it(world: World) -> None:
     assert changes["tail"]["stalled"] == changes["campaign"]["stalled"] == changes["airline"]["stalled"] == 1
 
 
-def test_what_was_old_when_first_seen_is_not_stalled_at_once(world: World) -> None:
+def test_what_was_old_when_first_seen_is_not_stalled_at_once(world: PollingWorld) -> None:
     """The portal judges by its own observations, not by an object's age on another clock."""
     world.progress("N1/2026-12/a", 100)
     world.later(86_400)
@@ -74,7 +74,7 @@ def test_what_was_old_when_first_seen_is_not_stalled_at_once(world: World) -> No
     assert not transfer("a").stalled
 
 
-def test_a_failed_or_finished_item_is_never_stalled(world: World) -> None:
+def test_a_failed_or_finished_item_is_never_stalled(world: PollingWorld) -> None:
     world.manifest(items={"a": 100, "b": 100})
     world.progress("N1/2026-12/a", 100)
     world.progress("N1/2026-12/b", 10)
@@ -86,7 +86,7 @@ def test_a_failed_or_finished_item_is_never_stalled(world: World) -> None:
     assert not transfer("b").stalled
 
 
-def test_what_moved_while_nobody_watched_is_not_stalled_at_once(world: World) -> None:
+def test_what_moved_while_nobody_watched_is_not_stalled_at_once(world: PollingWorld) -> None:
     """After an outage of the portal the changes are unknown: a stalled load is marked ten minutes later."""
     world.manifest(items={"a": 1000})
     for done in (100, 200):
@@ -114,7 +114,7 @@ def test_what_moved_while_nobody_watched_is_not_stalled_at_once(world: World) ->
     assert (transfer("a").stalled, load().stalled) == (True, True)
 
 
-def test_what_moves_again_after_an_outage_is_never_stalled(world: World) -> None:
+def test_what_moves_again_after_an_outage_is_never_stalled(world: PollingWorld) -> None:
     world.manifest(items={"a": 1000})
     world.progress("N1/2026-12/a", 100)
     world.poll()
@@ -128,7 +128,7 @@ def test_what_moves_again_after_an_outage_is_never_stalled(world: World) -> None
         assert not transfer("a").stalled
 
 
-def test_what_there_was_no_time_to_look_at_is_not_stalled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_there_was_no_time_to_look_at_is_not_stalled(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fleet.polling.batches.TAILS_A_BATCH", 1)
     for name in ("N1", "N2", "N3"):
         world.progress(f"{name}/2026-12/a", 100)

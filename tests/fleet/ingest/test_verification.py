@@ -11,14 +11,14 @@ from campaigns.models import Campaign
 from fleet.choices import Verification
 from fleet.state.verification import verification_level
 from ifeportal.live.models import Change
-from tests.support.polling_world import World, load, rows, tail
+from tests.support.polling_world import PollingWorld, load, rows, tail
 
 pytestmark = pytest.mark.both_databases
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 
-def manifest(world: World, *shas: str, signed: bool = False, version: int = 1) -> None:
+def manifest(world: PollingWorld, *shas: str, signed: bool = False, version: int = 1) -> None:
     content = [{"name": f"item-{at}", "size": 100, **({"sha256": sha} if sha else {})} for at, sha in enumerate(shas)]
     body = json.dumps({"content": content, "version": version}).encode()
     world.media.put("ACME/2026-12/campaign.json", body)
@@ -26,13 +26,13 @@ def manifest(world: World, *shas: str, signed: bool = False, version: int = 1) -
         world.media.put("ACME/2026-12/campaign.json.dsse", b"{}")
 
 
-def beat(world: World, verified: bool | None, **more: object) -> None:
+def beat(world: PollingWorld, verified: bool | None, **more: object) -> None:
     held = [] if verified is None else [{"campaign": "2026-12", "items": 2, "bytes": 200, "verified": verified}]
     body = {"schema": 1, "loader": "0.1.0", "state": "idle", "held": held, **more}
     world.write("N1/loader.json", json.dumps(body).encode())
 
 
-def arrive(world: World) -> None:
+def arrive(world: PollingWorld) -> None:
     for at in range(2):
         world.progress(f"N1/2026-12/item-{at}", 100)
 
@@ -56,13 +56,13 @@ def test_the_rule(hashed: bool, held: dict[str, Any] | None, signed: bool, polic
 
 @pytest.mark.django_db
 class TestThePortal:
-    def test_a_manifest_without_a_hash_for_each_item_is_size_checked(self, world: World) -> None:
+    def test_a_manifest_without_a_hash_for_each_item_is_size_checked(self, world: PollingWorld) -> None:
         manifest(world, SHA, "")
         arrive(world)
         world.poll()
         assert (load().status, load().proof) == ("complete", "size")
 
-    def test_a_hash_counts_once_the_loader_says_that_it_holds_the_campaign_verified(self, world: World) -> None:
+    def test_a_hash_counts_once_the_loader_says_that_it_holds_the_campaign_verified(self, world: PollingWorld) -> None:
         manifest(world, SHA, SHA)
         arrive(world)
         beat(world, None)
@@ -79,7 +79,7 @@ class TestThePortal:
         world.poll()
         assert rows() == before
 
-    def test_signed_needs_a_signature_and_a_loader_that_takes_nothing_unsigned(self, world: World) -> None:
+    def test_signed_needs_a_signature_and_a_loader_that_takes_nothing_unsigned(self, world: PollingWorld) -> None:
         manifest(world, SHA, SHA)
         arrive(world)
         beat(world, True, signature_policy="enforce", queue_error="entries[0]: no such campaign", queue_version=7)
@@ -96,7 +96,7 @@ class TestThePortal:
         world.poll()
         assert load().proof == "hash"
 
-    def test_what_is_not_complete_any_more_is_not_proven(self, world: World) -> None:
+    def test_what_is_not_complete_any_more_is_not_proven(self, world: PollingWorld) -> None:
         manifest(world, SHA, SHA)
         arrive(world)
         beat(world, True)
@@ -107,7 +107,9 @@ class TestThePortal:
         assert (load().status, load().proof) == ("loading", "")
 
     @pytest.mark.parametrize("held", ["all", [7], [{"campaign": 3}], [{"campaign": "2026-12", "verified": "yes"}]])
-    def test_a_heartbeat_of_any_shape_proves_nothing_and_breaks_nothing(self, world: World, held: object) -> None:
+    def test_a_heartbeat_of_any_shape_proves_nothing_and_breaks_nothing(
+        self, world: PollingWorld, held: object
+    ) -> None:
         manifest(world, SHA, SHA)
         arrive(world)
         beat(world, None, held=held, signature_policy=["enforce"], queue_error=17)

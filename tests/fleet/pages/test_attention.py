@@ -19,7 +19,7 @@ from fleet.models import Acknowledgement, Load, Tail, Transfer
 from ifeportal.access import Role
 from ifeportal.models import Airline, AuditEntry, Membership, User
 from tests.conftest import Cast
-from tests.support.page_rows import a_campaign, a_load, a_tail, now
+from tests.support.page_rows import create_campaign, create_load, create_tail, now
 
 pytestmark = pytest.mark.django_db
 
@@ -46,8 +46,8 @@ def text(client: Client, address: str = "/attention/") -> str:
 
 def failing(airline: Airline, *tails: str, content: str = "movie-002", error: str = "<b>broken</b>") -> list[Load]:
     """Create loads of one campaign with one failed item each."""
-    campaign = airline.campaigns.first() or a_campaign(airline)
-    loads = [a_load(a_tail(airline, tail), campaign) for tail in tails]
+    campaign = airline.campaigns.first() or create_campaign(airline)
+    loads = [create_load(create_tail(airline, tail), campaign) for tail in tails]
     for load in loads:
         Transfer.objects.filter(load=load, content=content).update(
             status=Status.FAILED, error=error, listed=True, error_etag="e"
@@ -74,7 +74,7 @@ def test_an_item_that_fails_everywhere_is_one_cause_with_the_next_step(cast: Cas
 
 
 def test_nothing_to_do_is_said_so(cast: Cast) -> None:
-    a_load(a_tail(cast.acme, "N1"), a_campaign(cast.acme), "complete")
+    create_load(create_tail(cast.acme, "N1"), create_campaign(cast.acme), "complete")
     assert "Nothing needs attention" in text(browse(cast.alice))
 
 
@@ -97,7 +97,7 @@ def test_others_see_nothing_of_it(cast: Cast) -> None:
 def test_what_stands_on_top_of_loading_needs_attention_too(
     cast: Cast, word: str, fields: dict[str, Any], of_the_tail: dict[str, Any]
 ) -> None:
-    load = a_load(a_tail(cast.acme, "N1"), a_campaign(cast.acme))
+    load = create_load(create_tail(cast.acme, "N1"), create_campaign(cast.acme))
     Load.objects.filter(pk=load.pk).update(**fields)
     Tail.objects.filter(pk=load.tail_id).update(**of_the_tail)
     [trouble] = queries.list_issues(Load.objects.all(), 10)

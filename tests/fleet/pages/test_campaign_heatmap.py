@@ -17,7 +17,7 @@ from fleet.choices import ServiceStatus, State
 from fleet.models import Event, Load, ProgressSample, Tail, Transfer
 from fleet.pages.campaign.heatmap import STATE_CODES
 from tests.conftest import Cast
-from tests.support.page_rows import GB, a_campaign, a_fleet, a_load, a_tail, now
+from tests.support.page_rows import GB, create_campaign, create_fleet, create_load, create_tail, now
 
 PAGE = "/airlines/ACME/campaigns/2026-12/matrix/"
 
@@ -47,14 +47,14 @@ def test_every_state_has_a_letter_of_its_own() -> None:
 
 
 def test_the_letters_are_explained_in_the_order_of_weight(cast: Cast, alice: Client) -> None:
-    a_campaign(cast.acme)
+    create_campaign(cast.acme)
     assert list(drawn(alice)["states"].values()) == State.values
 
 
 def test_each_cell_is_a_letter_and_what_moves_or_failed_says_more(cast: Cast, alice: Client) -> None:
-    campaign = a_campaign(cast.acme, items=4)
+    campaign = create_campaign(cast.acme, items=4)
     for name, story in (("VP-A", "failed"), ("VP-B", "complete"), ("VP-C", "pending"), ("VP-D", "stalled")):
-        a_load(a_tail(cast.acme, name), campaign, story)
+        create_load(create_tail(cast.acme, name), campaign, story)
     told = drawn(alice)
     assert [item[0] for item in told["items"]] == ["movie-001", "movie-002", "movie-003", "movie-004"]
     assert [line(told, name) for name in ("VP-A", "VP-B", "VP-C", "VP-D")] == ["ccfp", "cccc", "pppp", "ccss"]
@@ -66,7 +66,7 @@ def test_each_cell_is_a_letter_and_what_moves_or_failed_says_more(cast: Cast, al
 
 
 def test_what_lies_on_a_load_lies_on_its_moving_items(cast: Cast, alice: Client) -> None:
-    load = a_load(a_tail(cast.acme, "VP-A"), a_campaign(cast.acme, items=4), "loading")
+    load = create_load(create_tail(cast.acme, "VP-A"), create_campaign(cast.acme, items=4), "loading")
     for field, letter in (("silent", "i"), ("waiting", "w")):
         Load.objects.filter(pk=load.pk).update(**{field: True})
         assert line(drawn(alice), "VP-A") == f"cc{letter}{letter}"
@@ -77,13 +77,13 @@ def test_what_lies_on_a_load_lies_on_its_moving_items(cast: Cast, alice: Client)
 
 
 def test_a_tail_in_service_that_has_not_begun_is_there_and_a_stored_one_is_not(cast: Cast, alice: Client) -> None:
-    campaign = a_campaign(cast.acme, items=2)
-    a_load(a_tail(cast.acme, "VP-A"), campaign, "complete")
+    campaign = create_campaign(cast.acme, items=2)
+    create_load(create_tail(cast.acme, "VP-A"), campaign, "complete")
     for name, duty in (("VP-STORED", ServiceStatus.STORED), ("VP-RETIRED", ServiceStatus.RETIRED)):
-        tail = a_tail(cast.acme, name)
-        a_load(tail, campaign, "failed")
+        tail = create_tail(cast.acme, name)
+        create_load(tail, campaign, "failed")
         Tail.objects.filter(pk=tail.pk).update(duty=duty)
-    a_tail(cast.acme, "VP-LATE")
+    create_tail(cast.acme, "VP-LATE")
     told = drawn(alice)
     assert [row[0] for row in told["tails"]] == ["VP-A", "VP-LATE"]
     assert told["tails"][1] == ["VP-LATE", "", None, None]
@@ -94,7 +94,7 @@ def test_a_tail_in_service_that_has_not_begun_is_there_and_a_stored_one_is_not(c
 
 def test_items_no_manifest_names_come_last_and_unknown_sizes_are_unknown(cast: Cast, alice: Client) -> None:
     campaign = Campaign.objects.create(airline=cast.acme, name="2026-12")
-    load = Load.objects.create(tail=a_tail(cast.acme, "VP-A"), campaign=campaign, status="loading", bytes_done=5)
+    load = Load.objects.create(tail=create_tail(cast.acme, "VP-A"), campaign=campaign, status="loading", bytes_done=5)
     Transfer.objects.create(load=load, content="x", status="loading", bytes_done=5)
     told = drawn(alice)
     assert told["items"] == [["x", "", None, 0]]
@@ -103,11 +103,11 @@ def test_items_no_manifest_names_come_last_and_unknown_sizes_are_unknown(cast: C
 
 
 def test_tails_of_other_campaigns_and_airlines_stay_outside(cast: Cast, alice: Client) -> None:
-    campaign = a_campaign(cast.acme, items=2)
-    tail = a_tail(cast.acme, "VP-A")
-    a_load(tail, campaign, "pending")
-    a_load(tail, a_campaign(cast.acme, "2026-11", items=3), "complete")
-    a_load(a_tail(cast.beta, "VP-B"), a_campaign(cast.beta, items=2), "failed")
+    campaign = create_campaign(cast.acme, items=2)
+    tail = create_tail(cast.acme, "VP-A")
+    create_load(tail, campaign, "pending")
+    create_load(tail, create_campaign(cast.acme, "2026-11", items=3), "complete")
+    create_load(create_tail(cast.beta, "VP-B"), create_campaign(cast.beta, items=2), "failed")
     assert drawn(alice)["cells"] == ["pp"]
     assert alice.get(PAGE.replace("ACME", "BETA")).status_code == 404
     assert alice.get(PAGE.replace("2026-12", "2030-01")).status_code == 404
@@ -120,15 +120,15 @@ def test_it_takes_as_many_queries_for_many_rows_as_for_few(cast: Cast, alice: Cl
             drawn(alice)
         return len(captured)
 
-    campaign = a_fleet(cast.acme, 3, items=3)
+    campaign = create_fleet(cast.acme, 3, items=3)
     few = queries()
     for number in range(40):
-        a_load(a_tail(cast.acme, f"VP-X{number}"), campaign, "failed")
+        create_load(create_tail(cast.acme, f"VP-X{number}"), campaign, "failed")
     assert queries() == few <= 8
 
 
 def test_who_has_it_is_not_sent_it_again(cast: Cast, alice: Client) -> None:
-    campaign = a_fleet(cast.acme, 3, items=3)
+    campaign = create_fleet(cast.acme, 3, items=3)
     first = alice.get(PAGE)
     again = alice.get(PAGE, headers={"If-None-Match": first["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
@@ -137,16 +137,16 @@ def test_who_has_it_is_not_sent_it_again(cast: Cast, alice: Client) -> None:
 
 
 def test_it_is_sent_compressed(cast: Cast, alice: Client) -> None:
-    a_fleet(cast.acme, 60, items=20)
+    create_fleet(cast.acme, 60, items=20)
     answer = alice.get(PAGE, headers={"Accept-Encoding": "gzip"})
     assert answer["Content-Encoding"] == "gzip"
     assert len(answer.content) < 4_000
 
 
 def test_as_it_was_it_follows_what_was_recorded(cast: Cast, alice: Client) -> None:
-    campaign = a_campaign(cast.acme, items=2)
-    load = a_load(a_tail(cast.acme, "VP-A"), campaign, "complete")
-    a_tail(cast.acme, "VP-LATE")
+    campaign = create_campaign(cast.acme, items=2)
+    load = create_load(create_tail(cast.acme, "VP-A"), campaign, "complete")
+    create_tail(cast.acme, "VP-LATE")
     then = now() - timedelta(hours=5)
     Load.objects.filter(pk=load.pk).update(started_at=then - timedelta(hours=1), finished_at=now())
     Event.objects.create(load=load, at=then - timedelta(hours=1), state="loading", bytes_done=0, bytes_total=GB)
@@ -162,5 +162,5 @@ def test_as_it_was_it_follows_what_was_recorded(cast: Cast, alice: Client) -> No
 
 @pytest.mark.parametrize("at", ["nonsense", "9999-12-31T23:59Z", "0001-01-01T00:00", "2026-11-20T12:00:00+99:00"])
 def test_a_moment_that_is_none_gives_the_present(cast: Cast, alice: Client, at: str) -> None:
-    a_load(a_tail(cast.acme, "VP-A"), a_campaign(cast.acme, items=2), "complete")
+    create_load(create_tail(cast.acme, "VP-A"), create_campaign(cast.acme, items=2), "complete")
     assert drawn(alice, f"?at={at}")["at"] is None

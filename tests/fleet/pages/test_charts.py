@@ -19,7 +19,7 @@ from fleet.pages.charts import rate_chart, received_chart
 from fleet.stats.throughput import interval_start
 from ifeportal.models import Airline
 from tests.conftest import Cast
-from tests.support.page_rows import a_campaign, a_load, a_tail, read_just_now
+from tests.support.page_rows import create_campaign, create_load, create_tail, mark_polled
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 MINUTE = timedelta(minutes=1)
@@ -30,7 +30,7 @@ READY = "/airlines/ACME/campaigns/2026-12/readiness/"
 @pytest.fixture
 def load(cast: Cast) -> Load:
     Airline.objects.update(created_at=timezone.now() - timedelta(days=9))
-    load = a_load(a_tail(cast.acme, "VP-AAA"), a_campaign(cast.acme))
+    load = create_load(create_tail(cast.acme, "VP-AAA"), create_campaign(cast.acme))
     Tail.objects.update(created_at=timezone.now() - timedelta(days=9))
     return load
 
@@ -48,7 +48,7 @@ def values(data: dict[str, Any]) -> list[int | None]:
 def test_bytes_are_rates_where_the_buckets_were_read_and_unknown_elsewhere(alice: Client, cast: Cast) -> None:
     now = interval_start(timezone.now()) + 4 * MINUTE
     begun = Airline(pk=cast.acme.pk, name="ACME", created_at=now - 60 * MINUTE)
-    read_just_now(cast.acme)
+    mark_polled(cast.acme)
     for back, number in ((50, 300_000), (25, 600_000), (24 * 60, 900_000)):
         ThroughputInterval.objects.create(airline=cast.acme, at=interval_start(now - back * MINUTE), bytes=number)
     chart = received_chart([begun], now)
@@ -58,7 +58,7 @@ def test_bytes_are_rates_where_the_buckets_were_read_and_unknown_elsewhere(alice
     assert found[interval_start(now - 30 * MINUTE)] == 0
     assert found[interval_start(now - 24 * 60 * MINUTE)] is None, "there were no records"
     assert "Peak: 2.00 kB/s" in chart.summary
-    read_just_now(cast.acme, seconds=1_800)
+    mark_polled(cast.acme, seconds=1_800)
     assert values(received_chart([begun], now).data)[-1] is None, "nobody looked"
 
 
@@ -71,8 +71,8 @@ def test_what_was_never_read_is_no_zero(alice: Client) -> None:
 def test_the_rate_of_an_aircraft_follows_from_the_samples_of_all_its_loads(load: Load, cast: Cast) -> None:
     tail = Tail.objects.select_related("airline").get()
     now = interval_start(timezone.now()) + MINUTE
-    read_just_now(cast.acme)
-    other = a_load(tail, a_campaign(cast.acme, "2027-01"))
+    mark_polled(cast.acme)
+    other = create_load(tail, create_campaign(cast.acme, "2027-01"))
 
     def sample(of: Load, back: int, number: int) -> None:
         ProgressSample.objects.create(load=of, at=now - back * MINUTE, bytes_done=number)
@@ -102,7 +102,7 @@ def test_a_chart_is_cheap_kept_by_the_browser_alone_and_told_once(alice: Client,
 
 
 def test_the_numbers_are_a_file_too(alice: Client, cast: Cast) -> None:
-    read_just_now(cast.acme)
+    mark_polled(cast.acme)
     answer = alice.get(RATE, {"export": "csv"})
     rows = list(csv.reader(io.StringIO(b"".join(answer.streaming_content).decode())))  # type: ignore[attr-defined]
     assert rows[0] == ["at", "received_bps"]

@@ -13,8 +13,8 @@ from campaigns.models import Campaign, ManifestState
 from fleet.models import Anomaly, Load, Tail, Transfer
 from ifeportal.models import Airline
 from tests.conftest import PASSWORD, Cast
-from tests.support.html import html, text
-from tests.support.page_rows import a_campaign, a_fleet, a_load, a_tail, now
+from tests.support.html import page_html, page_text
+from tests.support.page_rows import create_campaign, create_fleet, create_load, create_tail, now
 
 pytestmark = pytest.mark.both_databases
 
@@ -28,7 +28,7 @@ HOSTILE = "<script>alert('hm')</script>\"><img src=x onerror=alert(1)>"
 def test_a_page_takes_as_many_queries_for_three_hundred_rows_as_for_three(
     cast: Cast, client: Client, page: str
 ) -> None:
-    a_fleet(cast.acme, 3, items=3)
+    create_fleet(cast.acme, 3, items=3)
     _add_anomalies(cast.acme, 2)
     client.force_login(cast.olga)
 
@@ -79,7 +79,7 @@ def _add_anomalies(airline: Airline, count: int) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_stranger_is_asked_to_sign_in_and_comes_back_to_the_page(cast: Cast, client: Client, page: str) -> None:
-    a_fleet(cast.acme, 1)
+    create_fleet(cast.acme, 1)
     answer = client.get(page)
     assert answer.status_code == 302
     assert answer["Location"] == f"/login/?next={page}"
@@ -89,7 +89,7 @@ def test_a_stranger_is_asked_to_sign_in_and_comes_back_to_the_page(cast: Cast, c
 
 @pytest.mark.parametrize("page", [AIRLINE, TAIL, CAMPAIGN])
 def test_a_foreign_page_answers_like_one_that_is_not_there(cast: Cast, client: Client, page: str) -> None:
-    a_fleet(cast.acme, 1)
+    create_fleet(cast.acme, 1)
     client.force_login(cast.bob)
     foreign, missing = client.get(page), client.get(page.replace("ACME", "NONE"))
     assert foreign.status_code == missing.status_code == 404
@@ -98,8 +98,8 @@ def test_a_foreign_page_answers_like_one_that_is_not_there(cast: Cast, client: C
 
 
 def test_a_tail_of_one_airline_is_not_found_under_another(cast: Cast, client: Client) -> None:
-    a_fleet(cast.acme, 1)
-    a_campaign(cast.beta, "2027-01")
+    create_fleet(cast.acme, 1)
+    create_campaign(cast.beta, "2027-01")
     client.force_login(cast.olga)
     assert client.get("/airlines/BETA/tails/VP-AAA/").status_code == 404
     assert client.get("/airlines/ACME/campaigns/2027-01/").status_code == 404
@@ -107,7 +107,7 @@ def test_a_tail_of_one_airline_is_not_found_under_another(cast: Cast, client: Cl
 
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_only_answer_reading(cast: Cast, client: Client, page: str) -> None:
-    a_fleet(cast.acme, 1)
+    create_fleet(cast.acme, 1)
     client.force_login(cast.alice)
     assert client.post(page).status_code == 405
     assert client.head(page).status_code == 200
@@ -115,9 +115,9 @@ def test_pages_only_answer_reading(cast: Cast, client: Client, page: str) -> Non
 
 def test_hostile_text_from_a_bucket_is_shown_as_text(cast: Cast, client: Client) -> None:
     airline = Airline.objects.create(name="<b>&'\"", title=HOSTILE)
-    tail = a_tail(airline, HOSTILE.replace("/", ""))
-    campaign = a_campaign(airline, "<i>2026", items=4, title=HOSTILE)
-    load = a_load(tail, campaign, "failed")
+    tail = create_tail(airline, HOSTILE.replace("/", ""))
+    campaign = create_campaign(airline, "<i>2026", items=4, title=HOSTILE)
+    load = create_load(tail, campaign, "failed")
     Tail.objects.filter(pk=tail.pk).update(
         loader_version=HOSTILE, loader_state=HOSTILE[:20], loader_reason=HOSTILE, stores=[{"path": HOSTILE}]
     )
@@ -138,17 +138,17 @@ def test_hostile_text_from_a_bucket_is_shown_as_text(cast: Cast, client: Client)
     client.force_login(cast.olga)
     addresses = ["/", *(row.get_absolute_url() for row in (airline, tail, campaign))]
     for address in (*addresses, f"/?q={HOSTILE}", f"{addresses[1]}?q={HOSTILE}&status={HOSTILE}"):
-        page = html(client.get(address))
+        page = page_html(client.get(address))
         assert "<script>alert" not in page
         assert "<img" not in page
         assert not re.search(r"<[bi]>&(?!lt;|amp;)|<i>2026|<u>", page)
         assert "onerror" not in re.sub(r"&quot;&gt;&lt;img src=x onerror", "", page) or "%3Cimg" in page
-    assert HOSTILE in text(client.get(addresses[1]))
+    assert HOSTILE in page_text(client.get(addresses[1]))
 
 
 @pytest.mark.parametrize("page", [*PAGES, "/login/", "/nowhere/"])
 def test_no_page_has_inline_script_or_style(cast: Cast, client: Client, page: str) -> None:
-    a_fleet(cast.acme, 3)
+    create_fleet(cast.acme, 3)
     if page != "/login/":  # redirects signed-in users
         client.force_login(cast.olga)
     answer = client.get(page)
@@ -162,18 +162,18 @@ def test_no_page_has_inline_script_or_style(cast: Cast, client: Client, page: st
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_says_which_revision_it_shows_and_is_kept_by_no_cache(cast: Cast, client: Client, page: str) -> None:
-    a_fleet(cast.acme, 1)
+    create_fleet(cast.acme, 1)
     client.force_login(cast.alice)
     answer = client.get(page)
-    assert re.search(r'<live-page [^>]*data-rev="\d+"', html(answer))
+    assert re.search(r'<live-page [^>]*data-rev="\d+"', page_html(answer))
     assert "no-store" in answer["Cache-Control"]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_ids_on_a_page_are_unique(cast: Cast, client: Client, page: str) -> None:
-    a_fleet(cast.acme, 3)
+    create_fleet(cast.acme, 3)
     client.force_login(cast.alice)
-    ids = re.findall(r'\sid="([^"]*)"', html(client.get(page)))
+    ids = re.findall(r'\sid="([^"]*)"', page_html(client.get(page)))
     assert len(ids) == len(set(ids))
 
 
@@ -186,24 +186,24 @@ def test_a_page_that_is_not_there_says_so_in_the_portals_own_words(cast: Cast, c
 
 def test_the_theme_of_the_cookie_is_in_the_page_so_that_it_does_not_flash(cast: Cast, client: Client) -> None:
     client.force_login(cast.alice)
-    assert "data-theme=" not in html(client.get("/")).split(">")[1]
+    assert "data-theme=" not in page_html(client.get("/")).split(">")[1]
     client.cookies["theme"] = "dark"
-    assert '<html lang="en-GB" data-theme="dark">' in html(client.get("/"))
+    assert '<html lang="en-GB" data-theme="dark">' in page_html(client.get("/"))
     client.cookies["theme"] = '"><script>'
-    assert '<html lang="en-GB">' in html(client.get("/"))
+    assert '<html lang="en-GB">' in page_html(client.get("/"))
 
 
 def test_only_staff_are_shown_the_way_to_the_admin(cast: Cast, client: Client) -> None:
     client.force_login(cast.alice)
-    assert 'href="/admin/"' not in html(client.get("/"))
+    assert 'href="/admin/"' not in page_html(client.get("/"))
     client.force_login(cast.olga)
-    assert 'href="/admin/"' in html(client.get("/"))
+    assert 'href="/admin/"' in page_html(client.get("/"))
 
 
 def test_a_wrong_password_is_told_apart_from_nothing(cast: Cast, client: Client) -> None:
     answer = client.post("/login/", {"login": "alice", "password": "wrong"})
-    assert "Wrong user name or password" in text(answer)
-    assert 'value="alice"' in html(answer)
+    assert "Wrong user name or password" in page_text(answer)
+    assert 'value="alice"' in page_html(answer)
 
 
 def test_signing_out_ends_at_the_login_page(cast: Cast, client: Client) -> None:

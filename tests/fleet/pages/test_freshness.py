@@ -13,8 +13,8 @@ from django.utils import timezone
 from fleet.pages.freshness import Freshness, load_freshness, store_outage
 from ifeportal.models import Airline, Job
 from tests.conftest import Cast
-from tests.support.html import text
-from tests.support.page_rows import a_campaign, a_load, a_tail, read_just_now
+from tests.support.html import page_text
+from tests.support.page_rows import create_campaign, create_load, create_tail, mark_polled
 
 NOW = timezone.now()
 
@@ -100,7 +100,7 @@ def test_a_page_says_when_an_airline_that_rests_is_read_next(cast: Cast, client:
     read_at, due_at = now - timedelta(minutes=40, seconds=30), now + timedelta(minutes=59, seconds=30)
     Job.objects.create(name="poll:ACME", succeeded_at=read_at, due_at=due_at)
     client.force_login(cast.alice)
-    said = text(client.get("/airlines/ACME/"), "poll:ACME")
+    said = page_text(client.get("/airlines/ACME/"), "poll:ACME")
     assert said == "Last update 40 min ago, next in 59 min"
     assert "stale" not in said
     answer = client.get("/freshness/").json()["airlines"]["ACME"]
@@ -110,13 +110,13 @@ def test_a_page_says_when_an_airline_that_rests_is_read_next(cast: Cast, client:
 
 @pytest.mark.parametrize("address", ["/", "/airlines/ACME/", "/airlines/ACME/tails/N1/", "/airlines/ACME/campaigns/c/"])
 def test_every_page_says_above_all_that_the_store_has_not_been_read(cast: Cast, client: Client, address: str) -> None:
-    a_load(a_tail(cast.acme, "N1"), a_campaign(cast.acme, "c"))
-    read_just_now(cast.acme)
-    read_just_now(cast.beta)
+    create_load(create_tail(cast.acme, "N1"), create_campaign(cast.acme, "c"))
+    mark_polled(cast.acme)
+    mark_polled(cast.beta)
     client.force_login(cast.olga)
-    assert "was last read" not in text(client.get(address))
-    read_just_now(cast.acme, seconds=42 * 60)
-    said = text(client.get(address), "poll:")
+    assert "was last read" not in page_text(client.get(address))
+    mark_polled(cast.acme, seconds=42 * 60)
+    said = page_text(client.get(address), "poll:")
     assert said.startswith("The object store was last read 42 min ago")
     assert ("Airlines affected: 1 of 2" in said) is (address == "/")
     told = client.get("/freshness/").json()["away"]

@@ -13,18 +13,18 @@ from fleet.models import Anomaly, Tail
 from fleet.stats.throughput import add_received
 from ifeportal.models import Airline
 from tests.conftest import Cast
-from tests.support.html import html, text
-from tests.support.page_rows import a_campaign, a_fleet, a_load, a_tail, now, read_just_now
+from tests.support.html import page_html, page_text
+from tests.support.page_rows import create_campaign, create_fleet, create_load, create_tail, mark_polled, now
 
 pytestmark = pytest.mark.both_databases
 
 
 def test_a_card_sums_up_what_the_airline_holds(cast: Cast, client: Client) -> None:
-    campaign = a_campaign(cast.acme, items=4)
+    campaign = create_campaign(cast.acme, items=4)
     for name, story in (("VP-A", "complete"), ("VP-B", "failed"), ("VP-C", "stalled")):
-        a_load(a_tail(cast.acme, name), campaign, story)
+        create_load(create_tail(cast.acme, name), campaign, story)
     client.force_login(cast.alice)
-    card = text(client.get("/"), f"airline:{cast.acme.pk}")
+    card = page_text(client.get("/"), f"airline:{cast.acme.pk}")
     assert "1 failed 1 stalled 1 complete" in card
     assert "1 of 3 tails in service completed all loads." in card
     assert "failed items: 1" in card
@@ -33,25 +33,25 @@ def test_a_card_sums_up_what_the_airline_holds(cast: Cast, client: Client) -> No
 
 
 def test_counts_are_links_to_the_tails_they_count(cast: Cast, client: Client) -> None:
-    a_fleet(cast.acme, 3)
+    create_fleet(cast.acme, 3)
     client.force_login(cast.alice)
-    assert 'href="/airlines/ACME/?state=failed"' in html(client.get("/"))
+    assert 'href="/airlines/ACME/?state=failed"' in page_html(client.get("/"))
 
 
 def test_each_user_sees_the_cards_of_their_airlines_only(cast: Cast, client: Client) -> None:
     for user, seen in ((cast.alice, {"ACME"}), (cast.bob, {"BETA"}), (cast.olga, {"ACME", "BETA"})):
         client.force_login(user)
-        page = html(client.get("/"))
+        page = page_html(client.get("/"))
         assert {name for name in ("ACME", "BETA") if f"/airlines/{name}/" in page} == seen
 
 
 def test_failures_come_first_unless_another_order_is_asked_for(cast: Cast, client: Client) -> None:
-    a_load(a_tail(cast.acme, "VP-A"), a_campaign(cast.acme), "complete")
-    a_load(a_tail(cast.beta, "VP-B"), a_campaign(cast.beta), "failed")
+    create_load(create_tail(cast.acme, "VP-A"), create_campaign(cast.acme), "complete")
+    create_load(create_tail(cast.beta, "VP-B"), create_campaign(cast.beta), "failed")
     client.force_login(cast.olga)
 
     def order(query: str) -> list[str]:
-        return re.findall(r'<h2><a href="/airlines/(\w+)/"', html(client.get(f"/{query}")))
+        return re.findall(r'<h2><a href="/airlines/(\w+)/"', page_html(client.get(f"/{query}")))
 
     assert order("") == ["BETA", "ACME"]
     assert order("?sort=name") == ["ACME", "BETA"]
@@ -61,17 +61,17 @@ def test_failures_come_first_unless_another_order_is_asked_for(cast: Cast, clien
 
 
 def test_bytes_of_today_and_what_is_left_out_are_said(cast: Cast, client: Client) -> None:
-    a_fleet(cast.acme, 3)
+    create_fleet(cast.acme, 3)
     Tail.objects.filter(name="VP-AAB").update(duty="retired")
     add_received(cast.acme, 5_000_000_000, now())
     client.force_login(cast.alice)
-    card = text(client.get("/"), f"airline:{cast.acme.pk}")
+    card = page_text(client.get("/"), f"airline:{cast.acme.pk}")
     assert "5.00 GB received today" in card
     assert "0 of 2 tails in service completed all loads. 1 stored or retired tail is not counted." in card
 
 
 def test_airlines_are_a_file_too(cast: Cast, client: Client) -> None:
-    a_fleet(cast.acme, 3)
+    create_fleet(cast.acme, 3)
     client.force_login(cast.alice)
     answer = client.get("/?export=json")
     assert isinstance(answer, StreamingHttpResponse)
@@ -82,21 +82,21 @@ def test_airlines_are_a_file_too(cast: Cast, client: Client) -> None:
 def test_the_search_finds_by_name_and_title(cast: Cast, client: Client) -> None:
     Airline.objects.filter(pk=cast.beta.pk).update(title="Beta Skies")
     client.force_login(cast.olga)
-    found = text(client.get("/?q=skies"), f"airline:{cast.beta.pk}")
+    found = page_text(client.get("/?q=skies"), f"airline:{cast.beta.pk}")
     assert "Beta Skies" in found
-    assert text(client.get("/?q=skies"), f"airline:{cast.acme.pk}") == ""
-    assert "No airline matches “zeppelin”" in text(client.get("/?q=zeppelin"))
+    assert page_text(client.get("/?q=skies"), f"airline:{cast.acme.pk}") == ""
+    assert "No airline matches “zeppelin”" in page_text(client.get("/?q=zeppelin"))
 
 
 def test_staff_without_airlines_are_told_how_one_comes_about(cast: Cast, client: Client) -> None:
     Airline.objects.all().delete()
     client.force_login(cast.olga)
-    assert "publish_campaign DIR --airline ACME" in text(client.get("/"))
+    assert "publish_campaign DIR --airline ACME" in page_text(client.get("/"))
 
 
 def test_a_user_without_an_airline_is_told_whom_to_ask(cast: Cast, client: Client) -> None:
     client.force_login(cast.nick)
-    page = text(client.get("/"))
+    page = page_text(client.get("/"))
     assert "You do not belong to an airline yet" in page
     assert "publish_campaign" not in page
     assert "ACME" not in page
@@ -104,7 +104,7 @@ def test_a_user_without_an_airline_is_told_whom_to_ask(cast: Cast, client: Clien
 
 def test_an_airline_without_loads_claims_no_figures(cast: Cast, client: Client) -> None:
     client.force_login(cast.alice)
-    card = text(client.get("/"), f"airline:{cast.acme.pk}")
+    card = page_text(client.get("/"), f"airline:{cast.acme.pk}")
     assert "No loads yet" in card
     assert "%" not in card
     assert "0 B" not in card
@@ -112,12 +112,12 @@ def test_an_airline_without_loads_claims_no_figures(cast: Cast, client: Client) 
 
 def test_a_card_says_when_the_buckets_were_last_read_and_when_that_is_too_long_ago(cast: Cast, client: Client) -> None:
     client.force_login(cast.alice)
-    assert "Last update never stale" in text(client.get("/"), "poll:ACME")
-    read_just_now(cast.acme, seconds=3)
+    assert "Last update never stale" in page_text(client.get("/"), "poll:ACME")
+    mark_polled(cast.acme, seconds=3)
     # The next seconds may start meanwhile.
-    assert re.fullmatch("Last update [3-9] s ago", text(client.get("/"), "poll:ACME"))
-    read_just_now(cast.acme, seconds=90)
-    assert text(client.get("/"), "poll:ACME") == "Last update 1 min ago stale"
+    assert re.fullmatch("Last update [3-9] s ago", page_text(client.get("/"), "poll:ACME"))
+    mark_polled(cast.acme, seconds=90)
+    assert page_text(client.get("/"), "poll:ACME") == "Last update 1 min ago stale"
 
 
 def test_keys_of_no_airline_are_listed_for_staff_alone(cast: Cast, client: Client) -> None:
@@ -125,8 +125,8 @@ def test_keys_of_no_airline_are_listed_for_staff_alone(cast: Cast, client: Clien
         bucket="status", key="?/x", key_hash="1", problem="BAD_NAME", first_seen=now(), last_seen=now()
     )
     client.force_login(cast.olga)
-    page = text(client.get("/"))
+    page = page_text(client.get("/"))
     assert "BAD_NAME status: ?/x" in page
     assert "What to do: Rename it" in page
     client.force_login(cast.alice)
-    assert "BAD_NAME" not in text(client.get("/"))
+    assert "BAD_NAME" not in page_text(client.get("/"))

@@ -15,8 +15,8 @@ from fleet.choices import ServiceStatus, Status
 from fleet.models import Load
 from fleet.stats.rollup import COUNTED_STATES
 from tests.conftest import Cast
-from tests.support.html import html, sent
-from tests.support.page_rows import a_campaign, a_load, a_tail, read_just_now
+from tests.support.html import page_html, sent_text
+from tests.support.page_rows import create_campaign, create_load, create_tail, mark_polled
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 AIRLINE, CAMPAIGN = "/airlines/ACME/", "/airlines/ACME/campaigns/2026-12/"
@@ -56,17 +56,17 @@ EXPECTED = {
 @pytest.fixture
 def campaign(cast: Cast) -> Campaign:
     """Create ACME's only campaign in every state; on a stored and a retired tail it has failed too, at risk."""
-    campaign = a_campaign(cast.acme)
+    campaign = create_campaign(cast.acme)
     for name, (story, flags) in FLEET.items():
-        load = a_load(a_tail(cast.acme, name), campaign, story)
+        load = create_load(create_tail(cast.acme, name), campaign, story)
         Load.objects.filter(pk=load.pk).update(**flags)
     for duty in (ServiceStatus.STORED, ServiceStatus.RETIRED):
-        tail = a_tail(cast.acme, f"OLD-{duty.value}")
+        tail = create_tail(cast.acme, f"OLD-{duty.value}")
         tail.duty = duty
         tail.save()
-        load = a_load(tail, campaign, "failed")
+        load = create_load(tail, campaign, "failed")
         Load.objects.filter(pk=load.pk).update(at_risk=True)
-    read_just_now(cast.acme)
+    mark_polled(cast.acme)
     return campaign
 
 
@@ -89,7 +89,7 @@ def shown(page: str, after: str) -> dict[str, int]:
 
 
 def rows(client: Client, address: str, table: str) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = json.loads(sent(client.get(f"{address}?export=json&table={table}")))["rows"]
+    found: list[dict[str, object]] = json.loads(sent_text(client.get(f"{address}?export=json&table={table}")))["rows"]
     return found
 
 
@@ -98,9 +98,9 @@ def of(row: Mapping[str, object]) -> dict[str, object]:
 
 
 def test_pages_api_and_files_have_the_same_figures_for_the_same_scope(campaign: Campaign, olga: Client) -> None:
-    card = shown(html(olga.get("/")), f'data-key="airline:{campaign.airline.pk}"')
-    airline = shown(html(olga.get(AIRLINE)), f'data-key="airline:{campaign.airline.pk}"')
-    page = shown(html(olga.get(CAMPAIGN)), f'data-key="campaign:{campaign.pk}"')
+    card = shown(page_html(olga.get("/")), f'data-key="airline:{campaign.airline.pk}"')
+    airline = shown(page_html(olga.get(AIRLINE)), f'data-key="airline:{campaign.airline.pk}"')
+    page = shown(page_html(olga.get(CAMPAIGN)), f'data-key="campaign:{campaign.pk}"')
     for where, figures in (("card", card), ("airline", airline), ("campaign", page)):
         assert figures == {figure: EXPECTED[figure] for figure in figures}, where
         assert {"loads", *WORDS} <= set(figures), where
@@ -135,6 +135,6 @@ def test_metrics_count_the_same(campaign: Campaign, olga: Client) -> None:
 
 
 def test_what_is_left_out_is_said(campaign: Campaign, olga: Client) -> None:
-    assert "2 stored or retired tails are not counted." in html(olga.get("/"))
-    assert "2 stored or retired tails are not counted." in html(olga.get(AIRLINE))
-    assert "2 stored or retired tails are not counted." in html(olga.get(CAMPAIGN))
+    assert "2 stored or retired tails are not counted." in page_html(olga.get("/"))
+    assert "2 stored or retired tails are not counted." in page_html(olga.get(AIRLINE))
+    assert "2 stored or retired tails are not counted." in page_html(olga.get(CAMPAIGN))

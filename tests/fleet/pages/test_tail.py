@@ -14,8 +14,8 @@ from campaigns.models import Campaign, ContentItem, ManifestState
 from fleet.choices import ServiceStatus, State
 from fleet.models import Event, Load, Tail, Transfer
 from tests.conftest import Cast
-from tests.support.html import html, names, sent, text
-from tests.support.page_rows import GB, a_campaign, a_load, a_tail, now
+from tests.support.html import page_html, page_text, row_headers, sent_text
+from tests.support.page_rows import GB, create_campaign, create_load, create_tail, now
 
 PAGE = "/airlines/ACME/tails/VP-ABC/"
 
@@ -23,20 +23,20 @@ PAGE = "/airlines/ACME/tails/VP-ABC/"
 @pytest.fixture
 def tail(cast: Cast, client: Client) -> Tail:
     client.force_login(cast.alice)
-    return a_tail(cast.acme, "VP-ABC")
+    return create_tail(cast.acme, "VP-ABC")
 
 
 @pytest.fixture
 def load(cast: Cast, tail: Tail) -> Load:
-    return a_load(tail, a_campaign(cast.acme, items=6), "loading")
+    return create_load(tail, create_campaign(cast.acme, items=6), "loading")
 
 
 def row(client: Client, transfer: Transfer, query: str = "") -> str:
-    return text(client.get(f"{PAGE}{query}"), f"transfer:{transfer.pk}")
+    return page_text(client.get(f"{PAGE}{query}"), f"transfer:{transfer.pk}")
 
 
 def test_the_head_tells_what_the_loader_says_of_itself(client: Client, tail: Tail) -> None:
-    head = text(client.get(PAGE), f"tail:{tail.pk}")
+    head = page_text(client.get(PAGE), f"tail:{tail.pk}")
     assert "Loader version 0.1.0" in head
     assert "Loader rate 11.2 MB/s" in head
     assert "Disk /var/content 187 GB free of 512 GB" in head
@@ -47,7 +47,7 @@ def test_an_aircraft_that_said_nothing_of_itself_is_unknown_not_zero(cast: Cast,
     Tail.objects.filter(pk=tail.pk).update(
         heard_at=None, heartbeat_at=None, loader_version="", loader_state="", rate_bps=None, stores=[]
     )
-    head = text(client.get(PAGE), f"tail:{tail.pk}")
+    head = page_text(client.get(PAGE), f"tail:{tail.pk}")
     assert "Last contact never" in head
     assert "Loader unknown" in head
     assert "Disk not reported" in head
@@ -55,18 +55,18 @@ def test_an_aircraft_that_said_nothing_of_itself_is_unknown_not_zero(cast: Cast,
 
 def test_a_disk_report_of_any_shape_is_survived(client: Client, tail: Tail) -> None:
     Tail.objects.filter(pk=tail.pk).update(stores=[{"path": "/a"}, {"path": "/b", "total": 0, "free": 0}])
-    assert "unknown free of unknown" in text(client.get(PAGE))
+    assert "unknown free of unknown" in page_text(client.get(PAGE))
 
 
 def test_a_tail_without_loads_says_so(client: Client, tail: Tail) -> None:
-    assert "No loads yet" in text(client.get(PAGE))
+    assert "No loads yet" in page_text(client.get(PAGE))
 
 
 def test_what_moves_stands_on_top_with_its_message(client: Client, load: Load) -> None:
     moving = load.transfers.filter(status="loading").first()
     assert moving
     Transfer.objects.filter(pk=moving.pk).update(error_code="TIMEOUT", error="no answer for 30 s")
-    page = text(client.get(PAGE))
+    page = page_text(client.get(PAGE))
     now = page[page.index("Loading now") : page.index("Exhibition")]
     assert "movie-004 2026-12 loading" in now
     assert "TIMEOUT no answer for 30 s" in now
@@ -74,8 +74,8 @@ def test_what_moves_stands_on_top_with_its_message(client: Client, load: Load) -
 
 
 def test_when_nothing_moves_the_page_says_so(cast: Cast, client: Client, tail: Tail) -> None:
-    a_load(tail, a_campaign(cast.acme), "complete")
-    assert "Nothing is loading on VP-ABC" in text(client.get(PAGE))
+    create_load(tail, create_campaign(cast.acme), "complete")
+    assert "Nothing is loading on VP-ABC" in page_text(client.get(PAGE))
 
 
 def test_every_item_has_its_row_with_how_it_is_checked(client: Client, load: Load) -> None:
@@ -121,7 +121,7 @@ def test_what_is_odd_about_an_item_is_said_in_words(
 def test_items_are_filtered_and_ordered_by_the_address(
     client: Client, load: Load, query: str, shown: list[str]
 ) -> None:
-    page = html(client.get(f"{PAGE}{query}"))
+    page = page_html(client.get(f"{PAGE}{query}"))
     items = page[page.index('<h2 id="items">') :]
     found = [name for name in (f"movie-{number:03}" for number in range(1, 7)) if f">{name} " in items]
     assert sorted(found) == sorted(shown)
@@ -130,16 +130,16 @@ def test_items_are_filtered_and_ordered_by_the_address(
 
 
 def test_the_address_chooses_the_campaign_whose_items_are_listed(cast: Cast, client: Client, load: Load) -> None:
-    a_load(load.tail, a_campaign(cast.acme, "2026-11", items=2), "complete")
-    assert "Items of 2026-12" in text(client.get(PAGE))
-    assert "Items of 2026-11" in text(client.get(f"{PAGE}?campaign=2026-11"))
-    assert "Items of 2026-12" in text(client.get(f"{PAGE}?campaign=nonsense"))
+    create_load(load.tail, create_campaign(cast.acme, "2026-11", items=2), "complete")
+    assert "Items of 2026-12" in page_text(client.get(PAGE))
+    assert "Items of 2026-11" in page_text(client.get(f"{PAGE}?campaign=2026-11"))
+    assert "Items of 2026-12" in page_text(client.get(f"{PAGE}?campaign=nonsense"))
 
 
 def test_without_a_manifest_bytes_are_shown_and_totals_unknown(cast: Cast, client: Client, tail: Tail) -> None:
-    load = a_load(tail, a_campaign(cast.acme), "unknown")
+    load = create_load(tail, create_campaign(cast.acme), "unknown")
     Campaign.objects.update(manifest_state=ManifestState.MISSING, items_total=None, bytes_total=None)
-    page = text(client.get(PAGE))
+    page = page_text(client.get(PAGE))
     assert "This campaign has no campaign.json" in page
     first = load.transfers.order_by("content")[0]
     assert "no manifest loading unknown Loaded 133 MB of unknown" in row(client, first)
@@ -147,17 +147,17 @@ def test_without_a_manifest_bytes_are_shown_and_totals_unknown(cast: Cast, clien
 
 def test_a_refused_manifest_raises_a_banner_that_names_the_place(client: Client, load: Load) -> None:
     Campaign.objects.update(manifest_state=ManifestState.REFUSED, manifest_problem="content[3].size: not a number.")
-    page = text(client.get(PAGE))
+    page = page_text(client.get(PAGE))
     assert "was refused: content[3].size: not a number. The last valid version (3) applies" in page
 
 
 def test_many_items_come_in_pages(cast: Cast, client: Client, tail: Tail) -> None:
-    a_load(tail, a_campaign(cast.acme, items=120), "pending")
+    create_load(tail, create_campaign(cast.acme, items=120), "pending")
     page = client.get(f"{PAGE}?sort=item&page=3")
-    assert "of 120 items" in text(page)
-    assert "movie-101" in text(page)
-    assert "movie-100" not in text(page)
-    assert names(page) == ["2026-12 December 2026"]
+    assert "of 120 items" in page_text(page)
+    assert "movie-101" in page_text(page)
+    assert "movie-100" not in page_text(page)
+    assert row_headers(page) == ["2026-12 December 2026"]
 
 
 def test_the_head_says_where_the_tail_stands_and_why_it_is_at_risk(client: Client, load: Load) -> None:
@@ -165,7 +165,7 @@ def test_the_head_says_where_the_tail_stands_and_why_it_is_at_risk(client: Clien
     Load.objects.filter(pk=load.pk).update(
         at_risk=True, rate_bps=left // 60, effective_bps=left // (40 * 86_400), items_failed=0
     )
-    stands = text(client.get(PAGE), f"load:{load.pk}")
+    stands = page_text(client.get(PAGE), f"load:{load.pk}")
     assert "December 2026 loading at risk 1 to 31 Dec 2026" in stands
     assert "complete in 1 min to 40 d" in stands
     assert "The exhibition" in stands
@@ -174,7 +174,7 @@ def test_the_head_says_where_the_tail_stands_and_why_it_is_at_risk(client: Clien
 
 def test_what_cannot_be_forecast_is_unknown(client: Client, load: Load) -> None:
     Load.objects.filter(pk=load.pk).update(rate_bps=None, effective_bps=None, at_risk=True)
-    stands = text(client.get(PAGE), f"load:{load.pk}")
+    stands = page_text(client.get(PAGE), f"load:{load.pk}")
     assert "completion time unknown" in stands
     assert "No completion time can be estimated" in stands
 
@@ -190,11 +190,11 @@ def test_what_cannot_be_forecast_is_unknown(client: Client, load: Load) -> None:
 def test_the_head_says_whether_what_is_left_fits(client: Client, load: Load, free: int | None, words: str) -> None:
     Load.objects.filter(pk=load.pk).update(bytes_done=3 * GB, bytes_total=8_050_000_000)
     Tail.objects.filter(pk=load.tail_id).update(stores=[{"path": "/var/content", "free": free}])
-    assert words in text(client.get(PAGE))
+    assert words in page_text(client.get(PAGE))
 
 
 def test_queue_signatures_and_duty_are_told(client: Client, tail: Tail) -> None:
-    head = text(client.get(PAGE), f"tail:{tail.pk}")
+    head = page_text(client.get(PAGE), f"tail:{tail.pk}")
     assert "excluded from all totals" not in head
     Tail.objects.filter(pk=tail.pk).update(
         queue_version=7,
@@ -204,7 +204,7 @@ def test_queue_signatures_and_duty_are_told(client: Client, tail: Tail) -> None:
         aircraft_type="A321neo",
         silent=True,
     )
-    page = text(client.get(PAGE))
+    page = page_text(client.get(PAGE))
     assert "A321neo" in page
     assert "stored: excluded from all totals" in page
     assert "Signatures enforce" in page
@@ -213,11 +213,11 @@ def test_queue_signatures_and_duty_are_told(client: Client, tail: Tail) -> None:
 
 def test_loads_stand_as_current_queued_and_past(cast: Cast, client: Client, load: Load) -> None:
     for name, story in (("2026-11", "complete"), ("2027-01", "pending")):
-        a_load(load.tail, a_campaign(cast.acme, name, items=2, title=""), story)
-    a_campaign(cast.acme, "2027-02", items=2)
-    gone = a_campaign(cast.acme, "2027-03", items=2)
+        create_load(load.tail, create_campaign(cast.acme, name, items=2, title=""), story)
+    create_campaign(cast.acme, "2027-02", items=2)
+    gone = create_campaign(cast.acme, "2027-03", items=2)
     Campaign.objects.filter(pk=gone.pk).update(withdrawn_at=now())
-    page = text(client.get(PAGE))
+    page = page_text(client.get(PAGE))
     loads = page[page.index("Current") : page.index("Items of")]
     assert loads.index("2026-12") < loads.index("Queued") < loads.index("2027-01") < loads.index("2027-02")
     assert loads.index("2027-02") < loads.index("Past") < loads.index("2026-11")
@@ -226,10 +226,10 @@ def test_loads_stand_as_current_queued_and_past(cast: Cast, client: Client, load
 
 def test_only_the_newest_past_loads_are_listed_until_all_are_asked_for(cast: Cast, client: Client, tail: Tail) -> None:
     for month in range(1, 13):
-        a_load(tail, a_campaign(cast.acme, f"2025-{month:02}", items=1, title=""), "complete")
-    page = text(client.get(PAGE))
+        create_load(tail, create_campaign(cast.acme, f"2025-{month:02}", items=1, title=""), "complete")
+    page = page_text(client.get(PAGE))
     assert "2 older loads not shown" in page
-    assert "not shown" not in text(client.get(f"{PAGE}?all"))
+    assert "not shown" not in page_text(client.get(f"{PAGE}?all"))
 
 
 @pytest.mark.parametrize(
@@ -272,14 +272,14 @@ def test_an_item_tells_its_history_and_the_tail_its_time_line(client: Client, lo
     told = row(client, third)
     assert "History: 2 events" in told
     assert told.index("complete 2 B") < told.index("failed 1 B TIMEOUT <b>no answer</b>")
-    page = text(client.get(PAGE))
+    page = page_text(client.get(PAGE))
     line = page[page.index("Timeline") :]
     assert line.index("stalled load") < line.index("complete movie-003") < line.index("failed movie-003")
-    assert "<b>no answer" not in html(client.get(PAGE))
-    only = text(client.get(f"{PAGE}?turns=failed"))
+    assert "<b>no answer" not in page_html(client.get(PAGE))
+    only = page_text(client.get(f"{PAGE}?turns=failed"))
     assert "failed movie-003" in only[only.index("Timeline") :]
     assert "stalled load" not in only
-    assert "No events match" in text(client.get(f"{PAGE}?turns=waiting"))
+    assert "No events match" in page_text(client.get(f"{PAGE}?turns=waiting"))
 
 
 def test_the_time_line_is_paged(client: Client, load: Load) -> None:
@@ -287,7 +287,7 @@ def test_the_time_line_is_paged(client: Client, load: Load) -> None:
         Event(load=load, at=now() - timedelta(minutes=number), state=State.LOADING, bytes_done=number)
         for number in range(60)
     )
-    first, last = text(client.get(PAGE)), text(client.get(f"{PAGE}?older=2"))
+    first, last = page_text(client.get(PAGE)), page_text(client.get(f"{PAGE}?older=2"))
     assert "Older" in first
     assert "Newer" not in first
     assert "page 3" in last
@@ -297,11 +297,11 @@ def test_the_time_line_is_paged(client: Client, load: Load) -> None:
 
 
 def test_an_address_leads_to_an_item_on_whatever_page_it_is(cast: Cast, client: Client, tail: Tail) -> None:
-    a_load(tail, a_campaign(cast.acme, items=120), "pending")
-    page = html(client.get(f"{PAGE}?campaign=2026-12&item=movie-101"))
+    create_load(tail, create_campaign(cast.acme, items=120), "pending")
+    page = page_html(client.get(f"{PAGE}?campaign=2026-12&item=movie-101"))
     found = page.index('id="item"')
     assert "movie-101" in page[found : found + 600]
-    assert 'id="item"' not in html(client.get(f"{PAGE}?item=nonsense"))
+    assert 'id="item"' not in page_html(client.get(f"{PAGE}?item=nonsense"))
 
 
 @pytest.mark.parametrize(("table", "rows"), [("items", 6), ("loads", 1), ("events", 1)])
@@ -310,15 +310,15 @@ def test_each_table_of_a_tail_is_sent_as_a_file(client: Client, load: Load, tabl
     Event.objects.create(load=load, at=now(), state="failed", text=hostile, bytes_done=1)
     Transfer.objects.update(error=hostile)
     Load.objects.update(error=hostile)
-    told = json.loads(sent(client.get(f"{PAGE}?export=json&table={table}")))
+    told = json.loads(sent_text(client.get(f"{PAGE}?export=json&table={table}")))
     assert told["count"] == rows
-    found = list(csv.reader(io.StringIO(sent(client.get(f"{PAGE}?export=csv&table={table}")), newline="")))
+    found = list(csv.reader(io.StringIO(sent_text(client.get(f"{PAGE}?export=csv&table={table}")), newline="")))
     assert len(found) == rows + 1
     assert any(f"'{hostile}" in line for line in found[1:])
 
 
 def test_archived_and_withdrawn_are_explained(client: Client, load: Load) -> None:
     Load.objects.filter(pk=load.pk).update(archived_at=now(), status="failed")
-    assert "This load is archived" in text(client.get(PAGE))
+    assert "This load is archived" in page_text(client.get(PAGE))
     Campaign.objects.update(withdrawn_at=now())
-    assert "This campaign was withdrawn" in text(client.get(PAGE))
+    assert "This campaign was withdrawn" in page_text(client.get(PAGE))

@@ -13,7 +13,7 @@ from loader.contract.heartbeat import HEARTBEAT_LIMIT
 from loader.contract.item_reports import COUNT_LIMIT
 from loader.errors import Code, WorldError
 from loader.s3.interface import ObjectInfo
-from tests.support.polling_world import World, load, rows, tail, transfer
+from tests.support.polling_world import PollingWorld, load, rows, tail, transfer
 
 pytestmark = pytest.mark.django_db
 
@@ -41,7 +41,7 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("body", [*UNREADABLE, b"%d" % (COUNT_LIMIT + 1), b" " * 65, b"7" * 100])
-def test_an_unreadable_progress_keeps_the_last_good_value_and_is_told_once(world: World, body: bytes) -> None:
+def test_an_unreadable_progress_keeps_the_last_good_value_and_is_told_once(world: PollingWorld, body: bytes) -> None:
     world.manifest(items={"a": 100, "b": 100})
     world.progress("N1/2026-12/a", 40)
     world.poll()
@@ -60,7 +60,7 @@ def test_an_unreadable_progress_keeps_the_last_good_value_and_is_told_once(world
     assert Anomaly.objects.get().resolved_at == world.clock
 
 
-def test_an_unreadable_progress_written_anew_stays_told(world: World) -> None:
+def test_an_unreadable_progress_written_anew_stays_told(world: PollingWorld) -> None:
     world.progress("N1/2026-12/a", b"what?")
     world.write("N1/loader.json", b"what?")
     world.poll()
@@ -72,14 +72,14 @@ def test_an_unreadable_progress_written_anew_stays_told(world: World) -> None:
     assert Anomaly.objects.filter(resolved_at=None).count() == 2
 
 
-def test_white_space_around_the_digits_is_taken(world: World) -> None:
+def test_white_space_around_the_digits_is_taken(world: PollingWorld) -> None:
     world.manifest(items={"a": 100})
     world.progress("N1/2026-12/a", b" 55\r\n")
     world.poll()
     assert (transfer("a").bytes_done, problems()) == (55, {})
 
 
-def test_a_huge_progress_is_never_fetched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_progress_is_never_fetched(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     world.progress("N1/2026-12/a", 5)
     world.poll()
     listing = [ObjectInfo("ACME/N1/2026-12/a.tgz.progress", 5 * 2**30, "0" * 32 + "-9", world.clock)]
@@ -89,7 +89,7 @@ def test_a_huge_progress_is_never_fetched(world: World, monkeypatch: pytest.Monk
     assert problems() == {"ACME/N1/2026-12/a.tgz.progress": "BAD_PROGRESS"}
 
 
-def test_more_than_the_size_is_capped_and_not_complete(world: World) -> None:
+def test_more_than_the_size_is_capped_and_not_complete(world: PollingWorld) -> None:
     world.manifest(items={"a": 100})
     world.progress("N1/2026-12/a", COUNT_LIMIT)
     world.poll()
@@ -103,14 +103,14 @@ def test_more_than_the_size_is_capped_and_not_complete(world: World) -> None:
     assert (load().bytes_done, load().status) == (100, "loading")
 
 
-def test_sums_of_numbers_no_disk_can_hold_do_not_break_a_load(world: World) -> None:
+def test_sums_of_numbers_no_disk_can_hold_do_not_break_a_load(world: PollingWorld) -> None:
     world.progress("N1/2026-12/a", COUNT_LIMIT)
     world.progress("N1/2026-12/b", COUNT_LIMIT)
     world.poll()
     assert (load().bytes_done, load().bytes_total, load().percent) == (COUNT_LIMIT, None, None)
 
 
-def test_an_older_object_is_not_taken_not_asked_for_again_and_told(world: World) -> None:
+def test_an_older_object_is_not_taken_not_asked_for_again_and_told(world: PollingWorld) -> None:
     world.manifest(items={"a": 100})
     world.later(60)
     world.progress("N1/2026-12/a", 40)
@@ -129,7 +129,7 @@ def test_an_older_object_is_not_taken_not_asked_for_again_and_told(world: World)
     assert (transfer("a").bytes_done, problems()) == (80, {})
 
 
-def test_an_error_of_ten_megabytes_is_cut_at_four_kilobytes(world: World) -> None:
+def test_an_error_of_ten_megabytes_is_cut_at_four_kilobytes(world: PollingWorld) -> None:
     world.manifest(items={"a": 100})
     world.error("N1/2026-12/a", b"HASH_MISMATCH: " + b"x" * 10_000_000)
     world.poll()
@@ -143,7 +143,7 @@ def test_an_error_of_ten_megabytes_is_cut_at_four_kilobytes(world: World) -> Non
     "body",
     [b"", b"\x00", b"a\x00b", b"\xff\xfe\x80", b"\x1b[31mred", b"<script>alert(1)</script>", "\u202eabc".encode()],
 )
-def test_binary_errors_become_text_that_every_database_takes(world: World, body: bytes) -> None:
+def test_binary_errors_become_text_that_every_database_takes(world: PollingWorld, body: bytes) -> None:
     world.error("N1/2026-12/a", body)
     world.poll()
     error = transfer("a").error
@@ -153,7 +153,7 @@ def test_binary_errors_become_text_that_every_database_takes(world: World, body:
     assert transfer("a").status == "failed"
 
 
-def test_error_and_whole_progress_together(world: World) -> None:
+def test_error_and_whole_progress_together(world: PollingWorld) -> None:
     world.manifest(items={"past": 100, "present": 100})
     world.error("N1/2026-12/past", "IO_ERROR: x")
     world.progress("N1/2026-12/present", 100)
@@ -181,7 +181,7 @@ BAD_KEYS = [
 ]
 
 
-def test_keys_with_bad_names_are_told_and_stop_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_with_bad_names_are_told_and_stop_nobody(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     world.manifest(items={"good": 100})
     for key in BAD_KEYS:
         world.status.put(key, b"1")
@@ -198,14 +198,14 @@ def test_keys_with_bad_names_are_told_and_stop_nobody(world: World, monkeypatch:
     assert rows() == before
 
 
-def test_what_is_ours_and_what_is_a_folder_is_left_alone(world: World) -> None:
+def test_what_is_ours_and_what_is_a_folder_is_left_alone(world: PollingWorld) -> None:
     world.status.put("ACME/.archive/N1/2026-11.json.gz", b"")
     world.status.put("ACME/N1/2026-12/", b"")
     assert world.poll().anomalies == 0
     assert not Tail.objects.exists()
 
 
-def test_names_that_differ_only_in_case_or_form_get_no_row(world: World) -> None:
+def test_names_that_differ_only_in_case_or_form_get_no_row(world: PollingWorld) -> None:
     world.progress("N1/2026-12/a", 5)
     world.poll()
     world.progress("n1/2026-12/a", 6)
@@ -220,7 +220,7 @@ def test_names_that_differ_only_in_case_or_form_get_no_row(world: World) -> None
     assert set(Transfer.objects.values_list("load__campaign__name", flat=True)) == {"2026-12", "STRASSE"}
 
 
-def test_a_million_hostile_keys_do_not_fill_the_table(world: World) -> None:
+def test_a_million_hostile_keys_do_not_fill_the_table(world: PollingWorld) -> None:
     world.limits = Limits(anomalies=10)
     for number in range(30):
         world.status.put(f"ACME/bad-{number}", b"")
@@ -238,7 +238,7 @@ def test_a_million_hostile_keys_do_not_fill_the_table(world: World) -> None:
     assert len(problems()) == 5
 
 
-def test_unreadable_objects_that_come_a_few_at_a_time_do_not_fill_the_table_either(world: World) -> None:
+def test_unreadable_objects_that_come_a_few_at_a_time_do_not_fill_the_table_either(world: PollingWorld) -> None:
     world.limits = Limits(anomalies=5)
     for number in range(20):
         world.progress(f"N1/2026-12/item-{number}", b"what?")
@@ -249,7 +249,7 @@ def test_unreadable_objects_that_come_a_few_at_a_time_do_not_fill_the_table_eith
 
 
 def test_what_was_odd_is_told_even_if_the_poll_dies_before_its_end(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.progress("N1/2026-12/a", b"what?")
     with monkeypatch.context() as patch:
@@ -264,7 +264,7 @@ def _dies(*_: object) -> int:
     raise ZeroDivisionError
 
 
-def test_resolved_anomalies_do_not_pile_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resolved_anomalies_do_not_pile_up(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fleet.ingest.anomalies.RESOLVED_LIMIT", 3)
     for number in range(6):
         world.status.put(f"ACME/bad-{number}", b"")
@@ -276,7 +276,7 @@ def test_resolved_anomalies_do_not_pile_up(world: World, monkeypatch: pytest.Mon
     assert problems() == {}
 
 
-def test_a_problem_that_comes_back_is_open_again_with_its_first_day(world: World) -> None:
+def test_a_problem_that_comes_back_is_open_again_with_its_first_day(world: PollingWorld) -> None:
     world.status.put("ACME/bad", b"")
     world.poll()
     first = world.clock
@@ -299,7 +299,7 @@ def test_a_problem_that_comes_back_is_open_again_with_its_first_day(world: World
         (Limits(campaigns_in_all=2), "TOO_MANY_CAMPAIGNS"),
     ],
 )
-def test_above_the_caps_there_is_an_anomaly_and_no_row(world: World, limits: Limits, problem: str) -> None:
+def test_above_the_caps_there_is_an_anomaly_and_no_row(world: PollingWorld, limits: Limits, problem: str) -> None:
     world.limits = limits
     for number in range(4):
         world.progress(f"N{number}/2026-{number}/a", 5)
@@ -313,7 +313,7 @@ def test_above_the_caps_there_is_an_anomaly_and_no_row(world: World, limits: Lim
     assert world.status.requests.get == gets, "what has no room is not fetched either"
 
 
-def test_more_airlines_than_there_is_room_for(world: World) -> None:
+def test_more_airlines_than_there_is_room_for(world: PollingWorld) -> None:
     world.limits = Limits(airlines=2)
     for number in range(4):
         world.status.put(f"A{number}/N1/c/a.tgz.progress", b"5")
@@ -322,7 +322,7 @@ def test_more_airlines_than_there_is_room_for(world: World) -> None:
     assert Transfer.objects.count() == 2
 
 
-def test_more_objects_in_a_load_than_there_is_room_for(world: World) -> None:
+def test_more_objects_in_a_load_than_there_is_room_for(world: PollingWorld) -> None:
     world.limits = Limits(objects=3)
     for number in range(6):
         world.progress(f"N1/2026-12/item-{number}", 5)
@@ -333,7 +333,7 @@ def test_more_objects_in_a_load_than_there_is_room_for(world: World) -> None:
     assert Transfer.objects.filter(load__tail__name="N2").count() == 1
 
 
-def test_an_etag_of_any_length_and_kind_is_taken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_etag_of_any_length_and_kind_is_taken(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     world.progress("N1/2026-12/a", 5)
     world.poll()
     for etag in ("x" * 5000, "nul\x00", "half\ud800", "ünïcode"):
@@ -344,7 +344,9 @@ def test_an_etag_of_any_length_and_kind_is_taken(world: World, monkeypatch: pyte
         assert world.poll().objects_changed == 0
 
 
-def test_an_object_that_may_not_be_read_is_told_and_stops_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_that_may_not_be_read_is_told_and_stops_nobody(
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     get = world.status.get
 
     def guarded(key: str, limit: int) -> object:
@@ -367,7 +369,7 @@ def beat(**fields: object) -> bytes:
     ).encode()
 
 
-def test_a_heartbeat_says_what_the_loader_is_at(world: World) -> None:
+def test_a_heartbeat_says_what_the_loader_is_at(world: PollingWorld) -> None:
     stores = [{"path": "/data", "total": 100, "free": 40, "kind": "ssd"}]
     held = [{"campaign": "2026-11", "items": 40, "bytes": 9, "verified": True}]
     world.write("N1/loader.json", beat(reason="night", rate_bps=5, stores=stores, held=held, news={"x": 1}))
@@ -382,7 +384,7 @@ def test_a_heartbeat_says_what_the_loader_is_at(world: World) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{", b'{"state": 5}', b'{"rate_bps": "x"}', b"[" * 100_000, b" " * (HEARTBEAT_LIMIT + 1)]
 )
-def test_a_bad_heartbeat_keeps_what_was_last_understood(world: World, body: bytes) -> None:
+def test_a_bad_heartbeat_keeps_what_was_last_understood(world: PollingWorld, body: bytes) -> None:
     world.write("N1/loader.json", beat())
     world.poll()
     world.later()
@@ -393,7 +395,7 @@ def test_a_bad_heartbeat_keeps_what_was_last_understood(world: World, body: byte
     assert world.poll().get_requests == 0
 
 
-def test_texts_of_a_heartbeat_fit_the_database(world: World) -> None:
+def test_texts_of_a_heartbeat_fit_the_database(world: PollingWorld) -> None:
     long = "x\x00\ud800" * 1000
     world.write("N1/loader.json", beat(loader=long, state=long, reason=long, stores=[{"path": long}], campaign=long))
     world.write("N1/loader.json", json.dumps({"loader": long, "reason": long, "stores": [{"path": long}]}).encode())
@@ -401,7 +403,7 @@ def test_texts_of_a_heartbeat_fit_the_database(world: World) -> None:
     assert Tail.objects.get().name == "N1"
 
 
-def test_the_campaigns_own_error_is_the_loads(world: World) -> None:
+def test_the_campaigns_own_error_is_the_loads(world: PollingWorld) -> None:
     world.manifest(items={"a": 100})
     world.write("N1/2026-12/campaign.json.error", b"BAD_MANIFEST: nonsense\n")
     world.poll()

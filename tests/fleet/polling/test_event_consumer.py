@@ -22,7 +22,7 @@ from loader.errors import Code, WorldError
 from loader.s3.interface import GetResult
 from loader.s3.memory import MemoryBucket
 from loader.s3.sqs import Message
-from tests.support.event_queue import MemoryQueue, PushedWorld, event, facts
+from tests.support.event_queue import MemoryQueue, PushedWorld, event_message, row_facts
 from tests.support.polling_world import MIB, load, rows, tail, transfer
 from tests.support.work_leases import ScriptedLease
 
@@ -64,7 +64,7 @@ def test_each_kind_of_report_becomes_rows_and_one_request(pushed: PushedWorld) -
         "BAD_MANIFEST",
     )
     assert tail().loader_state == "verifying"
-    assert not pushed.queue.held
+    assert not pushed.queue.messages
     pushed.remove("N1/2026-12/b.tgz.error")
     pushed.remove("N1/2026-12/campaign.json.error")
     quietly(pushed)
@@ -77,7 +77,7 @@ def test_each_kind_of_report_becomes_rows_and_one_request(pushed: PushedWorld) -
 def test_an_object_named_many_times_is_fetched_once(pushed: PushedWorld) -> None:
     for value in range(1, 8):
         pushed.progress("N1/2026-12/a", value)
-    pushed.queue.put(event(*["ACME/N1/2026-12/a.tgz.progress"] * 3))
+    pushed.queue.put(event_message(*["ACME/N1/2026-12/a.tgz.progress"] * 3))
     taken = quietly(pushed)
     assert (taken.messages, taken.keys, taken.result.get_requests) == (8, 1, 1)
     assert transfer("a").bytes_done == 7
@@ -100,11 +100,11 @@ def test_an_airline_without_a_row_is_looked_for(pushed: PushedWorld) -> None:
 
 def test_airlines_that_nobody_has_are_looked_for_within_bounds(pushed: PushedWorld) -> None:
     names = [f"ghost-{number}" for number in range(3 * event_consumer.UNKNOWN_AIRLINES_A_BATCH)]
-    pushed.queue.put(event(*(f"{name}/N1/2026-12/a.tgz.progress" for name in names)))
+    pushed.queue.put(event_message(*(f"{name}/N1/2026-12/a.tgz.progress" for name in names)))
     lists = pushed.status.requests.list
     taken = pushed.take()
     assert pushed.status.requests.list - lists == event_consumer.UNKNOWN_AIRLINES_A_BATCH
-    assert (taken.messages, Airline.objects.count(), pushed.queue.held) == (1, 1, {})
+    assert (taken.messages, Airline.objects.count(), pushed.queue.messages) == (1, 1, {})
 
 
 @pytest.mark.parametrize(
@@ -124,11 +124,11 @@ def test_airlines_that_nobody_has_are_looked_for_within_bounds(pushed: PushedWor
     ],
 )
 def test_what_is_no_report_is_nothing_to_events(pushed: PushedWorld, key: str) -> None:
-    pushed.queue.put(event(key))
+    pushed.queue.put(event_message(key))
     before = rows()
     taken = quietly(pushed)
     assert (taken.messages, taken.keys, taken.result.get_requests) == (1, 0, 0)
-    assert (rows(), pushed.queue.held) == (before, {})
+    assert (rows(), pushed.queue.messages) == (before, {})
 
 
 def test_a_name_that_breaks_the_rules_is_left_to_the_listing_which_says_so(pushed: PushedWorld) -> None:
@@ -147,9 +147,9 @@ def test_bodies_that_cannot_be_understood_are_odd_as_with_polling(pushed: Pushed
     quietly(pushed)
     assert sorted(Anomaly.objects.values_list("problem", flat=True)) == ["BAD_PROGRESS", "BAD_PROGRESS"]
     assert (transfer("a").unreadable, transfer("a").error_cut) == (True, True)
-    before = facts()
+    before = row_facts()
     assert pushed.poll().objects_changed == 0
-    assert facts() == before
+    assert row_facts() == before
 
 
 def test_a_huge_object_is_read_no_further_than_it_may_say_something(pushed: PushedWorld) -> None:
@@ -178,7 +178,7 @@ def test_rubbish_is_counted_said_in_a_line_and_deleted(pushed: PushedWorld, capl
     assert [record.message for record in caplog.records] == [
         "ignored 5 events, which the next listing covers; the first: line 1, column 1: not JSON (Expecting value)"
     ]
-    assert not pushed.queue.held
+    assert not pushed.queue.messages
 
 
 def test_an_event_that_comes_late_does_not_take_back_what_is_there_now(pushed: PushedWorld) -> None:
@@ -187,8 +187,8 @@ def test_an_event_that_comes_late_does_not_take_back_what_is_there_now(pushed: P
     pushed.later()
     pushed.progress("N1/2026-12/a", 2 * MIB)
     quietly(pushed)
-    pushed.queue.hidden_no_more()
-    assert [message.receipt_handle for message in removed] == list(pushed.queue.held)
+    pushed.queue.redeliver()
+    assert [message.receipt_handle for message in removed] == list(pushed.queue.messages)
     before = rows()
     assert quietly(pushed).result.get_requests == 1
     assert rows() == before
@@ -202,7 +202,7 @@ def test_an_object_that_is_gone_when_its_event_comes_is_gone(pushed: PushedWorld
     pushed.status.delete("ACME/N1/2026-12/a.tgz.error")
     quietly(pushed)
     assert transfer("a").error_etag == ""
-    pushed.queue.put(event("ACME/N9/2026-12/never.tgz.progress"))
+    pushed.queue.put(event_message("ACME/N9/2026-12/never.tgz.progress"))
     assert quietly(pushed).result.failures == ()
     assert not Tail.objects.filter(name="N9").exists()
 
@@ -224,13 +224,13 @@ def test_whoever_is_killed_before_the_message_is_deleted_gets_it_again_and_ends_
         with pytest.raises(Killed):
             pushed.take()
     assert transfer("a").bytes_done == 2 * MIB
-    assert len(pushed.queue.held) == 2
+    assert len(pushed.queue.messages) == 2
     before = rows()
-    pushed.queue.hidden_no_more()
+    pushed.queue.redeliver()
     pushed.later()
     assert quietly(pushed).messages == 2
     assert rows() == before
-    assert not pushed.queue.held
+    assert not pushed.queue.messages
 
 
 def test_whoever_lost_the_lease_writes_and_deletes_nothing(pushed: PushedWorld) -> None:
@@ -240,13 +240,13 @@ def test_whoever_lost_the_lease_writes_and_deletes_nothing(pushed: PushedWorld) 
     pushed.progress("N1/2026-12/a", 2 * MIB)
     before = rows()
     for lease in (ScriptedLease(on_heartbeat=lost), ScriptedLease(on_check_fence=lost)):
-        pushed.queue.hidden_no_more()
+        pushed.queue.redeliver()
         with pytest.raises(LeaseLost):
             consume_events(
                 pushed.queue, pushed.media, pushed.status, lambda: pushed.clock, PollOptions(lease=lease), wait=0
             )
         assert rows() == before
-        assert len(pushed.queue.held) == 1
+        assert len(pushed.queue.messages) == 1
 
 
 def test_a_database_that_is_away_costs_no_message(pushed: PushedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +258,7 @@ def test_a_database_that_is_away_costs_no_message(pushed: PushedWorld, monkeypat
         patched.setattr("fleet.polling.event_consumer.poll_objects", away)
         with pytest.raises(OperationalError):
             pushed.take()
-    pushed.queue.hidden_no_more()
+    pushed.queue.redeliver()
     quietly(pushed)
     assert transfer("a").bytes_done == 2 * MIB
 
@@ -288,19 +288,19 @@ def test_what_a_failing_store_kept_from_being_written_comes_again(db: None) -> N
     taken = pushed.take()
     assert [sentence.partition(":")[0] for sentence in taken.result.failures] == ["status bucket"]
     assert (transfer("a").bytes_done, transfer("a", airline="BETA").bytes_done) == (7, 8)
-    assert ["ACME" in message.body for message in pushed.queue.held.values()] == [True]
+    assert ["ACME" in message.body for message in pushed.queue.messages.values()] == [True]
     pushed.status.broken = ""
-    pushed.queue.hidden_no_more()
+    pushed.queue.redeliver()
     assert pushed.take().result.failures == ()
     assert transfer("a").bytes_done == 8
-    assert not pushed.queue.held
+    assert not pushed.queue.messages
 
 
 def test_a_message_that_can_never_be_written_does_not_come_for_ever(pushed: PushedWorld) -> None:
     pushed.status.put("ACME/N1/2026-12/a.tgz.progress", b"7")
-    pushed.queue.put(event("ACME/N1/2026-12/a.tgz.progress"), received=event_consumer.MAXIMUM_ATTEMPTS)
+    pushed.queue.put(event_message("ACME/N1/2026-12/a.tgz.progress"), received=event_consumer.MAXIMUM_ATTEMPTS)
     taken = quietly(pushed)
-    assert (taken.unreadable, taken.keys, pushed.queue.held) == (1, 0, {})
+    assert (taken.unreadable, taken.keys, pushed.queue.messages) == (1, 0, {})
     assert transfer("a").bytes_done == 0
 
 
@@ -323,9 +323,9 @@ def test_one_message_with_many_keys_is_written_before_the_next_is_looked_at(
         pushed.status.put(f"ACME/N1/2026-12/c{number}.tgz.progress", b"7")
     names = [f"ACME/N1/2026-12/c{number}.tgz.progress" for number in range(8)]
     for some in (names[:4], names[4:8]):
-        pushed.queue.put(event(*some))
+        pushed.queue.put(event_message(*some))
     taken = consume_events(pushed.queue, pushed.media, pushed.status, lambda: pushed.clock, seconds=0, wait=0)
-    assert (taken.keys, len(pushed.queue.held)) == (4, 1)
+    assert (taken.keys, len(pushed.queue.messages)) == (4, 1)
 
 
 class AwayQueue(MemoryQueue):
@@ -394,8 +394,8 @@ def test_what_there_was_no_time_to_write_comes_again(pushed: PushedWorld, monkey
     taken = consume_events(pushed.queue, pushed.media, pushed.status, lambda: pushed.clock, no_time, wait=0)
     assert taken.result.failures == ()
     assert [row.load.tail.name for row in Transfer.objects.filter(bytes_done=MIB)] == ["N1"]
-    assert len(pushed.queue.held) == 2
-    pushed.queue.hidden_no_more()
+    assert len(pushed.queue.messages) == 2
+    pushed.queue.redeliver()
     quietly(pushed)
     assert Transfer.objects.filter(bytes_done=MIB).count() == 2
-    assert not pushed.queue.held
+    assert not pushed.queue.messages

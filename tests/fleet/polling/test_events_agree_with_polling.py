@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fleet.models import Load, Tail
 from ifeportal.models import Airline
 from tests.fleet.polling.test_interleavings import truth
-from tests.support.event_queue import MemoryQueue, PushedWorld, facts
+from tests.support.event_queue import MemoryQueue, PushedWorld, row_facts
 from tests.support.polling_world import MIB, rows
 from tests.support.profiles import scaled
 
@@ -62,7 +62,7 @@ def begin() -> PushedWorld:
 
 def look(world: PushedWorld, random: Random, copies: list[int]) -> None:
     """Consume events: each in several copies, shuffled, and some of them only the next time."""
-    bodies = [message.body for message in world.queue.held.values() for _ in range(random.choice(copies))]
+    bodies = [message.body for message in world.queue.messages.values() for _ in range(random.choice(copies))]
     random.shuffle(bodies)
     late = random.randint(0, len(bodies))
     world.queue = MemoryQueue(bodies[late:])
@@ -115,9 +115,9 @@ def test_where_no_event_is_lost_a_listing_finds_nothing_new(
         if step == ("look",):
             look(world, random, copies=[1, 1, 2])
     world.take()
-    told = facts()
+    told = row_facts()
     assert world.poll().objects_changed == 0
-    assert facts() == told
+    assert row_facts() == told
 
 
 def heard() -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
 from tests.support.poll_fleet import poll_fleet
-from tests.support.polling_world import MIB, World, transfer
+from tests.support.polling_world import MIB, PollingWorld, transfer
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +32,7 @@ def encrypted(body: bytes) -> str:
     return md5(b"with a key of its own" + body)
 
 
-def poll(world: World) -> int:
+def poll(world: PollingWorld) -> int:
     """Poll and return how many bodies of the status bucket were fetched."""
     before = world.status.requests.get
     world.poll()
@@ -42,7 +42,7 @@ def poll(world: World) -> int:
 @pytest.mark.parametrize("value", [0, MIB, 10 * MIB, SIZE])
 @pytest.mark.parametrize("written", [md5, lambda body: md5(body).upper(), lambda body: f'"{md5(body)}"'])
 def test_what_our_loader_writes_is_told_by_its_etag_however_it_is_spelt(
-    world: World, value: int, written: Callable[[bytes], str]
+    world: PollingWorld, value: int, written: Callable[[bytes], str]
 ) -> None:
     world.status.etag = written
     world.manifest(items={"a": SIZE})
@@ -67,7 +67,7 @@ ETAGS: dict[str, Callable[[bytes], str]] = {
 
 @pytest.mark.parametrize("value", [0, 3 * MIB, SIZE])
 @pytest.mark.parametrize("kind", ETAGS)
-def test_an_etag_that_gives_nothing_away_costs_one_request(world: World, kind: str, value: int) -> None:
+def test_an_etag_that_gives_nothing_away_costs_one_request(world: PollingWorld, kind: str, value: int) -> None:
     world.status.etag = ETAGS[kind]
     world.manifest(items={"a": SIZE})
     world.progress("N1/2026-12/a", value)
@@ -77,7 +77,7 @@ def test_an_etag_that_gives_nothing_away_costs_one_request(world: World, kind: s
 
 
 @pytest.mark.parametrize("value", [1, 4_194_305, MIB - 1, SIZE - 1, SIZE + MIB])
-def test_a_value_that_our_loader_would_not_write_costs_one_request(world: World, value: int) -> None:
+def test_a_value_that_our_loader_would_not_write_costs_one_request(world: PollingWorld, value: int) -> None:
     world.manifest(items={"a": SIZE})
     world.progress("N1/2026-12/a", value)
     assert poll(world) == 1
@@ -86,7 +86,7 @@ def test_a_value_that_our_loader_would_not_write_costs_one_request(world: World,
 
 
 @pytest.mark.parametrize("body", [b"4194304\n", b" 4194304", b"04194304"])
-def test_a_value_spelt_otherwise_costs_one_request(world: World, body: bytes) -> None:
+def test_a_value_spelt_otherwise_costs_one_request(world: PollingWorld, body: bytes) -> None:
     world.manifest(items={"a": SIZE})
     world.progress("N1/2026-12/a", body)
     assert poll(world) == 1
@@ -94,7 +94,7 @@ def test_a_value_spelt_otherwise_costs_one_request(world: World, body: bytes) ->
     assert poll(world) == 0
 
 
-def test_an_etag_that_does_not_fit_the_length_is_not_believed(world: World) -> None:
+def test_an_etag_that_does_not_fit_the_length_is_not_believed(world: PollingWorld) -> None:
     world.status.etag = lambda _: md5(b"%d" % MIB)
     world.manifest(items={"a": SIZE})
     world.progress("N1/2026-12/a", 99)
@@ -102,7 +102,7 @@ def test_an_etag_that_does_not_fit_the_length_is_not_believed(world: World) -> N
     assert transfer("a").bytes_done == 99
 
 
-def test_without_a_size_only_nothing_at_all_is_told(world: World) -> None:
+def test_without_a_size_only_nothing_at_all_is_told(world: PollingWorld) -> None:
     world.progress("N1/2026-12/none", 0)
     world.progress("N1/2026-12/some", MIB)
     assert poll(world) == 1
@@ -110,7 +110,7 @@ def test_without_a_size_only_nothing_at_all_is_told(world: World) -> None:
     assert poll(world) == 0
 
 
-def test_each_of_many_kinds_side_by_side_is_fetched_once(world: World) -> None:
+def test_each_of_many_kinds_side_by_side_is_fetched_once(world: PollingWorld) -> None:
     """Uploaded by different programs, as in a fleet with loaders of several vendors."""
     world.manifest(items={f"item-{number}": SIZE for number in range(12)})
     values = {f"item-{number}": number * MIB // (1 + number % 2) for number in range(12)}
@@ -124,7 +124,9 @@ def test_each_of_many_kinds_side_by_side_is_fetched_once(world: World) -> None:
     assert poll(world) == 0
 
 
-def test_an_upload_in_parts_to_a_real_store(db: None, world: World, seaweed: SeaweedFS, status: S3Bucket) -> None:
+def test_an_upload_in_parts_to_a_real_store(
+    db: None, world: PollingWorld, seaweed: SeaweedFS, status: S3Bucket
+) -> None:
     client = boto3.client(
         "s3",
         endpoint_url=seaweed.endpoint,

@@ -14,13 +14,15 @@ from fleet.polling.poller import PollOptions, poll_airline
 from fleet.reconcile import partitions
 from ifeportal.models import Airline
 from loader.errors import Code, WorldError
-from tests.support.polling_world import World
+from tests.support.polling_world import PollingWorld
 from tests.support.work_leases import ScriptedLease
 
 pytestmark = pytest.mark.django_db
 
 
-def test_after_many_failures_in_a_row_it_is_not_asked_any_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_many_failures_in_a_row_it_is_not_asked_any_more(
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(200):
         world.progress(f"N1/2026-12/item-{number:03}", 5)
     get = world.status.get
@@ -39,7 +41,9 @@ def test_after_many_failures_in_a_row_it_is_not_asked_any_more(world: World, mon
     assert world.poll().transfers_changed == 200
 
 
-def test_one_request_that_fails_costs_one_object_and_one_poll(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_request_that_fails_costs_one_object_and_one_poll(
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(20):
         world.progress(f"N1/2026-12/item-{number:03}", 5)
     get = world.status.get
@@ -56,7 +60,7 @@ def test_one_request_that_fails_costs_one_object_and_one_poll(world: World, monk
 
 
 def test_an_object_that_goes_between_listing_and_request_is_the_next_polls_matter(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.progress("N1/2026-12/a", 5)
     world.progress("N1/2026-12/b", 5)
@@ -78,7 +82,7 @@ def test_an_object_that_goes_between_listing_and_request_is_the_next_polls_matte
     [("status", "list"), ("status", "get"), ("status", "list_prefixes"), ("media", "list"), ("media", "get")],
 )
 def test_while_a_store_takes_its_time_the_poll_shows_signs_of_life(
-    world: World, monkeypatch: pytest.MonkeyPatch, bucket: str, request_kind: str
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch, bucket: str, request_kind: str
 ) -> None:
     """A lease is shorter than the timeout of a request; without heartbeats it would expire and pass from worker to
     worker.
@@ -110,7 +114,7 @@ def test_while_a_store_takes_its_time_the_poll_shows_signs_of_life(
 
 @pytest.mark.parametrize("bucket", ["status", "media"])
 def test_who_looks_for_airlines_in_a_slow_store_shows_signs_of_life(
-    world: World, monkeypatch: pytest.MonkeyPatch, bucket: str
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch, bucket: str
 ) -> None:
     world.manifest()
     slow = getattr(world, bucket)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fleet.models import Load, Tail, Transfer
 from ifeportal.models import Airline
-from tests.support.polling_world import MIB, World, load, rows, transfer
+from tests.support.polling_world import MIB, PollingWorld, load, rows, transfer
 from tests.support.profiles import scaled
 
 pytestmark = pytest.mark.django_db
@@ -50,7 +50,7 @@ def truth() -> dict[tuple[str, ...], dict[str, Any]]:
     return found
 
 
-def act(world: World, step: tuple[Any, ...]) -> None:
+def act(world: PollingWorld, step: tuple[Any, ...]) -> None:
     match step:
         case ("progress", tail, item, value):
             world.progress(f"{tail}/2026-12/{item}", value)
@@ -70,7 +70,7 @@ def act(world: World, step: tuple[Any, ...]) -> None:
 @given(steps=STEPS)
 def test_polls_in_between_change_nothing_of_what_is_seen_at_the_end(db: None, steps: list[tuple[Any, ...]]) -> None:
     Airline.objects.all().delete()
-    world = World()
+    world = PollingWorld()
     for step in steps:
         act(world, step)
     world.poll()
@@ -92,7 +92,7 @@ def test_polls_in_between_change_nothing_of_what_is_seen_at_the_end(db: None, st
             assert mine is None or mine["bytes_reported"] is None, place
 
 
-def test_the_sums_of_a_load_are_those_of_its_transfers(world: World) -> None:
+def test_the_sums_of_a_load_are_those_of_its_transfers(world: PollingWorld) -> None:
     world.manifest(items={"a": 100, "b": 300, "c": 600})
     world.progress("N1/2026-12/a", 100)
     world.progress("N1/2026-12/b", 50)

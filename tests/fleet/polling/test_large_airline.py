@@ -19,7 +19,7 @@ from fleet.reconcile.diff import TailChanges, diff_listing
 from fleet.reconcile.limits import Limits
 from ifeportal.models import Airline, User
 from tests.fleet.polling.test_interleavings import truth
-from tests.support.polling_world import MIB, World, transfer
+from tests.support.polling_world import MIB, PollingWorld, transfer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 TAILS = [f"D-A{letter}{number}" for letter in "BCX" for number in range(4)]
@@ -36,14 +36,14 @@ def acme() -> Airline:
     return Airline.objects.get(name="ACME")
 
 
-def fill(world: World, items: int = 30, tails: list[str] = TAILS) -> None:
+def fill(world: PollingWorld, items: int = 30, tails: list[str] = TAILS) -> None:
     world.manifest(items={f"item-{number:03}": 3 * MIB for number in range(items)})
     for tail in tails:
         for number in range(items):
             world.progress(f"{tail}/2026-12/item-{number:03}", 3 * MIB if number % 2 else MIB)
 
 
-def test_more_keys_than_a_listing_may_have_are_read_in_parts_at_once(world: World) -> None:
+def test_more_keys_than_a_listing_may_have_are_read_in_parts_at_once(world: PollingWorld) -> None:
     fill(world, items=50)
     world.limits = Limits(keys=400)
     result = world.poll()
@@ -64,7 +64,7 @@ def odd() -> dict[str, str]:
     return dict(Anomaly.objects.filter(resolved_at=None).values_list("key", "problem"))
 
 
-def test_in_parts_or_as_a_whole_the_rows_are_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_parts_or_as_a_whole_the_rows_are_the_same(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(world)
     world.poll()
     world.later()
@@ -85,7 +85,7 @@ def test_in_parts_or_as_a_whole_the_rows_are_the_same(world: World, monkeypatch:
     assert in_parts == (truth(), odd(), set(Tail.objects.values_list("name", flat=True)))
 
 
-def test_one_tail_with_too_many_keys_holds_up_no_other(world: World, client: Client) -> None:
+def test_one_tail_with_too_many_keys_holds_up_no_other(world: PollingWorld, client: Client) -> None:
     """Its keys beyond the limit are skipped and reported; the other tails are fresh within two polls."""
     world.limits = Limits(keys=300)
     for number in range(1000):
@@ -112,7 +112,7 @@ def test_one_tail_with_too_many_keys_holds_up_no_other(world: World, client: Cli
     assert odd() == {}
 
 
-def test_a_part_touches_only_its_own(world: World) -> None:
+def test_a_part_touches_only_its_own(world: PollingWorld) -> None:
     fill(world)
     world.poll()
     world.later()
@@ -126,7 +126,7 @@ def test_a_part_touches_only_its_own(world: World) -> None:
     assert result.transfers_changed == result.changes - len(changed) == len(changed)
 
 
-def test_parts_stay_while_they_serve_and_a_tail_outside_of_them_is_found(world: World) -> None:
+def test_parts_stay_while_they_serve_and_a_tail_outside_of_them_is_found(world: PollingWorld) -> None:
     fill(world)
     world.poll()
     poll_airline(acme(), world.media, world.status, world.clock)
@@ -139,7 +139,7 @@ def test_parts_stay_while_they_serve_and_a_tail_outside_of_them_is_found(world: 
 
 
 def test_what_is_seen_is_written_before_more_of_it_is_held_than_may_be(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting: list[int] = []
 
@@ -162,7 +162,7 @@ def test_what_is_seen_is_written_before_more_of_it_is_held_than_may_be(
     assert Transfer.objects.filter(status="complete").count() == 12 * 15
 
 
-def test_what_writing_takes_is_no_time_of_the_listing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_writing_takes_is_no_time_of_the_listing(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=0.0)
 
     def slow(*args: Any, **options: Any) -> ApplyResult:
@@ -184,7 +184,7 @@ def test_what_writing_takes_is_no_time_of_the_listing(world: World, monkeypatch:
 
 
 def test_a_poll_that_has_no_time_left_leaves_the_rest_to_the_next(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rest is not lost, not treated as deleted, and read without reading the first part again."""
     monkeypatch.setattr(partitions, "UNPARTITIONED_LIMIT", 10**6)

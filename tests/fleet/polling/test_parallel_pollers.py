@@ -11,7 +11,7 @@ from django.db import connection
 
 from fleet.models import Load, ProgressSample, Transfer
 from ifeportal.live.models import Change, Counter
-from tests.support.polling_world import MIB, World, rows
+from tests.support.polling_world import MIB, PollingWorld, rows
 
 pytestmark = pytest.mark.both_databases
 
@@ -21,7 +21,7 @@ POLLS = 30
 
 @pytest.mark.django_db(transaction=True)
 def test_pollers_at_the_same_moment_end_in_the_truth() -> None:
-    world = World()
+    world = PollingWorld()
     dice = random.Random(7)
     world.manifest(items={f"item-{item}": 3 * MIB for item in range(ITEMS)})
     truth: dict[tuple[str, str], int] = {}

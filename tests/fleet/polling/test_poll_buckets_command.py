@@ -20,14 +20,14 @@ from fleet.models import Tail, Usage
 from ifeportal.jobs.leases import lease
 from ifeportal.models import Airline, Job
 from loader.errors import Code, ExitCode, WorldError
-from tests.support.polling_world import World, transfer
+from tests.support.polling_world import PollingWorld, transfer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 @pytest.fixture
-def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
-    world = World()
+def world(db: None, monkeypatch: pytest.MonkeyPatch) -> PollingWorld:
+    world = PollingWorld()
     monkeypatch.setattr("fleet.management.commands.poll_buckets.media_bucket", lambda: world.media)
     monkeypatch.setattr("fleet.management.commands.poll_buckets.status_bucket", lambda: world.status)
     return world
@@ -43,7 +43,7 @@ def away(*_: object, **__: object) -> Any:
     raise WorldError(Code.TIMEOUT, "the store is away")
 
 
-def test_once_with_json_prints_one_object_as_the_contract_has_it(world: World) -> None:
+def test_once_with_json_prints_one_object_as_the_contract_has_it(world: PollingWorld) -> None:
     world.manifest(items={"a": 100})
     world.progress("N1/2026-12/a", 50)
     world.status.put("ACME/odd", b"")
@@ -60,13 +60,13 @@ def test_once_with_json_prints_one_object_as_the_contract_has_it(world: World) -
     }
 
 
-def test_once_prints_a_line_for_people_and_the_job_says_when_it_last_went_well(world: World) -> None:
+def test_once_prints_a_line_for_people_and_the_job_says_when_it_last_went_well(world: PollingWorld) -> None:
     world.progress("N1/2026-12/a", 50)
     assert "1 of 1 objects changed, 1 transfers written, 0 anomalies open; 4 LIST, 1 GET" in poll_buckets("--once")
     assert Job.objects.get(name="poll:ACME").succeeded_at is not None
 
 
-def test_an_airline_not_known_yet_is_made_if_it_has_objects(world: World) -> None:
+def test_an_airline_not_known_yet_is_made_if_it_has_objects(world: PollingWorld) -> None:
     world.status.put("NEW/N1/c/a.tgz.progress", b"5")
     world.status.put("OTHER/N1/c/a.tgz.progress", b"5")
     poll_buckets("--once", "--airline", "NEW")
@@ -74,13 +74,13 @@ def test_an_airline_not_known_yet_is_made_if_it_has_objects(world: World) -> Non
     assert Tail.objects.get().discovered
 
 
-def test_an_airline_nobody_has_heard_of_is_a_usage_error(world: World) -> None:
+def test_an_airline_nobody_has_heard_of_is_a_usage_error(world: PollingWorld) -> None:
     with pytest.raises(CommandError, match="no bucket has objects") as raised:
         poll_buckets("--once", "--airline", "NOBODY")
     assert raised.value.returncode == 2
 
 
-def test_what_cannot_be_reached_is_told_by_the_exit_code(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_reached_is_told_by_the_exit_code(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     world.progress("N1/2026-12/a", 50)
     poll_buckets("--once")
     monkeypatch.setattr(world.media, "list", away)
@@ -98,14 +98,14 @@ def test_what_cannot_be_reached_is_told_by_the_exit_code(world: World, monkeypat
     assert raised.value.returncode == 75
 
 
-def test_a_database_that_is_away_is_told_by_the_exit_code(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_away_is_told_by_the_exit_code(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fleet.management.commands.poll_buckets.discover", _no_database)
     with pytest.raises(CommandError, match="database") as raised:
         poll_buckets("--once")
     assert raised.value.returncode == 75
 
 
-def test_once_polls_even_what_a_worker_is_polling(world: World) -> None:
+def test_once_polls_even_what_a_worker_is_polling(world: PollingWorld) -> None:
     world.progress("N1/2026-12/a", 50)
     with lease("poll:ACME"):
         poll_buckets("--once")
@@ -113,12 +113,14 @@ def test_once_polls_even_what_a_worker_is_polling(world: World) -> None:
 
 
 @pytest.mark.parametrize("interval", ["soon", "0", "-1", "2 days"])
-def test_a_wrong_interval_is_refused(world: World, interval: str) -> None:
+def test_a_wrong_interval_is_refused(world: PollingWorld, interval: str) -> None:
     with pytest.raises(CommandError):
         poll_buckets("--once", f"--interval={interval}")
 
 
-def test_endless_polling_survives_errors_and_ends_on_sigterm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_polling_survives_errors_and_ends_on_sigterm(
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The database is away in the first poll, an unknown exception occurs in the second, the third succeeds."""
     world.progress("N1/2026-12/a", 50)
     polls = iter([_no_database, _unheard_of])
@@ -143,7 +145,7 @@ def test_endless_polling_survives_errors_and_ends_on_sigterm(world: World, monke
     assert transfer("a").bytes_done == 50
 
 
-def test_it_stops_between_two_transactions(world: World) -> None:
+def test_it_stops_between_two_transactions(world: PollingWorld) -> None:
     poll = Polling(world.media, world.status, None, 1.0)
     world.progress("N1/2026-12/a", 50)
     poll.stop = threading.Event()
@@ -161,7 +163,7 @@ def _unheard_of(*_: object, **__: object) -> Any:
     raise ZeroDivisionError
 
 
-def test_it_does_not_slow_down_a_pacemaker_beside_it(world: World, settings: LazySettings) -> None:
+def test_it_does_not_slow_down_a_pacemaker_beside_it(world: PollingWorld, settings: LazySettings) -> None:
     world.progress("N1/2026-12/a", 50)
     Polling(world.media, world.status, None, interval=3600.0).all(include_leased=True)
     job = Job.objects.get(name="poll:ACME")
@@ -169,7 +171,7 @@ def test_it_does_not_slow_down_a_pacemaker_beside_it(world: World, settings: Laz
     assert (job.due_at - job.started_at).total_seconds() < 2 * settings.POLL_INTERVAL
 
 
-def test_missing_tables_are_told_with_what_makes_them(world: World) -> None:
+def test_missing_tables_are_told_with_what_makes_them(world: PollingWorld) -> None:
     """SQLite and PostgreSQL raise different errors for missing tables."""
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE ifeportal_airline RENAME TO another")
@@ -178,7 +180,7 @@ def test_missing_tables_are_told_with_what_makes_them(world: World) -> None:
     assert refused.value.returncode == ExitCode.UNREACHABLE
 
 
-def test_the_books_tell_what_it_sent_for_each_airline_and_to_find_new_ones(world: World) -> None:
+def test_the_books_tell_what_it_sent_for_each_airline_and_to_find_new_ones(world: PollingWorld) -> None:
     usage.flush(world.clock, at_once=True)  # counts of earlier tests in this process
     Usage.objects.all().delete()
     world.manifest(items={"a": 100})

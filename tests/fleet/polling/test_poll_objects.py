@@ -12,17 +12,17 @@ from fleet.polling.result import PollResult
 from ifeportal.models import Airline
 from loader.errors import Code, WorldError
 from tests.fleet.polling.test_interleavings import STEPS, act, truth
-from tests.support.polling_world import MIB, World, load, rows, tail, transfer
+from tests.support.polling_world import MIB, PollingWorld, load, rows, tail, transfer
 from tests.support.profiles import scaled
 
 pytestmark = pytest.mark.django_db
 
 
-def named(world: World, *paths: str) -> PollResult:
+def named(world: PollingWorld, *paths: str) -> PollResult:
     return poll_objects(Airline.objects.get(name="ACME"), [f"ACME/{path}" for path in paths], world.status, world.clock)
 
 
-def test_what_was_named_is_read_and_nothing_else(world: World) -> None:
+def test_what_was_named_is_read_and_nothing_else(world: PollingWorld) -> None:
     world.manifest(items={"a": 3 * MIB, "b": 3 * MIB})
     world.progress("N1/2026-12/a", 0)
     world.poll()
@@ -39,7 +39,7 @@ def test_what_was_named_is_read_and_nothing_else(world: World) -> None:
     assert rows() == before
 
 
-def test_an_object_that_is_gone_is_gone_and_a_new_tail_is_made(world: World) -> None:
+def test_an_object_that_is_gone_is_gone_and_a_new_tail_is_made(world: PollingWorld) -> None:
     world.manifest(items={"a": 3 * MIB})
     world.error("N1/2026-12/a", "IO_ERROR: x")
     world.poll()
@@ -50,7 +50,7 @@ def test_an_object_that_is_gone_is_gone_and_a_new_tail_is_made(world: World) -> 
     assert {row.name for row in Tail.objects.all()} == {"N1", "N2"}
 
 
-def test_what_cannot_be_had_now_is_not_gone_and_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_had_now_is_not_gone_and_told(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     world.progress("N1/2026-12/a", 7)
     world.poll()
     before = rows()
@@ -63,7 +63,7 @@ def test_what_cannot_be_had_now_is_not_gone_and_told(world: World, monkeypatch: 
     assert rows() == before
 
 
-def test_names_that_are_no_reports_are_left_to_the_listing(world: World) -> None:
+def test_names_that_are_no_reports_are_left_to_the_listing(world: PollingWorld) -> None:
     world.progress("N1/2026-12/a", 7)
     world.poll()
     result = named(world, "", "N1/../x", "N1/2026-12/a.zip", ".archive/N1/2026-12.json.gz")
@@ -77,7 +77,7 @@ def test_named_in_any_order_as_often_as_you_like_the_rows_are_those_of_a_poll(
     db: None, steps: list[tuple[object, ...]], order: object
 ) -> None:
     Airline.objects.all().delete()
-    world = World()
+    world = PollingWorld()
     world.manifest(items={"a": 2 * MIB})
     world.poll()
     names = []

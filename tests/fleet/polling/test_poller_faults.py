@@ -23,9 +23,15 @@ from ifeportal.models import Job
 from loader.s3.client import S3Bucket
 from tests.support.browser_portal import database_url
 from tests.support.polling_world import transfer
-from tests.support.portal_system import PATIENCE, ROOT, until, wait_for
-from tests.support.postgresql_proxy import Cable
-from tests.support.proxied_buckets import Held, Keys, Wire, picture, picture_of_one_poll
+from tests.support.portal_system import PATIENCE, ROOT, wait_for, wait_until
+from tests.support.postgresql_proxy import DatabaseProxy
+from tests.support.proxied_buckets import (
+    HeldRequest,
+    ProxiedBuckets,
+    StoreCredentials,
+    row_snapshot,
+    snapshot_of_one_poll,
+)
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
@@ -34,18 +40,20 @@ BATCH = [f"N{number:03d}" for number in range(TAILS_A_BATCH)]
 NEXT = ["P000", "P001"]  # in the second batch: batches are in the order of names
 
 
-def poller(wire: Wire, *options: str, under: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
+def poller(
+    proxied: ProxiedBuckets, *options: str, under: tuple[str, ...] = (), **environment: str
+) -> subprocess.Popen[str]:
     """Start `poll_buckets` with this test's database and buckets, through the proxy."""
     told = {
         **os.environ,
         "DEBUG": "1",
         "DATABASE_URL": database_url(),
-        "MEDIA_BUCKET": wire.media.name,
-        "STATUS_BUCKET": wire.status.name,
-        "AWS_ENDPOINT_URL_S3": wire.link.endpoint,
-        "AWS_ACCESS_KEY_ID": wire.keys.access_key,
-        "AWS_SECRET_ACCESS_KEY": wire.keys.secret_key,
-        "AWS_REGION": wire.status.region,
+        "MEDIA_BUCKET": proxied.media.name,
+        "STATUS_BUCKET": proxied.status.name,
+        "AWS_ENDPOINT_URL_S3": proxied.link.endpoint,
+        "AWS_ACCESS_KEY_ID": proxied.keys.access_key,
+        "AWS_SECRET_ACCESS_KEY": proxied.keys.secret_key,
+        "AWS_REGION": proxied.status.region,
         **environment,
     }
     command = [*under, sys.executable, "manage.py", "poll_buckets", "--json", *options]
@@ -67,11 +75,11 @@ def finished(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, errors or out
 
 
-def a_fleet(wire: Wire) -> None:
+def a_fleet(proxied: ProxiedBuckets) -> None:
     """Create two batches of tails, with values that must be fetched."""
-    wire.manifest(items=dict.fromkeys(ITEMS, 100))
+    proxied.manifest(items=dict.fromkeys(ITEMS, 100))
     tails = [*BATCH, *NEXT]
-    wire.write_all({f"{tail}/2026-12/{item}.tgz.progress": b"61" for tail in tails for item in ITEMS})
+    proxied.write_all({f"{tail}/2026-12/{item}.tgz.progress": b"61" for tail in tails for item in ITEMS})
 
 
 def whole_tails() -> int:
@@ -86,38 +94,40 @@ def whole_tails() -> int:
     return len(written)
 
 
-def test_a_worker_killed_in_the_middle_of_a_cycle_leaves_whole_tails_and_the_next_cycle_ends_it(wire: Wire) -> None:
-    a_fleet(wire)
-    held = wire.breaks(Held(), key="/ACME/P000/*")
-    with running(poller(wire, "--once")) as worker:
-        until(lambda: held.hits >= 1)
+def test_a_worker_killed_in_the_middle_of_a_cycle_leaves_whole_tails_and_the_next_cycle_ends_it(
+    proxied: ProxiedBuckets,
+) -> None:
+    a_fleet(proxied)
+    held = proxied.breaks(HeldRequest(), key="/ACME/P000/*")
+    with running(poller(proxied, "--once")) as worker:
+        wait_until(lambda: held.hits >= 1)
         assert whole_tails() == len(BATCH), "the first batch is written, the second is being fetched"
         worker.kill()
         worker.wait(PATIENCE)
         assert worker.returncode == -9
     assert whole_tails() == len(BATCH)
-    wire.link.rules.clear()
-    assert wire.poll().failures == ()
+    proxied.link.rules.clear()
+    assert proxied.poll().failures == ()
     assert whole_tails() == len(BATCH) + len(NEXT)
-    told = picture()
-    assert told == picture_of_one_poll(wire)
+    told = row_snapshot()
+    assert told == snapshot_of_one_poll(proxied)
 
 
-def test_two_workers_at_once_end_in_the_rows_of_one(wire: Wire) -> None:
-    wire.manifest(items=dict.fromkeys(ITEMS, 100))
+def test_two_workers_at_once_end_in_the_rows_of_one(proxied: ProxiedBuckets) -> None:
+    proxied.manifest(items=dict.fromkeys(ITEMS, 100))
     for tail in NEXT:
         for item in ITEMS:
-            wire.progress(f"{tail}/2026-12/{item}", 61)
-    gate = Held()
-    held = wire.breaks(gate, key="/ACME/P000/2026-12/a*")
-    with running(poller(wire, "--once")) as one, running(poller(wire, "--once")) as other:
-        until(lambda: held.hits == 2)  # both have listed, neither has written
-        gate.let_go.set()
+            proxied.progress(f"{tail}/2026-12/{item}", 61)
+    gate = HeldRequest()
+    held = proxied.breaks(gate, key="/ACME/P000/2026-12/a*")
+    with running(poller(proxied, "--once")) as one, running(poller(proxied, "--once")) as other:
+        wait_until(lambda: held.hits == 2)  # both have listed, neither has written
+        gate.release.set()
         finished(one)
         finished(other)
     assert whole_tails() == len(NEXT)
-    told = picture()
-    assert told == picture_of_one_poll(wire)
+    told = row_snapshot()
+    assert told == snapshot_of_one_poll(proxied)
 
 
 def test_a_portal_whose_clock_is_hours_off_tells_the_same() -> None:
@@ -131,33 +141,33 @@ def test_a_portal_whose_clock_is_hours_off_tells_the_same() -> None:
             media, status = (S3Bucket(n, endpoint=endpoint, access_key="a", secret_key="b") for n in ("m-m", "s-s"))
             media.create_bucket()
             status.create_bucket()
-            _skewed(Wire(media, status, link, Keys("a", "b")))
+            _skewed(ProxiedBuckets(media, status, link, StoreCredentials("a", "b")))
     finally:
         server.stop()
 
 
-def _skewed(wire: Wire) -> None:
-    wire.manifest(items={"a": 100, "b": 100, "c": 100})
-    wire.progress("N1/2026-12/a", 100)
+def _skewed(proxied: ProxiedBuckets) -> None:
+    proxied.manifest(items={"a": 100, "b": 100, "c": 100})
+    proxied.progress("N1/2026-12/a", 100)
     for hours, value in ((5, 20), (-5, 40)):
-        wire.progress("N1/2026-12/b", value)
-        wire.error("N1/2026-12/c", f"IO_ERROR: {value}")
+        proxied.progress("N1/2026-12/b", value)
+        proxied.error("N1/2026-12/c", f"IO_ERROR: {value}")
         clock = ("faketime", "-f", f"{hours:+d}h")
-        with running(poller(wire, "--once", under=clock, FAKETIME_DONT_FAKE_MONOTONIC="1")) as process:
+        with running(poller(proxied, "--once", under=clock, FAKETIME_DONT_FAKE_MONOTONIC="1")) as process:
             finished(process)
         row = transfer("b")
         assert (row.bytes_done, row.stalled, transfer("c").error) == (value, False, str(value)), hours
-    told = picture()
-    assert told == picture_of_one_poll(wire)
+    told = row_snapshot()
+    assert told == snapshot_of_one_poll(proxied)
 
 
 @contextmanager
-def database_away(cable: Cable | None) -> Iterator[None]:
+def database_away(database_proxy: DatabaseProxy | None) -> Iterator[None]:
     """Make the database unavailable: PostgreSQL refuses, or SQLite's file is moved and cannot be created."""
-    if cable is not None:
-        cable.refuse()
+    if database_proxy is not None:
+        database_proxy.refuse()
         yield
-        cable.mend()
+        database_proxy.restore()
         return
     path = Path(str(connection.settings_dict["NAME"]))
     connection.close()
@@ -169,27 +179,31 @@ def database_away(cable: Cable | None) -> Iterator[None]:
     away.rename(path)
 
 
-def test_a_poller_whose_database_goes_lives_backs_off_and_ends_in_whole_tails(wire: Wire, tmp_path: Path) -> None:
-    a_fleet(wire)
-    gate = Held()
-    held = wire.breaks(gate, key="/ACME/P000/*")
+def test_a_poller_whose_database_goes_lives_backs_off_and_ends_in_whole_tails(
+    proxied: ProxiedBuckets, tmp_path: Path
+) -> None:
+    a_fleet(proxied)
+    gate = HeldRequest()
+    held = proxied.breaks(gate, key="/ACME/P000/*")
     log = tmp_path / "log"
     if connection.vendor == "sqlite":
-        _without_database(wire, held, gate, log, None, database_url())
+        _without_database(proxied, held, gate, log, None, database_url())
     else:
-        with Cable(database_url()) as cable:
-            _without_database(wire, held, gate, log, cable, cable.url)
-    told = picture()
-    assert told == picture_of_one_poll(wire)
+        with DatabaseProxy(database_url()) as database_proxy:
+            _without_database(proxied, held, gate, log, database_proxy, database_proxy.url)
+    told = row_snapshot()
+    assert told == snapshot_of_one_poll(proxied)
 
 
-def _without_database(wire: Wire, held: Rule, gate: Held, log: Path, cable: Cable | None, url: str) -> None:
-    process = poller(wire, "--interval", "0.1s", DATABASE_URL=url)
+def _without_database(
+    proxied: ProxiedBuckets, held: Rule, gate: HeldRequest, log: Path, database_proxy: DatabaseProxy | None, url: str
+) -> None:
+    process = poller(proxied, "--interval", "0.1s", DATABASE_URL=url)
     with running(process):
-        until(lambda: held.hits >= 1)
+        wait_until(lambda: held.hits >= 1)
         assert whole_tails() == len(BATCH)
-        with database_away(cable):
-            gate.let_go.set()  # the fetched values cannot be written now
+        with database_away(database_proxy):
+            gate.release.set()  # the fetched values cannot be written now
             assert process.stderr is not None
             for line in process.stderr:
                 if "database is not responding" in line:

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from fleet.models import Transfer
 from fleet.polling.result import PollResult
-from tests.support.polling_world import MIB, World
+from tests.support.polling_world import MIB, PollingWorld
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -20,7 +20,7 @@ QUERIES_A_POLL = 24  # whatever the number of tails and objects
 QUERIES_A_BATCH = 24  # whatever the number of tails and objects in it
 
 
-def fill(world: World, tails: int = TAILS, items: int = ITEMS) -> None:
+def fill(world: PollingWorld, tails: int = TAILS, items: int = ITEMS) -> None:
     """Create all items of every tail, half of them complete."""
     world.manifest(items={f"item-{i:03}": SIZE for i in range(items)})
     for tail in range(tails):
@@ -38,7 +38,7 @@ def tell(what: str, result: PollResult, queries: CaptureQueriesContext) -> None:
     print(f"{connection.vendor}, {what}: {counts}, {result.seconds:.2f} s")  # noqa: T201
 
 
-def test_twenty_thousand_objects_of_which_one_in_a_hundred_changed(world: World) -> None:
+def test_twenty_thousand_objects_of_which_one_in_a_hundred_changed(world: PollingWorld) -> None:
     fill(world)
     first = world.poll()
     assert (first.objects_seen, first.get_requests) == (TAILS * ITEMS + 1, 1), "only the manifest is fetched"
@@ -73,7 +73,7 @@ def test_twenty_thousand_objects_of_which_one_in_a_hundred_changed(world: World)
     }
 
 
-def test_queries_do_not_grow_with_the_objects_of_a_tail(world: World) -> None:
+def test_queries_do_not_grow_with_the_objects_of_a_tail(world: PollingWorld) -> None:
     counts = []
     for items in (5, 30):
         fill(world, tails=2, items=items)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.polling.s3_events import MESSAGE_LIMIT, RECORDS_LIMIT, BadNotification, parse_notification
-from tests.support.event_queue import event, record
+from tests.support.event_queue import event_message, event_record
 from tests.support.profiles import scaled
 
 KEY = "ACME/N1/2026-12/movie-001.tgz.progress"
@@ -28,28 +28,28 @@ TEST_EVENT = {
 
 @pytest.mark.parametrize("key", [KEY, ODD_KEY, "a+b", "%2e%2e/x", "a\nb", "日本"])
 def test_a_key_comes_out_as_it_is_in_the_bucket(key: str) -> None:
-    assert parse_notification(event(key), "status") == {key}
+    assert parse_notification(event_message(key), "status") == {key}
 
 
 def test_a_slash_may_be_written_out_or_not() -> None:
-    assert parse_notification(event("x").replace('"key": "x"', '"key": "ACME%2FN+1%2Floader.json"'), "status") == {
-        "ACME/N 1/loader.json"
-    }
+    assert parse_notification(
+        event_message("x").replace('"key": "x"', '"key": "ACME%2FN+1%2Floader.json"'), "status"
+    ) == {"ACME/N 1/loader.json"}
 
 
 @pytest.mark.parametrize("name", ["ObjectCreated:Put", "ObjectRemoved:Delete", "ObjectRemoved:DeleteMarkerCreated"])
 def test_whatever_happened_to_it_the_key_is_what_counts(name: str) -> None:
-    assert parse_notification(event(KEY, name=name), "status") == {KEY}
+    assert parse_notification(event_message(KEY, name=name), "status") == {KEY}
 
 
 def test_a_message_may_name_several_objects_and_one_of_them_twice() -> None:
-    assert parse_notification(event(KEY, ODD_KEY, KEY), "status") == {KEY, ODD_KEY}
+    assert parse_notification(event_message(KEY, ODD_KEY, KEY), "status") == {KEY, ODD_KEY}
 
 
 def test_another_bucket_is_not_for_us() -> None:
-    mixed = json.dumps({"Records": [record("theirs", "media"), record(KEY)]})
+    mixed = json.dumps({"Records": [event_record("theirs", "media"), event_record(KEY)]})
     assert parse_notification(mixed, "status") == {KEY}
-    assert parse_notification(event(KEY, bucket="media"), "status") == frozenset()
+    assert parse_notification(event_message(KEY, bucket="media"), "status") == frozenset()
 
 
 def test_the_event_that_only_tries_the_queue_names_nothing() -> None:
@@ -58,7 +58,7 @@ def test_the_event_that_only_tries_the_queue_names_nothing() -> None:
 
 def test_an_envelope_of_sns_is_opened() -> None:
     envelope = {"Type": "Notification", "TopicArn": "arn:aws:sns:x", "Subject": "Amazon S3 Notification"}
-    assert parse_notification(json.dumps({**envelope, "Message": event(ODD_KEY)}), "status") == {ODD_KEY}
+    assert parse_notification(json.dumps({**envelope, "Message": event_message(ODD_KEY)}), "status") == {ODD_KEY}
     assert parse_notification(json.dumps({**envelope, "Message": json.dumps(TEST_EVENT)}), "status") == frozenset()
 
 
@@ -79,7 +79,7 @@ def test_of_eventbridge_the_key_is_taken_as_it_is() -> None:
 
 
 def changed(**object_or_bucket: Any) -> str:
-    one = record(KEY)
+    one = event_record(KEY)
     one["s3"].update(object_or_bucket)
     return json.dumps({"Records": [one]})
 
@@ -127,7 +127,7 @@ def test_what_says_nothing_is_refused_with_a_sentence_that_names_the_place(body:
 
 def test_a_message_as_large_as_any_is_read_whole() -> None:
     keys = {f"ACME/N1/2026-12/{number:04}{'x' * 150}.tgz.progress" for number in range(340)}
-    body = event(*keys)
+    body = event_message(*keys)
     assert 256 * 1024 < len(body) < MESSAGE_LIMIT
     assert parse_notification(body, "status") == keys
 

@@ -15,12 +15,12 @@ from fleet.serialization import (
 )
 from fleet.stats import rollup
 from ifeportal.models import Airline
-from tests.support.polling_world import World, load, rows, tail, transfer
+from tests.support.polling_world import PollingWorld, load, rows, tail, transfer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
-def test_airline_tail_and_campaign_are_discovered_with_right_percentages_everywhere(world: World) -> None:
+def test_airline_tail_and_campaign_are_discovered_with_right_percentages_everywhere(world: PollingWorld) -> None:
     world.media.put("NEW/2026-12/campaign.json", b'[{"name": "a.tgz", "size": 1000}, {"name": "b", "size": 3000}]')
     world.status.put("NEW/N1/2026-12/a.tgz.progress", b"1000\n")
     world.status.put("NEW/N1/2026-12/b.tgz.progress", b"500")
@@ -49,7 +49,7 @@ def test_airline_tail_and_campaign_are_discovered_with_right_percentages_everywh
     assert (whole["bytes_done"], whole["bytes_total"]) == (1500, 8000)
 
 
-def test_a_new_campaign_prefix_shows_up_within_one_poll(world: World) -> None:
+def test_a_new_campaign_prefix_shows_up_within_one_poll(world: PollingWorld) -> None:
     world.progress("N1/2026-12/a", 5)
     world.poll()
     world.progress("N1/2027-01/a", 0)
@@ -58,7 +58,7 @@ def test_a_new_campaign_prefix_shows_up_within_one_poll(world: World) -> None:
 
 
 def test_a_second_poll_changes_nothing_and_writes_nothing(
-    world: World, django_assert_num_queries: pytest.FixtureRequest
+    world: PollingWorld, django_assert_num_queries: pytest.FixtureRequest
 ) -> None:
     world.manifest(items={"a": 100, "b": 100})
     world.progress("N1/2026-12/a", 50)

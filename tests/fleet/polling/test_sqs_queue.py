@@ -19,9 +19,9 @@ from loader.errors import WorldError
 from loader.s3 import sqs
 from loader.s3.client import S3Bucket
 from loader.s3.sqs import EventQueue, Message
-from tests.support.event_queue import event, facts, taken_from
+from tests.support.event_queue import consume_all, event_message, row_facts
 from tests.support.poll_fleet import poll_fleet
-from tests.support.polling_world import MIB, World, rows, transfer
+from tests.support.polling_world import MIB, PollingWorld, rows, transfer
 from tests.support.scripted_store import Reply, ScriptedStore
 
 COUNT = b"ApproximateReceiveCount"
@@ -123,11 +123,11 @@ HISTORY: tuple[Callable[[S3Bucket], object], ...] = (
 
 
 def lived(
-    bucket: S3Bucket, look: Callable[[World], object], monkeypatch: pytest.MonkeyPatch
+    bucket: S3Bucket, look: Callable[[PollingWorld], object], monkeypatch: pytest.MonkeyPatch
 ) -> list[dict[str, dict[tuple[str, ...], dict[str, Any]]]]:
     """Return the rows after each step of the history, and after a listing at the end."""
     Airline.objects.all().delete()
-    world = World()
+    world = PollingWorld()
     world.manifest(items={"a": 2 * MIB, "b & é+": 100})
     world.poll()
     said = []
@@ -136,9 +136,9 @@ def lived(
         monkeypatch.setattr("moto.s3.models.utcnow", lambda now=world.clock: now.replace(tzinfo=None))
         step(bucket)
         look(world)
-        said.append(facts())
+        said.append(row_facts())
     poll_fleet(world.media, bucket, world.clock)
-    return [*said, facts()]
+    return [*said, row_facts()]
 
 
 @pytest.mark.django_db
@@ -148,8 +148,8 @@ def test_the_same_history_by_events_and_by_listings_gives_the_same_rows(
     told, listed = Store(moto), Store(moto)
     told.connect()
 
-    def take(world: World) -> None:
-        taken = taken_from(told.queue, world.media, told.bucket, world.clock)
+    def take(world: PollingWorld) -> None:
+        taken = consume_all(told.queue, world.media, told.bucket, world.clock)
         assert (taken.result.failures, taken.result.list_requests, taken.unreadable) == ((), 0, 0)
         assert taken.result.get_requests == taken.keys == 1
 
@@ -174,17 +174,17 @@ def test_whoever_is_killed_before_the_message_is_deleted_gets_it_again(
         def delete(self, messages: Iterable[Message]) -> None:
             raise Killed
 
-    world = World()
+    world = PollingWorld()
     world.manifest()
     world.poll()
     store.connect()
     store.bucket.put("ACME/N1/2026-12/a.tgz.progress", b"7")
     monkeypatch.setattr(sqs, "VISIBILITY_TIMEOUT", 0)  # as if the visibility timeout was over
     with pytest.raises(Killed):
-        taken_from(Mortal(store.url), world.media, store.bucket, world.clock)
+        consume_all(Mortal(store.url), world.media, store.bucket, world.clock)
     assert transfer("a").bytes_done == 7
     before = rows()
-    taken = taken_from(store.queue, world.media, store.bucket, world.clock)
+    taken = consume_all(store.queue, world.media, store.bucket, world.clock)
     assert (taken.keys, taken.result.failures, rows()) == (1, (), before)
     assert store.waiting() == (0, 0)
 
@@ -326,10 +326,10 @@ def test_without_credentials_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.django_db
 def test_where_the_queue_is_away_the_slice_says_so_and_polling_finds_everything(store: Store) -> None:
-    world = World()
+    world = PollingWorld()
     world.manifest()
     store.bucket.put("ACME/N1/2026-12/a.tgz.progress", b"7")
-    taken = taken_from(EventQueue("http://127.0.0.1:1/1/events"), world.media, store.bucket, world.clock)
+    taken = consume_all(EventQueue("http://127.0.0.1:1/1/events"), world.media, store.bucket, world.clock)
     assert [each.partition("(")[0] for each in taken.result.failures] == [
         "event queue: NETWORK: receiving events failed "
     ]
@@ -339,13 +339,13 @@ def test_where_the_queue_is_away_the_slice_says_so_and_polling_finds_everything(
 
 @pytest.mark.django_db
 def test_a_queue_that_will_not_delete_costs_no_row(odd: ScriptedQueue) -> None:
-    world = World()
+    world = PollingWorld()
     world.progress("N1/2026-12/a", 5)
     world.poll()
     world.progress("N1/2026-12/a", 7)
-    body = {"Messages": [{"Body": event("ACME/N1/2026-12/a.tgz.progress"), "ReceiptHandle": "x"}]}
+    body = {"Messages": [{"Body": event_message("ACME/N1/2026-12/a.tgz.progress"), "ReceiptHandle": "x"}]}
     odd.answers(Reply(200, json.dumps(body).encode(), JSON), error("AccessDenied"))
-    taken = taken_from(EventQueue(f"{odd.endpoint}/1/events"), world.media, world.status, world.clock)
+    taken = consume_all(EventQueue(f"{odd.endpoint}/1/events"), world.media, world.status, world.clock)
     assert len(odd.asked) == 2
     assert taken.result.failures == ("event queue: FORBIDDEN: deleting events: the queue refused ('AccessDenied')",)
     assert transfer("a").bytes_done == 7

@@ -20,8 +20,8 @@ from loader.s3.client import S3Bucket
 from tests.conftest import Cast
 from tests.support.listing_pages import Entry, Page
 from tests.support.polling_world import rows, transfer
-from tests.support.portal_system import until
-from tests.support.proxied_buckets import Wire, problems
+from tests.support.portal_system import wait_until
+from tests.support.proxied_buckets import ProxiedBuckets, open_problems
 
 pytestmark = pytest.mark.django_db
 
@@ -29,25 +29,25 @@ CROWD, PAGE = 1_000_000, 1_000
 
 
 @pytest.fixture
-def seen(wire: Wire) -> Wire:
+def seen(proxied: ProxiedBuckets) -> ProxiedBuckets:
     """Create a load that was polled and has changed since."""
-    wire.manifest(items={"a": 100, "b": 100})
-    wire.progress("N1/2026-12/a", 40)
-    wire.error("N1/2026-12/b", "IO_ERROR: x")
-    assert wire.poll().failures == ()
-    wire.progress("N1/2026-12/a", 61)
-    wire.remove("N1/2026-12/b.tgz.error")
-    wire.link.log.clear()
-    return wire
+    proxied.manifest(items={"a": 100, "b": 100})
+    proxied.progress("N1/2026-12/a", 40)
+    proxied.error("N1/2026-12/b", "IO_ERROR: x")
+    assert proxied.poll().failures == ()
+    proxied.progress("N1/2026-12/a", 61)
+    proxied.remove("N1/2026-12/b.tgz.error")
+    proxied.link.log.clear()
+    return proxied
 
 
-def catches_up(wire: Wire) -> bool:
+def catches_up(proxied: ProxiedBuckets) -> bool:
     """Return whether the next poll reads all changes."""
-    wire.link.rules.clear()
-    return wire.poll().failures == () and (transfer("a").bytes_done, transfer("b").error) == (61, "")
+    proxied.link.rules.clear()
+    return proxied.poll().failures == () and (transfer("a").bytes_done, transfer("b").error) == (61, "")
 
 
-def test_a_store_that_is_down_is_told_and_changes_nothing(seen: Wire) -> None:
+def test_a_store_that_is_down_is_told_and_changes_nothing(seen: ProxiedBuckets) -> None:
     before = rows()
     seen.link.offline()
     result = seen.poll()
@@ -58,16 +58,16 @@ def test_a_store_that_is_down_is_told_and_changes_nothing(seen: Wire) -> None:
     assert catches_up(seen)
 
 
-def test_a_store_that_never_answers_holds_a_poll_no_longer_than_its_timeouts(seen: Wire) -> None:
+def test_a_store_that_never_answers_holds_a_poll_no_longer_than_its_timeouts(seen: ProxiedBuckets) -> None:
     before = rows()
     hung = seen.link.add(Rule(Hang(), "*", times=None))
-    patient = seen.seen_media, seen.seen_status
-    seen.seen_media, seen.seen_status = (seen.over_the_link(each, 0.2) for each in (seen.media, seen.status))
+    patient = seen.proxied_media, seen.proxied_status
+    seen.proxied_media, seen.proxied_status = (seen.through_proxy(each, 0.2) for each in (seen.media, seen.status))
     result = seen.poll()
-    until(lambda: hung.hits == len(seen.link.log) == 4 * 3)  # two buckets, read twice, each with three attempts
+    wait_until(lambda: hung.hits == len(seen.link.log) == 4 * 3)  # two buckets, read twice, each with three attempts
     assert all("TIMEOUT" in failure for failure in result.failures)
     assert rows() == before
-    seen.seen_media, seen.seen_status = patient
+    seen.proxied_media, seen.proxied_status = patient
     assert catches_up(seen)
 
 
@@ -82,7 +82,9 @@ def test_a_store_that_never_answers_holds_a_poll_no_longer_than_its_timeouts(see
     ],
     ids=["403", "503", "503 for an hour", "reset", "error in a 200"],
 )
-def test_a_listing_that_is_refused_changes_nothing(seen: Wire, fault: Fault, code: str, attempts: int) -> None:
+def test_a_listing_that_is_refused_changes_nothing(
+    seen: ProxiedBuckets, fault: Fault, code: str, attempts: int
+) -> None:
     before = rows()
     refused = seen.breaks(fault, "LIST")
     result = seen.poll()
@@ -92,7 +94,7 @@ def test_a_listing_that_is_refused_changes_nothing(seen: Wire, fault: Fault, cod
     assert catches_up(seen)
 
 
-def test_a_store_that_asks_to_slow_down_is_asked_again_in_the_same_poll(seen: Wire) -> None:
+def test_a_store_that_asks_to_slow_down_is_asked_again_in_the_same_poll(seen: ProxiedBuckets) -> None:
     throttled = seen.breaks(ErrorResponse(503, "SlowDown", retry_after=1), "LIST", times=2)
     assert catches_up_under(seen, throttled)
     throttled = seen.breaks(ErrorResponse(503, "SlowDown"), key="/*", times=2)
@@ -101,20 +103,20 @@ def test_a_store_that_asks_to_slow_down_is_asked_again_in_the_same_poll(seen: Wi
     assert (throttled.hits, transfer("a").bytes_done) == (2, 62)
 
 
-def catches_up_under(wire: Wire, rule: Rule) -> bool:
-    return wire.poll().failures == () and rule.hits == 2 and transfer("a").bytes_done == 61
+def catches_up_under(proxied: ProxiedBuckets, rule: Rule) -> bool:
+    return proxied.poll().failures == () and rule.hits == 2 and transfer("a").bytes_done == 61
 
 
-def test_an_object_that_may_not_be_read_is_told_and_the_others_are_read(seen: Wire) -> None:
+def test_an_object_that_may_not_be_read_is_told_and_the_others_are_read(seen: ProxiedBuckets) -> None:
     seen.error("N1/2026-12/b", "IO_ERROR: y")
     refused = seen.breaks(ErrorResponse(403, "AccessDenied"), key="/*/b.tgz.error")
     assert seen.poll().failures == ()
     assert refused.hits == 1
     assert transfer("a").bytes_done == 61
-    assert problems() == {"ACME/N1/2026-12/b.tgz.error": "FORBIDDEN"}
+    assert open_problems() == {"ACME/N1/2026-12/b.tgz.error": "FORBIDDEN"}
     seen.link.rules.clear()
     seen.poll()
-    assert (transfer("b").error, problems()) == ("y", {})
+    assert (transfer("b").error, open_problems()) == ("y", {})
 
 
 BREAKS: dict[str, Fault] = {
@@ -127,22 +129,22 @@ BREAKS: dict[str, Fault] = {
 }
 
 
-def test_half_a_listing_deletes_nothing_and_changes_nothing(wire: Wire) -> None:
+def test_half_a_listing_deletes_nothing_and_changes_nothing(proxied: ProxiedBuckets) -> None:
     names = [f"N{number:03d}" for number in range(275)]
-    wire.write_all({f"{tail}/2026-12/{item}.tgz.progress": b"0" for tail in names for item in "abcd"})
-    assert wire.poll().failures == ()
+    proxied.write_all({f"{tail}/2026-12/{item}.tgz.progress": b"0" for tail in names for item in "abcd"})
+    assert proxied.poll().failures == ()
     assert Transfer.objects.count() == 1_100
     before = rows()
     for name, fault in BREAKS.items():
-        broken = wire.breaks(fault, "LIST", nth=3)  # after the listing of airlines, and the first page
-        result = wire.poll()
+        broken = proxied.breaks(fault, "LIST", nth=3)  # after the listing of airlines, and the first page
+        result = proxied.poll()
         assert broken.hits >= 1, name
         assert broken.seen - broken.hits == 2, name
         assert len(result.failures) == 1, name
         assert rows() == before, name
-        wire.link.rules.clear()
-    wire.remove("N274/2026-12/d.tgz.progress")
-    assert wire.poll().objects_changed == 1
+        proxied.link.rules.clear()
+    proxied.remove("N274/2026-12/d.tgz.progress")
+    assert proxied.poll().objects_changed == 1
 
 
 class Crowd(ThreadingHTTPServer):
@@ -228,4 +230,4 @@ def test_a_million_keys_under_one_tail_delay_no_other_tail_by_more_than_a_cycle(
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) * 1_024
     assert grown < 100_000_000
     assert Transfer.objects.filter(load__tail=heavy).count() == 50
-    assert "TOO_MANY_KEYS" in set(problems().values())
+    assert "TOO_MANY_KEYS" in set(open_problems().values())

@@ -9,12 +9,12 @@ import pytest
 
 from fleet.models import Load, Tail, Transfer
 from fleet.reconcile.diff import TailChanges, diff_listing
-from tests.support.polling_world import World, load, rows, transfer
+from tests.support.polling_world import PollingWorld, load, rows, transfer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
-def overtaken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def overtaken(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a complete poll between the listing and the writing of the next one."""
     ahead = [True]
 
@@ -30,7 +30,9 @@ def overtaken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fleet.polling.writer.diff_listing", slow)
 
 
-def test_a_slow_poller_does_not_take_back_what_a_quick_one_saw(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_poller_does_not_take_back_what_a_quick_one_saw(
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.manifest(items={"a": 100, "b": 100, "c": 100})
     world.progress("N1/2026-12/a", 50)
     world.error("N1/2026-12/b", "x")
@@ -46,7 +48,7 @@ def test_a_slow_poller_does_not_take_back_what_a_quick_one_saw(world: World, mon
 
 
 def test_what_came_back_while_a_slow_poller_missed_it_has_not_vanished(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.manifest(items={"a": 100})
     world.progress("N1/2026-12/a", 50)
@@ -58,7 +60,7 @@ def test_what_came_back_while_a_slow_poller_missed_it_has_not_vanished(
     assert (transfer("a").status, transfer("a").bytes_done) == ("loading", 90)
 
 
-def test_bytes_that_were_once_too_old_are_taken_when_they_are_written_anew(world: World) -> None:
+def test_bytes_that_were_once_too_old_are_taken_when_they_are_written_anew(world: PollingWorld) -> None:
     world.later(60)
     world.progress("N1/2026-12/a", 40)
     world.poll()

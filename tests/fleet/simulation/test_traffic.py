@@ -20,7 +20,7 @@ from loader.contract.keys import parse_status_key
 from loader.contract.manifest import parse_manifest
 from loader.contract.units import MIB
 from loader.errors import ContractError
-from tests.support.polling_world import World
+from tests.support.polling_world import PollingWorld
 
 SHARES = st.sampled_from([0.0, 0.1, 0.3])
 PLANS = st.builds(
@@ -202,7 +202,7 @@ def test_a_campaign_that_is_no_name_is_refused() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("count", "media"), [(300, True), (10_000, True), (300, False)])
-def test_polling_finds_the_truth(world: World, count: int, media: bool) -> None:
+def test_polling_finds_the_truth(world: PollingWorld, count: int, media: bool) -> None:
     plan = replace(LIVELY, tails=8)
     for change in manifests(plan) if media else ():
         world.media.put(change.key, change.body or b"")

@@ -20,12 +20,12 @@ from ifeportal.airlines.branding import set_logo
 from ifeportal.live.models import Change, Counter
 from ifeportal.models import Airline, Token, User
 from tests.conftest import Cast
-from tests.support.populated_airlines import Holding, addresses, furnish
+from tests.support.populated_airlines import PopulatedAirline, populate_airline, portal_routes
 
 USERS = ("anonymous", "nick", "alice", "otto", "mona", "bob", "bruno", "olga", "ada")
 UNSAFE = ("post", "put", "patch", "delete")
 FORM = ("post", "put")  # Django's form views take either
-Arguments = Callable[[Holding], list[Any]]
+Arguments = Callable[[PopulatedAirline], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -185,16 +185,16 @@ RULES = {
     "schema": signed_in(API),
     "docs": signed_in(PAGE),
 }
-ADMIN = sorted({name for name, _ in addresses() if name.startswith("admin:")})
+ADMIN = sorted({name for name, _ in portal_routes() if name.startswith("admin:")})
 ADMIN_OPEN = {"admin:login", "admin:logout"}
-ORDINARY = [name for name, _ in addresses() if not name.startswith("admin:")]
+ORDINARY = [name for name, _ in portal_routes() if not name.startswith("admin:")]
 
 
 @dataclass(frozen=True)
 class World:
     cast: Cast
-    acme: Holding
-    beta: Holding
+    acme: PopulatedAirline
+    beta: PopulatedAirline
 
     def client(self, user: str) -> Client:
         """Return a client of the user, signed in unless anonymous."""
@@ -223,8 +223,8 @@ def world(cast: Cast) -> World:
     Airline.objects.all().delete()
     of_acme = {cast.alice: Role.VIEWER, cast.otto: Role.OPERATOR, cast.mona: Role.MANAGER}
     of_beta = {cast.bob: Role.VIEWER, cast.bruno: Role.MANAGER}
-    acme = furnish(Airline(name="ACME", colour="#aa2200"), members=of_acme, first_id=4_100_000_000_000)
-    beta = furnish(Airline(name="BETA", colour="#0022aa"), members=of_beta, first_id=8_700_000_000_000)
+    acme = populate_airline(Airline(name="ACME", colour="#aa2200"), members=of_acme, first_id=4_100_000_000_000)
+    beta = populate_airline(Airline(name="BETA", colour="#0022aa"), members=of_beta, first_id=8_700_000_000_000)
     for holding in (acme, beta):
         set_logo(holding.airline, b"\x89PNG")
         holding.airline.save()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import Cast
-from tests.support.live_sockets import apublish, open_socket
+from tests.support.live_sockets import open_socket, publish_now_async
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -23,8 +23,8 @@ HEARS: dict[str, tuple[int | list[str], int | list[str], int | list[str]]] = {
 @pytest.mark.parametrize("who", HEARS)
 async def test_each_user_hears_of_the_airlines_they_may_see(cast: Cast, who: str, missed: bool) -> None:
     async def happen() -> None:
-        await apublish(cast.acme, 1, says="ACME")
-        await apublish(cast.beta, 2, says="BETA")
+        await publish_now_async(cast.acme, 1, says="ACME")
+        await publish_now_async(cast.beta, 2, says="BETA")
 
     if missed:
         await happen()

@@ -29,7 +29,7 @@ from ifeportal.models import User
 from ifeportal.web.errors import too_many_passwords
 from tests.conftest import PASSWORD, Cast
 from tests.ifeportal.accounts.test_sign_in import is_in, sign_in
-from tests.support.portal_system import until
+from tests.support.portal_system import wait_until
 
 LONG = 60.0  # seconds
 
@@ -55,7 +55,7 @@ def busy(hashing: Hashing, inside: int, waiting: int = 0) -> Iterator[list[Futur
         try:
             calls = [threads.submit(hashing.run, call) for _ in range(inside + waiting)]
             assert all(begun.acquire(timeout=LONG) for _ in range(inside))
-            until(lambda: hashing._threads._work_queue.qsize() == waiting)
+            wait_until(lambda: hashing._threads._work_queue.qsize() == waiting)
             yield calls
         finally:
             end.set()

@@ -15,7 +15,7 @@ import pytest
 
 from ifeportal.embedded.processes import LOOPBACK
 from tests.conftest import PASSWORD
-from tests.support.portal_system import System, answers, wait_for
+from tests.support.portal_system import PortalSystem, is_answering, wait_for
 
 AT_ONCE = 28  # below the limit of 30 per minute and address
 MIB = 1024
@@ -33,15 +33,15 @@ User.objects.create_user("alice", password={PASSWORD!r})
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PortalSystem]:
     """Run daphne alone, with its own database."""
     folder = tmp_path_factory.mktemp("sign-ins")
-    system = System(folder, {"DATABASE_URL": f"sqlite:///{folder}/portal.sqlite3"})
+    system = PortalSystem(folder, {"DATABASE_URL": f"sqlite:///{folder}/portal.sqlite3"})
     system.manage("migrate", "-v", "0")
     system.manage("shell", "-v", "0", "-c", MAKE_USERS)
     system.portal.start()
     try:
-        wait_for("the portal answers", lambda: answers(system.address, system.portal))
+        wait_for("the portal answers", lambda: is_answering(system.address, system.portal))
         yield system
     finally:
         system.portal.signal()
@@ -51,7 +51,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 class Person:
     """A browser with its own client address."""
 
-    def __init__(self, system: System, place: str) -> None:
+    def __init__(self, system: PortalSystem, place: str) -> None:
         self.port = system.port
         self.place = place
         page, cookies = self._open_page()
@@ -83,7 +83,7 @@ def memory(pid: int, figure: str) -> int:
     return int(found[1])
 
 
-def growth(system: System, place: str, name: str) -> tuple[int, Counter[int]]:
+def growth(system: PortalSystem, place: str, name: str) -> tuple[int, Counter[int]]:
     """Return the peak rise of memory in KiB during concurrent sign-ins with a wrong password, and the statuses."""
     person = Person(system, place)
     pid = system.portal.pid
@@ -105,7 +105,7 @@ def growth(system: System, place: str, name: str) -> tuple[int, Counter[int]]:
 @pytest.mark.parametrize(
     ("place", "name", "bound"), [("127.0.0.2", "nobody{}", NEW), ("127.0.0.3", "old{}", OLD)], ids=["new", "old"]
 )
-def test_wrong_passwords_at_once_take_bounded_memory(system: System, place: str, name: str, bound: int) -> None:
+def test_wrong_passwords_at_once_take_bounded_memory(system: PortalSystem, place: str, name: str, bound: int) -> None:
     risen, statuses = growth(system, place, name)
     assert risen < bound + THREADS, statuses
     assert set(statuses) <= {200, 503}

@@ -21,8 +21,8 @@ from ifeportal.live.reader import FeedReader
 from ifeportal.models import Membership, Token
 from tests.conftest import Cast
 from tests.support.api_fleet import ClientOf
-from tests.support.asgi_client import Wire, asking
-from tests.support.live_sockets import apublish, publish_now
+from tests.support.asgi_client import AsgiExchange, open_exchange
+from tests.support.live_sockets import publish_now, publish_now_async
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PATH = "/api/v1/changes/"
@@ -37,9 +37,9 @@ def objects(answer: Any) -> list[int]:
     return [change["object"] for change in answer["changes"]]
 
 
-async def told(wire: Wire) -> Any:
+async def told(exchange: AsgiExchange) -> Any:
     """Return the JSON of the next event of a stream."""
-    return json.loads((await wire.event())["data"])
+    return json.loads((await exchange.event())["data"])
 
 
 # Immediate responses
@@ -130,50 +130,50 @@ def test_the_lists_say_the_revision_to_go_on_from(cast: Cast, client_of: ClientO
         assert client_of(cast.alice).get(path)["X-Revision"] == str(rev)
 
 
-def assert_guarded(wire: Any) -> None:
+def assert_guarded(exchange: Any) -> None:
     """Responses sent in front of the application have the application's headers."""
-    assert {*wire.headers} >= GUARDS
-    assert wire.headers["content-type"] == "application/problem+json"
-    assert wire.headers["cache-control"] == "no-store"
+    assert {*exchange.headers} >= GUARDS
+    assert exchange.headers["content-type"] == "application/problem+json"
+    assert exchange.headers["cache-control"] == "no-store"
 
 
 # Long polls
 
 
 async def test_who_waits_is_answered_as_soon_as_something_changes(cast: Cast) -> None:
-    rev = await apublish(cast.acme, 1)
-    async with asking(PATH, cast.alice, since=rev, wait=30) as wire:
+    rev = await publish_now_async(cast.acme, 1)
+    async with open_exchange(PATH, cast.alice, since=rev, wait=30) as exchange:
         while not len(FeedReader.current()):
-            await apublish(cast.beta, 2)  # another airline
-        last = await apublish(cast.acme, 3)
-        assert await wire.begins() == 200
-        answer = await wire.whole()
+            await publish_now_async(cast.beta, 2)  # another airline
+        last = await publish_now_async(cast.acme, 3)
+        assert await exchange.read_status() == 200
+        answer = await exchange.read_json()
     assert objects(answer) == [3]
     assert answer["rev"] >= last
-    assert wire.headers["content-type"] == "application/json"
-    assert wire.headers["cache-control"] == "no-store"
-    assert "content-security-policy" in wire.headers
+    assert exchange.headers["content-type"] == "application/json"
+    assert exchange.headers["cache-control"] == "no-store"
+    assert "content-security-policy" in exchange.headers
     assert not open_sockets
     assert not len(FeedReader.current())
 
 
 async def test_what_is_there_already_is_not_waited_for(cast: Cast) -> None:
-    rev = await apublish(cast.acme, 1)
-    async with asking(PATH, cast.alice, since=rev - 1, wait=30) as wire:
-        assert await wire.begins() == 200
-        assert objects(await wire.whole()) == [1]
+    rev = await publish_now_async(cast.acme, 1)
+    async with open_exchange(PATH, cast.alice, since=rev - 1, wait=30) as exchange:
+        assert await exchange.read_status() == 200
+        assert objects(await exchange.read_json()) == [1]
 
 
 async def test_after_the_time_asked_for_nothing_is_told_to_have_changed(cast: Cast) -> None:
-    rev = await apublish(cast.acme, 1)
-    async with asking(PATH, cast.alice, since=rev, wait=1) as wire:
-        assert await wire.begins() == 200
-        assert await wire.whole() == {"rev": rev, "more": False, "changes": []}
+    rev = await publish_now_async(cast.acme, 1)
+    async with open_exchange(PATH, cast.alice, since=rev, wait=1) as exchange:
+        assert await exchange.read_status() == 200
+        assert await exchange.read_json() == {"rev": rev, "more": False, "changes": []}
 
 
 async def test_while_waiting_no_thread_and_no_request_is_held(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     """The application has already responded, without changes; only a subscription remains."""
-    rev = await apublish(cast.acme, 1)
+    rev = await publish_now_async(cast.acme, 1)
     answered: list[int] = []
     ask = changes_stream._Request._authorise
 
@@ -183,23 +183,23 @@ async def test_while_waiting_no_thread_and_no_request_is_held(cast: Cast, monkey
         return found
 
     monkeypatch.setattr(changes_stream._Request, "_authorise", noting)
-    async with asking(PATH, cast.alice, since=rev, wait=30) as wire:
+    async with open_exchange(PATH, cast.alice, since=rev, wait=30) as exchange:
         while not len(FeedReader.current()):
             await in_thread(int)
         assert answered == [200]
-        assert wire.came.empty()
-        await apublish(cast.acme, 2)
-        await wire.begins()
-        assert objects(await wire.whole()) == [2]
+        assert exchange.came.empty()
+        await publish_now_async(cast.acme, 2)
+        await exchange.read_status()
+        assert objects(await exchange.read_json()) == [2]
 
 
 async def test_who_leaves_while_waiting_leaves_nothing_behind(cast: Cast) -> None:
-    rev = await apublish(cast.acme, 1)
-    async with asking(PATH, cast.alice, since=rev, wait=30) as wire:
+    rev = await publish_now_async(cast.acme, 1)
+    async with open_exchange(PATH, cast.alice, since=rev, wait=30) as exchange:
         while not len(FeedReader.current()):
             await in_thread(int)
-        await wire.leave()
-    assert wire.came.empty()
+        await exchange.disconnect()
+    assert exchange.came.empty()
     assert not open_sockets
     assert not len(FeedReader.current())
 
@@ -207,65 +207,65 @@ async def test_who_leaves_while_waiting_leaves_nothing_behind(cast: Cast) -> Non
 async def test_nobody_and_what_is_foreign_are_refused_as_everywhere(cast: Cast) -> None:
     for user, query, status in ((None, {}, 401), (cast.alice, {"airline": "BETA"}, 404)):
         for headers in ({}, STREAM):
-            async with asking(PATH, user, headers=headers, since=0, wait=30, **query) as wire:
-                assert await wire.begins() == status
-                assert (await wire.whole())["status"] == status
-                assert wire.headers["content-type"] == "application/problem+json"
+            async with open_exchange(PATH, user, headers=headers, since=0, wait=30, **query) as exchange:
+                assert await exchange.read_status() == status
+                assert (await exchange.read_json())["status"] == status
+                assert exchange.headers["content-type"] == "application/problem+json"
 
 
 async def test_too_old_is_told_to_those_who_would_wait_as_well(cast: Cast) -> None:
     for headers in ({}, STREAM):
-        async with asking(PATH, cast.alice, headers=headers, since=99, wait=30) as wire:
-            assert await wire.begins() == 410
-            assert (await wire.whole())["title"] == "The changes since that revision are no longer available"
-            assert_guarded(wire)
+        async with open_exchange(PATH, cast.alice, headers=headers, since=99, wait=30) as exchange:
+            assert await exchange.read_status() == 410
+            assert (await exchange.read_json())["title"] == "The changes since that revision are no longer available"
+            assert_guarded(exchange)
 
 
 @override_settings(LIVE_SOCKETS_PER_USER=1)
 async def test_one_user_holds_only_so_many_connections(cast: Cast) -> None:
-    async with asking(PATH, cast.alice, headers=STREAM) as first:
-        assert await first.begins() == 200
-        async with asking(PATH, cast.alice, headers=STREAM) as second:
-            assert await second.begins() == 429
-            assert (await second.whole())["type"] == "urn:problem-type:ifeportal:too-many-listeners"
+    async with open_exchange(PATH, cast.alice, headers=STREAM) as first:
+        assert await first.read_status() == 200
+        async with open_exchange(PATH, cast.alice, headers=STREAM) as second:
+            assert await second.read_status() == 429
+            assert (await second.read_json())["type"] == "urn:problem-type:ifeportal:too-many-listeners"
             assert int(second.headers["retry-after"]) > 0
             assert_guarded(second)
-        async with asking(PATH, cast.bob, headers=STREAM) as third:
-            assert await third.begins() == 200
+        async with open_exchange(PATH, cast.bob, headers=STREAM) as third:
+            assert await third.read_status() == 200
 
 
 # Streams
 
 
 async def test_a_stream_tells_what_was_missed_and_then_what_comes(cast: Cast) -> None:
-    first = await apublish(cast.acme, 1)
-    await apublish(cast.acme, 2)
-    async with asking(PATH, cast.alice, headers=STREAM, since=first) as wire:
-        assert await wire.begins() == 200
-        assert wire.headers["content-type"].startswith("text/event-stream")
-        assert objects(await told(wire)) == [2]
-        await apublish(cast.beta, 3)
-        rev = await apublish(cast.acme, 4)
-        event = await wire.event()
+    first = await publish_now_async(cast.acme, 1)
+    await publish_now_async(cast.acme, 2)
+    async with open_exchange(PATH, cast.alice, headers=STREAM, since=first) as exchange:
+        assert await exchange.read_status() == 200
+        assert exchange.headers["content-type"].startswith("text/event-stream")
+        assert objects(await told(exchange)) == [2]
+        await publish_now_async(cast.beta, 3)
+        rev = await publish_now_async(cast.acme, 4)
+        event = await exchange.event()
         assert objects(json.loads(event["data"])) == [4]
         assert int(event["id"]) == json.loads(event["data"])["rev"] >= rev
     assert not open_sockets
 
 
 async def test_a_stream_goes_on_after_the_last_event_that_was_taken(cast: Cast) -> None:
-    revs = [await apublish(cast.acme, number) for number in range(3)]
+    revs = [await publish_now_async(cast.acme, number) for number in range(3)]
     headers = {**STREAM, "last-event-id": str(revs[1])}
-    async with asking(PATH, cast.alice, headers=headers, since=0) as wire:
-        await wire.begins()
-        assert objects(await told(wire)) == [2]
+    async with open_exchange(PATH, cast.alice, headers=headers, since=0) as exchange:
+        await exchange.read_status()
+        assert objects(await told(exchange)) == [2]
 
 
 async def test_a_stream_from_far_back_comes_in_parts(cast: Cast) -> None:
     for number in range(5):
-        await apublish(cast.acme, number)
-    async with asking(PATH, cast.alice, headers=STREAM, since=0, limit=2) as wire:
-        await wire.begins()
-        seen = [objects(await told(wire)) for _ in range(3)]
+        await publish_now_async(cast.acme, number)
+    async with open_exchange(PATH, cast.alice, headers=STREAM, since=0, limit=2) as exchange:
+        await exchange.read_status()
+        seen = [objects(await told(exchange)) for _ in range(3)]
     assert seen == [[0, 1], [2, 3], [4]]
 
 
@@ -273,11 +273,11 @@ async def test_a_quiet_stream_shows_signs_of_life_with_the_revision(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes_stream, "PING", 0.05)
-    rev = await apublish(cast.beta, 1)
-    async with asking(PATH, cast.alice, headers=STREAM) as wire:
-        await wire.begins()
-        assert json.loads((await wire.event())["data"])["rev"] == rev
-        assert await wire.part() == f": still here\nid: {rev}\n\n"
+    rev = await publish_now_async(cast.beta, 1)
+    async with open_exchange(PATH, cast.alice, headers=STREAM) as exchange:
+        await exchange.read_status()
+        assert json.loads((await exchange.event())["data"])["rev"] == rev
+        assert await exchange.part() == f": still here\nid: {rev}\n\n"
 
 
 @pytest.mark.parametrize("lost", ["membership", "account"])
@@ -285,14 +285,14 @@ async def test_a_stream_ends_once_its_user_may_hear_less(
     cast: Cast, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     monkeypatch.setattr(changes_stream, "REAUTHORISE", 0.05)
-    async with asking(PATH, cast.alice, headers=STREAM) as wire:
-        await wire.begins()
-        await wire.event()
+    async with open_exchange(PATH, cast.alice, headers=STREAM) as exchange:
+        await exchange.read_status()
+        await exchange.event()
         if lost == "membership":
             await in_thread(Membership.objects.filter(user=cast.alice).delete)
         else:
             await in_thread(type(cast.alice).objects.filter(pk=cast.alice.pk).update, is_active=False)
-        assert await wire.event() == {}
+        assert await exchange.event() == {}
 
 
 @pytest.mark.parametrize("lost", ["token", "session"])
@@ -302,11 +302,11 @@ async def test_a_stream_ends_once_what_opened_it_is_gone(
     monkeypatch.setattr(changes_stream, "REAUTHORISE", 0.05)
     token, key = await in_thread(lambda: create_token(cast.alice, "it", days=1, airline=None, may_write=False))
     headers = STREAM | ({"authorization": f"Bearer {key}"} if lost == "token" else {})
-    async with asking(PATH, None if lost == "token" else cast.alice, headers=headers) as wire:
-        assert await wire.begins() == 200
-        await wire.event()
+    async with open_exchange(PATH, None if lost == "token" else cast.alice, headers=headers) as exchange:
+        assert await exchange.read_status() == 200
+        await exchange.event()
         await in_thread((Token.objects.filter(pk=token.pk) if lost == "token" else Session.objects.all()).delete)
-        assert await wire.event() == {}
+        assert await exchange.event() == {}
 
 
 async def test_looking_again_does_not_count_as_requests_and_goes_on(
@@ -323,13 +323,13 @@ async def test_looking_again_does_not_count_as_requests_and_goes_on(
     monkeypatch.setattr(changes_stream._Follower, "_reauthorise", noting)
     monkeypatch.setattr(changes.ChangesView, "throttle_classes", [OnlyOnce])
     OnlyOnce.asked = 0
-    async with asking(PATH, cast.alice, headers=STREAM) as wire:
-        await wire.begins()
-        await wire.event()
+    async with open_exchange(PATH, cast.alice, headers=STREAM) as exchange:
+        await exchange.read_status()
+        await exchange.event()
         while len(looked) < 3:
             await in_thread(int)
-        await apublish(cast.acme, 5)
-        assert objects(await told(wire)) == [5]
+        await publish_now_async(cast.acme, 5)
+        assert objects(await told(exchange)) == [5]
     assert OnlyOnce.asked == 1
 
 
@@ -337,27 +337,27 @@ async def test_a_stream_that_was_long_enough_ends_so_that_its_reader_comes_again
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes_stream, "STREAM_LIMIT", 200)
-    async with asking(PATH, cast.alice, headers=STREAM) as wire:
-        await wire.begins()
-        await wire.event()
-        await apublish(cast.acme, 1, text="x" * 300)
-        event = await wire.event()
+    async with open_exchange(PATH, cast.alice, headers=STREAM) as exchange:
+        await exchange.read_status()
+        await exchange.event()
+        await publish_now_async(cast.acme, 1, text="x" * 300)
+        event = await exchange.event()
         assert objects(json.loads(event["data"])) == [1]
-        assert await wire.event() == {}
+        assert await exchange.event() == {}
     headers = {**STREAM, "last-event-id": event["id"]}
-    async with asking(PATH, cast.alice, headers=headers) as again:
-        await again.begins()
+    async with open_exchange(PATH, cast.alice, headers=headers) as again:
+        await again.read_status()
         assert objects(await told(again)) == []
 
 
 async def test_more_than_can_wait_for_one_stream_has_it_begin_anew(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ifeportal.live.subscription.PENDING_LIMIT", 2)
-    async with asking(PATH, cast.alice, headers=STREAM) as wire:
-        await wire.begins()
-        await wire.event()
+    async with open_exchange(PATH, cast.alice, headers=STREAM) as exchange:
+        await exchange.read_status()
+        await exchange.event()
         await in_thread(_publish_three_at_once, cast)
-        assert (await wire.event())["event"] == "reload"
-        assert await wire.event() == {}
+        assert (await exchange.event())["event"] == "reload"
+        assert await exchange.event() == {}
 
 
 def _publish_three_at_once(cast: Cast) -> None:
@@ -372,10 +372,10 @@ async def test_without_the_database_who_would_wait_is_told_to_come_again(
         raise OperationalError("away")
 
     monkeypatch.setattr(changes_stream, "changes_since", away)
-    async with asking(PATH, cast.alice, since=0, wait=30) as wire:
-        assert await wire.begins() == 503
-        assert (await wire.whole())["type"] == "urn:problem-type:ifeportal:database-away"
-        assert int(wire.headers["retry-after"]) > 0
+    async with open_exchange(PATH, cast.alice, since=0, wait=30) as exchange:
+        assert await exchange.read_status() == 503
+        assert (await exchange.read_json())["type"] == "urn:problem-type:ifeportal:database-away"
+        assert int(exchange.headers["retry-after"]) > 0
     assert not open_sockets
 
 

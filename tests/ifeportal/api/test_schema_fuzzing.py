@@ -30,7 +30,7 @@ from ifeportal.access import Role
 from ifeportal.accounts.tokens import create_token
 from ifeportal.models import Airline, User
 from tests.conftest import Cast
-from tests.support.populated_airlines import Holding, furnish
+from tests.support.populated_airlines import PopulatedAirline, populate_airline
 
 CHECKS = [
     not_a_server_error,
@@ -57,11 +57,11 @@ EXAMPLES = settings(
 
 
 @pytest.fixture
-def holdings(cast: Cast) -> tuple[Holding, Holding]:
+def holdings(cast: Cast) -> tuple[PopulatedAirline, PopulatedAirline]:
     cache.clear()
     Airline.objects.all().delete()
-    acme = furnish(Airline(name="ACME"), members={cast.alice: Role.MANAGER}, first_id=4_100_000_000_000)
-    beta = furnish(Airline(name="BETA"), members={cast.bob: Role.MANAGER}, first_id=8_700_000_000_000)
+    acme = populate_airline(Airline(name="ACME"), members={cast.alice: Role.MANAGER}, first_id=4_100_000_000_000)
+    beta = populate_airline(Airline(name="BETA"), members={cast.bob: Role.MANAGER}, first_id=8_700_000_000_000)
     return acme, beta
 
 
@@ -97,14 +97,14 @@ def shown(user: User | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def id_in(holding: Holding, path: str) -> int:
+def id_in(holding: PopulatedAirline, path: str) -> int:
     """Return the id of the airline's row in the list of that path."""
     name = path.split("/")[3]
     row = getattr(holding, LISTS.get(name, name.removesuffix("s") if name != "anomalies" else "anomaly"))
     return int(row.pk)
 
 
-def cases(operation: Any, holdings: tuple[Holding, Holding]) -> Iterator[Any]:
+def cases(operation: Any, holdings: tuple[PopulatedAirline, PopulatedAirline]) -> Iterator[Any]:
     """Generate requests to an operation: valid and invalid by the schema, and to one row of each airline."""
     yield operation.as_strategy()
     yield operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
@@ -116,7 +116,7 @@ def cases(operation: Any, holdings: tuple[Holding, Holding]) -> Iterator[Any]:
 @pytest.mark.slow("sends hundreds of generated requests")
 @pytest.mark.parametrize("who", ["olga", "alice", None])
 def test_every_answer_is_one_the_schema_names_and_says_nothing_foreign(
-    cast: Cast, holdings: tuple[Holding, Holding], schema: Any, who: str | None
+    cast: Cast, holdings: tuple[PopulatedAirline, PopulatedAirline], schema: Any, who: str | None
 ) -> None:
     headers = shown(getattr(cast, who) if who else None)
     foreign = {"olga": (), "alice": holdings[1].marks, None: (*holdings[0].marks, *holdings[1].marks)}[who]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port, wait_until_listening
-from tests.support.portal_system import PATIENCE, until
+from tests.support.portal_system import PATIENCE, wait_until
 
 SLEEP = "import time; print('here', flush=True); time.sleep(600)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SLEEP
@@ -40,7 +40,7 @@ def is_alive(pid: int) -> bool:
 def test_a_child_writes_its_log_and_ends_when_asked(tmp_path: Path) -> None:
     child = python(SLEEP, tmp_path)
     child.start()
-    until(lambda: "here" in child.log_tail())
+    wait_until(lambda: "here" in child.log_tail())
     assert child.pid
     assert child.stop() == -signal.SIGTERM
     assert child.pid is None
@@ -51,7 +51,7 @@ def test_a_child_that_ends_by_itself_is_noticed_with_its_last_words(tmp_path: Pa
     with Supervisor() as supervisor:
         supervisor.start(python(SLEEP, tmp_path, "well"))
         broken = supervisor.start(python("raise SystemExit('no such thing')", tmp_path, "broken"))
-        until(lambda: supervisor.ended() == [broken])
+        wait_until(lambda: supervisor.ended() == [broken])
         assert broken.ended == 1
         assert broken.log_tail() == "no such thing"
 
@@ -59,17 +59,17 @@ def test_a_child_that_ends_by_itself_is_noticed_with_its_last_words(tmp_path: Pa
 def test_a_stubborn_child_is_killed_and_its_children_too(tmp_path: Path) -> None:
     child = python(PARENT, tmp_path, patience=0.5)
     child.start()
-    until(lambda: len(child.log_tail().splitlines()) > 1)
+    wait_until(lambda: len(child.log_tail().splitlines()) > 1)
     grandchild = int(next(line for line in child.log_tail().splitlines() if line.isdigit()))
     child.stop()
-    until(lambda: not is_alive(grandchild))
+    wait_until(lambda: not is_alive(grandchild))
 
 
 def test_a_child_started_again_has_a_new_log_and_the_old_one(tmp_path: Path) -> None:
     child = python("print('once')", tmp_path)
     for _ in range(2):
         child.start()
-        until(lambda: child.ended == 0)
+        wait_until(lambda: child.ended == 0)
     assert (tmp_path / "child.log").read_text() == (tmp_path / "child.log.1").read_text() == "once\n"
 
 
@@ -83,7 +83,7 @@ def test_the_highest_stage_stops_first(tmp_path: Path) -> None:
             for stage in (1, 3, 2)
         ]
         for child in children:
-            until(lambda child=child: "here" in child.log_tail())  # type: ignore[misc]
+            wait_until(lambda child=child: "here" in child.log_tail())  # type: ignore[misc]
     assert record.read_text() == "321"
 
 
@@ -96,10 +96,10 @@ def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path.cwd())
     assert parent.stdout
     pid = int(parent.stdout.readline())
-    until(lambda: (tmp_path / "log").read_text() == "here\n")
+    wait_until(lambda: (tmp_path / "log").read_text() == "here\n")
     parent.kill()
     parent.communicate()
-    until(lambda: not is_alive(pid))
+    wait_until(lambda: not is_alive(pid))
 
 
 def test_a_port_that_is_taken_is_not_free() -> None:

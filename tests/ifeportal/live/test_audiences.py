@@ -22,8 +22,8 @@ from ifeportal.live.reader import FeedReader
 from ifeportal.live.sockets import consumer
 from ifeportal.models import Airline, Membership, User
 from tests.conftest import Cast
-from tests.support.asgi_client import asking
-from tests.support.live_sockets import apublish, open_socket, publish_now
+from tests.support.asgi_client import open_exchange
+from tests.support.live_sockets import open_socket, publish_now, publish_now_async
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("gates")]
 PATH = "/api/v1/changes/"
@@ -60,20 +60,20 @@ async def _open_socket(user: User, since: int, publish_all: Publish, watch: Any)
 async def _long_poll(user: User, since: int, publish_all: Publish, watch: Any) -> list[Any]:
     changes: list[Any] = []
     while not any(change["object"] == LAST for change in changes):
-        async with asking(PATH, user, since=since, wait=30, **watch) as wire:
+        async with open_exchange(PATH, user, since=since, wait=30, **watch) as wire:
             while not changes and since and not len(FeedReader.current()):
                 await in_thread(int)
             if not changes:
                 await in_thread(publish_all)
-            assert await wire.begins() == 200
-            answer = await wire.whole()
+            assert await wire.read_status() == 200
+            answer = await wire.read_json()
         changes, since = changes + answer["changes"], answer["rev"]
     return changes
 
 
 async def _open_stream(user: User, since: int, publish_all: Publish, watch: Any) -> list[Any]:
-    async with asking(PATH, user, headers=STREAM, since=since, **watch) as wire:
-        await wire.begins()
+    async with open_exchange(PATH, user, headers=STREAM, since=since, **watch) as wire:
+        await wire.read_status()
         changes: list[Any] = json.loads((await wire.event())["data"])["changes"]
         await in_thread(publish_all)
         while not any(change["object"] == LAST for change in changes):
@@ -86,9 +86,9 @@ async def _afterwards(user: User, way: str, since: int, watch: Any) -> list[Any]
         async with open_socket(user) as socket:
             return list((await socket.watch(rev=since, **watch))["changes"])
     headers = STREAM if way.startswith("stream") else {}
-    async with asking(PATH, user, headers=headers, since=since, **watch) as wire:
-        assert await wire.begins() == 200
-        answer = json.loads((await wire.event())["data"]) if headers else await wire.whole()
+    async with open_exchange(PATH, user, headers=headers, since=since, **watch) as wire:
+        assert await wire.read_status() == 200
+        answer = json.loads((await wire.event())["data"]) if headers else await wire.read_json()
         return list(answer["changes"])
 
 
@@ -124,7 +124,7 @@ async def test_everyone_receives_what_is_for_them_and_nothing_else(cast: Cast, w
         **{cast.alice: {3, 7}, cast.otto: {1, 5, 7}, cast.mona: {1, 2, 7}, cast.bob: set(), cast.bruno: set()},
         **{cast.olga: {1, 2, 7}, cast.ada: {1, 2, 6, 7}},
     }
-    await apublish(cast.acme, LAST)
+    await publish_now_async(cast.acme, LAST)
     heard = {user: set(await heard_by(user, way, publish_all)) for user in expected}
     assert heard == expected
 
@@ -137,13 +137,13 @@ async def test_a_page_of_one_airline_and_tail_hears_personal_changes_too(cast: C
         publish_now(cast.acme, 3, topic="gate", min_role="operator")  # without a tail
         publish_now(cast.acme, LAST, tail="N1")
 
-    await apublish(cast.acme, LAST)
+    await publish_now_async(cast.acme, LAST)
     assert set(await heard_by(cast.otto, way, publish_all, airline="ACME", tail="N1")) == {1}
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_who_may_not_see_an_object_any_more_is_told_that_it_is_gone(cast: Cast, way: str) -> None:
-    await apublish(cast.acme, 1, topic="gate", code="0000")
+    await publish_now_async(cast.acme, 1, topic="gate", code="0000")
     operators = publish_one(cast.acme, 1, code="1234", min_role="operator")
     assert await heard_by(cast.alice, way, operators) == {1: ("delete", {})}
     assert await heard_by(cast.otto, way, operators) == {1: ("put", {"code": "1234"})}
@@ -156,7 +156,7 @@ async def test_who_may_not_see_an_object_any_more_is_told_that_it_is_gone(cast: 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_who_never_saw_it_is_not_told_that_it_is_gone(cast: Cast, way: str) -> None:
-    await apublish(cast.acme, 1, topic="gate", min_role="operator")
+    await publish_now_async(cast.acme, 1, topic="gate", min_role="operator")
     managers = publish_one(cast.acme, 1, min_role="manager")
     assert await heard_by(cast.alice, way, managers) == {}
     assert await heard_by(cast.otto, way, managers) == {1: ("delete", {})}
@@ -164,7 +164,7 @@ async def test_who_never_saw_it_is_not_told_that_it_is_gone(cast: Cast, way: str
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_an_object_that_becomes_personal_is_gone_for_the_others(cast: Cast, way: str) -> None:
-    await apublish(cast.acme, 1, topic="gate")
+    await publish_now_async(cast.acme, 1, topic="gate")
     personal = publish_one(cast.acme, 1, user_id=cast.alice.pk)
     assert await heard_by(cast.alice, way, personal) == {1: ("put", {})}
     for other in (cast.mona, cast.ada):
@@ -182,12 +182,12 @@ async def test_with_a_lower_role_an_open_socket_hears_less_at_once(cast: Cast, m
     monkeypatch.setattr(consumer, "REAUTHORISE", 3600.0)
     async with open_socket(cast.mona) as socket:
         await socket.watch(rev=await in_thread(current_rev))
-        await apublish(cast.acme, 1, topic="gate", min_role="manager")
+        await publish_now_async(cast.acme, 1, topic="gate", min_role="manager")
         assert await socket.changes()
         await in_thread(Membership.objects.filter(user=cast.mona).update, role=Role.OPERATOR)
         assert await socket.read() == {"reload": True}
-        await apublish(cast.acme, 2, topic="gate", min_role="manager")
-        await apublish(cast.acme, 3, topic="gate", min_role="operator")
+        await publish_now_async(cast.acme, 2, topic="gate", min_role="manager")
+        await publish_now_async(cast.acme, 3, topic="gate", min_role="operator")
         assert [change["object"] for change in await socket.changes()] == [3]
 
 
@@ -196,7 +196,7 @@ async def test_with_a_higher_role_an_open_socket_hears_more(cast: Cast) -> None:
         await socket.watch(rev=0)
         await in_thread(Membership.objects.filter(user=cast.alice).update, role=Role.OPERATOR)
         for number in range(100):
-            await apublish(cast.acme, number, topic="gate", min_role="operator")
+            await publish_now_async(cast.acme, number, topic="gate", min_role="operator")
             if not await socket.is_quiet(0.3):
                 break
         assert await socket.changes()
@@ -204,8 +204,8 @@ async def test_with_a_higher_role_an_open_socket_hears_more(cast: Cast) -> None:
 
 async def test_with_a_lower_role_a_stream_ends(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes_stream, "REAUTHORISE", 0.05)
-    async with asking(PATH, cast.otto, headers=STREAM) as wire:
-        await wire.begins()
+    async with open_exchange(PATH, cast.otto, headers=STREAM) as wire:
+        await wire.read_status()
         await wire.event()
         await in_thread(Membership.objects.filter(user=cast.otto).update, role=Role.VIEWER)
         assert await wire.event() == {}

@@ -16,7 +16,7 @@ from ifeportal.live.models import Change, Counter
 from ifeportal.live.reader import FeedReader
 from ifeportal.live.subscription import PendingChange
 from tests.conftest import Cast
-from tests.support.live_sockets import PATIENCE, apublish, open_socket, publish_now
+from tests.support.live_sockets import PATIENCE, open_socket, publish_now, publish_now_async
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,7 +32,7 @@ async def read_by_the_reader(rev: int) -> None:
 async def test_a_change_published_after_the_page_reaches_the_socket(cast: Cast) -> None:
     async with open_socket(cast.alice) as socket:
         assert await socket.watch(airline="ACME", rev=0) == {"rev": 0, "changes": []}
-        rev = await apublish(cast.acme, 7, tail="N1", percent=40)
+        rev = await publish_now_async(cast.acme, 7, tail="N1", percent=40)
         message = await socket.read()
     assert message == {
         "rev": rev,
@@ -41,10 +41,10 @@ async def test_a_change_published_after_the_page_reaches_the_socket(cast: Cast) 
 
 
 async def test_a_browser_that_comes_back_gets_what_it_missed_newest_state_only(cast: Cast) -> None:
-    seen = await apublish(cast.acme, 1, percent=1)
+    seen = await publish_now_async(cast.acme, 1, percent=1)
     for percent in (2, 3, 4):
-        await apublish(cast.acme, 2, percent=percent)
-    last = await apublish(cast.acme, 3, op="delete")
+        await publish_now_async(cast.acme, 2, percent=percent)
+    last = await publish_now_async(cast.acme, 3, op="delete")
     async with open_socket(cast.alice) as socket:
         message = await socket.watch(airline="ACME", rev=seen)
     assert message["rev"] == last
@@ -55,7 +55,7 @@ async def test_a_browser_that_comes_back_gets_what_it_missed_newest_state_only(c
 
 
 async def test_a_browser_that_names_no_revision_hears_only_what_comes(cast: Cast) -> None:
-    rev = await apublish(cast.acme, 1, percent=1)
+    rev = await publish_now_async(cast.acme, 1, percent=1)
     async with open_socket(cast.alice) as socket:
         assert await socket.watch(airline="ACME") == {"rev": rev, "changes": []}
 
@@ -63,17 +63,17 @@ async def test_a_browser_that_names_no_revision_hears_only_what_comes(cast: Cast
 async def test_other_tails_campaigns_and_topics_stay_silent(cast: Cast) -> None:
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME", tail="N1", campaign="2026-12", topics=["load"], rev=0)
-        await apublish(cast.acme, 1, tail="N2", campaign="2026-12")
-        await apublish(cast.acme, 2, tail="N1", campaign="2026-11")
-        await apublish(cast.acme, 3, tail="N1", campaign="2026-12", topic="transfer")
-        await apublish(cast.acme, 4, tail="N1", campaign="2026-12")
+        await publish_now_async(cast.acme, 1, tail="N2", campaign="2026-12")
+        await publish_now_async(cast.acme, 2, tail="N1", campaign="2026-11")
+        await publish_now_async(cast.acme, 3, tail="N1", campaign="2026-12", topic="transfer")
+        await publish_now_async(cast.acme, 4, tail="N1", campaign="2026-12")
         assert [change["object"] for change in await socket.changes()] == [4]
 
 
 async def test_missed_changes_are_scoped_like_live_ones(cast: Cast) -> None:
-    await apublish(cast.acme, 1, tail="N2", campaign="2026-12")
-    await apublish(cast.acme, 3, tail="N1", campaign="2026-12", topic="transfer")
-    await apublish(cast.acme, 4, tail="N1", campaign="2026-12")
+    await publish_now_async(cast.acme, 1, tail="N2", campaign="2026-12")
+    await publish_now_async(cast.acme, 3, tail="N1", campaign="2026-12", topic="transfer")
+    await publish_now_async(cast.acme, 4, tail="N1", campaign="2026-12")
     async with open_socket(cast.alice) as socket:
         message = await socket.watch(airline="ACME", tail="N1", campaign="2026-12", topics=["load"], rev=0)
     assert [change["object"] for change in message["changes"]] == [4]
@@ -83,15 +83,15 @@ async def test_a_socket_may_change_what_it_watches(cast: Cast) -> None:
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME", tail="N1", rev=0)
         await socket.watch(airline="ACME", tail="N2", rev=0)
-        await apublish(cast.acme, 1, tail="N1")
-        await apublish(cast.acme, 2, tail="N2")
+        await publish_now_async(cast.acme, 1, tail="N1")
+        await publish_now_async(cast.acme, 2, tail="N2")
         assert [change["object"] for change in await socket.changes()] == [2]
 
 
 async def test_too_much_missed_means_load_anew(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_query, "PENDING_LIMIT", 3)
     for number in range(4):
-        await apublish(cast.acme, number)
+        await publish_now_async(cast.acme, number)
     async with open_socket(cast.alice) as socket:
         assert await socket.watch(airline="ACME", rev=0) == {"reload": True}
 
@@ -105,7 +105,7 @@ async def test_a_large_backlog_comes_in_bounded_messages_that_never_claim_too_mu
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscription, "BATCH_LIMIT", 2)
-    revs = [await apublish(cast.acme, number) for number in range(5)]
+    revs = [await publish_now_async(cast.acme, number) for number in range(5)]
     async with open_socket(cast.alice) as socket:
         messages = [await socket.watch(airline="ACME", rev=0), await socket.read(), await socket.read()]
     assert [len(message["changes"]) for message in messages] == [2, 2, 1]
@@ -117,10 +117,10 @@ async def test_a_browser_that_does_not_acknowledge_gets_only_the_newest_once_it_
         welcome = await socket.watch(airline="ACME", rev=0, acks=True)
         sent = [welcome["rev"]]
         for percent in range(3):
-            await apublish(cast.acme, 1, percent=percent)
+            await publish_now_async(cast.acme, 1, percent=percent)
             sent.append((await socket.read())["rev"])
         for percent in range(50, 60):
-            newest = await apublish(cast.acme, 1, percent=percent)
+            newest = await publish_now_async(cast.acme, 1, percent=percent)
         await read_by_the_reader(newest)
         assert await socket.is_quiet(reader.TICK)
         await socket.say(ack=sent[-1])
@@ -134,10 +134,10 @@ async def test_a_slow_browser_makes_nothing_grow_but_is_told_to_load_anew(
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME", rev=0, acks=True)
         for number in range(3):
-            await apublish(cast.acme, number)
+            await publish_now_async(cast.acme, number)
             await socket.read()
         for number in range(10):
-            newest = await apublish(cast.acme, number)
+            newest = await publish_now_async(cast.acme, number)
         await read_by_the_reader(newest)
         assert await socket.is_quiet(reader.TICK)
         await socket.say(ack=2**40)
@@ -148,14 +148,14 @@ async def test_a_browser_that_never_acknowledges_is_dropped(cast: Cast, monkeypa
     monkeypatch.setattr("ifeportal.live.sockets.outbox.ACK_TIMEOUT", 0.0)
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME", rev=0, acks=True)
-        await apublish(cast.acme, 1)
+        await publish_now_async(cast.acme, 1)
         assert "error" in await socket.read()
         assert await socket.read() == {"closed": 4408}
 
 
 async def test_a_quiet_socket_gets_a_sign_of_life(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ifeportal.live.sockets.consumer.PING", 0.1)
-    rev = await apublish(cast.acme, 1)
+    rev = await publish_now_async(cast.acme, 1)
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME", rev=rev)
         assert await socket.read() == {"rev": rev}
@@ -201,7 +201,7 @@ async def test_the_reader_outlives_a_database_that_is_away(cast: Cast, monkeypat
     monkeypatch.setattr(reader, "changes_after", flaky)
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME", rev=0)
-        await apublish(cast.acme, 1, percent=5)
+        await publish_now_async(cast.acme, 1, percent=5)
         assert [change["state"] for change in await socket.changes()] == [{"percent": 5}]
     assert failures == []
 
@@ -218,7 +218,7 @@ async def test_a_database_put_back_to_an_earlier_state_makes_pages_load_anew(
             raise failures.pop()
         return changes_after(rev)
 
-    rev = await apublish(cast.acme, 1)
+    rev = await publish_now_async(cast.acme, 1)
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME", rev=rev)
         monkeypatch.setattr(reader, "changes_after", flaky)
@@ -239,7 +239,7 @@ async def test_a_reader_that_breaks_closes_its_sockets_so_that_browsers_come_aga
         monkeypatch.undo()
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME", rev=0)
-        await apublish(cast.acme, 1)
+        await publish_now_async(cast.acme, 1)
         assert len(await socket.changes()) == 1
 
 
@@ -265,7 +265,7 @@ def test_reading_what_is_new_is_one_query(cast: Cast) -> None:
 async def test_many_writers_at_once_lose_nothing_on_the_way_to_a_socket(cast: Cast) -> None:
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME", rev=0)
-        await asyncio.gather(*(apublish(cast.acme, number) for number in range(40)))
+        await asyncio.gather(*(publish_now_async(cast.acme, number) for number in range(40)))
         heard: set[int] = set()
         while len(heard) < 40:
             heard |= {change["object"] for change in await socket.changes()}

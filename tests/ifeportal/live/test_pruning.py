@@ -17,7 +17,7 @@ from ifeportal.live.scope import Scope
 from ifeportal.models import User
 from tests.conftest import Cast
 from tests.support.poll_fleet import poll_fleet
-from tests.support.polling_world import World
+from tests.support.polling_world import PollingWorld
 from tests.support.work_leases import ScriptedLease
 
 pytestmark = pytest.mark.both_databases
@@ -26,8 +26,8 @@ EVERYTHING = Scope(airlines=None, tail="", campaign="", topics=topic_names(), us
 
 
 @pytest.fixture
-def world(cast: Cast) -> World:
-    world = World()
+def world(cast: Cast) -> PollingWorld:
+    world = PollingWorld()
     world.manifest(items={"a": 10})
     for tail in ("N1", "N2"):
         world.progress(f"{tail}/2026-12/a", 5)
@@ -44,14 +44,14 @@ def missed(rev: int, user: User) -> list[tuple[str, str]] | None:
     return None if news is None else [(each.change.topic, each.change.op) for each in news]
 
 
-def test_as_long_as_all_is_there_nothing_is_told(world: World) -> None:
+def test_as_long_as_all_is_there_nothing_is_told(world: PollingWorld) -> None:
     rev, before = current_rev(), ops()
     done = prune_feed()
     assert (done.deletions_published, done.rows_deleted) == (0, 0)
     assert (current_rev(), ops()) == (rev, before)
 
 
-def test_what_was_deleted_by_hand_is_told_with_all_that_went_with_it(world: World, cast: Cast) -> None:
+def test_what_was_deleted_by_hand_is_told_with_all_that_went_with_it(world: PollingWorld, cast: Cast) -> None:
     tail = Tail.objects.get(name="N1")
     load = Load.objects.get(tail=tail)
     gone = {("tail", tail.pk), ("load", load.pk), ("transfer", load.transfers.get().pk)}
@@ -66,7 +66,7 @@ def test_what_was_deleted_by_hand_is_told_with_all_that_went_with_it(world: Worl
     assert prune_feed().deletions_published == 0
 
 
-def test_a_reader_that_follows_hears_of_it(world: World) -> None:
+def test_a_reader_that_follows_hears_of_it(world: PollingWorld) -> None:
     rev = current_rev()
     Tail.objects.filter(name="N1").delete()
     prune_feed()
@@ -77,7 +77,9 @@ def test_a_reader_that_follows_hears_of_it(world: World) -> None:
     }
 
 
-def test_a_deletion_stays_for_a_round_and_is_forgotten_in_the_one_after_the_next(world: World, cast: Cast) -> None:
+def test_a_deletion_stays_for_a_round_and_is_forgotten_in_the_one_after_the_next(
+    world: PollingWorld, cast: Cast
+) -> None:
     away = current_rev()
     Tail.objects.filter(name="N1").delete()
     prune_feed()
@@ -91,7 +93,7 @@ def test_a_deletion_stays_for_a_round_and_is_forgotten_in_the_one_after_the_next
     assert prune_feed().rows_deleted == 0
 
 
-def test_a_deletion_after_the_last_round_is_not_forgotten_yet(world: World, cast: Cast) -> None:
+def test_a_deletion_after_the_last_round_is_not_forgotten_yet(world: PollingWorld, cast: Cast) -> None:
     prune_feed()
     publish([FeedChange("load", 999, cast.acme.pk, op="delete")])
     rev = current_rev() - 1
@@ -104,7 +106,7 @@ def test_topics_of_others_are_left_alone(cast: Cast) -> None:
     assert prune_feed().deletions_published == 0
 
 
-def test_who_lost_the_lease_tells_nothing(world: World) -> None:
+def test_who_lost_the_lease_tells_nothing(world: PollingWorld) -> None:
     class Lost(Exception):
         pass
 

@@ -20,7 +20,7 @@ from ifeportal.models import Membership
 from tests.conftest import Cast
 from tests.support.api_fleet import ClientOf
 from tests.support.gate_app import gate_app
-from tests.support.live_sockets import apublish, open_socket, publish_now
+from tests.support.live_sockets import open_socket, publish_now, publish_now_async
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 CHANGES = "/api/v1/changes/"
@@ -74,8 +74,8 @@ def test_a_name_that_no_page_could_write_is_refused(name: str) -> None:
 async def test_a_socket_hears_of_a_topic_that_a_later_app_registered(cast: Cast) -> None:
     async with open_socket(cast.alice) as alice:
         await alice.watch(airline="ACME", topics=["gate"], rev=0)
-        await apublish(cast.acme, 1)
-        await apublish(cast.acme, 2, topic="gate", open=True)
+        await publish_now_async(cast.acme, 1)
+        await publish_now_async(cast.acme, 2, topic="gate", open=True)
         (change,) = await alice.changes()
     assert change == {"topic": "gate", "object": 2, "op": "put", "state": {"open": True}}
 

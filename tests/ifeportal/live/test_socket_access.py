@@ -15,12 +15,12 @@ from ifeportal.live.sockets.authentication import user_of_session
 from ifeportal.live.sockets.origin import is_allowed
 from ifeportal.models import Airline, Membership, User
 from tests.conftest import Cast
-from tests.support.live_sockets import HOST, PATIENCE, Socket, apublish, open_socket, sign_in
+from tests.support.live_sockets import HOST, PATIENCE, LiveSocket, open_socket, publish_now_async, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-async def closed_with(socket: Socket) -> int:
+async def closed_with(socket: LiveSocket) -> int:
     """Receive the error and the close, and return both."""
     message = await socket.read()
     while "error" not in message:
@@ -104,7 +104,7 @@ async def test_without_an_airline_each_hears_exactly_what_they_may_see(cast: Cas
         for socket in (alice, olga, nick):
             await socket.watch(rev=0)
         for number, airline in enumerate((cast.beta, later, cast.acme)):
-            await apublish(airline, number)
+            await publish_now_async(airline, number)
         assert [change["object"] for change in await alice.changes()] == [2]
         heard: list[int] = []
         while len(heard) < 3:
@@ -114,8 +114,8 @@ async def test_without_an_airline_each_hears_exactly_what_they_may_see(cast: Cas
 
 
 async def test_what_was_missed_holds_nothing_foreign(cast: Cast) -> None:
-    await apublish(cast.beta, 1)
-    rev = await apublish(cast.acme, 2)
+    await publish_now_async(cast.beta, 1)
+    rev = await publish_now_async(cast.acme, 2)
     async with open_socket(cast.alice) as alice:
         message = await alice.watch(rev=0)
     assert message["rev"] == rev
@@ -152,7 +152,7 @@ async def test_a_socket_is_closed_when_its_user_loses_the_right(cast: Cast, loss
         assert "changes" in await socket.watch(airline=airline, rev=0)
         await in_thread(lose)
         assert await closed_with(socket) in (4403, 4404)
-        await apublish(cast.acme, 1)
+        await publish_now_async(cast.acme, 1)
         assert await socket.is_quiet(0.5)
 
 
@@ -177,7 +177,7 @@ async def test_a_membership_gained_is_heard_without_a_new_socket(cast: Cast) -> 
         await socket.watch(rev=0)
         await in_thread(Membership.objects.create, user=cast.alice, airline=cast.beta)
         for number in range(100):
-            await apublish(cast.beta, number)
+            await publish_now_async(cast.beta, number)
             if not await socket.is_quiet(0.3):
                 break
         assert await socket.changes()
@@ -199,7 +199,7 @@ async def test_what_changes_for_others_leaves_a_socket_alone(cast: Cast, monkeyp
         await in_thread(Membership.objects.filter(user=cast.bob).delete)
         assert await closed_with(bob) == 4404
         assert len(looks) == before + 1
-        await apublish(cast.acme, 1)
+        await publish_now_async(cast.acme, 1)
         assert await alice.changes()
 
 

@@ -12,7 +12,7 @@ from ifeportal.live.connections import in_thread, open_sockets
 from ifeportal.live.reader import FeedReader
 from ifeportal.live.sockets.outbox import ACK_LIMIT
 from tests.conftest import Cast
-from tests.support.live_sockets import Socket, apublish, open_socket, sign_in
+from tests.support.live_sockets import LiveSocket, open_socket, publish_now_async, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,7 +28,7 @@ async def test_a_thousand_sockets_that_do_not_read_all_get_the_newest_value(
     settings.LIVE_SOCKETS_PER_USER = SOCKETS
     cookie = await in_thread(sign_in, cast.alice)
     async with AsyncExitStack() as stack:
-        sockets: list[Socket] = []
+        sockets: list[LiveSocket] = []
         while len(sockets) < SOCKETS:
             some = [open_socket(None, cookie=cookie) for _ in range(AT_ONCE)]
             opened = [await stack.enter_async_context(each) for each in some]
@@ -36,7 +36,7 @@ async def test_a_thousand_sockets_that_do_not_read_all_get_the_newest_value(
             sockets += opened
         assert len(FeedReader.current()) == sum(open_sockets.values()) == SOCKETS
         for percent in range(VALUES):
-            await apublish(cast.acme, 1, percent=percent)
+            await publish_now_async(cast.acme, 1, percent=percent)
         for socket in sockets:
             for _ in range(ACK_LIMIT + 1):  # the messages already sent, then only the newest: nothing was queued
                 message = await socket.read()

@@ -13,7 +13,7 @@ from fleet.choices import Inconsistency, Status
 from fleet.models import Acknowledgement, Anomaly, Event, Load, Tail, Transfer
 from ifeportal.models import Airline, AuditEntry, Job, User
 from tests.ifeportal.access.test_every_address import ADMIN, ORDINARY, RULES, World, admin_address, world
-from tests.support.populated_airlines import Holding
+from tests.support.populated_airlines import PopulatedAirline
 
 __all__ = ["world"]  # the fixture
 
@@ -44,7 +44,7 @@ def inline_parts(page: str) -> list[str]:
     return reader.found
 
 
-def corrupt(its: Holding) -> None:
+def corrupt(its: PopulatedAirline) -> None:
     """Set hostile names and texts on all objects of the airline."""
     name = HOSTILE
     Airline.objects.filter(pk=its.airline.pk).update(name=name, title=name, contact=name)

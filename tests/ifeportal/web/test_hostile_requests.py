@@ -11,13 +11,13 @@ from django.test import Client
 from campaigns.models import Campaign
 from fleet.models import Load, Tail
 from tests.conftest import Cast
-from tests.support.populated_airlines import addresses
+from tests.support.populated_airlines import portal_routes
 
 VALUES = (
     *("a%00b", "%FF%FE", "%ED%A0%80", "..%2F..", "%0D%0AX-Injected%3A+1"),
     *("9" * 30, "9" * 5000, "-1", "1e400", "%EF%BC%91", "__class__"),
 )
-LISTS = [name for name, _ in addresses() if name.startswith("api-") and name.endswith("-list")]
+LISTS = [name for name, _ in portal_routes() if name.startswith("api-") and name.endswith("-list")]
 FILTERS = (
     *("airline", "tail", "campaign", "content", "status", "error_code", "stalled", "listed", "search", "ordering"),
     *("page", "page_size", "bucket", "problem", "resolved", "kind", "loader_state"),

@@ -18,7 +18,7 @@ from ifeportal.web.asgi_middleware import IgnoreRootPath
 from tests.conftest import PASSWORD, Cast
 from tests.support.live_sockets import sign_in as session_of
 from tests.support.portal_system import wait_for
-from tests.support.web_server import Answer, WebServer
+from tests.support.web_server import WebAnswer, WebServer
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
@@ -34,7 +34,7 @@ def web(transactional_db: None, tmp_path: Path) -> Iterator[WebServer]:
         yield server
 
 
-def post(web: WebServer, path: str, fields: dict[str, str], headers: dict[str, str], *, below: str = "") -> Answer:
+def post(web: WebServer, path: str, fields: dict[str, str], headers: dict[str, str], *, below: str = "") -> WebAnswer:
     """Submit a form, with a CSRF token from its page, to the same path below the root path `below`."""
     page = web.ask("GET", path)
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.body)

@@ -8,17 +8,19 @@ import pytest
 
 from fleet.simulation.proxy import FaultProxy
 from tests.support.aircraft import Aircraft, publish
-from tests.support.fork_server import Nursery
+from tests.support.fork_server import ForkServer
 from tests.support.portal_system import PATIENCE
 
 pytestmark = pytest.mark.processes
 
 
-def test_one_look_is_enough_however_long_it_takes(aircraft: Aircraft, link: FaultProxy, nursery: Nursery) -> None:
+def test_one_look_is_enough_however_long_it_takes(
+    aircraft: Aircraft, link: FaultProxy, fork_server: ForkServer
+) -> None:
     for campaign in "abcd":
         publish(aircraft.media, campaign, {"a": b"content"})
     link.latency = 0.2
-    life = nursery.start(aircraft.environment(LOADER_POLL_INTERVAL="50ms"), "--once")
+    life = fork_server.start(aircraft.environment(LOADER_POLL_INTERVAL="50ms"), "--once")
     deadline = time.monotonic() + PATIENCE
 
     def looks() -> int:

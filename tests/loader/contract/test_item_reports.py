@@ -25,7 +25,7 @@ from loader.contract.item_reports import (
 )
 from loader.contract.units import MIB
 from loader.errors import ERRORS, BadHeartbeat, BadProgress, Code, ContractError, WorldError
-from tests.support.contract_strategies import HEARTBEATS, is_for_people
+from tests.support.contract_strategies import HEARTBEATS, assert_presentable
 
 NOT_A_NUMBER = [b"", b" ", b"abc", b"NaN", b"1e6", b"0x10", b"1_000", b"+5", b"-1", b"1.0", b"1,000", b"4 2", b"5\0"]
 NOT_A_NUMBER += ["\uff14\uff12".encode(), "\u00b2".encode(), "\u0664".encode(), b"\xff", b"5 MB", b"\xef\xbb\xbf5"]
@@ -63,7 +63,7 @@ def test_any_bytes_are_a_number_or_refused(body: bytes) -> None:
     try:
         assert parse_progress(body) >= 0
     except BadProgress as exc:
-        is_for_people(exc)
+        assert_presentable(exc)
 
 
 @given(st.integers(0, 2**40), st.integers(0, 2**40))
@@ -204,7 +204,7 @@ def test_any_bytes_are_a_heartbeat_or_refused(body: bytes) -> None:
     try:
         parse_heartbeat(body)
     except BadHeartbeat as exc:
-        is_for_people(exc)
+        assert_presentable(exc)
 
 
 @pytest.mark.parametrize("error", [WorldError(Code.THROTTLED, "slow down", retry_after=3.0), ContractError("x")])

@@ -21,7 +21,7 @@ from loader.contract.manifest import (
     parse_manifest,
 )
 from loader.errors import BadManifest
-from tests.support.contract_strategies import ANY_TEXT, JSON_VALUES, is_for_people, manifests
+from tests.support.contract_strategies import ANY_TEXT, JSON_VALUES, assert_presentable, manifests
 
 
 def parse(document: Any) -> Manifest:
@@ -251,7 +251,7 @@ def test_any_bytes_are_read_or_refused_and_nothing_else(body: bytes) -> None:
     try:
         parse(body)
     except BadManifest as exc:
-        is_for_people(exc)
+        assert_presentable(exc)
 
 
 @given(
@@ -271,6 +271,6 @@ def test_any_json_is_read_or_refused_and_what_is_read_can_be_written(document: d
     try:
         manifest = parse(document)
     except BadManifest as exc:
-        is_for_people(exc)
+        assert_presentable(exc)
         return
     assert parse(build_manifest(manifest)) == manifest

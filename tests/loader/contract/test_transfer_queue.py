@@ -21,7 +21,7 @@ from loader.contract.transfer_queue import (
     parse_transfer_queue,
 )
 from loader.errors import BadTransferQueue
-from tests.support.contract_strategies import CONTENT, SEGMENTS, TIMES, extras, is_for_people
+from tests.support.contract_strategies import CONTENT, SEGMENTS, TIMES, assert_presentable, extras
 
 MINUTES = st.integers(0, 24 * 60 - 1)
 SPANS = st.tuples(MINUTES, st.integers(0, 24 * 60)).filter(
@@ -69,7 +69,7 @@ def test_any_bytes_are_orders_or_refused(hostile: bytes) -> None:
     try:
         parse_transfer_queue(hostile)
     except BadTransferQueue as exc:
-        is_for_people(exc)
+        assert_presentable(exc)
 
 
 @given(
@@ -95,7 +95,7 @@ def test_any_json_is_orders_or_refused_with_the_place(document: dict[str, Any]) 
     try:
         parse_transfer_queue(json.dumps(document).encode())
     except BadTransferQueue as exc:
-        is_for_people(exc)
+        assert_presentable(exc)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_wrong_orders_are_refused_with_the_place(hostile: bytes, sentence: str) 
     with pytest.raises(BadTransferQueue, match=sentence) as caught:
         parse_transfer_queue(hostile)
     assert caught.value.code == "INTERNAL"
-    is_for_people(caught.value)
+    assert_presentable(caught.value)
 
 
 @pytest.mark.parametrize(

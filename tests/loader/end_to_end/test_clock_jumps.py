@@ -19,8 +19,8 @@ from fleet.simulation.faults import Fault, Head, Rule
 from fleet.simulation.proxy import FaultProxy
 from loader.contract.keys import queue_key
 from loader.contract.manifest import Exhibition
-from tests.support.aircraft import AIRLINE, TAIL, Aircraft, Run, finish, publish
-from tests.support.portal_system import until
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft, Run, publish, wait_for_exit
+from tests.support.portal_system import wait_until
 
 pytestmark = [pytest.mark.processes, pytest.mark.root]
 
@@ -89,7 +89,7 @@ def refused(link: FaultProxy) -> int:
 
 def stop(process: subprocess.Popen[str]) -> Run:
     process.terminate()
-    run = finish(process)
+    run = wait_for_exit(process)
     assert (run.code, run.stderr) == (75, "")
     return run
 
@@ -107,10 +107,10 @@ def order(aircraft: Aircraft, *entries: dict[str, str]) -> None:
 def test_the_campaign_on_show_stays_when_the_clock_jumps_ahead(
     aircraft: Aircraft, link: FaultProxy, clock: Clock, process: subprocess.Popen[str], jump: int
 ) -> None:
-    until(lambda: "film" in aircraft.errors())
+    wait_until(lambda: "film" in aircraft.errors())
     assert refused(link) == 0
     clock.go(jump)
-    until(lambda: refused(link) > 12)  # several polls
+    wait_until(lambda: refused(link) > 12)  # several polls
     run = stop(process)
     assert ahead(run) > jump - 1
     assert any(event.get("code") == "CLOCK_SKEW" for event in run.of("waiting") + run.of("look"))
@@ -128,9 +128,9 @@ def test_a_purge_of_the_campaign_on_show_stays_refused_when_the_clock_jumps_ahea
         {"campaign": "december", "action": "purge"},
         {"campaign": "january", "action": "purge", "not_before": later},
     )
-    until(lambda: "december is not removed" in str(aircraft.heartbeat().extra.get("queue_error")))
+    wait_until(lambda: "december is not removed" in str(aircraft.heartbeat().extra.get("queue_error")))
     clock.go(5000)
-    until(lambda: refused(link) > 12)
+    wait_until(lambda: refused(link) > 12)
     run = stop(process)
     assert ahead(run) > 4999
     assert run.of("removed") == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fleet.simulation.proxy import FaultProxy
-from tests.support.aircraft import Aircraft, finish, first_byte, publish
+from tests.support.aircraft import Aircraft, first_requested_byte, publish, wait_for_exit
 
 pytestmark = pytest.mark.processes
 MIB = 1_048_576
@@ -49,7 +49,7 @@ def test_what_was_refused_is_well_again_as_soon_as_there_is_room(
         assert process.poll() is None
     assert not (aircraft.path("c", "a").exists() and aircraft.path("c", "b").exists())
     process.terminate()
-    assert finish(process).code == 75
+    assert wait_for_exit(process).code == 75
 
 
 @pytest.mark.root
@@ -70,7 +70,7 @@ def test_a_disk_that_fills_up_midway_keeps_the_part(aircraft: Aircraft, link: Fa
     filler = small_disk / "filler"
     filler.write_bytes(bytes(4 * MIB))
     link.bandwidth = None
-    run = finish(process)
+    run = wait_for_exit(process)
     assert run.code == 1
     assert [(event["content"], event["code"]) for event in run.of("failed")] == [("a", "NO_SPACE")]
     assert run.of("retrying") == []
@@ -80,7 +80,7 @@ def test_a_disk_that_fills_up_midway_keeps_the_part(aircraft: Aircraft, link: Fa
     assert aircraft.path("c", "z").read_bytes() == b"last"
     filler.unlink()
     assert aircraft.load().code == 0
-    assert first_byte(link.requests("GET", "*/a.tgz")[asked:]) == kept
+    assert first_requested_byte(link.requests("GET", "*/a.tgz")[asked:]) == kept
 
 
 @pytest.mark.root
@@ -109,7 +109,7 @@ def test_a_second_loader_ends_at_once_and_touches_nothing(aircraft: Aircraft, li
     assert len(link.log) - asked < 20
     first.send_signal(signal.SIGCONT)
     link.bandwidth = None
-    assert finish(first).code == 0
+    assert wait_for_exit(first).code == 0
 
 
 def test_a_content_directory_that_cannot_be_is_a_wrong_setting(aircraft: Aircraft, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from fleet.simulation.proxy import FaultProxy
-from tests.support.aircraft import Aircraft, finish, publish
-from tests.support.invariants import Promises
-from tests.support.strace import Call, read_trace, start_under, traced
+from tests.support.aircraft import Aircraft, publish, wait_for_exit
+from tests.support.invariants import Invariants
+from tests.support.strace import SystemCall, read_trace, run_traced, start_under
 
 pytestmark = pytest.mark.processes
 
@@ -23,8 +23,8 @@ CONTENTS = {"bad": os.urandom(900_000), "good": os.urandom(100_000)}
 
 
 @pytest.fixture(autouse=True)
-def _campaign(aircraft: Aircraft, promises: Promises) -> None:
-    promises.publishes("c", CONTENTS)
+def _campaign(aircraft: Aircraft, invariants: Invariants) -> None:
+    invariants.publishes("c", CONTENTS)
     publish(aircraft.media, "c", CONTENTS)
 
 
@@ -33,9 +33,9 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("trace") / "trace"
 
 
-def assert_only_bad_failed(aircraft: Aircraft, promises: Promises, code: str) -> None:
-    promises.check()
-    assert promises.broken == []
+def assert_only_bad_failed(aircraft: Aircraft, invariants: Invariants, code: str) -> None:
+    invariants.check()
+    assert invariants.broken == []
     assert aircraft.path("c", "good").read_bytes() == CONTENTS["good"]
     assert list(aircraft.errors()) == ["bad"]
     assert aircraft.errors()["bad"].startswith(f"{code}: ")
@@ -43,73 +43,73 @@ def assert_only_bad_failed(aircraft: Aircraft, promises: Promises, code: str) ->
     assert aircraft.progress("c")["bad"] < len(CONTENTS["bad"])
 
 
-def assert_heals(aircraft: Aircraft, promises: Promises) -> None:
+def assert_heals(aircraft: Aircraft, invariants: Invariants) -> None:
     run = aircraft.load()
-    promises.check()
-    assert (run.code, run.stderr, promises.broken) == (0, "", [])
+    invariants.check()
+    assert (run.code, run.stderr, invariants.broken) == (0, "", [])
     assert {path.stem: path.read_bytes() for path in (aircraft.folder / "c").iterdir()} == CONTENTS
     assert aircraft.progress("c") == {name: len(body) for name, body in CONTENTS.items()}
     assert (aircraft.errors(), aircraft.left_over()) == ({}, [])
 
 
-def injected(trace: Path) -> list[Call]:
+def injected(trace: Path) -> list[SystemCall]:
     return [call for call in read_trace(trace) if call.injected]
 
 
 def test_after_a_failed_sync_the_bytes_are_fetched_again_from_the_first(
-    aircraft: Aircraft, link: FaultProxy, promises: Promises, trace: Path
+    aircraft: Aircraft, link: FaultProxy, invariants: Invariants, trace: Path
 ) -> None:
     part = aircraft.part("c", "bad")
-    run = traced(aircraft, trace, SYNCS, inject="error=EIO:when=1", path=part)
+    run = run_traced(aircraft, trace, SYNCS, inject="error=EIO:when=1", path=part)
     assert run.code == 1
     assert len(injected(trace)) == 1
     # The sync is not repeated: the kernel may have dropped the pages.
     assert [call for call in read_trace(trace) if not call.injected] == []
-    assert_only_bad_failed(aircraft, promises, "IO_ERROR")
+    assert_only_bad_failed(aircraft, invariants, "IO_ERROR")
     assert not part.exists()
     asked = len(link.requests("GET", "*/bad.tgz"))
-    assert_heals(aircraft, promises)
+    assert_heals(aircraft, invariants)
     again = link.requests("GET", "*/bad.tgz")[asked:]
     assert sum(seen.sent for seen in again) == len(CONTENTS["bad"])
 
 
 def test_a_folder_that_cannot_be_synced_makes_no_item_whole(
-    aircraft: Aircraft, promises: Promises, trace: Path
+    aircraft: Aircraft, invariants: Invariants, trace: Path
 ) -> None:
-    run = traced(aircraft, trace, "fsync", inject="error=EIO", path=aircraft.folder / "c")
+    run = run_traced(aircraft, trace, "fsync", inject="error=EIO", path=aircraft.folder / "c")
     assert run.code == 1
     assert injected(trace)
-    promises.check()
-    assert promises.broken == []
+    invariants.check()
+    assert invariants.broken == []
     assert {name: text.partition(":")[0] for name, text in aircraft.errors().items()} == dict.fromkeys(
         CONTENTS, "IO_ERROR"
     )
     assert all(done < len(CONTENTS[name]) for name, done in aircraft.progress("c").items())
-    assert_heals(aircraft, promises)
+    assert_heals(aircraft, invariants)
 
 
 @pytest.mark.parametrize(("error", "code"), [("ENOSPC", "NO_SPACE"), ("EIO", "IO_ERROR")])
 def test_a_write_that_fails_fails_the_item_once(
-    error: str, code: str, aircraft: Aircraft, link: FaultProxy, promises: Promises, trace: Path
+    error: str, code: str, aircraft: Aircraft, link: FaultProxy, invariants: Invariants, trace: Path
 ) -> None:
     part = aircraft.part("c", "bad")
-    run = traced(aircraft, trace, "pwrite64,pwritev,write", inject=f"error={error}:when=1+", path=part)
+    run = run_traced(aircraft, trace, "pwrite64,pwritev,write", inject=f"error={error}:when=1+", path=part)
     assert run.code == 1
     assert 1 <= len(injected(trace)) <= 3
-    assert_only_bad_failed(aircraft, promises, code)
+    assert_only_bad_failed(aircraft, invariants, code)
     assert len(link.requests("GET", "*/bad.tgz")) <= 3  # no tight loop
-    assert_heals(aircraft, promises)
+    assert_heals(aircraft, invariants)
 
 
 def test_a_write_that_is_cut_short_is_gone_on_with_at_the_byte_written(
-    aircraft: Aircraft, link: FaultProxy, promises: Promises
+    aircraft: Aircraft, link: FaultProxy, invariants: Invariants
 ) -> None:
     limit = 300_001  # not a multiple of any block size
-    assert finish(start_under(["prlimit", f"--fsize={limit}"], aircraft, "--once")).code == 1
-    assert_only_bad_failed(aircraft, promises, "NO_SPACE")
+    assert wait_for_exit(start_under(["prlimit", f"--fsize={limit}"], aircraft, "--once")).code == 1
+    assert_only_bad_failed(aircraft, invariants, "NO_SPACE")
     kept = aircraft.part("c", "bad").stat().st_size
     assert 0 < kept <= limit
-    assert_heals(aircraft, promises)
+    assert_heals(aircraft, invariants)
     # The stored bytes were right: they came only once, except what a buffer may have had.
     assert link.requests("GET", "*/bad.tgz")[-1].range == f"bytes={kept}-"
 
@@ -117,7 +117,7 @@ def test_a_write_that_is_cut_short_is_gone_on_with_at_the_byte_written(
 def test_an_item_is_durable_before_it_has_its_name_and_its_name_before_the_ground_knows(
     aircraft: Aircraft, trace: Path
 ) -> None:
-    run = traced(aircraft, trace, "fsync,fdatasync,pwrite64,renameat,renameat2,rename,sendto,sendmsg")
+    run = run_traced(aircraft, trace, "fsync,fdatasync,pwrite64,renameat,renameat2,rename,sendto,sendmsg")
     assert run.code == 0
     calls = read_trace(trace)
     for name, body in CONTENTS.items():

@@ -10,9 +10,9 @@ import signal
 import pytest
 
 from tests.support.aircraft import Aircraft
-from tests.support.failpoint_scenario import POINTS, STEPS, assert_arrived
-from tests.support.fork_server import Nursery
-from tests.support.invariants import Promises
+from tests.support.failpoint_scenario import POINTS, STEPS, assert_loaded
+from tests.support.fork_server import ForkServer
+from tests.support.invariants import Invariants
 
 pytestmark = pytest.mark.processes
 
@@ -21,14 +21,14 @@ AGAIN = [f"{point}:{times}" for point in ("chunk-kept", "renamed", "held-written
 
 @pytest.mark.parametrize("point", [*POINTS, *AGAIN])
 def test_a_kill_at_a_named_instant_is_made_good(
-    point: str, aircraft: Aircraft, nursery: Nursery, promises: Promises
+    point: str, aircraft: Aircraft, fork_server: ForkServer, invariants: Invariants
 ) -> None:
     for step in STEPS:
-        wanted = step(aircraft, promises)
-        life = nursery.start(aircraft.environment(LOADER_CRASH_AT=point), "--once").end()
+        wanted = step(aircraft, invariants)
+        life = fork_server.start(aircraft.environment(LOADER_CRASH_AT=point), "--once").end()
         assert life.code in (0, -signal.SIGKILL), life
-        promises.check()
-        assert_arrived(nursery.start(aircraft.environment(), "--once").end(), aircraft, promises, wanted)
+        invariants.check()
+        assert_loaded(fork_server.start(aircraft.environment(), "--once").end(), aircraft, invariants, wanted)
         if life.code:
             return
     pytest.fail(f"{point} was never met")

@@ -21,8 +21,8 @@ from fleet.simulation.faults import (
 )
 from fleet.simulation.proxy import FaultProxy
 from loader.contract.keys import content_key, manifest_key, progress_key
-from tests.support.aircraft import AIRLINE, TAIL, Aircraft, finish, first_byte, publish
-from tests.support.portal_system import until
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft, first_requested_byte, publish, wait_for_exit
+from tests.support.portal_system import wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -248,25 +248,25 @@ def test_a_loader_that_stays_waits_for_the_link_and_then_loads(aircraft: Aircraf
     while '"waiting"' not in process.stdout.readline():
         assert process.poll() is None
     link.online()
-    until(aircraft.path("c", "bad").exists)
+    wait_until(aircraft.path("c", "bad").exists)
     process.send_signal(signal.SIGINT)
-    assert finish(process).code == 75
+    assert wait_for_exit(process).code == 75
 
 
 def test_a_stop_waits_for_no_answer_and_loses_nothing(aircraft: Aircraft, link: FaultProxy) -> None:
     part = aircraft.part("c", "bad")
     link.bandwidth = 400_000
     process = aircraft.start("--once", LOADER_READ_TIMEOUT="10m")
-    until(lambda: part.exists() and part.stat().st_size > 150_000)
+    wait_until(lambda: part.exists() and part.stat().st_size > 150_000)
     # The store stops responding in the middle.
     link.offline(silent=True)
     process.send_signal(signal.SIGTERM)
-    assert finish(process).code == 75
+    assert wait_for_exit(process).code == 75
     kept, asked = aircraft.edge("c", "bad"), len(link.requests("GET", "*/bad.tgz"))
     link.online()
     link.bandwidth = None
     assert aircraft.load().code == 0
-    assert first_byte(link.requests("GET", "*/bad.tgz")[asked:]) == kept
+    assert first_requested_byte(link.requests("GET", "*/bad.tgz")[asked:]) == kept
 
 
 def test_a_campaign_without_manifest_is_told_and_nothing_of_it_touched(aircraft: Aircraft) -> None:

@@ -10,8 +10,8 @@ import pytest
 from fleet.simulation.faults import FlipByte, Rule
 from fleet.simulation.proxy import FaultProxy
 from loader.contract.keys import content_key, manifest_key
-from tests.support.aircraft import AIRLINE, Aircraft, finish, publish
-from tests.support.portal_system import until
+from tests.support.aircraft import AIRLINE, Aircraft, publish, wait_for_exit
+from tests.support.portal_system import wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -106,24 +106,24 @@ def test_a_loader_that_stays_tries_bad_content_again_only_when_it_is_another(
     key = content_key(AIRLINE, "c", "changed")
     aircraft.media.put(key, OLD["changed"][:-1] + bytes([OLD["changed"][-1] ^ 1]))
     process = aircraft.start("--poll-interval", "100ms")
-    until(lambda: len(link.requests("*", "*/changed.tgz")) == 2)
+    wait_until(lambda: len(link.requests("*", "*/changed.tgz")) == 2)
     looks = len(link.requests("*", "*/campaign.json"))
-    until(lambda: len(link.requests("*", "*/campaign.json")) >= looks + 5)
+    wait_until(lambda: len(link.requests("*", "*/campaign.json")) >= looks + 5)
     assert len(link.requests("*", "*/changed.tgz")) == 2
     assert aircraft.errors()["changed"].startswith("HASH_MISMATCH")
     aircraft.media.put(key, OLD["changed"])
-    until(lambda: not aircraft.errors() and aircraft.progress("c")["changed"] == len(OLD["changed"]))
+    wait_until(lambda: not aircraft.errors() and aircraft.progress("c")["changed"] == len(OLD["changed"]))
     process.send_signal(signal.SIGTERM)
-    assert finish(process).code == 75
+    assert wait_for_exit(process).code == 75
     assert on_disk(aircraft) == OLD
 
 
 def test_a_loader_that_stays_takes_up_a_new_campaign_by_itself(aircraft: Aircraft) -> None:
     process = aircraft.start("--poll-interval", "100ms")
     publish(aircraft.media, "c", OLD)
-    until(lambda: aircraft.progress("c") == {name: len(body) for name, body in OLD.items()})
+    wait_until(lambda: aircraft.progress("c") == {name: len(body) for name, body in OLD.items()})
     aircraft.media.delete(manifest_key(AIRLINE, "c"))
-    until(lambda: "c" in aircraft.errors())
+    wait_until(lambda: "c" in aircraft.errors())
     process.send_signal(signal.SIGTERM)
-    assert finish(process).code == 75
+    assert wait_for_exit(process).code == 75
     assert on_disk(aircraft) == OLD

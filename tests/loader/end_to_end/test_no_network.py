@@ -12,8 +12,8 @@ import pytest
 
 from fleet.simulation.faults import ErrorResponse, Rule
 from fleet.simulation.proxy import FaultProxy
-from tests.support.aircraft import Aircraft, finish, publish
-from tests.support.invariants import Promises
+from tests.support.aircraft import Aircraft, publish, wait_for_exit
+from tests.support.invariants import Invariants
 from tests.support.strace import start_under
 
 pytestmark = pytest.mark.processes
@@ -25,35 +25,35 @@ FAKETIME = ("faketime", "-f", f"+{SKEW.seconds}s")
 
 
 @pytest.fixture(autouse=True)
-def _campaign(aircraft: Aircraft, promises: Promises) -> None:
-    promises.publishes("c", CONTENTS)
+def _campaign(aircraft: Aircraft, invariants: Invariants) -> None:
+    invariants.publishes("c", CONTENTS)
     publish(aircraft.media, "c", CONTENTS)
 
 
 @pytest.mark.root
 @pytest.mark.parametrize("endpoint", ["", "http://store.example:8333"], ids=["no route", "no name"])
 def test_without_a_network_nothing_is_touched_and_it_says_to_try_again(
-    endpoint: str, aircraft: Aircraft, promises: Promises
+    endpoint: str, aircraft: Aircraft, invariants: Invariants
 ) -> None:
     assert aircraft.load().code == 0
     publish(aircraft.media, "d", {"new": b"never seen"})
     told, held = aircraft.reports(), {path: path.read_bytes() for path in aircraft.folder.glob("c/*")}
     more = SOON | ({"AWS_ENDPOINT_URL_S3": endpoint} if endpoint else {})
-    run = finish(start_under(["unshare", "--net"], aircraft, "--once", **more))
+    run = wait_for_exit(start_under(["unshare", "--net"], aircraft, "--once", **more))
     assert (run.code, run.stderr) == (75, "")
     assert any(reason in str(run.events) for reason in ("NETWORK", "no route"))
     assert aircraft.reports() == told
     assert {path: path.read_bytes() for path in aircraft.folder.glob("*/*.tgz")} == held
-    promises.check()
-    assert promises.broken == []
+    invariants.check()
+    assert invariants.broken == []
     assert aircraft.load().code == 0
     assert aircraft.path("d", "new").read_bytes() == b"never seen"
 
 
-def test_a_wrong_clock_is_told_with_both_times(aircraft: Aircraft, link: FaultProxy, promises: Promises) -> None:
+def test_a_wrong_clock_is_told_with_both_times(aircraft: Aircraft, link: FaultProxy, invariants: Invariants) -> None:
     """The store itself rejects the signatures as too new."""
     before = datetime.now(UTC).replace(microsecond=0)
-    run = finish(start_under(FAKETIME, aircraft, "--once", FAKETIME_DONT_FAKE_MONOTONIC="1", **SOON))
+    run = wait_for_exit(start_under(FAKETIME, aircraft, "--once", FAKETIME_DONT_FAKE_MONOTONIC="1", **SOON))
     assert {seen.status for seen in link.log} == {403}
     assert run.code == 1
     text = next(str(event["text"]) for event in run.events if event.get("code") == "CLOCK_SKEW")
@@ -61,8 +61,8 @@ def test_a_wrong_clock_is_told_with_both_times(aircraft: Aircraft, link: FaultPr
     assert before <= there
     assert abs(here - there - SKEW) < timedelta(minutes=1)
     assert len(link.log) < 20
-    promises.check()
-    assert promises.broken == []
+    invariants.check()
+    assert invariants.broken == []
     assert aircraft.load().code == 0
 
 
@@ -72,7 +72,7 @@ def times_in(text: str) -> list[str]:
 
 
 def test_a_clock_that_goes_wrong_midway_fails_items_and_keeps_their_bytes(
-    aircraft: Aircraft, link: FaultProxy, promises: Promises
+    aircraft: Aircraft, link: FaultProxy, invariants: Invariants
 ) -> None:
     link.add(
         Rule(
@@ -84,7 +84,7 @@ def test_a_clock_that_goes_wrong_midway_fails_items_and_keeps_their_bytes(
     assert aircraft.errors()["a"].startswith("CLOCK_SKEW: ")
     assert "2026-11-21 12:00:00 UTC" in aircraft.errors()["a"]
     assert aircraft.path("c", "b").read_bytes() == CONTENTS["b"]
-    promises.check()
-    assert promises.broken == []
+    invariants.check()
+    assert invariants.broken == []
     assert aircraft.load().code == 0
     assert aircraft.errors() == {}

@@ -13,7 +13,7 @@ import pytest
 
 from fleet.simulation.proxy import FaultProxy
 from tests.support.aircraft import Aircraft, publish
-from tests.support.fork_server import Nursery
+from tests.support.fork_server import ForkServer
 
 pytestmark = [pytest.mark.processes, pytest.mark.root]
 
@@ -32,40 +32,40 @@ def common(aircraft: Aircraft) -> Iterator[Aircraft]:
         yield replace(aircraft, folder=content)
 
 
-def test_an_ordinary_user_loads(common: Aircraft, nursery: Nursery) -> None:
+def test_an_ordinary_user_loads(common: Aircraft, fork_server: ForkServer) -> None:
     publish(common.media, "c", {"a": b"content"})
-    run = nursery.start(common.environment(), "--once", user=NOBODY).end()
+    run = fork_server.start(common.environment(), "--once", user=NOBODY).end()
     assert (run.code, run.stderr) == (0, "")
     assert common.path("c", "a").read_bytes() == b"content"
     assert {path.owner() for path in common.folder.rglob("*")} == {"nobody"}
 
 
-def test_a_campaign_that_may_not_be_written_stops_no_other(common: Aircraft, nursery: Nursery) -> None:
+def test_a_campaign_that_may_not_be_written_stops_no_other(common: Aircraft, fork_server: ForkServer) -> None:
     publish(common.media, "theirs", {"a": b"content"})
     publish(common.media, "ours", {"a": b"content"})
     (common.folder / "theirs").mkdir()  # owned by root
-    assert nursery.start(common.environment(), "--once", user=NOBODY).end().code == 1
+    assert fork_server.start(common.environment(), "--once", user=NOBODY).end().code == 1
     assert common.path("ours", "a").read_bytes() == b"content"
     assert list((common.folder / "theirs").iterdir()) == []
     (text,) = common.errors().values()
     assert text.startswith("READ_ONLY: ")
     os.chown(common.folder / "theirs", NOBODY, NOBODY)
-    assert nursery.start(common.environment(), "--once", user=NOBODY).end().code == 0
+    assert fork_server.start(common.environment(), "--once", user=NOBODY).end().code == 0
     assert common.errors() == {}
 
 
-def test_a_directory_that_may_not_be_written_is_told_to_the_ground(common: Aircraft, nursery: Nursery) -> None:
+def test_a_directory_that_may_not_be_written_is_told_to_the_ground(common: Aircraft, fork_server: ForkServer) -> None:
     publish(common.media, "c", {"a": b"content"})
     os.chown(common.folder, 0, 0)
-    assert nursery.start(common.environment(), "--once", user=NOBODY).end().code == 1
+    assert fork_server.start(common.environment(), "--once", user=NOBODY).end().code == 1
     assert common.errors()["a"].startswith("READ_ONLY: ")
     assert list(common.folder.iterdir()) == []
 
 
-def test_a_directory_that_may_not_even_be_read_is_a_wrong_setting(common: Aircraft, nursery: Nursery) -> None:
+def test_a_directory_that_may_not_even_be_read_is_a_wrong_setting(common: Aircraft, fork_server: ForkServer) -> None:
     os.chown(common.folder, 0, 0)
     common.folder.chmod(0o700)
-    run = nursery.start(common.environment(), "--once", user=NOBODY).end()
+    run = fork_server.start(common.environment(), "--once", user=NOBODY).end()
     assert run.code == 2
     assert "--content-dir" in run.stderr
     assert "Traceback" not in run.stderr

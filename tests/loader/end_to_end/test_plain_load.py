@@ -9,8 +9,8 @@ import pytest
 
 from fleet.simulation.proxy import FaultProxy
 from loader.contract.manifest import Exhibition
-from tests.support.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
-from tests.support.portal_system import until
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft, publish, wait_for_exit
+from tests.support.portal_system import wait_until
 
 CONTENTS = {
     "movie-001": os.urandom(2_500_000),
@@ -67,9 +67,9 @@ def test_every_item_gets_a_first_progress_of_nothing(aircraft: Aircraft, link: F
     publish(aircraft.media, "2026-12", {f"item-{at}": os.urandom(200_000) for at in range(4)})
     link.bandwidth = 20_000  # no item completes before all have reported their start
     process = aircraft.start("--once")
-    until(lambda: len({seen.path for seen in link.requests("PUT", "*.tgz.progress")}) == 4)
+    wait_until(lambda: len({seen.path for seen in link.requests("PUT", "*.tgz.progress")}) == 4)
     link.bandwidth = None
-    assert finish(process).code == 0
+    assert wait_for_exit(process).code == 0
     for at in range(4):
         told = [seen.body for seen in link.requests("PUT", f"*/item-{at}.tgz.progress")]
         assert (told[0], told[-1]) == (b"0", b"200000")

@@ -23,10 +23,10 @@ import pytest
 from fleet.simulation.faults import ErrorResponse, Rule
 from fleet.simulation.proxy import FaultProxy
 from tests.support.aircraft import Aircraft, publish
-from tests.support.failpoint_scenario import POINTS, STEPS, assert_arrived
-from tests.support.fork_server import Life, Nursery
-from tests.support.invariants import Promises
-from tests.support.portal_system import until
+from tests.support.failpoint_scenario import POINTS, STEPS, assert_loaded
+from tests.support.fork_server import ForkServer, LoaderProcess
+from tests.support.invariants import Invariants
+from tests.support.portal_system import wait_until
 from tests.support.profiles import scaled
 
 pytestmark = [pytest.mark.processes, pytest.mark.root]
@@ -39,7 +39,7 @@ BANDWIDTH = 8_000_000  # bytes a second
 class Machine:
     """An aircraft's computer with its disk. `boot` is the file that replaces its boot id."""
 
-    nursery: Nursery
+    fork_server: ForkServer
     aircraft: Aircraft
     folder: Path
     cuts: int = 0
@@ -53,8 +53,8 @@ class Machine:
     def boot(self) -> Path:
         return self.folder / "boot_id"
 
-    def start(self, **more: str) -> Life:
-        return self.nursery.start(self.aircraft.environment(**more), "--once", boot=self.boot)
+    def start(self, **more: str) -> LoaderProcess:
+        return self.fork_server.start(self.aircraft.environment(**more), "--once", boot=self.boot)
 
     def mount(self) -> None:
         self.boot.write_text(f"{uuid.uuid4()}\n")
@@ -63,7 +63,7 @@ class Machine:
     def unmount(self) -> None:
         subprocess.run(["umount", self.aircraft.folder], check=True)
 
-    def cut(self, life: Life | None = None) -> None:
+    def cut(self, life: LoaderProcess | None = None) -> None:
         """Cut the power. A running process `life` is frozen first."""
         if life is not None:
             freeze(life)
@@ -86,10 +86,10 @@ class Machine:
                 os.truncate(part, length)
 
 
-def freeze(life: Life) -> None:
+def freeze(life: LoaderProcess) -> None:
     """Stop the process and wait until no thread is in a system call."""
     life.send(signal.SIGSTOP)
-    until(lambda: all(state(task) in "TZX" for task in Path(f"/proc/{life.pid}/task").iterdir()))
+    wait_until(lambda: all(state(task) in "TZX" for task in Path(f"/proc/{life.pid}/task").iterdir()))
 
 
 def state(task: Path) -> str:
@@ -100,10 +100,10 @@ def state(task: Path) -> str:
 
 
 @pytest.fixture
-def machine(aircraft: Aircraft, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def machine(aircraft: Aircraft, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     if os.geteuid() != 0:
         pytest.skip("NOT RUN: a power cut needs root to mount a file system")
-    machine = Machine(nursery, aircraft, tmp_path_factory.mktemp("machine"))
+    machine = Machine(fork_server, aircraft, tmp_path_factory.mktemp("machine"))
     aircraft.folder.mkdir()
     with machine.image.open("wb") as stream:
         stream.truncate(SIZE)
@@ -136,16 +136,16 @@ def goes_on_with_what_the_disk_has(machine: Machine, link: FaultProxy, contents:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_power_cut_at_a_named_instant_is_made_good(point: str, machine: Machine, promises: Promises) -> None:
+def test_a_power_cut_at_a_named_instant_is_made_good(point: str, machine: Machine, invariants: Invariants) -> None:
     aircraft = machine.aircraft
     for step in STEPS:
-        wanted = step(aircraft, promises)
+        wanted = step(aircraft, invariants)
         life = machine.start(LOADER_CRASH_AT=point).end()
         assert life.code in (0, -signal.SIGKILL), life
         if life.code:
             machine.cut()
-            promises.check()
-        assert_arrived(machine.start().end(), aircraft, promises, wanted)
+            invariants.check()
+        assert_loaded(machine.start().end(), aircraft, invariants, wanted)
         if machine.cuts:
             return
     pytest.fail(f"{point} was never met")
@@ -153,7 +153,7 @@ def test_a_power_cut_at_a_named_instant_is_made_good(point: str, machine: Machin
 
 @pytest.mark.parametrize("seed", range(scaled(10, quick=3)), ids="seed {}".format)
 def test_a_power_cut_at_any_instant_is_made_good(
-    seed: int, machine: Machine, link: FaultProxy, promises: Promises
+    seed: int, machine: Machine, link: FaultProxy, invariants: Invariants
 ) -> None:
     chance, aircraft = random.Random(seed), machine.aircraft
     contents: dict[str, bytes] = {}
@@ -164,7 +164,7 @@ def test_a_power_cut_at_any_instant_is_made_good(
         step = min(version, 2)
         others = {f"item {at}": chance.randbytes(chance.randint(100_000, 2_500_000)) for at in range(0, 4, step)}
         contents |= others
-        promises.publishes("c", contents)
+        invariants.publishes("c", contents)
         publish(aircraft.media, "c", contents, version=version, put=others)
         for _ in range(2):
             first, limit = len(link.log), chance.randint(0, 2_000_000)
@@ -174,8 +174,8 @@ def test_a_power_cut_at_any_instant_is_made_good(
             if life.ended:
                 break
             machine.cut(life)
-            promises.check()
+            invariants.check()
             goes_on_with_what_the_disk_has(machine, link, contents)
         run = machine.start().end()
-        assert_arrived(run, aircraft, promises, {"c": contents})
+        assert_loaded(run, aircraft, invariants, {"c": contents})
         assert "MISMATCH" not in str(run.events)

@@ -15,8 +15,8 @@ import pytest
 
 from fleet.simulation.proxy import FaultProxy
 from tests.support.aircraft import Aircraft, publish
-from tests.support.fork_server import Life, Nursery
-from tests.support.invariants import Promises
+from tests.support.fork_server import ForkServer, LoaderProcess
+from tests.support.invariants import Invariants
 from tests.support.profiles import scaled
 
 pytestmark = pytest.mark.processes
@@ -52,7 +52,7 @@ def when(chance: random.Random, link: FaultProxy) -> Callable[[], bool]:
     return lambda: time.monotonic() > deadline
 
 
-def killed(life: Life, due: Callable[[], bool]) -> bool:
+def killed(life: LoaderProcess, due: Callable[[], bool]) -> bool:
     """Kill it when due; return False if it had exited by itself."""
     while not due():
         if life.ended:
@@ -62,36 +62,36 @@ def killed(life: Life, due: Callable[[], bool]) -> bool:
     return life.kill()
 
 
-def test_a_life_that_is_killed_at_once_is_known_to_be_killed(aircraft: Aircraft, nursery: Nursery) -> None:
-    assert all(nursery.start(aircraft.environment(), "--once").kill() for _ in range(20))
+def test_a_life_that_is_killed_at_once_is_known_to_be_killed(aircraft: Aircraft, fork_server: ForkServer) -> None:
+    assert all(fork_server.start(aircraft.environment(), "--once").kill() for _ in range(20))
 
 
 @pytest.mark.parametrize("seed", [1], ids="seed {}".format)
 def test_a_campaign_survives_being_killed_at_any_instant(
-    seed: int, aircraft: Aircraft, link: FaultProxy, nursery: Nursery, promises: Promises
+    seed: int, aircraft: Aircraft, link: FaultProxy, fork_server: ForkServer, invariants: Invariants
 ) -> None:
     chance = random.Random(seed)
     aircraft.extra |= {"LOADER_PROGRESS_INTERVAL": f"{INTERVAL}s", "LOADER_MAX_TRANSFERS": str(AT_ONCE)}
     link.bandwidth = BANDWIDTH
     contents: dict[str, bytes] = {}
     wanted, kills, version = 0, 0, 0
-    with promises:
+    with invariants:
         for version, others in enumerate(versions(chance), start=1):
             contents |= others
             wanted += sum(map(len, others.values()))
-            promises.publishes("c", contents)
+            invariants.publishes("c", contents)
             publish(aircraft.media, "c", contents, version=version, put=others)
-            while kills < KILLS and killed(nursery.start(aircraft.environment(), "--once"), when(chance, link)):
+            while kills < KILLS and killed(fork_server.start(aircraft.environment(), "--once"), when(chance, link)):
                 kills += 1
-                promises.check()
+                invariants.check()
             if kills == KILLS:
                 break
-        run = nursery.start(aircraft.environment(), "--once").end()
+        run = fork_server.start(aircraft.environment(), "--once").end()
     served = sum(seen.sent for seen in link.requests("GET", "*.tgz"))
-    assert (run.code, run.stderr, promises.broken) == (0, "", [])
+    assert (run.code, run.stderr, invariants.broken) == (0, "", [])
     assert {path.stem: path.read_bytes() for path in (aircraft.folder / "c").iterdir()} == contents
     assert aircraft.progress("c") == {name: len(body) for name, body in contents.items()}
     assert (aircraft.errors(), aircraft.left_over()) == ({}, [])
     assert version > 1
-    assert promises.samples > KILLS
+    assert invariants.samples > KILLS
     assert served <= wanted + kills * (BANDWIDTH * INTERVAL + AT_ONCE * IN_FLIGHT), (served, wanted, version)

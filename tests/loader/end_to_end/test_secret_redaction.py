@@ -26,7 +26,7 @@ from loader.logs import configure_logging
 from loader.s3.auth.redaction import HIDDEN, Redactor, secrets_in
 from loader.s3.client import S3Bucket
 from tests.support.aircraft import ROOT, Aircraft, publish
-from tests.support.echo_store import MEDIA, STATUS, TALES, Tattler
+from tests.support.echo_store import ECHO_KINDS, MEDIA, STATUS, EchoStore
 from tests.support.local_programs import GET_STATUS
 
 SECRET = "sEcReT/oF+ThE/AiRcRaFt/0123456789abcdefg"
@@ -112,13 +112,13 @@ def run(folder: Path, endpoint: str, *options: str, **more: str) -> Seen:
     [("mismatch", "1"), ("code", ""), ("redirect", "1"), ("manifest", ""), ("item", "1"), ("junk", "")],
 )
 def test_a_store_that_tells_back_what_it_was_sent(tmp_path: Path, tale: str, as_json: str) -> None:
-    with Tattler(tale) as store:
+    with EchoStore(tale) as store:
         seen = run(tmp_path / "content", store.endpoint, LOADER_JSON=as_json)
-        assert store.told > 0
-        assert store.shown
-        seen.texts += [body.decode() for body in store.written]
+        assert store.echoes > 0
+        assert store.signatures
+        seen.texts += [body.decode() for body in store.stored]
         assert seen.code in (1, 75)
-        seen.assert_free_of(SECRET, TOKEN, *store.shown)
+        seen.assert_free_of(SECRET, TOKEN, *store.signatures)
 
 
 @pytest.mark.processes
@@ -133,7 +133,7 @@ def test_a_store_that_tells_back_what_it_was_sent(tmp_path: Path, tale: str, as_
     ids=["no name", "refused", "no TLS there", "no proxy there"],
 )
 def test_a_store_that_cannot_be_reached(tmp_path: Path, endpoint: str, more: dict[str, str], code: str) -> None:
-    with Tattler("denied") as store:
+    with EchoStore("denied") as store:
         there = endpoint.replace("{store}", store.endpoint.removeprefix("http://"))
         seen = run(tmp_path / "content", there, **more)
     assert (seen.code, any(code in text for text in seen.texts)) == (75, True)
@@ -162,18 +162,18 @@ def test_a_load_that_goes_well_shows_none_either(aircraft: Aircraft) -> None:
 # Exceptions.
 
 
-@pytest.mark.parametrize("tale", [tale for tale in TALES if tale not in ("manifest", "item")])
+@pytest.mark.parametrize("tale", [tale for tale in ECHO_KINDS if tale not in ("manifest", "item")])
 @pytest.mark.parametrize("what", ["list", "get", "open"])
 def test_exceptions_and_their_causes_hold_none(tale: str, what: str) -> None:
-    with Tattler(tale) as store:
+    with EchoStore(tale) as store:
         bucket = S3Bucket(
             MEDIA, endpoint=store.endpoint, access_key="tail1", secret_key=SECRET, session_token=TOKEN, sleep=_at_once
         )
         with pytest.raises(WorldError) as caught:
             asked(bucket, what)
-        assert store.told > 0
+        assert store.echoes > 0
         shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
-    for secret in (SECRET, TOKEN, *store.shown):
+    for secret in (SECRET, TOKEN, *store.signatures):
         assert secret not in shown
 
 

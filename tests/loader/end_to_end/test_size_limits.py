@@ -16,8 +16,8 @@ from fleet.simulation.faults import Chunks, ErrorResponse, Fault, Head, Rule
 from fleet.simulation.proxy import FaultProxy
 from loader.contract.keys import content_key, manifest_key
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, build_manifest
-from tests.support.aircraft import AIRLINE, Aircraft, finish, publish
-from tests.support.invariants import Promises
+from tests.support.aircraft import AIRLINE, Aircraft, publish, wait_for_exit
+from tests.support.invariants import Invariants
 
 pytestmark = pytest.mark.processes
 
@@ -49,17 +49,17 @@ def many(count: int) -> bytes:
 
 @pytest.mark.parametrize("length", [None, 5_000_000_000], ids=["chunked", "5 GB"])
 def test_of_an_endless_manifest_only_the_beginning_is_read(
-    length: int | None, aircraft: Aircraft, link: FaultProxy, promises: Promises
+    length: int | None, aircraft: Aircraft, link: FaultProxy, invariants: Invariants
 ) -> None:
-    promises.publishes("sound", {"a": b"content"})
+    invariants.publishes("sound", {"a": b"content"})
     publish(aircraft.media, "sound", {"a": b"content"})
     publish(aircraft.media, "endless", {"a": b"content"})
     rule = link.add(Rule(Endless(length), key="*/endless/campaign.json", times=None))
     assert aircraft.load().code == 1
     assert 1 <= rule.hits <= 3
     assert sum(seen.sent for seen in link.requests("GET", "*/endless/*")) <= rule.hits * (MANIFEST_LIMIT + BUFFERS)
-    promises.check()
-    assert promises.broken == []
+    invariants.check()
+    assert invariants.broken == []
     assert aircraft.errors()["endless"].startswith("BAD_MANIFEST: ")
     assert aircraft.path("sound", "a").read_bytes() == b"content"
     assert link.requests("GET", "*/endless/*.tgz") == []
@@ -114,19 +114,19 @@ def test_memory_does_not_grow_with_what_is_loaded(aircraft: Aircraft, tmp_path_f
         grown = peak(process) - before
     finally:
         process.terminate()
-        finish(process)
+        wait_for_exit(process)
     assert all(aircraft.path("large", name).stat().st_size == size for name in names)
     assert grown <= GROWTH
 
 
-def test_an_outage_costs_few_requests(aircraft: Aircraft, link: FaultProxy, promises: Promises) -> None:
+def test_an_outage_costs_few_requests(aircraft: Aircraft, link: FaultProxy, invariants: Invariants) -> None:
     publish(aircraft.media, "c", {str(at): b"content" for at in range(50)})
     rule = link.add(Rule(ErrorResponse(503, "SlowDown"), method="*", times=None))
     run = aircraft.load(LOADER_REPORT_TIMEOUT="1s")
     assert (run.code, run.stderr) == (75, "")
     assert rule.hits == len(link.log)
     assert len(link.log) <= 30
-    promises.check()
-    assert promises.broken == []
+    invariants.check()
+    assert invariants.broken == []
     link.rules.clear()
     assert aircraft.load().code == 0

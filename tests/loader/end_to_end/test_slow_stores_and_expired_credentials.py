@@ -13,7 +13,7 @@ import pytest
 from fleet.simulation.faults import ErrorResponse, Rule, SlowBody, Truncate
 from fleet.simulation.proxy import FaultProxy
 from tests.support.aircraft import Aircraft, publish
-from tests.support.invariants import Promises
+from tests.support.invariants import Invariants
 
 pytestmark = pytest.mark.processes
 
@@ -22,28 +22,28 @@ KEPT = 400_000
 
 
 @pytest.fixture(autouse=True)
-def _campaign(aircraft: Aircraft, promises: Promises) -> None:
-    promises.publishes("c", CONTENTS)
+def _campaign(aircraft: Aircraft, invariants: Invariants) -> None:
+    invariants.publishes("c", CONTENTS)
     publish(aircraft.media, "c", CONTENTS)
 
 
-def assert_only_bad_failed(aircraft: Aircraft, promises: Promises, code: str) -> None:
-    promises.check()
-    assert promises.broken == []
+def assert_only_bad_failed(aircraft: Aircraft, invariants: Invariants, code: str) -> None:
+    invariants.check()
+    assert invariants.broken == []
     assert aircraft.path("c", "good").read_bytes() == CONTENTS["good"]
     assert {name: text.partition(":")[0] for name, text in aircraft.errors().items()} == {"bad": code}
 
 
-def assert_heals(aircraft: Aircraft, promises: Promises) -> None:
+def assert_heals(aircraft: Aircraft, invariants: Invariants) -> None:
     assert aircraft.load().code == 0
-    promises.check()
-    assert promises.broken == []
+    invariants.check()
+    assert invariants.broken == []
     assert aircraft.path("c", "bad").read_bytes() == CONTENTS["bad"]
     assert (aircraft.errors(), aircraft.left_over()) == ({}, [])
 
 
 def test_a_store_that_trickles_is_dropped_some_times_and_then_told(
-    aircraft: Aircraft, link: FaultProxy, promises: Promises
+    aircraft: Aircraft, link: FaultProxy, invariants: Invariants
 ) -> None:
     first = link.add(Rule(SlowBody(50, after=KEPT), key="*/bad.tgz"))
     others = link.add(Rule(SlowBody(50), key="*/bad.tgz", nth=2, times=None))
@@ -51,14 +51,14 @@ def test_a_store_that_trickles_is_dropped_some_times_and_then_told(
     assert run.code == 1
     assert first.hits == 1
     assert others.hits >= 1
-    assert_only_bad_failed(aircraft, promises, "TOO_SLOW")
+    assert_only_bad_failed(aircraft, invariants, "TOO_SLOW")
     assert aircraft.part("c", "bad").stat().st_size >= KEPT
     link.rules.clear()
-    assert_heals(aircraft, promises)
+    assert_heals(aircraft, invariants)
     assert link.requests("GET", "*/bad.tgz")[-1].range != ""
 
 
-def test_a_store_that_takes_no_connection_is_given_up_in_time(aircraft: Aircraft, promises: Promises) -> None:
+def test_a_store_that_takes_no_connection_is_given_up_in_time(aircraft: Aircraft, invariants: Invariants) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         port = full.getsockname()[1]
         waiting = [socket.socket() for _ in range(4)]
@@ -72,9 +72,9 @@ def test_a_store_that_takes_no_connection_is_given_up_in_time(aircraft: Aircraft
     assert (run.code, run.stderr) == (75, "")
     assert "TIMEOUT" in str(run.events)
     assert not (aircraft.folder / "c").exists()
-    promises.check()
-    assert promises.broken == []
-    assert_heals(aircraft, promises)
+    invariants.check()
+    assert invariants.broken == []
+    assert_heals(aircraft, invariants)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def provider(aircraft: Aircraft, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_credentials_that_expire_midway_are_asked_for_once_more(
-    aircraft: Aircraft, link: FaultProxy, provider: Path, promises: Promises
+    aircraft: Aircraft, link: FaultProxy, provider: Path, invariants: Invariants
 ) -> None:
     link.add(Rule(Truncate(after=KEPT), key="*/bad.tgz"))
     expired = link.add(Rule(ErrorResponse(400, "ExpiredToken"), key="*/bad.tgz", nth=2))
@@ -105,12 +105,12 @@ def test_credentials_that_expire_midway_are_asked_for_once_more(
     assert len(provider.read_text().splitlines()) >= 2
     assert aircraft.path("c", "bad").read_bytes() == CONTENTS["bad"]
     assert link.requests("GET", "*/bad.tgz")[-1].range == f"bytes={KEPT}-"
-    promises.check()
-    assert (aircraft.errors(), promises.broken) == ({}, [])
+    invariants.check()
+    assert (aircraft.errors(), invariants.broken) == ({}, [])
 
 
 def test_credentials_that_stay_expired_fail_the_item_and_its_bytes_are_kept(
-    aircraft: Aircraft, link: FaultProxy, provider: Path, promises: Promises
+    aircraft: Aircraft, link: FaultProxy, provider: Path, invariants: Invariants
 ) -> None:
     link.add(Rule(Truncate(after=KEPT), key="*/bad.tgz"))
     expired = link.add(Rule(ErrorResponse(400, "ExpiredToken"), key="*/bad.tgz", nth=2, times=None))
@@ -118,11 +118,11 @@ def test_credentials_that_stay_expired_fail_the_item_and_its_bytes_are_kept(
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert 1 <= expired.hits <= 2
-    assert_only_bad_failed(aircraft, promises, "CREDENTIALS")
+    assert_only_bad_failed(aircraft, invariants, "CREDENTIALS")
     assert aircraft.part("c", "bad").stat().st_size == KEPT
     everything = stdout + stderr + str(aircraft.reports())
     assert aircraft.keys["AWS_SECRET_ACCESS_KEY"] not in everything
     assert not re.search(r"Signature=|X-Amz|AWS4", everything)
     link.rules.clear()
-    assert_heals(aircraft, promises)
+    assert_heals(aircraft, invariants)
     assert link.requests("GET", "*/bad.tgz")[-1].range == f"bytes={KEPT}-"

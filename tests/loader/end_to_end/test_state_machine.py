@@ -35,9 +35,9 @@ from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.contract.keys import content_key, manifest_key
 from tests.support.aircraft import AIRLINE, Aircraft, publish
 from tests.support.bucket_pool import FreshBuckets
-from tests.support.fork_server import Life, Nursery
-from tests.support.invariants import Promises
-from tests.support.portal_system import until
+from tests.support.fork_server import ForkServer, LoaderProcess
+from tests.support.invariants import Invariants
+from tests.support.portal_system import wait_until
 from tests.support.profiles import scaled
 
 pytestmark = [pytest.mark.processes, pytest.mark.root]
@@ -54,9 +54,9 @@ numbers = st.integers(0, 2**32)
 class Voyage(RuleBasedStateMachine):
     """The model: published content, corrupt objects, and what is unavailable."""
 
-    def __init__(self, mount: Path, aircraft: Aircraft, link: FaultProxy, nursery: Nursery) -> None:
+    def __init__(self, mount: Path, aircraft: Aircraft, link: FaultProxy, fork_server: ForkServer) -> None:
         super().__init__()
-        self.mount, self.aircraft, self.link, self.nursery = mount, aircraft, link, nursery
+        self.mount, self.aircraft, self.link, self.fork_server = mount, aircraft, link, fork_server
         self.filler = mount / "filler"
         self.filler.touch()
         self.wanted: dict[str, dict[str, bytes]] = {}
@@ -65,10 +65,10 @@ class Voyage(RuleBasedStateMachine):
         self.gone: set[str] = set()
         self.away: dict[str, Rule] = {}
         self.patient = False  # the bucket was unavailable, so it waits longer before the next poll
-        self.resident: Life | None = None
+        self.resident: LoaderProcess | None = None
         self.boot = mount / "boot_id"
         self.boot.write_text(f"{uuid.uuid4()}\n")
-        self.promises = Promises(aircraft, mount)
+        self.loader_invariants = Invariants(aircraft, mount)
 
     # The ground.
 
@@ -82,7 +82,7 @@ class Voyage(RuleBasedStateMachine):
         others = {f"{campaign}{at}": chance.randbytes(chance.randint(0, 300_000)) for at in which}
         contents = {**self.wanted.get(campaign, {}), **others}
         self.version += 1
-        self.promises.publishes(campaign, contents)
+        self.loader_invariants.publishes(campaign, contents)
         spoiled = {name for where, name in self.spoiled if where == campaign}
         publish(self.aircraft.media, campaign, contents, version=self.version, put={*others, *spoiled})
         self.spoiled -= {(campaign, name) for name in contents}
@@ -188,24 +188,24 @@ class Voyage(RuleBasedStateMachine):
         assert run.code == (75 if number is signal.SIGTERM else -number), run
         self.resident = None
 
-    def start(self, *options: str) -> Life:
+    def start(self, *options: str) -> LoaderProcess:
         # Wait for all reports, however long they take.
         more = QUICK if self.away else {}
-        return self.nursery.start(self.aircraft.environment(LOADER_TRIES="2", **more), *options, boot=self.boot)
+        return self.fork_server.start(self.aircraft.environment(LOADER_TRIES="2", **more), *options, boot=self.boot)
 
     def until(self, condition: Callable[[], object]) -> None:
         def true() -> bool:
             assert self.resident is None or not self.resident.ended, self.resident.end()
             return bool(condition())
 
-        until(true)
+        wait_until(true)
 
     # Invariants.
 
     @invariant()
     def no_promise_is_broken(self) -> None:
-        self.promises.check()
-        assert self.promises.broken == []
+        self.loader_invariants.check()
+        assert self.loader_invariants.broken == []
 
     def what_is_well_is_aboard(self, code: int) -> None:
         """Check I4 after a run that only the store's own content could disturb."""
@@ -249,7 +249,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("number", [1], ids="seed {}".format)
 def test_promises_hold_in_any_order_of_events(
-    number: int, disk: Path, seaweed: SeaweedFS, fresh_buckets: FreshBuckets, nursery: Nursery
+    number: int, disk: Path, seaweed: SeaweedFS, fresh_buckets: FreshBuckets, fork_server: ForkServer
 ) -> None:
     voyages = itertools.count()
 
@@ -265,7 +265,7 @@ def test_promises_hold_in_any_order_of_events(
             mount.mkdir()
             media, status = fresh_buckets.take(), fresh_buckets.take()
             keys = seaweed.environment()
-            super().__init__(mount, Aircraft(mount / "content", link.endpoint, keys, media, status), link, nursery)
+            super().__init__(mount, Aircraft(mount / "content", link.endpoint, keys, media, status), link, fork_server)
 
     with FaultProxy(seaweed.endpoint) as link:
         run_state_machine_as_test(

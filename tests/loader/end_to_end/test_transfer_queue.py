@@ -13,8 +13,8 @@ import pytest
 from fleet.simulation.proxy import FaultProxy
 from loader.contract.keys import queue_key
 from loader.contract.manifest import Exhibition
-from tests.support.aircraft import AIRLINE, TAIL, Aircraft, finish, first_byte, publish
-from tests.support.portal_system import until
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft, first_requested_byte, publish, wait_for_exit
+from tests.support.portal_system import wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -45,7 +45,7 @@ def running(aircraft: Aircraft) -> Iterator[Callable[[], subprocess.Popen[str]]]
     for process in started:
         if process.poll() is None:
             process.terminate()
-            assert finish(process).code == 75
+            assert wait_for_exit(process).code == 75
 
 
 def order(aircraft: Aircraft, version: int, *entries: dict[str, object], **settings: object) -> None:
@@ -69,19 +69,19 @@ def test_a_pause_stops_an_item_in_its_middle_and_its_end_goes_on(
 ) -> None:
     publish(aircraft.media, "c", {"film": FILM})
     running()
-    until(lambda: kept(aircraft, "c", "film") > BEGUN)
+    wait_until(lambda: kept(aircraft, "c", "film") > BEGUN)
     link.bandwidth = SLOW
     order(aircraft, 1, paused=True)
-    until(lambda: aircraft.heartbeat().state == "paused")
+    wait_until(lambda: aircraft.heartbeat().state == "paused")
     assert "queue version 1" in aircraft.heartbeat().reason
     held, asked = aircraft.edge("c", "film"), len(link.requests("GET", "*/film.tgz"))
     assert 0 < held < len(FILM)
     link.bandwidth = None
     order(aircraft, 2, paused=False)
-    until(lambda: aircraft.path("c", "film").exists())
+    wait_until(lambda: aircraft.path("c", "film").exists())
     assert aircraft.path("c", "film").read_bytes() == FILM
-    assert first_byte(link.requests("GET", "*/film.tgz")[asked:]) == held
-    until(lambda: aircraft.heartbeat().queue_version == 2)
+    assert first_requested_byte(link.requests("GET", "*/film.tgz")[asked:]) == held
+    wait_until(lambda: aircraft.heartbeat().queue_version == 2)
 
 
 def test_nothing_is_begun_while_the_ground_has_paused_loading(aircraft: Aircraft, link: FaultProxy) -> None:
@@ -98,10 +98,10 @@ def test_a_bandwidth_limit_holds_for_an_item_that_is_on_its_way(
     publish(aircraft.media, "c", {"film": FILM})
     order(aircraft, 1, bandwidth_limit="10 kB")
     running()
-    until(lambda: kept(aircraft, "c", "film") > 0)
+    wait_until(lambda: kept(aircraft, "c", "film") > 0)
     link.bandwidth = None
     order(aircraft, 2)  # no longer contains a limit
-    until(lambda: aircraft.path("c", "film").exists())  # with the limit it would take ten minutes
+    wait_until(lambda: aircraft.path("c", "film").exists())  # with the limit it would take ten minutes
 
 
 def test_what_has_a_higher_priority_takes_the_place_of_what_is_on_its_way(
@@ -112,14 +112,14 @@ def test_what_has_a_higher_priority_takes_the_place_of_what_is_on_its_way(
     publish(aircraft.media, "urgent", {"news": SMALL})
     order(aircraft, 1, load("big"))
     running()
-    until(lambda: kept(aircraft, "big", "film") > BEGUN)
+    wait_until(lambda: kept(aircraft, "big", "film") > BEGUN)
     link.bandwidth = SLOW
     order(aircraft, 2, load("big"), load("urgent", priority=100))
-    until(lambda: aircraft.path("urgent", "news").exists())
+    wait_until(lambda: aircraft.path("urgent", "news").exists())
     assert not aircraft.path("big", "film").exists()
     held = kept(aircraft, "big", "film")
     link.bandwidth = None
-    until(lambda: aircraft.path("big", "film").exists())
+    wait_until(lambda: aircraft.path("big", "film").exists())
     assert held > 0
     assert aircraft.path("big", "film").read_bytes() == FILM
 
@@ -208,8 +208,8 @@ def test_outside_its_hours_nothing_is_loaded(aircraft: Aircraft, running: Callab
     order(aircraft, 1, window=f"{hour:02}:00-{hour:02}:30")
     assert aircraft.load().code == 75
     running()
-    until(lambda: aircraft.heartbeat().state == "waiting")
+    wait_until(lambda: aircraft.heartbeat().state == "waiting")
     assert "outside the hours" in aircraft.heartbeat().reason
     assert not aircraft.path("c", "trailer").exists()
     order(aircraft, 2, window="00:00-24:00")
-    until(lambda: aircraft.path("c", "trailer").exists())
+    wait_until(lambda: aircraft.path("c", "trailer").exists())

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from loader.contract.keys import queue_key
 from loader.contract.manifest import Exhibition
-from tests.support.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
-from tests.support.portal_system import until
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft, publish, wait_for_exit
+from tests.support.portal_system import wait_until
 
 
 def failing_for(tmp_path: Path, content: str) -> str:
@@ -25,11 +25,11 @@ def test_a_failure_stays_told_when_another_item_is_removed(aircraft: Aircraft, t
     publish(aircraft.media, "c", {"a": b"one", "b": b"two"}, exhibition=not_yet)
     process = aircraft.start("--poll-interval", "200ms", "--on-loaded", failing_for(tmp_path, "a"))
     try:
-        until(lambda: aircraft.errors() and aircraft.progress("c") == {"a": 3, "b": 3})
+        wait_until(lambda: aircraft.errors() and aircraft.progress("c") == {"a": 3, "b": 3})
         entries = [{"campaign": "c", "content": ["b"], "action": "purge"}, {"campaign": "c"}]
         aircraft.media.put(queue_key(AIRLINE, TAIL), json.dumps({"version": 1, "entries": entries}).encode())
-        until(lambda: aircraft.progress("c") == {"a": 3})
+        wait_until(lambda: aircraft.progress("c") == {"a": 3})
     finally:
         process.send_signal(signal.SIGTERM)
-    assert finish(process).code == 75
+    assert wait_for_exit(process).code == 75
     assert aircraft.errors() == {"a": "HOOK_FAILED: the command set with --on-loaded failed: exit status 7: no room"}

@@ -27,7 +27,7 @@ from loader.storage.content_store import ContentStore
 from loader.storage.directory import Directory
 from loader.storage.state_files import write_state
 from tests.support.aircraft import ROOT
-from tests.support.portal_system import PATIENCE, until
+from tests.support.portal_system import PATIENCE, wait_until
 
 NEVER = threading.Event()
 ENOUGH = (0.5, 5.0, 50.0)  # seconds; one is enough for a command to reach the point where it is killed
@@ -99,7 +99,7 @@ def test_after_its_time_it_is_ended_with_all_it_started_whether_it_likes_it_or_n
     assert not outcome.succeeded
     assert re.fullmatch(r"took longer than \d+ s and was ended", str(outcome))
     first, second = map(int, pids.read_text().split())
-    until(lambda: not alive(first) and not alive(second))
+    wait_until(lambda: not alive(first) and not alive(second))
 
 
 def test_a_child_that_keeps_the_output_open_is_not_waited_for(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_it_runs_for_each_item_and_then_for_the_campaign_one_at_a_time(
     hooks = make(script(tmp_path, f'echo "begin $#: $1 $2 <$3>" >> {log}; sleep 0.05; echo end >> {log}'))
     hooks.submit(ledger.pending())
     hooks.submit(ledger.pending())
-    until(lambda: hooks.idle)
+    wait_until(lambda: hooks.idle)
     assert log.read_text().splitlines() == [
         f"begin 3: {aboard}/c/a.tgz c <a>",
         "end",
@@ -274,7 +274,7 @@ def test_a_failure_is_told_with_status_and_last_words_and_tried_again_later(
     command = script(tmp_path, f'echo begin; if [ "$3" = a ] && [ -e {bad} ]; then echo "no room" >&2; exit 7; fi')
     hooks = make(command, clock=lambda: now[0])
     hooks.submit(ledger.pending())
-    until(lambda: hooks.idle)
+    wait_until(lambda: hooks.idle)
     ((campaign, content, code, text),) = heard.bad
     assert (campaign, content, code) == ("c", "a", "HOOK_FAILED")
     assert text == "the command set with --on-loaded failed: exit status 7: no room"
@@ -288,7 +288,7 @@ def test_a_failure_is_told_with_status_and_last_words_and_tried_again_later(
     bad.unlink()
     now[0] = BLOCK_TIME
     hooks.retry_due()
-    until(lambda: hooks.idle)
+    wait_until(lambda: hooks.idle)
     assert heard.good == [("c", "b"), ("c", "a")]
     assert not hooks.any_failed
     assert ledger.pending() == []
@@ -302,7 +302,7 @@ def test_a_command_that_takes_too_long_fails(
     for seconds in ENOUGH:
         hooks = make(command, timeout=seconds)
         hooks.submit(ledger.pending())
-        until(lambda hooks=hooks: hooks.idle)  # type: ignore[misc]
+        wait_until(lambda hooks=hooks: hooks.idle)  # type: ignore[misc]
         if "still busy" in heard.bad[-1][3]:
             break
     assert re.search(r"took longer than \d+ s and was ended: still busy", heard.bad[-1][3])
@@ -315,11 +315,11 @@ def test_when_the_loader_stops_the_command_ends_and_stays_owed(
     pids = tmp_path / "pids"
     hooks = make(script(tmp_path, f"sleep 600 & echo $! $$ > {pids}; wait"))
     hooks.submit(ledger.pending())
-    until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
     began = time.monotonic()
     hooks.close(PATIENCE)
     assert time.monotonic() - began < PATIENCE
-    until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
+    wait_until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
     assert not heard.good
     assert not heard.bad
     assert names(ledger.pending()) == [("c", "a"), ("c", "b")]
@@ -335,7 +335,7 @@ def test_what_was_removed_meanwhile_is_passed_over(
     (aboard / "c/a.tgz").unlink()
     hooks = make(script(tmp_path, "exit 0"))
     hooks.submit(owed)
-    until(lambda: hooks.idle)
+    wait_until(lambda: hooks.idle)
     assert heard.good == [("c", "b")]
     assert heard.bad == []
 
@@ -347,9 +347,9 @@ def test_it_does_not_run_again_for_an_item_read_as_pending_before_the_run_was_re
     hooks = make(script(tmp_path, "exit 0"))
     read_before = ledger.pending()
     hooks.submit(read_before)
-    until(lambda: hooks.idle)
+    wait_until(lambda: hooks.idle)
     hooks.submit(read_before)
-    until(lambda: hooks.idle)
+    wait_until(lambda: hooks.idle)
     assert heard.good == [("c", "a"), ("c", "")]
 
 
@@ -360,11 +360,11 @@ def test_it_runs_again_for_content_installed_while_it_ran_for_the_earlier_one(
     begun, gate = tmp_path / "begun", tmp_path / "gate"
     hooks = make(script(tmp_path, f"touch {begun}; while [ ! -e {gate} ]; do sleep 0.01; done"))
     hooks.submit(ledger.pending())
-    until(begun.exists)
+    wait_until(begun.exists)
     whole(aboard, "c", "a", body=b"another")
     hooks.submit(ledger.pending())
     gate.touch()
-    until(lambda: hooks.idle)
+    wait_until(lambda: hooks.idle)
     assert heard.good == [("c", "a"), ("c", "a")]
     assert ledger.pending() == []
 
@@ -378,7 +378,7 @@ def test_a_ledger_that_cannot_be_read_is_an_error_of_the_item(
     aboard.write_text("not a directory")
     hooks = make(script(tmp_path, "exit 0"))
     hooks.submit(owed)
-    until(lambda: hooks.idle)
+    wait_until(lambda: hooks.idle)
     assert [(campaign, content) for campaign, content, *_ in heard.bad] == [("c", "a")]
     assert hooks.has_failed("c", "a")
 
@@ -401,12 +401,12 @@ def test_a_run_that_cannot_be_recorded_has_failed_and_is_repeated_later(
     with monkeypatch.context() as broken:
         broken.setattr("loader.hooks.ledger.write_state", full)
         hooks.submit(ledger.pending())
-        until(lambda: hooks.idle)
+        wait_until(lambda: hooks.idle)
     assert [(content, code) for _, content, code, _ in heard.bad] == [("a", "NO_SPACE")]
     assert hooks.has_failed("c", "a")
     now[0] = BLOCK_TIME
     hooks.retry_due()
-    until(lambda: hooks.idle)
+    wait_until(lambda: hooks.idle)
     assert heard.good == [("c", "a")]
     assert not hooks.any_failed
 
@@ -423,7 +423,7 @@ def test_whoever_waits_for_the_last_run_finds_the_runner_idle_when_called(
     read_before = ledger.pending()
     for runs in (1, 2):  # the second time the ledger says that nothing is pending
         hooks.submit(read_before)
-        until(lambda runs=runs: len(idle) == runs)  # type: ignore[misc]
+        wait_until(lambda runs=runs: len(idle) == runs)  # type: ignore[misc]
     hooks.close(PATIENCE)
     store.close()
     assert idle == [True, True]
@@ -448,7 +448,7 @@ def test_an_unexpected_error_is_an_error_of_the_item_and_the_others_still_run(
 
     monkeypatch.setattr("loader.hooks.runner.run_command", surprise)
     hooks.submit(ledger.pending())
-    until(lambda: hooks.idle)
+    wait_until(lambda: hooks.idle)
     assert [(content, code) for _, content, code, _ in heard.bad] == [("a", "INTERNAL")]
     assert hooks.has_failed("c", "a")
     assert heard.good == [("c", "b")]
@@ -478,7 +478,7 @@ def test_after_a_kill_it_is_run_for_all_that_was_not_settled(tmp_path: Path, abo
     )
     started = [sys.executable, "-c", KILLED, str(aboard), command]
     process = subprocess.Popen(started, cwd=ROOT)
-    until(lambda: pid.exists() and pid.read_text().strip())
+    wait_until(lambda: pid.exists() and pid.read_text().strip())
     process.kill()
     process.wait()
     os.kill(int(pid.read_text()), signal.SIGKILL)  # on the aircraft systemd does that

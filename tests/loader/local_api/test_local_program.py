@@ -12,8 +12,8 @@ import pytest
 
 from fleet.simulation.proxy import FaultProxy
 from loader.local_api.client import LoaderNotRunning, fetch_status
-from tests.support.aircraft import Aircraft, finish, publish
-from tests.support.local_programs import ask_now, events, request
+from tests.support.aircraft import Aircraft, publish, wait_for_exit
+from tests.support.local_programs import post_now, send_request, stream_events
 
 pytestmark = pytest.mark.processes
 SIZE = 1_000_000
@@ -42,12 +42,12 @@ def test_it_follows_a_load_to_its_end(aircraft: Aircraft, link: FaultProxy) -> N
     link.bandwidth = SLOW
     process = started(aircraft, "--once", "--max-transfers", "1")
     told: list[tuple[str, Any]] = []
-    with events(aircraft.folder) as stream:
+    with stream_events(aircraft.folder) as stream:
         while not any(data["bytes_done"] and data["rate_bps"] for kind, data in told if kind in ("status", "change")):
             told.append(next(stream))
         link.bandwidth = None
         told += stream
-    assert finish(process).code == 0
+    assert wait_for_exit(process).code == 0
     assert [kind for kind, _ in told][:: len(told) - 1] == ["status", "end"]
     news = [data for kind, data in told if kind in ("status", "change")]
     done = [one["bytes_done"] for one in news]
@@ -65,14 +65,14 @@ def test_what_somebody_aboard_wants_comes_first(aircraft: Aircraft, link: FaultP
     publish(aircraft.media, "c", {name: os.urandom(SIZE) for name in ("a", "b", "d")})
     link.bandwidth = SLOW
     process = started(aircraft, "--once", "--max-transfers", "1")
-    answer = ask_now(aircraft.folder, {"campaign": "c", "content": "d"})
+    answer = post_now(aircraft.folder, {"campaign": "c", "content": "d"})
     assert (answer.code, answer.json["status"]) == (202, "pending")
-    assert ask_now(aircraft.folder, {"campaign": "c", "content": "x"}).code == 404
-    with events(aircraft.folder) as stream:
+    assert post_now(aircraft.folder, {"campaign": "c", "content": "x"}).code == 404
+    with stream_events(aircraft.folder) as stream:
         while not any(one["content"] == "d" and one["status"] == "loading" for one in next(stream)[1]["items"]):
             pass
     link.bandwidth = None
-    run = finish(process)
+    run = wait_for_exit(process)
     assert run.code == 0
     assert next(one["content"] for one in run.of("finished")) == "d"
 
@@ -87,9 +87,9 @@ def test_the_next_loader_takes_the_place_of_one_that_was_killed(aircraft: Aircra
     with pytest.raises(LoaderNotRunning):
         fetch_status(aircraft.folder)
     process = started(aircraft, "--once")
-    assert request(aircraft.folder, "GET", "/status").code == 200
+    assert send_request(aircraft.folder, "GET", "/status").code == 200
     link.bandwidth = None
-    assert finish(process).code == 0
+    assert wait_for_exit(process).code == 0
     assert not socket_of(aircraft).exists()
 
 

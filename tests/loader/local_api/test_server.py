@@ -21,8 +21,8 @@ from loader.local_api.unix_socket import connect_socket
 from loader.monitor.events import ItemFinished, ItemStarted, LoaderState, PlanChanged
 from loader.monitor.status_board import StatusBoard
 from loader.planning.model import PlanStep
-from tests.support.local_programs import GET_EVENTS, GET_STATUS, ask_now, events, request, say
-from tests.support.portal_system import PATIENCE, until
+from tests.support.local_programs import GET_EVENTS, GET_STATUS, post_now, send_raw, send_request, stream_events
+from tests.support.portal_system import PATIENCE, wait_until
 
 HASH = "0" * 64
 
@@ -81,31 +81,31 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_status_is_what_the_board_knows(cabin: Cabin, door: LocalApiServer) -> None:
-    told = request(cabin.directory, "GET", "/status")
+    told = send_request(cabin.directory, "GET", "/status")
     assert (told.code, told.headers["content-type"]) == (200, "application/json")
     assert [one["content"] for one in told.json["items"]] == ["a", "b", "whole"]
     assert told.json["revision"] == cabin.board.revision
 
 
 def test_status_is_told_again_only_if_there_is_something_new(cabin: Cabin, door: LocalApiServer) -> None:
-    etag = request(cabin.directory, "GET", "/status").headers["etag"]
-    again = request(cabin.directory, "GET", "/status", If_None_Match=etag)
+    etag = send_request(cabin.directory, "GET", "/status").headers["etag"]
+    again = send_request(cabin.directory, "GET", "/status", If_None_Match=etag)
     assert (again.code, again.body, again.headers["etag"]) == (304, b"", etag)
     cabin.board.handle(LoaderState("loading", "", "c"))
-    assert request(cabin.directory, "GET", "/status", If_None_Match=f'"x", W/{etag}').code == 200
+    assert send_request(cabin.directory, "GET", "/status", If_None_Match=f'"x", W/{etag}').code == 200
 
 
 def test_the_etag_of_another_run_is_not_of_this_one(cabin: Cabin, door: LocalApiServer) -> None:
-    etag = request(cabin.directory, "GET", "/status").headers["etag"]
+    etag = send_request(cabin.directory, "GET", "/status").headers["etag"]
     door.close()
     again = cabin.door()
     again.start()
-    assert request(cabin.directory, "GET", "/status", If_None_Match=etag).code == 200
+    assert send_request(cabin.directory, "GET", "/status", If_None_Match=etag).code == 200
     again.close()
 
 
 def test_events_begin_with_everything_and_go_on_with_what_changed(cabin: Cabin, door: LocalApiServer) -> None:
-    with events(cabin.directory) as stream:
+    with stream_events(cabin.directory) as stream:
         kind, first = next(stream)
         assert (kind, len(first["items"])) == ("status", 3)
         cabin.board.handle(ItemStarted("c", "a", 0, 1000))
@@ -125,7 +125,7 @@ def test_events_begin_with_everything_and_go_on_with_what_changed(cabin: Cabin, 
 def test_a_stream_where_nothing_happens_shows_that_it_lives(cabin: Cabin) -> None:
     door = cabin.door(heartbeat=0.05)
     door.start()
-    with events(cabin.directory) as stream:
+    with stream_events(cabin.directory) as stream:
         assert [next(stream)[0] for _ in range(3)] == ["status", "comment", "comment"]
     door.close()
 
@@ -143,7 +143,7 @@ def test_a_stream_where_nothing_happens_shows_that_it_lives(cabin: Cabin) -> Non
     ],
 )
 def test_a_wish_is_passed_on(cabin: Cabin, door: LocalApiServer, wish: object, heard: tuple[str, str | None]) -> None:
-    assert ask_now(cabin.directory, wish).code == 202
+    assert post_now(cabin.directory, wish).code == 202
     assert cabin.wishes == [heard]
 
 
@@ -165,7 +165,7 @@ def test_a_wish_is_passed_on(cabin: Cabin, door: LocalApiServer, wish: object, h
 def test_a_wish_that_cannot_be_is_refused_with_what_to_do(
     cabin: Cabin, door: LocalApiServer, wish: object, code: int
 ) -> None:
-    told = ask_now(cabin.directory, wish)
+    told = post_now(cabin.directory, wish)
     assert told.code == code
     assert set(told.json) == {"error", "advice"}
     assert cabin.wishes == []
@@ -173,7 +173,7 @@ def test_a_wish_that_cannot_be_is_refused_with_what_to_do(
 
 def test_what_the_loader_says_against_a_wish_is_told(cabin: Cabin, door: LocalApiServer) -> None:
     cabin.refusal = "the ground has paused this aircraft"
-    told = ask_now(cabin.directory, {"campaign": "c", "content": "a"})
+    told = post_now(cabin.directory, {"campaign": "c", "content": "a"})
     assert (told.code, told.json["error"]) == (409, "the ground has paused this aircraft")
 
 
@@ -193,9 +193,9 @@ def test_what_the_loader_says_against_a_wish_is_told(cabin: Cabin, door: LocalAp
     ],
 )
 def test_what_is_not_strict_json_is_refused(cabin: Cabin, door: LocalApiServer, body: bytes) -> None:
-    told = request(cabin.directory, "POST", "/now", body, Content_Type="application/json")
+    told = send_request(cabin.directory, "POST", "/now", body, Content_Type="application/json")
     assert told.code == 400
-    assert request(cabin.directory, "GET", "/status").code == 200
+    assert send_request(cabin.directory, "GET", "/status").code == 200
 
 
 # Malformed requests.
@@ -243,29 +243,29 @@ POST = b"POST /now HTTP/1.1\r\nContent-Type: application/json\r\n"
 def test_other_requests_are_refused_and_the_loader_goes_on(
     cabin: Cabin, door: LocalApiServer, raw: bytes, code: int
 ) -> None:
-    told = say(cabin.directory, raw, hold=True)
+    told = send_raw(cabin.directory, raw, hold=True)
     assert told.code == code
     if code == 405:
         assert told.headers["allow"] in ("GET", "POST")
     if code != 200:
         assert told.json["advice"]
     assert cabin.wishes == []
-    assert request(cabin.directory, "GET", "/status").code == 200
+    assert send_request(cabin.directory, "GET", "/status").code == 200
 
 
 @pytest.mark.parametrize("raw", [b"", b"GET", GET_STATUS[:-2], POST + b"Content-Length: 50\r\n\r\n{"])
 def test_a_program_that_goes_before_it_has_asked_leaves_nothing_behind(
     cabin: Cabin, door: LocalApiServer, raw: bytes
 ) -> None:
-    assert say(cabin.directory, raw).code == 0
-    assert request(cabin.directory, "GET", "/status").code == 200
+    assert send_raw(cabin.directory, raw).code == 0
+    assert send_request(cabin.directory, "GET", "/status").code == 200
 
 
 @pytest.mark.parametrize("raw", [b"", b"GET /sta", POST + b"Content-Length: 50\r\n\r\n{"])
 def test_a_program_that_does_not_finish_asking_is_sent_away(
     cabin: Cabin, door: LocalApiServer, hurried: None, raw: bytes
 ) -> None:
-    assert say(cabin.directory, raw, hold=True).code == 408
+    assert send_raw(cabin.directory, raw, hold=True).code == 408
 
 
 def test_a_program_that_drips_byte_after_byte_has_no_more_time_than_others(
@@ -294,10 +294,10 @@ def test_a_program_that_never_reads_is_dropped(cabin: Cabin, door: LocalApiServe
     with connect_socket(cabin.directory, PATIENCE) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.sendall(GET_EVENTS)
-        with events(cabin.directory) as other:
+        with stream_events(cabin.directory) as other:
             assert next(other)[0] == "status"  # other clients do not wait for it
-        until(lambda: all(thread.name != "program" for thread in threading.enumerate()))
-    assert request(cabin.directory, "GET", "/status").code == 200
+        wait_until(lambda: all(thread.name != "program" for thread in threading.enumerate()))
+    assert send_request(cabin.directory, "GET", "/status").code == 200
 
 
 # Many clients.
@@ -306,19 +306,19 @@ def test_a_program_that_never_reads_is_dropped(cabin: Cabin, door: LocalApiServe
 def test_so_many_readers_and_no_more(cabin: Cabin, door: LocalApiServer) -> None:
     with Crowd(cabin, MAX_STREAMS, GET_EVENTS) as readers:
         assert all(reader.recv(12) == b"HTTP/1.1 200" for reader in readers)
-        too_many = say(cabin.directory, GET_EVENTS, hold=True)
+        too_many = send_raw(cabin.directory, GET_EVENTS, hold=True)
         assert (too_many.code, too_many.headers["retry-after"]) == (503, "2")
-        assert request(cabin.directory, "GET", "/status").code == 200
+        assert send_request(cabin.directory, "GET", "/status").code == 200
 
 
 def test_a_crowd_is_turned_away_and_then_there_is_room_again(cabin: Cabin, door: LocalApiServer) -> None:
     before = threading.active_count()
     with Crowd(cabin, MAX_CLIENTS, b"") as crowd:
-        assert say(cabin.directory, b"", hold=True).code == 503
+        assert send_raw(cabin.directory, b"", hold=True).code == 503
         assert threading.active_count() <= before + MAX_CLIENTS
         for client in crowd:
             client.close()
-    until(lambda: request(cabin.directory, "GET", "/status").code == 200)
+    wait_until(lambda: send_request(cabin.directory, "GET", "/status").code == 200)
 
 
 class Crowd:
@@ -347,9 +347,9 @@ def test_an_error_of_ours_ends_one_conversation_only(
     door.close()
     faulty = cabin.door()
     faulty.start()
-    assert ask_now(cabin.directory, {"campaign": "c", "content": "a"}).code == 0
+    assert post_now(cabin.directory, {"campaign": "c", "content": "a"}).code == 0
     assert "While responding to a local program" in caplog.text
-    assert request(cabin.directory, "GET", "/status").code == 200
+    assert send_request(cabin.directory, "GET", "/status").code == 200
     faulty.close()
 
 
@@ -425,7 +425,7 @@ def test_a_long_path_is_no_trouble(cabin: Cabin) -> None:
     door = cabin.door()
     door.start()
     assert len(str(cabin.socket)) > 300
-    assert request(cabin.directory, "GET", "/status").code == 200
+    assert send_request(cabin.directory, "GET", "/status").code == 200
     door.close()
     assert cabin.complaints == []
 
@@ -435,7 +435,7 @@ def test_the_socket_of_a_killed_loader_is_replaced_and_ours_is_gone_at_the_end(c
     killed.start()
     fresh = cabin.door()
     fresh.start()
-    assert request(cabin.directory, "GET", "/status").code == 200
+    assert send_request(cabin.directory, "GET", "/status").code == 200
     fresh.close()
     assert list(cabin.socket.parent.iterdir()) == []
     with pytest.raises(FileNotFoundError):
@@ -451,7 +451,7 @@ def test_a_planted_link_is_replaced_and_never_followed(cabin: Cabin, tmp_path: P
     (cabin.socket.parent / name).symlink_to(victim)
     door = cabin.door(0o666)
     door.start()
-    assert request(cabin.directory, "GET", "/status").code == 200
+    assert send_request(cabin.directory, "GET", "/status").code == 200
     door.close()
     assert victim.read_bytes() == b"precious"
     assert list(cabin.socket.parent.iterdir()) == []

@@ -33,12 +33,12 @@ from loader.signatures.trusted_keys import TrustedKeysVersion, build_chain
 from loader.storage.content_store import ContentStore
 from loader.storage.inventory import ManifestVersion
 from tests.support.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, bare_environment, publish
-from tests.support.signing_keys import dsse, keyring, provision, role
+from tests.support.signing_keys import keyring, role, signed_envelope, signed_version
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 LATER = NOW + timedelta(days=30)
 BODY = {"a": b"of the film" * 1_000}
-ONE = provision(keyring(1), "rita")
+ONE = signed_version(keyring(1), "rita")
 
 
 def manifest(items: Sequence[Item], version: int = 1, campaign: str = "c", **fields: Any) -> bytes:
@@ -50,7 +50,7 @@ def put(media: Bucket, body: bytes, *people: str, campaign: str = "c", airline: 
     """Put campaign.json and, signed by these people, campaign.json.dsse."""
     media.put(manifest_key(airline, campaign), body)
     if people:
-        media.put(signature_key(airline, campaign), dsse(body, *people))
+        media.put(signature_key(airline, campaign), signed_envelope(body, *people))
 
 
 # The poller and its trusted keys, in memory except for its files on disk.
@@ -365,7 +365,7 @@ def test_keys_in_force_stay_in_force_without_their_file(loader: Loader) -> None:
 
 
 def test_keys_of_another_airline_do_not_count(loader: Loader) -> None:
-    loader.provision(provision(keyring(1, people=("eve",), BETA=role("sam"), ACME=role("eve")), "rita"))
+    loader.provision(signed_version(keyring(1, people=("eve",), BETA=role("sam"), ACME=role("eve")), "rita"))
     put(loader.media, manifest(ITEMS), "sam")
     assert loader.look().code == "BAD_SIGNATURE"
 
@@ -375,10 +375,10 @@ def test_a_rotation_is_followed_while_the_loader_runs_and_a_false_one_is_not(loa
     lookout = loader.start()
     assert lookout.read_all(threading.Event()).manifests["c"].code is None
     tess = keyring(2, people=("tess",), ACME=role("tess"))
-    loader.provision(ONE, provision(tess, "eve"))
+    loader.provision(ONE, signed_version(tess, "eve"))
     assert lookout.read_all(threading.Event()).manifests["c"].code is None
     assert "version 2 of the trusted keys is refused" in loader.said[-1]
-    loader.provision(ONE, provision(tess, "rita"))
+    loader.provision(ONE, signed_version(tess, "rita"))
     assert lookout.read_all(threading.Event()).manifests["c"].code == "BAD_SIGNATURE"
     put(loader.media, manifest(ITEMS), "tess")
     assert lookout.read_all(threading.Event()).manifests["c"].code is None
@@ -394,10 +394,10 @@ def test_a_stolen_key_that_signed_far_ahead_is_outlived_by_taking_it_away(loader
     assert loader.look().code is None
     put(loader.media, manifest(ITEMS, 4), "sam", "tess")
     assert loader.look().code == "ROLLBACK"
-    more = provision(keyring(2, people=("tess",), ACME=role("sam", "tess")), "rita")
+    more = signed_version(keyring(2, people=("tess",), ACME=role("sam", "tess")), "rita")
     loader.provision(ONE, more)
     assert loader.look().code == "ROLLBACK"  # an additional key removes nothing
-    loader.provision(ONE, more, provision(keyring(3, people=("tess",), ACME=role("tess")), "rita"))
+    loader.provision(ONE, more, signed_version(keyring(3, people=("tess",), ACME=role("tess")), "rita"))
     assert loader.look().code is None
     put(loader.media, manifest(ITEMS, 3), "tess")
     assert loader.look().code == "ROLLBACK"

@@ -29,7 +29,7 @@ from loader.network.link_monitor import (
     connect_target,
 )
 from tests.support.aircraft import ROOT
-from tests.support.portal_system import PATIENCE, until
+from tests.support.portal_system import PATIENCE, wait_until
 from tests.support.profiles import scaled
 
 HOST = "s3.example.com"
@@ -162,7 +162,7 @@ def test_a_store_that_does_not_answer_is_waited_for_and_a_stop_ends_that(made: C
     link, stop, told = made(port, changed=lambda up, reason: heard.append((up, reason))), threading.Event(), []
     hand = threading.Thread(target=lambda: told.append(link.wait_until_up(stop)))
     hand.start()
-    until(lambda: heard)
+    wait_until(lambda: heard)
     assert heard == [(False, "127.0.0.1 does not answer")]
     assert link.state() == heard[0]
     assert told == []
@@ -184,7 +184,7 @@ def test_the_airline_decides_and_without_its_yes_nothing_is_sent(
     with listening() as server:
         link = made(server.getsockname()[1], words)
         assert link.state()[0] is False
-        until(lambda: link.state() == (False, "the link check command says: on approach"))
+        wait_until(lambda: link.state() == (False, "the link check command says: on approach"))
         stop = threading.Event()
         stop.set()
         assert link.wait_until_up(stop)
@@ -199,12 +199,12 @@ def test_a_no_without_words_still_has_a_reason(
     tmp_path: Path, made: Callable[..., LinkMonitor], text: str, words: str
 ) -> None:
     link = made(9, command(tmp_path, text))
-    until(lambda: link.state() == (False, f"the link check command says: {words}"))
+    wait_until(lambda: link.state() == (False, f"the link check command says: {words}"))
 
 
 def test_a_command_that_cannot_be_run_is_a_no(tmp_path: Path, made: Callable[..., LinkMonitor]) -> None:
     link = made(9, (str(tmp_path / "missing"),))
-    until(lambda: link.state() == (False, "the link check command says: cannot be run: No such file or directory"))
+    wait_until(lambda: link.state() == (False, "the link check command says: cannot be run: No such file or directory"))
 
 
 def test_a_yes_is_asked_for_again_and_again_and_a_no_too(
@@ -218,11 +218,11 @@ def test_a_yes_is_asked_for_again_and_again_and_a_no_too(
     with listening() as server:
         made(server.getsockname()[1], words, changed=lambda up, reason: heard.append((up, reason)))
         no, yes = (False, "the link check command says: taxiing"), (True, "")
-        until(lambda: heard == [no])
+        wait_until(lambda: heard == [no])
         (tmp_path / "gate").touch()
-        until(lambda: heard == [no, yes])
+        wait_until(lambda: heard == [no, yes])
         (tmp_path / "gate").unlink()
-        until(lambda: heard == [no, yes, no])
+        wait_until(lambda: heard == [no, yes, no])
         assert knocks(server) == 0  # the store was not suspected
 
 

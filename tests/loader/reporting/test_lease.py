@@ -19,7 +19,7 @@ from loader.reporting.reporter import StatusReporter
 from loader.s3.interface import GetResult
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import ContentStore
-from tests.support.portal_system import until
+from tests.support.portal_system import wait_until
 
 KEY = "ACME/N1/loader.json"
 PATIENCE = 420.0
@@ -387,7 +387,7 @@ def test_the_tail_is_given_away_in_time_even_if_not_all_can_be_told(world: World
         writer.progress("c", f"{at}", 0, 1)
     writer.start()
     assert not writer.close(1)
-    until(lambda: world.there().extra["ended"])
+    wait_until(lambda: world.there().extra["ended"])
     told = len(list(world.bucket.list()))
     assert 1 < told < 1500
     time.sleep(0.1)

@@ -25,8 +25,8 @@ from loader.reporting.sender import MAX_HELPERS
 from loader.s3.client import S3Bucket
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
-from tests.support.aircraft import Aircraft, finish, publish
-from tests.support.portal_system import PATIENCE, until
+from tests.support.aircraft import Aircraft, publish, wait_for_exit
+from tests.support.portal_system import PATIENCE, wait_until
 
 
 def make(bucket: Bucket, interval: float = 0.05, link_up: Callable[[], bool] = lambda: True) -> StatusReporter:
@@ -241,10 +241,10 @@ def test_ten_thousand_beginnings_over_a_long_link_need_no_round_trip_each(seawee
         for at in range(10_000):
             writer.progress("c", f"i{at}", 0, MIB)
         writer.start()
-        until(lambda: len(link.requests("PUT", "*.progress")) >= 150)
+        wait_until(lambda: len(link.requests("PUT", "*.progress")) >= 150)
         # One by one, it would have been 12.5 per second; and a complete item is reported before the others.
         writer.progress("c", "i0", MIB, MIB, final=True)
-        until(lambda: link.requests("PUT", "*/i0.tgz.progress"))
+        wait_until(lambda: link.requests("PUT", "*/i0.tgz.progress"))
         before = len(link.requests("PUT", "*.progress"))
         writer.close(0.5)
         told = Counter(seen.path for seen in link.requests("PUT", "*.progress"))
@@ -265,12 +265,12 @@ def test_after_an_outage_the_newest_values_go_out_and_nothing_stale_comes_last(
         writer.start()
         for at in range(20):
             writer.progress("c", f"i{at}", MIB, 100 * MIB)
-        until(lambda: len([seen for seen in link.requests("PUT", "*.progress") if seen.status == 200]) == 20)
+        wait_until(lambda: len([seen for seen in link.requests("PUT", "*.progress") if seen.status == 200]) == 20)
         away = link.add(Rule(ErrorResponse(503, "SlowDown"), method="PUT", times=None))
         for turn in range(2, 60):
             for at in range(20):
                 writer.progress("c", f"i{at}", turn * MIB, 100 * MIB)
-        until(lambda: away.hits)
+        wait_until(lambda: away.hits)
         for at in range(20):
             writer.error("c", f"i{at}", Code.NETWORK, "no route")
             writer.progress("c", f"i{at}", 60 * MIB, 100 * MIB)
@@ -298,7 +298,7 @@ def test_while_the_link_is_down_nothing_is_tried_and_then_everything_at_once() -
     assert bucket.written == []
     up.set()
     writer.link_restored()
-    until(lambda: (key("a"), b"%d" % (49 * MIB)) in bucket.written)
+    wait_until(lambda: (key("a"), b"%d" % (49 * MIB)) in bucket.written)
     assert [body for told, body in bucket.written if told == key("a")] == [b"%d" % (49 * MIB)]
     up.clear()
     writer.progress("c", "a", 100 * MIB, 100 * MIB, final=True)
@@ -318,7 +318,7 @@ def test_what_is_not_understood_about_one_key_does_not_silence_the_others() -> N
     writer.start()
     writer.progress("c", "odd", 1, 1, final=True)
     writer.progress("c", "good", 1, 1, final=True)
-    until(lambda: (key("good"), b"1") in bucket.written)
+    wait_until(lambda: (key("good"), b"1") in bucket.written)
     assert not writer.close(2)
 
 
@@ -331,13 +331,13 @@ def test_with_the_status_bucket_down_content_is_loaded_and_told_of_once_it_is_ba
     away = link.add(Rule(ErrorResponse(503, "SlowDown"), method="PUT", times=None))
     deleting = link.add(Rule(ErrorResponse(503, "SlowDown"), method="DELETE", times=None))
     process = aircraft.start()
-    until(lambda: all(aircraft.path("c", name).exists() for name in bodies))
+    wait_until(lambda: all(aircraft.path("c", name).exists() for name in bodies))
     assert aircraft.reports() == {}
     assert away.hits
     link.rules.clear()
-    until(lambda: aircraft.progress("c") == {name: len(body) for name, body in bodies.items()})
+    wait_until(lambda: aircraft.progress("c") == {name: len(body) for name, body in bodies.items()})
     process.terminate()
-    assert finish(process).code == 75
+    assert wait_for_exit(process).code == 75
     assert deleting.hits == 0  # nothing is sent before the heartbeat arrived
     told = [seen for seen in link.requests("PUT", "*.progress") if seen.status == 200]
     assert Counter(seen.path for seen in told).most_common(1)[0][1] == 1
@@ -352,22 +352,22 @@ def test_with_the_media_bucket_down_the_ground_hears_why_and_progress_stays(
     publish(aircraft.media, "c", {"a": body})
     link.bandwidth = 1_000_000
     process = aircraft.start(LOADER_TRIES="3", LOADER_POLL_INTERVAL="100ms")
-    until(lambda: link.requests("PUT", "*/a.tgz.progress")[1:])
+    wait_until(lambda: link.requests("PUT", "*/a.tgz.progress")[1:])
     link.bandwidth = 20_000  # it does not end
-    until(lambda: aircraft.progress("c").get("a", 0) >= MIB)
+    wait_until(lambda: aircraft.progress("c").get("a", 0) >= MIB)
     down = link.add(Rule(Reset(), method="*", key=f"{aircraft.media.name}/*", times=None))
     link.offline()
     link.online()
-    until(lambda: "a" in aircraft.errors())
+    wait_until(lambda: "a" in aircraft.errors())
     assert down.hits
     assert aircraft.errors()["a"].startswith("NETWORK: ")
     assert MIB <= aircraft.progress("c")["a"] < len(body)
     link.rules.clear()
     link.bandwidth = None
-    until(lambda: aircraft.progress("c")["a"] == len(body))
-    until(lambda: aircraft.errors() == {})
+    wait_until(lambda: aircraft.progress("c")["a"] == len(body))
+    wait_until(lambda: aircraft.errors() == {})
     process.terminate()
-    assert finish(process).code == 75
+    assert wait_for_exit(process).code == 75
 
 
 def test_a_store_in_trouble_is_asked_by_one_alone() -> None:
@@ -387,9 +387,9 @@ def test_a_store_in_trouble_is_asked_by_one_alone() -> None:
     writer.start()
     for at in range(60):
         writer.progress("c", f"i{at}", 1, 1, final=True)
-    until(lambda: len(bucket.written) > 20)
+    wait_until(lambda: len(bucket.written) > 20)
     bucket.away = True
-    until(lambda: writer._sender.backoff.failures >= 2)
+    wait_until(lambda: writer._sender.backoff.failures >= 2)
     tries = bucket.tries
     # All writes in flight when the store fails count as one failure; the next count one by one, the last maybe not yet.
     assert tries <= MAX_HELPERS + writer._sender.backoff.failures + 1

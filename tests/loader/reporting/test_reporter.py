@@ -18,7 +18,7 @@ from loader.reporting.outbox import Outbox
 from loader.reporting.reporter import StatusReporter
 from loader.s3.interface import ObjectInfo
 from loader.s3.memory import MemoryBucket
-from tests.support.portal_system import PATIENCE, until
+from tests.support.portal_system import PATIENCE, wait_until
 
 NOW = datetime(2026, 12, 15, tzinfo=UTC)
 
@@ -120,9 +120,9 @@ def test_the_final_value_does_not_wait_for_the_interval(bucket: Moody) -> None:
     writer = make(bucket, interval=100 * PATIENCE)
     writer.start()
     writer.progress("c", "a", 0, 100)
-    until(lambda: bucket.of(".progress") == [b"0"])
+    wait_until(lambda: bucket.of(".progress") == [b"0"])
     writer.progress("c", "a", 100, 100, final=True)
-    until(lambda: bucket.of(".progress")[-1] == b"100")
+    wait_until(lambda: bucket.of(".progress")[-1] == b"100")
     writer.close(1)
 
 
@@ -158,7 +158,7 @@ def test_an_error_of_an_earlier_life_is_removed(bucket: Moody, may_list: bool) -
 
 def test_an_error_goes_only_after_the_success_is_told(bucket: Moody, writer: StatusReporter) -> None:
     writer.error("c", "a", Code.TIMEOUT, "no answer")
-    until(lambda: bucket.of(".error"))
+    wait_until(lambda: bucket.of(".error"))
     bucket.away.set()
     writer.clear_error("c", "a")
     writer.progress("c", "a", 7, 7, final=True)
@@ -177,7 +177,7 @@ def test_while_the_bucket_is_away_only_the_newest_value_is_kept(bucket: Moody, w
         time.sleep(0.002)
     assert bucket.of(".progress") == []
     bucket.away.clear()
-    until(lambda: bucket.of(".progress"))
+    wait_until(lambda: bucket.of(".progress"))
     assert bucket.of(".progress") == [b"%d" % (49 * MIB)]
 
 
@@ -196,7 +196,7 @@ def test_a_key_that_may_not_be_written_does_not_hold_up_the_others(bucket: Moody
     bucket.forbidden = "/bad.tgz"
     writer.progress("c", "bad", 1, 2)
     writer.progress("c", "good", 2, 2, final=True)
-    until(lambda: bucket.of("good.tgz.progress") == [b"2"])
+    wait_until(lambda: bucket.of("good.tgz.progress") == [b"2"])
     assert bucket.of("bad.tgz.progress") == []
 
 
@@ -207,9 +207,9 @@ def test_closing_gives_up_after_its_time(bucket: Moody, writer: StatusReporter) 
 
 
 def test_a_heartbeat_is_sent_at_the_start_and_at_each_change(bucket: Moody, writer: StatusReporter) -> None:
-    until(lambda: len(bucket.of("loader.json")) == 1)
+    wait_until(lambda: len(bucket.of("loader.json")) == 1)
     writer.request_heartbeat()
-    until(lambda: len(bucket.of("loader.json")) == 2)
+    wait_until(lambda: len(bucket.of("loader.json")) == 2)
     assert parse_heartbeat(bucket.of("loader.json")[0] or b"").state == "idle"
 
 

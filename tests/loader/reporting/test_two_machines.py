@@ -19,8 +19,8 @@ from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from loader.contract.heartbeat import Heartbeat, build_heartbeat
 from loader.reporting.lease import TailLease
-from tests.support.aircraft import AIRLINE, TAIL, Aircraft, finish, publish
-from tests.support.portal_system import until as await_true
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft, publish, wait_for_exit
+from tests.support.portal_system import wait_until as await_true
 
 pytestmark = pytest.mark.processes
 HEARTBEAT = f"{AIRLINE}/{TAIL}/loader.json"
@@ -69,7 +69,7 @@ def test_exactly_one_of_two_machines_loads(aircraft: Aircraft, other: Aircraft, 
     both = {one.folder.name: (one, one.start("--once", LOADER_READ_TIMEOUT="10m")) for one in machines}
     await_true(lambda: any(process.poll() is not None for _, process in both.values()))
     one_has_ended.set()
-    runs = {name: finish(process) for name, (_, process) in both.items()}
+    runs = {name: wait_for_exit(process) for name, (_, process) in both.items()}
     assert sorted(run.code for run in runs.values()) == [0, 4]
     winner = next(one for name, (one, _) in both.items() if runs[name].code == 0)
     loser = next(one for name, (one, _) in both.items() if runs[name].code == 4)
@@ -126,7 +126,7 @@ def test_a_silent_machine_is_taken_over_and_ends_when_it_wakes_up(
         until(lambda: other.progress("c") == {"a": 2_000_000}, awake)
         told = {key: body for key, body in aircraft.reports().items() if key != HEARTBEAT}
         sleeper.send_signal(signal.SIGCONT)
-        run = finish(sleeper)
+        run = wait_for_exit(sleeper)
         assert run.code == 4
         assert len(run.of("held")) == 1
         kept = aircraft.part("c", "a")
@@ -134,7 +134,7 @@ def test_a_silent_machine_is_taken_over_and_ends_when_it_wakes_up(
         assert not aircraft.path("c", "a").exists()
         assert {key: body for key, body in aircraft.reports().items() if key != HEARTBEAT} == told
         awake.terminate()
-        assert finish(awake).code == 75
+        assert wait_for_exit(awake).code == 75
     finally:
         for process in processes:
             process.kill()
@@ -154,7 +154,7 @@ def test_while_the_status_bucket_is_away_content_is_loaded_and_the_tail_judged_a
     assert list(aircraft.reports()) == [HEARTBEAT]
     assert away.hits
     link.rules.remove(away)
-    assert finish(process).code == 4
+    assert wait_for_exit(process).code == 4
     assert list(aircraft.reports()) == [HEARTBEAT]
     assert other.part("c", "b").exists()
 
@@ -173,7 +173,7 @@ def test_the_least_rights_are_enough_and_without_reading_the_heartbeat_it_says_w
         until(lambda: machine("first", "able").path("c", "a").exists(), first)
         refused, lost = machine("second", "blind").load(), machine("second", "able").load()
         first.terminate()
-        assert finish(first).code == 75
+        assert wait_for_exit(first).code == 75
         assert (refused.code, lost.code) == (4, 4)
         assert "Allow s3:GetObject on ACME/D-ABCD/loader.json" in str(refused.of("held")[0]["text"])
         assert "Another machine loads" in str(lost.of("held")[0]["text"])

@@ -17,7 +17,7 @@ from loader.media.snapshot import MediaSnapshot
 from loader.planning.failure_history import FailureHistory
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import ContentStore
-from tests.support.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, finish, publish
+from tests.support.aircraft import AIRLINE, ROOT, TAIL, Aircraft, Run, publish, wait_for_exit
 
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 STORE = ("AWS_REGION", "AWS_ENDPOINT_URL_S3", "MEDIA_BUCKET", "STATUS_BUCKET")
@@ -36,7 +36,7 @@ def stocked(aircraft: Aircraft) -> Aircraft:
 @pytest.mark.parametrize("name", [*CREDENTIALS, *STORE, "LOADER_TAIL", "LOADER_CONTENT_DIR"])
 def test_a_setting_from_a_windows_file_is_trimmed(stocked: Aircraft, name: str) -> None:
     value = stocked.environment(AWS_REGION="us-east-1")[name]
-    run = finish(stocked.start("--once", **{name: f" {value}\r\n"}), 20)
+    run = wait_for_exit(stocked.start("--once", **{name: f" {value}\r\n"}), 20)
     assert (run.code, run.stderr) == (0, "")
     assert stocked.path("c", "a").read_bytes() == b"content"
 
@@ -117,7 +117,7 @@ def surprised(aircraft: Aircraft, module: str, kind: str, method: str) -> tuple[
         stderr=subprocess.PIPE,
         text=True,
     )
-    run = finish(process, 30)
+    run = wait_for_exit(process, 30)
     assert "the surprise fired" in run.stderr
     return run, aircraft.heartbeat().reason
 

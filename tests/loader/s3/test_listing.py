@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from loader.s3.interface import ObjectInfo
 from loader.s3.listing import ListPage, parse_listing, parse_with_elementtree
-from tests.support.listing_pages import STORES, Entry, Page, pages, spoiled, stores
+from tests.support.listing_pages import STORES, Entry, Page, corrupted_page, pages, stores
 
 AT = datetime(2026, 11, 21, 3, tzinfo=UTC)
 ETAG = "cfcd208495d565ef66e7dff9f98764da"
@@ -81,7 +81,7 @@ def test_whatever_is_written_is_read(page: Page, store: str) -> None:
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(spoiled())
+@given(corrupted_page())
 def test_both_readers_tell_the_same_of_any_bytes(body: bytes) -> None:
     assert either(parse_listing, body) == either(parse_with_elementtree, body)
 

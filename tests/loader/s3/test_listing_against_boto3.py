@@ -14,8 +14,8 @@ from hypothesis import given, settings
 
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
-from tests.support.listing_pages import STORES, Entry, Page, pages, spoiled, stores
-from tests.support.scripted_store import Asked, Reply, ScriptedStore
+from tests.support.listing_pages import STORES, Entry, Page, corrupted_page, pages, stores
+from tests.support.scripted_store import ReceivedRequest, Reply, ScriptedStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -97,7 +97,7 @@ def test_page_after_page(store: str, answering: ScriptedStore, reference: S3Clie
     assert asked[0] == asked[1] == ["a%3D%26b", "c%2Bd%2F"]
 
 
-def _tokens(asked: list[Asked]) -> list[str]:
+def _tokens(asked: list[ReceivedRequest]) -> list[str]:
     """Return the tokens sent, still quoted. boto3 orders a query differently."""
     queries = [dict(pair.split("=") for pair in each.path.partition("?")[2].split("&")) for each in asked]
     return [query["continuation-token"] for query in queries if "continuation-token" in query]
@@ -115,7 +115,7 @@ def test_whatever_is_written(
 
 
 @ONCE
-@given(spoiled())
+@given(corrupted_page())
 def test_whatever_is_spoiled(answering: ScriptedStore, reference: S3Client, ours: S3Bucket, body: bytes) -> None:
     answering.answers(Reply(body=body))
     rows, theirs = told_by_us(ours), told_by_boto3(reference)

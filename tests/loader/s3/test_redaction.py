@@ -24,7 +24,7 @@ from loader.s3.auth.redaction import HIDDEN, Redactor, secrets_in
 from loader.s3.client import S3Bucket
 from tests.loader.end_to_end.test_secret_redaction import Seen, look_on
 from tests.support.aircraft import ROOT, Aircraft
-from tests.support.echo_store import MEDIA, STATUS, Tattler
+from tests.support.echo_store import MEDIA, STATUS, EchoStore
 
 TOKEN = "Tok\"en'of\\this/very+air craft%and==no&other<one>"
 PASSWORD = "p@ss/word:of%the proxy"
@@ -180,11 +180,11 @@ def test_no_form_leaves_a_running_loader(source: str, as_json: str, tmp_path: Pa
         keys = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials")}
         lines = ("[default]", "aws_access_key_id = tail1", f"aws_secret_access_key = {TOKEN}")
         (tmp_path / "credentials").write_text("\n".join(lines))
-    with Tattler("denied") as store:
+    with EchoStore("denied") as store:
         seen = told_by_a_loader(
             Aircraft(tmp_path / "content", store.endpoint, keys, _none(store), _none(store)), as_json
         )
-        written = [body.decode() for body in store.written]
+        written = [body.decode() for body in store.stored]
     assert "the tale was told" in seen.texts[1]
     stdout, stderr, *socket = seen.texts
     for shown, at_least in ((stdout, 6), (stderr, 18), ("\n".join(socket), 6), ("\n".join(written), 6)):
@@ -193,7 +193,7 @@ def test_no_form_leaves_a_running_loader(source: str, as_json: str, tmp_path: Pa
     assert any("CREDENTIALS" in body for body in written)
 
 
-def _none(store: Tattler) -> S3Bucket:
+def _none(store: EchoStore) -> S3Bucket:
     return S3Bucket("none", endpoint=store.endpoint, access_key="x", secret_key="x")
 
 

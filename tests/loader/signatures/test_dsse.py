@@ -33,7 +33,7 @@ from loader.signatures.dsse import (
     verified_signers,
 )
 from loader.signatures.signed_manifest import SignedManifest, SigningScope, check_acceptable, read_signed_manifest
-from tests.support.signing_keys import dsse, envelope, private, public
+from tests.support.signing_keys import envelope, private_key, public_hex, signed_envelope
 
 GOLDEN = Path(__file__).parent / "golden_signed"
 PAYLOAD = b'{"airline": "ACME"}'
@@ -44,12 +44,12 @@ NOW = datetime(2026, 12, 1, tzinfo=UTC)
 def check(body: bytes, people: Sequence[str] = ("sam",), threshold: int = 1) -> bytes:
     """Return what a reader with these keys accepts."""
     parsed = parse_envelope(body)
-    require_signatures(parsed, [public(name) for name in people], threshold)
+    require_signatures(parsed, [public_hex(name) for name in people], threshold)
     return parsed.payload
 
 
 def document(*names: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(dsse(PAYLOAD, *names))
+    found: dict[str, Any] = json.loads(signed_envelope(PAYLOAD, *names))
     return found
 
 
@@ -61,16 +61,16 @@ def body_of(found: dict[str, Any]) -> bytes:
 
 
 def test_a_good_signature_is_good() -> None:
-    assert check(dsse(PAYLOAD, "sam")) == PAYLOAD
+    assert check(signed_envelope(PAYLOAD, "sam")) == PAYLOAD
 
 
 def test_two_of_two_are_two() -> None:
-    assert check(dsse(PAYLOAD, "sam", "tess"), ("sam", "tess"), 2) == PAYLOAD
+    assert check(signed_envelope(PAYLOAD, "sam", "tess"), ("sam", "tess"), 2) == PAYLOAD
 
 
 def test_one_of_two_is_not_two() -> None:
     with pytest.raises(BadEnvelope, match="2 valid signatures from its trusted keys; 1 of these are valid"):
-        check(dsse(PAYLOAD, "sam"), ("sam", "tess"), 2)
+        check(signed_envelope(PAYLOAD, "sam"), ("sam", "tess"), 2)
 
 
 def test_one_key_twice_is_one() -> None:
@@ -85,14 +85,14 @@ def test_one_key_twice_is_one() -> None:
 
 def test_one_key_under_two_names_is_one() -> None:
     twice = document("sam")
-    twice["signatures"] += [{**twice["signatures"][0], "keyid": key_id(public("tess"))}]
+    twice["signatures"] += [{**twice["signatures"][0], "keyid": key_id(public_hex("tess"))}]
     with pytest.raises(BadEnvelope, match="1 of these are valid"):
         check(body_of(twice), ("sam", "tess"), 2)
 
 
 def test_an_unknown_key_before_the_good_one_does_no_harm() -> None:
-    assert check(dsse(PAYLOAD, "eve", "sam")) == PAYLOAD
-    assert check(dsse(PAYLOAD, "sam", "eve")) == PAYLOAD
+    assert check(signed_envelope(PAYLOAD, "eve", "sam")) == PAYLOAD
+    assert check(signed_envelope(PAYLOAD, "sam", "eve")) == PAYLOAD
 
 
 def test_a_bad_signature_before_the_good_one_of_the_same_key_does_no_harm() -> None:
@@ -103,14 +103,14 @@ def test_a_bad_signature_before_the_good_one_of_the_same_key_does_no_harm() -> N
 
 def test_an_unknown_key_alone_is_none() -> None:
     with pytest.raises(BadEnvelope, match="a valid signature from its trusted keys; 0 of these") as caught:
-        check(dsse(PAYLOAD, "eve"))
+        check(signed_envelope(PAYLOAD, "eve"))
     assert caught.value.code == "BAD_SIGNATURE"
     assert caught.value.permanent
 
 
 def test_a_signature_of_an_unknown_key_under_a_known_name_is_none() -> None:
     forged = document("eve")
-    forged["signatures"][0]["keyid"] = key_id(public("sam"))
+    forged["signatures"][0]["keyid"] = key_id(public_hex("sam"))
     with pytest.raises(BadEnvelope, match="0 of these are valid"):
         check(body_of(forged))
 
@@ -118,12 +118,12 @@ def test_a_signature_of_an_unknown_key_under_a_known_name_is_none() -> None:
 @pytest.mark.parametrize("threshold", [0, -1])
 def test_a_threshold_of_none_lets_nothing_pass(threshold: int) -> None:
     with pytest.raises(BadEnvelope, match="would accept unsigned data"):
-        check(dsse(PAYLOAD, "sam"), ("sam",), threshold)
+        check(signed_envelope(PAYLOAD, "sam"), ("sam",), threshold)
 
 
 def test_no_keys_let_nothing_pass() -> None:
     with pytest.raises(BadEnvelope):
-        check(dsse(PAYLOAD, "sam"), ())
+        check(signed_envelope(PAYLOAD, "sam"), ())
 
 
 # Payloads.
@@ -162,7 +162,7 @@ def test_no_bit_of_a_signature_may_change(at: int, bit: int) -> None:
     value = bytearray(good.value)
     value[at] ^= 1 << bit
     assert (
-        verified_signers(Envelope(PAYLOAD, CAMPAIGN_TYPE, (Signature(good.keyid, bytes(value)),)), [public("sam")])
+        verified_signers(Envelope(PAYLOAD, CAMPAIGN_TYPE, (Signature(good.keyid, bytes(value)),)), [public_hex("sam")])
         == set()
     )
 
@@ -174,7 +174,7 @@ def test_base64_has_one_spelling_and_it_is_the_standard_one() -> None:
     payload = b'{"x": "\xc3\xbf\xc3\xbf\xc3\xbf?>"}'
     standard = base64.b64encode(payload).decode()
     assert base64.urlsafe_b64encode(payload).decode() != standard
-    good: dict[str, Any] = json.loads(dsse(payload, "sam"))
+    good: dict[str, Any] = json.loads(signed_envelope(payload, "sam"))
     assert check(body_of(good)) == payload
     for text in (
         base64.urlsafe_b64encode(payload).decode(),
@@ -216,7 +216,7 @@ def test_a_list_of_ten_thousand_signatures_is_refused_unread(monkeypatch: pytest
 
 def test_as_many_signatures_as_are_allowed_are_read() -> None:
     people = [f"p{n}" for n in range(SIGNATURES_LIMIT)]
-    assert check(dsse(PAYLOAD, *people), people, SIGNATURES_LIMIT) == PAYLOAD
+    assert check(signed_envelope(PAYLOAD, *people), people, SIGNATURES_LIMIT) == PAYLOAD
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -262,14 +262,14 @@ def test_what_is_no_envelope_is_refused(body: bytes) -> None:
 
 def test_bytes_behind_the_envelope_are_refused() -> None:
     with pytest.raises(BadEnvelope, match="not JSON"):
-        check(dsse(PAYLOAD, "sam") + b"{}")
+        check(signed_envelope(PAYLOAD, "sam") + b"{}")
 
 
 def test_the_longest_manifest_fits_into_an_envelope_and_a_longer_one_does_not() -> None:
     longest = b"x" * MANIFEST_LIMIT
-    assert check(dsse(longest, "sam")) == longest
+    assert check(signed_envelope(longest, "sam")) == longest
     with pytest.raises(BadEnvelope, match="payload: has"):
-        check(dsse(longest + b"x", "sam"))
+        check(signed_envelope(longest + b"x", "sam"))
 
 
 def test_fields_of_others_are_ignored() -> None:
@@ -283,7 +283,7 @@ def test_fields_of_others_are_ignored() -> None:
 def test_what_was_built_is_read_back(payload: bytes, people: list[str]) -> None:
     made = envelope(payload, *people)
     assert parse_envelope(build_envelope(made)) == made
-    assert verified_signers(made, [public(name) for name in "abc"]) == {public(name) for name in people}
+    assert verified_signers(made, [public_hex(name) for name in "abc"]) == {public_hex(name) for name in people}
 
 
 # Compatibility with other implementations.
@@ -291,26 +291,26 @@ def test_what_was_built_is_read_back(payload: bytes, people: list[str]) -> None:
 
 def test_an_envelope_of_the_library_is_taken_and_ours_by_it() -> None:
     theirs = Standard(PAYLOAD, CAMPAIGN_TYPE, {})
-    signer = CryptoSigner(private("sam"))
+    signer = CryptoSigner(private_key("sam"))
     theirs.sign(signer)
     assert check(json.dumps(theirs.to_dict()).encode()) == PAYLOAD
-    ours = Standard.from_dict(json.loads(dsse(PAYLOAD, "sam")))
+    ours = Standard.from_dict(json.loads(signed_envelope(PAYLOAD, "sam")))
     assert ours == theirs
     key = signer.public_key
     assert isinstance(key, SSlibKey)
     assert set(ours.verify([key], 1)) == {key.keyid}
-    assert key.keyid == key_id(public("sam"))
+    assert key.keyid == key_id(public_hex("sam"))
 
 
 def test_signing_again_replaces_the_signature_of_the_same_key_only() -> None:
     made = envelope(PAYLOAD, "sam", "tess")
-    assert sign_envelope(made, private("sam")).signatures == (made.signatures[1], made.signatures[0])
+    assert sign_envelope(made, private_key("sam")).signatures == (made.signatures[1], made.signatures[0])
 
 
 def test_a_golden_envelope_is_read_and_written_as_it_always_was() -> None:
     body, payload = (GOLDEN / "campaign.json.dsse").read_bytes(), (GOLDEN / "campaign.json").read_bytes()
     assert check(body, ("sam", "tess"), 2) == payload
-    assert dsse(payload, "sam", "tess") == body
+    assert signed_envelope(payload, "sam", "tess") == body
     signed = read_signed_manifest(payload, HERE)
     assert check_acceptable(signed, 3, NOW).content[0].name == "movie-001"
     assert signed.digest == hashlib.sha256(payload).hexdigest()

@@ -26,11 +26,11 @@ from loader.signatures.trusted_keys import (
     revokes_key,
 )
 from tests.loader.signatures.test_dsse import HERE, manifest
-from tests.support.signing_keys import keyring, provision, public, role
+from tests.support.signing_keys import keyring, public_hex, role, signed_version
 
 GOLDEN = Path(__file__).parent / "golden_signed"
-ONE = provision(keyring(1), "rita")
-TWO = provision(keyring(2, people=("tess",), ACME=role("sam", "tess")), "rita")
+ONE = signed_version(keyring(1), "rita")
+TWO = signed_version(keyring(2, people=("tess",), ACME=role("sam", "tess")), "rita")
 
 
 def document(ring: TrustedKeys) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def test_a_golden_chain_is_followed_as_it_always_was() -> None:
     )
 
 
-SAM = key_id(public("sam"))
+SAM = key_id(public_hex("sam"))
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no version": ({"version": None}, "version: is missing"),
     "version 0": ({"version": 0}, "version: must be between 1"),
@@ -98,7 +98,7 @@ def test_a_wrong_keyring_is_refused_with_the_place(fields: dict[str, Any], sente
         ({"scheme": "ed25519ph"}, "keytype and scheme must be ed25519"),
         ({"keyval": {"public": "A" * 64}}, "must be 64 hexadecimal digits in lower case"),
         ({"keyval": {"public": "a" * 63}}, "must be 64 hexadecimal digits"),
-        ({"keyval": {"public": public("eve")}}, "is not the id of its key"),
+        ({"keyval": {"public": public_hex("eve")}}, "is not the id of its key"),
     ],
     ids=["rsa", "prehashed", "capitals", "short", "of another"],
 )
@@ -121,7 +121,7 @@ def test_one_key_cannot_have_two_ids() -> None:
 
 def test_the_first_one_must_be_signed_by_its_own_root() -> None:
     assert newest_trusted(None, [ONE]) == (ONE, "")
-    newest, complaint = newest_trusted(None, [provision(keyring(1), "sam")])
+    newest, complaint = newest_trusted(None, [signed_version(keyring(1), "sam")])
     assert newest is None
     assert "version 1 of the trusted keys is refused: it needs a valid signature" in complaint
 
@@ -129,25 +129,25 @@ def test_the_first_one_must_be_signed_by_its_own_root() -> None:
 def test_the_next_one_must_be_signed_by_both_roots() -> None:
     ring = keyring(2, root=role("ruth"), people=("ruth",))
     for people in (("rita",), ("ruth",), ("sam", "eve")):
-        newest, complaint = newest_trusted(ONE, [provision(ring, *people)])
+        newest, complaint = newest_trusted(ONE, [signed_version(ring, *people)])
         assert newest is ONE
         assert "version 2 of the trusted keys is refused" in complaint
-    both = provision(ring, "rita", "ruth")
+    both = signed_version(ring, "rita", "ruth")
     assert newest_trusted(ONE, [both]) == (both, "")
 
 
 def test_the_threshold_of_the_version_before_counts_and_of_the_new_one_too() -> None:
-    held = provision(keyring(1, root=role("rita", "ruth", threshold=2), people=("ruth",)), "rita", "ruth")
+    held = signed_version(keyring(1, root=role("rita", "ruth", threshold=2), people=("ruth",)), "rita", "ruth")
     alone = keyring(2, root=role("rita"), people=("ruth",))
-    assert newest_trusted(held, [provision(alone, "rita")])[0] is held
-    good = provision(alone, "rita", "ruth")
+    assert newest_trusted(held, [signed_version(alone, "rita")])[0] is held
+    good = signed_version(alone, "rita", "ruth")
     assert newest_trusted(held, [good]) == (good, "")
-    assert newest_trusted(good, [provision(replace(held.trusted_keys, version=3), "rita")])[0] is good
+    assert newest_trusted(good, [signed_version(replace(held.trusted_keys, version=3), "rita")])[0] is good
 
 
 def test_whoever_was_away_follows_the_whole_chain() -> None:
-    three = provision(keyring(3, root=role("ruth"), people=("ruth",)), "rita", "ruth")
-    four = provision(keyring(4, root=role("ruth"), people=("ruth",)), "ruth")
+    three = signed_version(keyring(3, root=role("ruth"), people=("ruth",)), "rita", "ruth")
+    four = signed_version(keyring(4, root=role("ruth"), people=("ruth",)), "ruth")
     assert newest_trusted(ONE, [ONE, TWO, three, four]) == (four, "")
     assert newest_trusted(None, [TWO, three, four]) == (four, "")
     newest, complaint = newest_trusted(ONE, [three, four])
@@ -162,7 +162,7 @@ def test_an_older_file_does_not_bring_older_keys_back() -> None:
 
 
 def test_another_file_by_the_same_number_is_refused() -> None:
-    other = provision(keyring(2, people=("eve",), ACME=role("eve")), "rita")
+    other = signed_version(keyring(2, people=("eve",), ACME=role("eve")), "rita")
     newest, complaint = newest_trusted(TWO, [other])
     assert newest is TWO
     assert "it differs from the known version of that number" in complaint

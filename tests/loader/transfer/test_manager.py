@@ -27,7 +27,7 @@ from loader.transfer.context import DownloadContext
 from loader.transfer.manager import TransferManager
 from loader.transfer.rate_limit import RateLimiter
 from loader.transfer.task import TaskContext
-from tests.support.portal_system import until
+from tests.support.portal_system import wait_until
 
 BODY = b"content"
 ITEM = Item("a", len(BODY))
@@ -56,7 +56,7 @@ def carry_out(context: TaskContext) -> list[tuple[str, Code | None]]:
     transfers = TransferManager(context, 2)
     transfers.start()
     transfers.apply_plan(Plan((STEP,)), {"c": MANIFEST}, {})
-    until(lambda: transfers.is_done)
+    wait_until(lambda: transfers.is_done)
     transfers.close(1.0)
     return [(result.step.item.name, result.code) for result in transfers.take_results()]
 

@@ -20,154 +20,158 @@ from loader.contract.manifest import Item
 from loader.contract.units import MIB
 from loader.errors import Code, Stopped, WorldError
 from loader.storage.byte_ranges import union
-from tests.support.aircraft import Aircraft, finish, publish
-from tests.support.parallel_bucket import CONTENT, KEY, Asked, Gated, Hangar
-from tests.support.portal_system import PATIENCE, until
+from tests.support.aircraft import Aircraft, publish, wait_for_exit
+from tests.support.parallel_bucket import CONTENT, KEY, DownloadSetup, GatedBody, RangeRequest
+from tests.support.portal_system import PATIENCE, wait_until
 
 
 @pytest.fixture
-def hangar(tmp_path: Path) -> Iterator[Hangar]:
-    hangar = Hangar(tmp_path)
-    yield hangar
-    hangar.store.close()
+def download_setup(tmp_path: Path) -> Iterator[DownloadSetup]:
+    download_setup = DownloadSetup(tmp_path)
+    yield download_setup
+    download_setup.store.close()
 
 
-def fails(hangar: Hangar) -> str:
+def fails(download_setup: DownloadSetup) -> str:
     with pytest.raises(WorldError) as failed:
-        hangar.run()
-    assert not hangar.final.exists()
+        download_setup.run()
+    assert not download_setup.final.exists()
     return failed.value.code
 
 
-def test_ranges_are_disjoint_and_all_of_the_object_asked_for_first(hangar: Hangar) -> None:
-    hangar.bucket.gate_at = 5
-    hangar.succeeds()
-    first, *ranges = hangar.bucket.asked
+def test_ranges_are_disjoint_and_all_of_the_object_asked_for_first(download_setup: DownloadSetup) -> None:
+    download_setup.bucket.gate_at = 5
+    download_setup.succeeds()
+    first, *ranges = download_setup.bucket.asked
     assert (first.start, first.end, first.if_match) == (0, None, None)
     assert len(ranges) >= 4
     etag = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
     assert {asked.if_match for asked in ranges} == {etag}
     assert union((asked.start, asked.end or 0) for asked in ranges)[-1][1] == len(CONTENT)
-    assert hangar.ledger.kept[-1] == len(CONTENT)
-    assert hangar.ledger.kept == sorted(hangar.ledger.kept)
+    assert download_setup.ledger.kept[-1] == len(CONTENT)
+    assert download_setup.ledger.kept == sorted(download_setup.ledger.kept)
 
 
-def test_a_range_that_breaks_disturbs_no_other_and_only_its_rest_is_asked_for_again(hangar: Hangar) -> None:
-    hangar.bucket.gate_at = 5
-    hangar.bucket.script[3] = lambda asked: hangar.bucket.send(asked, breaks=1000)
-    hangar.succeeds()
-    broken = hangar.bucket.asked[2]
-    assert broken.start + 1000 in [asked.start for asked in hangar.bucket.asked]
-    assert hangar.ledger.retries == ["NETWORK"]
-    assert hangar.streams.refusals == 0
+def test_a_range_that_breaks_disturbs_no_other_and_only_its_rest_is_asked_for_again(
+    download_setup: DownloadSetup,
+) -> None:
+    download_setup.bucket.gate_at = 5
+    download_setup.bucket.script[3] = lambda asked: download_setup.bucket.send(asked, breaks=1000)
+    download_setup.succeeds()
+    broken = download_setup.bucket.asked[2]
+    assert broken.start + 1000 in [asked.start for asked in download_setup.bucket.asked]
+    assert download_setup.ledger.retries == ["NETWORK"]
+    assert download_setup.streams.refusals == 0
 
 
 def refuse(code: Code) -> object:
-    def act(asked: Asked) -> Gated:
+    def act(asked: RangeRequest) -> GatedBody:
         raise WorldError(code)
 
     return act
 
 
 @pytest.mark.parametrize("code", [Code.THROTTLED, Code.NETWORK])
-def test_a_store_that_refuses_further_connections_gets_fewer(hangar: Hangar, code: Code) -> None:
-    hangar.bucket.gate_at = 6  # the others wait until the refused one is replaced
-    hangar.bucket.script[4] = refuse(code)  # type: ignore[assignment]
-    hangar.succeeds()
-    assert hangar.ledger.retries == [code]
-    assert hangar.streams.refusals == 1
+def test_a_store_that_refuses_further_connections_gets_fewer(download_setup: DownloadSetup, code: Code) -> None:
+    download_setup.bucket.gate_at = 6  # the others wait until the refused one is replaced
+    download_setup.bucket.script[4] = refuse(code)  # type: ignore[assignment]
+    download_setup.succeeds()
+    assert download_setup.ledger.retries == [code]
+    assert download_setup.streams.refusals == 1
 
 
-def test_an_outage_costs_all_connections_together_a_bounded_number_of_requests(hangar: Hangar) -> None:
+def test_an_outage_costs_all_connections_together_a_bounded_number_of_requests(download_setup: DownloadSetup) -> None:
     for number in range(2, 100):
-        hangar.bucket.script[number] = refuse(Code.TIMEOUT)  # type: ignore[assignment]
-    assert fails(hangar) == "TIMEOUT"
-    assert len(hangar.bucket.asked) <= 1 + 4 * hangar.share
-    assert 0 < hangar.kept == hangar.bucket.sent < len(CONTENT)
+        download_setup.bucket.script[number] = refuse(Code.TIMEOUT)  # type: ignore[assignment]
+    assert fails(download_setup) == "TIMEOUT"
+    assert len(download_setup.bucket.asked) <= 1 + 4 * download_setup.share
+    assert 0 < download_setup.kept == download_setup.bucket.sent < len(CONTENT)
 
 
-def test_time_without_a_link_is_not_held_against_an_item(hangar: Hangar) -> None:
+def test_time_without_a_link_is_not_held_against_an_item(download_setup: DownloadSetup) -> None:
     waits: list[bool] = []
 
     def await_link(stop: threading.Event) -> bool:
         waits.append(True)
         return True
 
-    hangar.await_link = await_link
+    download_setup.await_link = await_link
     for number in range(1, 30):
-        hangar.bucket.script[number] = refuse(Code.NETWORK)  # type: ignore[assignment]
-    hangar.succeeds()
+        download_setup.bucket.script[number] = refuse(Code.NETWORK)  # type: ignore[assignment]
+    download_setup.succeeds()
     assert len(waits) == 29
-    assert hangar.ledger.retries == []
+    assert download_setup.ledger.retries == []
 
 
-def test_an_object_replaced_midway_starts_anew_over_one_connection(hangar: Hangar) -> None:
+def test_an_object_replaced_midway_starts_anew_over_one_connection(download_setup: DownloadSetup) -> None:
     other = bytes(len(CONTENT))
-    hangar.item = Item("movie", len(other), hashlib.sha256(other).hexdigest())
+    download_setup.item = Item("movie", len(other), hashlib.sha256(other).hexdigest())
 
-    def swap(asked: Asked) -> Gated:
-        body = hangar.bucket.send(asked)
-        hangar.bucket.put(KEY, other)
+    def swap(asked: RangeRequest) -> GatedBody:
+        body = download_setup.bucket.send(asked)
+        download_setup.bucket.put(KEY, other)
         return body
 
-    hangar.bucket.script[2] = swap
-    hangar.run()
-    assert hangar.final.read_bytes() == other
-    assert 0 in hangar.ledger.kept
-    assert [asked.start for asked in hangar.bucket.asked if asked.if_match is None] == [0, 0]
+    download_setup.bucket.script[2] = swap
+    download_setup.run()
+    assert download_setup.final.read_bytes() == other
+    assert 0 in download_setup.ledger.kept
+    assert [asked.start for asked in download_setup.bucket.asked if asked.if_match is None] == [0, 0]
 
 
-def test_an_object_replaced_midway_that_the_manifest_does_not_know_is_no_item(hangar: Hangar) -> None:
-    hangar.ledger.wanted = False
+def test_an_object_replaced_midway_that_the_manifest_does_not_know_is_no_item(download_setup: DownloadSetup) -> None:
+    download_setup.ledger.wanted = False
 
-    def swap(asked: Asked) -> Gated:
-        hangar.bucket.put(KEY, b"x" * len(CONTENT))
+    def swap(asked: RangeRequest) -> GatedBody:
+        download_setup.bucket.put(KEY, b"x" * len(CONTENT))
         raise WorldError(Code.OBJECT_CHANGED)
 
-    hangar.bucket.script[3] = swap
-    assert fails(hangar) == "OBJECT_CHANGED"
-    assert hangar.kept == 0
+    download_setup.bucket.script[3] = swap
+    assert fails(download_setup) == "OBJECT_CHANGED"
+    assert download_setup.kept == 0
 
 
-def test_a_store_that_ignores_ranges_is_begun_anew_over_one_connection(hangar: Hangar) -> None:
-    hangar.bucket.script[2] = lambda asked: hangar.bucket.send(Asked(asked.number, 0, None, asked.if_match))
-    hangar.succeeds()
-    assert [asked for asked in hangar.bucket.asked if asked.start == 0][-1].end is None
-    assert hangar.bucket.asked[-1].start == 0
+def test_a_store_that_ignores_ranges_is_begun_anew_over_one_connection(download_setup: DownloadSetup) -> None:
+    download_setup.bucket.script[2] = lambda asked: download_setup.bucket.send(
+        RangeRequest(asked.number, 0, None, asked.if_match)
+    )
+    download_setup.succeeds()
+    assert [asked for asked in download_setup.bucket.asked if asked.start == 0][-1].end is None
+    assert download_setup.bucket.asked[-1].start == 0
 
 
-def test_a_range_from_another_place_is_never_kept(hangar: Hangar) -> None:
-    def elsewhere(asked: Asked) -> Gated:
-        return hangar.bucket.send(Asked(asked.number, asked.start + 5, asked.end, asked.if_match))
+def test_a_range_from_another_place_is_never_kept(download_setup: DownloadSetup) -> None:
+    def elsewhere(asked: RangeRequest) -> GatedBody:
+        return download_setup.bucket.send(RangeRequest(asked.number, asked.start + 5, asked.end, asked.if_match))
 
-    hangar.bucket.script[2] = elsewhere
-    hangar.succeeds()
+    download_setup.bucket.script[2] = elsewhere
+    download_setup.succeeds()
 
 
-def test_a_longer_object_under_the_same_etag_is_a_size_mismatch(hangar: Hangar) -> None:
-    def longer(asked: Asked) -> Gated:
-        body = hangar.bucket.send(asked)
+def test_a_longer_object_under_the_same_etag_is_a_size_mismatch(download_setup: DownloadSetup) -> None:
+    def longer(asked: RangeRequest) -> GatedBody:
+        body = download_setup.bucket.send(asked)
         body.size = len(CONTENT) + 1
         return body
 
-    hangar.bucket.script[2] = longer
-    hangar.succeeds()
-    assert hangar.ledger.kept.count(0) >= 1
-    assert hangar.ledger.retries == ["SIZE_MISMATCH"]
+    download_setup.bucket.script[2] = longer
+    download_setup.succeeds()
+    assert download_setup.ledger.kept.count(0) >= 1
+    assert download_setup.ledger.retries == ["SIZE_MISMATCH"]
 
 
-def test_too_slow_is_said_of_the_item_not_of_a_connection(hangar: Hangar) -> None:
-    hangar.min_rate, hangar.bucket.gate_at = 1, 10**6
-    assert fails(hangar) == "TOO_SLOW"
+def test_too_slow_is_said_of_the_item_not_of_a_connection(download_setup: DownloadSetup) -> None:
+    download_setup.min_rate, download_setup.bucket.gate_at = 1, 10**6
+    assert fails(download_setup) == "TOO_SLOW"
 
 
-def interrupt(hangar: Hangar) -> None:
+def interrupt(download_setup: DownloadSetup) -> None:
     """Stop the download while four connections wait for bytes and two have data beyond a gap."""
     never, waiting = threading.Event(), set[int]()
 
     def part_of(count: int) -> object:
-        def act(asked: Asked) -> Gated:
-            body = hangar.bucket.send(asked)
+        def act(asked: RangeRequest) -> GatedBody:
+            body = download_setup.bucket.send(asked)
             whole = body.read
 
             def read(limit: int = MIB) -> bytes:
@@ -176,7 +180,7 @@ def interrupt(hangar: Hangar) -> None:
                 body.gate = never
                 waiting.add(asked.number)
                 if len(waiting) == 4:
-                    hangar.stop.set()
+                    download_setup.stop.set()
                 return whole(limit)
 
             body.read = read  # type: ignore[method-assign]
@@ -185,96 +189,98 @@ def interrupt(hangar: Hangar) -> None:
         return act
 
     for number, count in ((2, 0), (3, 100_000), (4, 0), (5, 50_000)):
-        hangar.bucket.script[number] = part_of(count)  # type: ignore[assignment]
+        download_setup.bucket.script[number] = part_of(count)  # type: ignore[assignment]
     with pytest.raises(Stopped):
-        hangar.run()
+        download_setup.run()
 
 
-def go_on(hangar: Hangar) -> None:
-    hangar.stop.clear()
-    hangar.ledger.kept.clear()
+def go_on(download_setup: DownloadSetup) -> None:
+    download_setup.stop.clear()
+    download_setup.ledger.kept.clear()
 
 
-def test_one_connection_that_goes_on_after_several_failed_loses_nothing_by_a_kill(hangar: Hangar) -> None:
+def test_one_connection_that_goes_on_after_several_failed_loses_nothing_by_a_kill(
+    download_setup: DownloadSetup,
+) -> None:
     believed: list[int] = []
     one_at_most = threading.Event()
 
-    def fails_in_turn(asked: Asked) -> Gated:
-        if asked.start > hangar.bucket.bodies[0].sent:
+    def fails_in_turn(asked: RangeRequest) -> GatedBody:
+        if asked.start > download_setup.bucket.bodies[0].sent:
             assert one_at_most.wait(PATIENCE)
             raise WorldError(Code.NETWORK)
         # The connection at the contiguous end fails last: the other failure is known, and none replaces it.
-        hangar.streams.allowed = 1
+        download_setup.streams.allowed = 1
         one_at_most.set()
-        body = hangar.bucket.send(asked, breaks=1000)
+        body = download_setup.bucket.send(asked, breaks=1000)
         read = body.read
 
         def after_the_other(limit: int = MIB) -> bytes:
-            until(lambda: hangar.ledger.retries)
+            wait_until(lambda: download_setup.ledger.retries)
             return read(limit)
 
         body.read = after_the_other  # type: ignore[method-assign]
         return body
 
-    def last(asked: Asked) -> Gated:
-        body = hangar.bucket.send(asked)
+    def last(asked: RangeRequest) -> GatedBody:
+        body = download_setup.bucket.send(asked)
         read = body.read
 
         def watched(limit: int = MIB) -> bytes:
             deadline = time.monotonic() + PATIENCE
             while body.sent >= 6 * MIB and not believed and time.monotonic() < deadline:
-                if hangar.kept >= asked.start + 4 * MIB:  # where a loader would resume after a kill now
-                    believed.append(hangar.kept)
+                if download_setup.kept >= asked.start + 4 * MIB:  # where a loader would resume after a kill now
+                    believed.append(download_setup.kept)
             return read(min(limit, MIB))
 
         body.read = watched  # type: ignore[method-assign]
         return body
 
-    hangar.share = hangar.streams.allowed = 2
-    hangar.bucket.gate_at = 3
-    hangar.bucket.script |= {2: fails_in_turn, 3: fails_in_turn, 4: last}
-    hangar.succeeds()
-    assert hangar.ledger.retries == ["NETWORK"] * 2
-    assert hangar.bucket.asked[3].end is None
+    download_setup.share = download_setup.streams.allowed = 2
+    download_setup.bucket.gate_at = 3
+    download_setup.bucket.script |= {2: fails_in_turn, 3: fails_in_turn, 4: last}
+    download_setup.succeeds()
+    assert download_setup.ledger.retries == ["NETWORK"] * 2
+    assert download_setup.bucket.asked[3].end is None
     assert believed
 
 
 @pytest.mark.parametrize("share", [1, 4])
-def test_a_stop_keeps_what_lies_beyond_a_gap_whoever_goes_on(hangar: Hangar, share: int) -> None:
-    interrupt(hangar)
-    kept = hangar.kept
-    assert kept == hangar.bucket.sent == hangar.ledger.kept[-1]
-    assert hangar.bucket.bodies[0].sent + 150_000 == kept
-    go_on(hangar)
-    hangar.streams.allowed = share
-    hangar.succeeds()
-    assert hangar.bucket.sent == len(CONTENT)
-    assert min(hangar.ledger.kept) >= kept
+def test_a_stop_keeps_what_lies_beyond_a_gap_whoever_goes_on(download_setup: DownloadSetup, share: int) -> None:
+    interrupt(download_setup)
+    kept = download_setup.kept
+    assert kept == download_setup.bucket.sent == download_setup.ledger.kept[-1]
+    assert download_setup.bucket.bodies[0].sent + 150_000 == kept
+    go_on(download_setup)
+    download_setup.streams.allowed = share
+    download_setup.succeeds()
+    assert download_setup.bucket.sent == len(CONTENT)
+    assert min(download_setup.ledger.kept) >= kept
 
 
-def part_file(hangar: Hangar) -> Path:
-    return hangar.folder / ".loader" / "parts" / "c" / "movie.tgz.part"
+def part_file(download_setup: DownloadSetup) -> Path:
+    return download_setup.folder / ".loader" / "parts" / "c" / "movie.tgz.part"
 
 
 @pytest.mark.parametrize("boot", ["another", "torn", "longer"])
-def test_a_map_of_another_boot_or_a_torn_one_is_not_believed(hangar: Hangar, boot: str) -> None:
-    interrupt(hangar)
-    file = part_file(hangar).with_suffix(".json")
+def test_a_map_of_another_boot_or_a_torn_one_is_not_believed(download_setup: DownloadSetup, boot: str) -> None:
+    interrupt(download_setup)
+    file = part_file(download_setup).with_suffix(".json")
     state = json.loads(file.read_text())
     assert len(state["extents"]) >= 2
     if boot == "another":
         state |= {"boot": "another", "durable": 1000}
         file.write_text(json.dumps(state))
-        assert hangar.kept == 1000
+        assert download_setup.kept == 1000
     elif boot == "torn":
         file.write_text(file.read_text()[:-20])
-        assert hangar.kept == 0
+        assert download_setup.kept == 0
     else:
         # The file is longer than the recorded extents: the rest was not written, or not recorded in time.
-        os.truncate(part_file(hangar), len(CONTENT))
-        assert hangar.kept == sum(end - start for start, end in state["extents"])
-    go_on(hangar)
-    hangar.succeeds()
+        os.truncate(part_file(download_setup), len(CONTENT))
+        assert download_setup.kept == sum(end - start for start, end in state["extents"])
+    go_on(download_setup)
+    download_setup.succeeds()
 
 
 # The real command.
@@ -330,7 +336,7 @@ def await_gap(aircraft: Aircraft, process: subprocess.Popen[str]) -> None:
         extents = noted(aircraft)
         return len(extents) > 1 and extents[-1][1] > 1_000_000
 
-    until(there_is_one)
+    wait_until(there_is_one)
 
 
 @pytest.mark.processes
@@ -360,7 +366,7 @@ def test_a_stop_over_several_connections_is_quick_and_loses_nothing(aircraft: Ai
     await_gap(aircraft, process)
     slow.offline(silent=True)
     process.send_signal(signal.SIGTERM)
-    assert finish(process).code == 75
+    assert wait_for_exit(process).code == 75
     told = aircraft.progress("c")["big"]
     assert told // MIB <= sum(end - start for start, end in noted(aircraft)) // MIB
     slow.online()

@@ -11,9 +11,9 @@ from playwright.sync_api import Browser
 from ifeportal.live.feed import COUNTER_ID
 from ifeportal.live.models import Counter
 from ifeportal.models import User
-from tests.support.browser_portal import Portal, Visit, chromium
+from tests.support.browser_portal import BrowserSession, PortalProcess, chromium
 
-Visitor = Callable[..., Visit]
+Visitor = Callable[..., BrowserSession]
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +23,17 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def served(django_db_setup: None, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
-    portal = Portal(tmp_path_factory.mktemp("portal"))
+def served(
+    django_db_setup: None, browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PortalProcess]:
+    portal = PortalProcess(tmp_path_factory.mktemp("portal"))
     portal.start()
     yield portal
     portal.stop()
 
 
 @pytest.fixture
-def portal(served: Portal, transactional_db: None) -> Portal:
+def portal(served: PortalProcess, transactional_db: None) -> PortalProcess:
     """Return the portal with an empty database. Revisions continue to grow, because the running process has seen
     earlier ones.
     """
@@ -40,12 +42,12 @@ def portal(served: Portal, transactional_db: None) -> Portal:
 
 
 @pytest.fixture
-def visit(browser: Browser, portal: Portal) -> Iterator[Visitor]:
+def visit(browser: Browser, portal: PortalProcess) -> Iterator[Visitor]:
     """Open a window for a user: `visit(user, java_script_enabled=False, …)`."""
-    visits: list[Visit] = []
+    visits: list[BrowserSession] = []
 
-    def begin(user: User | None, **options: object) -> Visit:
-        visits.append(Visit(browser, portal, user, **options))
+    def begin(user: User | None, **options: object) -> BrowserSession:
+        visits.append(BrowserSession(browser, portal, user, **options))
         return visits[-1]
 
     yield begin

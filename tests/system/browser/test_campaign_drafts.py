@@ -28,7 +28,7 @@ def test_a_manager_sees_how_far_it_is_without_loading_the_page_again(
     page.fill("#id_name", "2026-12")
     page.click("input[name=_save]")
     page.locator('[data-draft-state="looking"]').wait_for()
-    campaign_drafts.run_errands(memory_media)
+    campaign_drafts.run_short_tasks(memory_media)
     page.get_by_label("title of movie-001").fill("The Long Way Up")
     assert axe_violations(page) == []
     page.get_by_role("button", name="Hash").click()
@@ -37,7 +37,7 @@ def test_a_manager_sees_how_far_it_is_without_loading_the_page_again(
     page.locator('[data-draft-state="ready"]').wait_for()
     page.get_by_role("button", name="Publish").click()
     page.locator('[data-draft-state="publishing"]').wait_for()
-    campaign_drafts.run_errands(memory_media)
+    campaign_drafts.run_short_tasks(memory_media)
     page.locator('[data-draft-state="published"]').wait_for()
-    assert campaign_drafts.manifest(Draft.objects.get(), memory_media).content[0].title == "The Long Way Up"
+    assert campaign_drafts.read_manifest(Draft.objects.get(), memory_media).content[0].title == "The Long Way Up"
     assert window.complaints == []

@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from fleet.models import Load, ProgressSample
 from tests.conftest import Cast
-from tests.support.browser_portal import PATIENCE, Portal, axe_violations
-from tests.support.page_rows import a_campaign, a_load, a_tail, read_just_now
+from tests.support.browser_portal import PATIENCE, PortalProcess, axe_violations
+from tests.support.page_rows import create_campaign, create_load, create_tail, mark_polled
 from tests.system.browser.conftest import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
@@ -28,10 +28,10 @@ LINE = """() => getComputedStyle(document.querySelector("rate-chart")).getProper
 
 
 @pytest.fixture
-def moving(portal: Portal, cast: Cast) -> Cast:
+def moving(portal: PortalProcess, cast: Cast) -> Cast:
     """Create a tail of ACME that received 600 MB in each of the last six five-minute intervals."""
-    tail, now = a_tail(cast.acme, "VP-AAA"), timezone.now()
-    load = a_load(tail, a_campaign(cast.acme, items=3))
+    tail, now = create_tail(cast.acme, "VP-AAA"), timezone.now()
+    load = create_load(tail, create_campaign(cast.acme, items=3))
     for row in (tail, cast.acme):  # otherwise little more than the new interval would be known
         type(row).objects.filter(pk=row.pk).update(created_at=now - timedelta(days=3))
     Load.objects.filter(pk=load.pk).update(started_at=now - timedelta(hours=1))
@@ -39,7 +39,7 @@ def moving(portal: Portal, cast: Cast) -> Cast:
         ProgressSample(load=load, at=now - timedelta(minutes=5 * back), bytes_done=(9 - back) * 600_000_000)
         for back in range(2, 9)
     )
-    read_just_now(cast.acme)
+    mark_polled(cast.acme)
     return cast
 
 

@@ -13,8 +13,8 @@ from fleet.feed import transfer_change
 from fleet.models import Load, Tail, Transfer
 from ifeportal.live.feed import publish
 from tests.conftest import Cast
-from tests.support.browser_portal import PATIENCE, Portal, axe_violations
-from tests.support.page_rows import a_campaign, a_load, a_tail, read_just_now
+from tests.support.browser_portal import PATIENCE, PortalProcess, axe_violations
+from tests.support.page_rows import create_campaign, create_load, create_tail, mark_polled
 from tests.system.browser.conftest import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
@@ -39,13 +39,13 @@ GREYS = """() => {
 
 
 @pytest.fixture
-def load(portal: Portal, cast: Cast) -> Load:
+def load(portal: PortalProcess, cast: Cast) -> Load:
     """D-AIMA failed at its third item of four; D-AIMB is complete, D-AIMC has not started."""
-    read_just_now(cast.acme)
-    campaign = a_campaign(cast.acme, items=4)
-    load = a_load(a_tail(cast.acme, "D-AIMA"), campaign, "full")
-    a_load(a_tail(cast.acme, "D-AIMB"), campaign, "complete")
-    a_tail(cast.acme, "D-AIMC")
+    mark_polled(cast.acme)
+    campaign = create_campaign(cast.acme, items=4)
+    load = create_load(create_tail(cast.acme, "D-AIMA"), campaign, "full")
+    create_load(create_tail(cast.acme, "D-AIMB"), campaign, "complete")
+    create_tail(cast.acme, "D-AIMC")
     return load
 
 

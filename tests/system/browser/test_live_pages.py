@@ -25,9 +25,9 @@ from fleet.stats import rollup
 from ifeportal.live.feed import FeedChange, publish
 from ifeportal.models import Airline
 from tests.conftest import Cast
-from tests.support.browser_portal import PATIENCE, Portal
-from tests.support.page_rows import a_campaign, a_load, a_tail, now, read_just_now
-from tests.support.portal_system import until
+from tests.support.browser_portal import PATIENCE, PortalProcess
+from tests.support.page_rows import create_campaign, create_load, create_tail, mark_polled, now
+from tests.support.portal_system import wait_until
 from tests.system.browser.conftest import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
@@ -40,10 +40,12 @@ AIRLINE, TAIL = "/airlines/ACME/", "/airlines/ACME/tails/VP-ABC/"
 
 
 @pytest.fixture
-def load(portal: Portal, cast: Cast) -> Load:
+def load(portal: PortalProcess, cast: Cast) -> Load:
     """Create a load of four items on VP-ABC: two complete, two loading."""
-    read_just_now(cast.acme)
-    return a_load(a_tail(cast.acme, "VP-ABC", timedelta(minutes=5)), a_campaign(cast.acme, items=4), "loading")
+    mark_polled(cast.acme)
+    return create_load(
+        create_tail(cast.acme, "VP-ABC", timedelta(minutes=5)), create_campaign(cast.acme, items=4), "loading"
+    )
 
 
 def tell(*rows: Load | Transfer | Tail | Campaign | Airline) -> None:
@@ -107,7 +109,7 @@ def test_what_changed_is_marked_for_a_second(cast: Cast, load: Load, visit: Visi
     percent.evaluate(NOTE_MARKS)
     advance(load, 1)
     tell(load)
-    until(lambda: page.evaluate("window.marked"))
+    wait_until(lambda: page.evaluate("window.marked"))
     expect(percent).not_to_have_attribute("data-changed", re.compile("."))
 
 
@@ -137,8 +139,8 @@ def test_a_new_tail_appears_by_itself(cast: Cast, load: Load, visit: Visitor) ->
     page = visit(cast.alice).go(AIRLINE)
     never_reloads(page)
     page.get_by_role("searchbox").fill("half a wo")
-    tail = a_tail(cast.acme, "VP-NEW")
-    tell(a_load(tail, load.campaign, "loading"), tail)
+    tail = create_tail(cast.acme, "VP-NEW")
+    tell(create_load(tail, load.campaign, "loading"), tail)
     expect(page.locator("tbody[data-tail=VP-NEW]")).to_be_visible()
     expect(page.get_by_role("searchbox")).to_have_value("half a wo")
     assert page.evaluate("window.neverReloaded")
@@ -146,7 +148,7 @@ def test_a_new_tail_appears_by_itself(cast: Cast, load: Load, visit: Visitor) ->
 
 def test_rows_stay_where_they_are_when_the_page_is_fetched_anew(cast: Cast, load: Load, visit: Visitor) -> None:
     """Sorted by state, the failing row would move to the top; it stays until the user sorts again."""
-    second = a_load(a_tail(cast.acme, "VP-XYZ"), load.campaign, "loading")
+    second = create_load(create_tail(cast.acme, "VP-XYZ"), load.campaign, "loading")
     page = visit(cast.alice).go(AIRLINE)
     Load.objects.filter(pk=second.pk).update(status=Status.FAILED, error_code="NO_SPACE")
     tell(second)
@@ -213,7 +215,7 @@ def test_another_error_brings_its_own_advice(cast: Cast, load: Load, visit: Visi
 
 def test_a_campaign_without_a_tail_appears_by_itself(cast: Cast, load: Load, visit: Visitor) -> None:
     page = visit(cast.alice).go(AIRLINE)
-    tell(a_campaign(cast.acme, "2027-01"))
+    tell(create_campaign(cast.acme, "2027-01"))
     expect(page.locator(".campaigns").get_by_role("link", name="2027-01")).to_be_visible()
 
 
@@ -234,7 +236,7 @@ def test_a_new_version_shows_its_number(cast: Cast, load: Load, visit: Visitor) 
     expect(page.locator(".facts")).to_contain_text("version 4")
 
 
-def test_the_first_airline_appears_on_an_empty_fleet_page(portal: Portal, cast: Cast, visit: Visitor) -> None:
+def test_the_first_airline_appears_on_an_empty_fleet_page(portal: PortalProcess, cast: Cast, visit: Visitor) -> None:
     Airline.objects.all().delete()
     page = visit(cast.olga).go("/")
     expect(page.get_by_role("heading", name="No airlines yet")).to_be_visible()
@@ -251,7 +253,7 @@ def test_ages_grow_without_a_reload(cast: Cast, load: Load, visit: Visitor) -> N
 
 
 def test_the_page_says_that_it_lost_the_server_and_catches_up_when_it_is_back(
-    cast: Cast, load: Load, portal: Portal, visit: Visitor
+    cast: Cast, load: Load, portal: PortalProcess, visit: Visitor
 ) -> None:
     page = visit(cast.alice).go(AIRLINE)
     never_reloads(page)
@@ -267,7 +269,7 @@ def test_the_page_says_that_it_lost_the_server_and_catches_up_when_it_is_back(
 
 
 def test_who_is_signed_out_elsewhere_is_led_to_the_login_page(
-    cast: Cast, load: Load, portal: Portal, visit: Visitor
+    cast: Cast, load: Load, portal: PortalProcess, visit: Visitor
 ) -> None:
     window = visit(cast.alice)
     page = window.go(AIRLINE)
@@ -276,7 +278,7 @@ def test_who_is_signed_out_elsewhere_is_led_to_the_login_page(
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_the_browser_writes_figures_as_the_server_does(cast: Cast, portal: Portal, visit: Visitor) -> None:
+def test_the_browser_writes_figures_as_the_server_does(cast: Cast, portal: PortalProcess, visit: Visitor) -> None:
     cases = json.loads(Path(__file__).parents[2].joinpath("support/figures.json").read_text())
     page = visit(cast.alice).go("/")
     wrong = page.evaluate(
@@ -296,7 +298,7 @@ def test_the_browser_writes_figures_as_the_server_does(cast: Cast, portal: Porta
     assert wrong == []
 
 
-def test_the_browser_draws_bars_as_the_server_does(cast: Cast, portal: Portal, visit: Visitor) -> None:
+def test_the_browser_draws_bars_as_the_server_does(cast: Cast, portal: PortalProcess, visit: Visitor) -> None:
     cases = json.loads(Path(__file__).parents[2].joinpath("support/bars.json").read_text())
     page = visit(cast.alice).go("/")
     wrong = page.evaluate(
@@ -337,7 +339,7 @@ def test_what_turns_is_told_in_a_corner_and_in_the_title_and_put_away(cast: Cast
 
 
 def test_many_that_turn_at_once_are_told_together(cast: Cast, load: Load, visit: Visitor) -> None:
-    others = [a_load(a_tail(cast.acme, f"VP-{number}"), load.campaign, "loading") for number in range(5)]
+    others = [create_load(create_tail(cast.acme, f"VP-{number}"), load.campaign, "loading") for number in range(5)]
     page = visit(cast.alice).go(AIRLINE)
     for other in others:
         Load.objects.filter(pk=other.pk).update(status=Status.COMPLETE, bytes_done=other.bytes_total)
@@ -347,7 +349,7 @@ def test_many_that_turn_at_once_are_told_together(cast: Cast, load: Load, visit:
 
 def test_a_wall_shows_one_screen_after_the_other_until_it_is_held(cast: Cast, load: Load, visit: Visitor) -> None:
     for number in range(30):
-        a_tail(cast.acme, f"VP-{number:02}")
+        create_tail(cast.acme, f"VP-{number:02}")
     window = visit(cast.alice, viewport={"width": 1280, "height": 720})
     window.page.clock.install()
     page = window.go(f"{AIRLINE}?wall=1&sort=tail")

@@ -14,7 +14,7 @@ from ifeportal.access import Role
 from ifeportal.models import Membership
 from tests.conftest import Cast
 from tests.support.browser_portal import PATIENCE
-from tests.support.page_rows import a_campaign, a_load, a_tail
+from tests.support.page_rows import create_campaign, create_load, create_tail
 from tests.system.browser.conftest import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
@@ -25,11 +25,11 @@ AIRLINE = "/airlines/ACME/"
 @pytest.fixture
 def fleet(portal: object, cast: Cast) -> Cast:
     """Create three loading tails of ACME, and two with a failed item."""
-    campaign = a_campaign(cast.acme)
+    campaign = create_campaign(cast.acme)
     for name in ("VP-AAA", "VP-BBB", "VP-CCC"):
-        a_load(a_tail(cast.acme, name), campaign, "loading")
+        create_load(create_tail(cast.acme, name), campaign, "loading")
     for name in ("VP-XXX", "VP-YYY"):
-        failed = a_load(a_tail(cast.acme, name), campaign, "failed")
+        failed = create_load(create_tail(cast.acme, name), campaign, "failed")
         Transfer.objects.filter(load=failed, status=Status.FAILED).update(error="=cmd()", error_code="")
         Load.objects.filter(pk=failed.pk).update(error="=cmd()", error_code="")
     return cast

@@ -12,8 +12,8 @@ from playwright.sync_api import Page, expect
 from campaigns.models import Campaign, ManifestState
 from fleet.models import Anomaly, Tail, Transfer
 from tests.conftest import PASSWORD, Cast
-from tests.support.browser_portal import PATIENCE, Portal, axe_violations
-from tests.support.page_rows import a_campaign, a_fleet, a_load, a_tail, now
+from tests.support.browser_portal import PATIENCE, PortalProcess, axe_violations
+from tests.support.page_rows import create_campaign, create_fleet, create_load, create_tail, now
 from tests.system.browser.conftest import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
@@ -34,17 +34,17 @@ DOORS = ("/login/", "/login/forgotten/")
 
 
 @pytest.fixture
-def fleet(portal: Portal, cast: Cast) -> Cast:
+def fleet(portal: PortalProcess, cast: Cast) -> Cast:
     """Create ACME with a dozen tails in every state, and every anomaly of tails, items and manifests."""
-    campaign = a_fleet(cast.acme, 11, items=12)
+    campaign = create_fleet(cast.acme, 11, items=12)
     Campaign.objects.create(
         airline=cast.acme,
         name="x" * 120,
         manifest_state=ManifestState.REFUSED,
         manifest_problem="content[0].name: missing.",
     )
-    tail = a_tail(cast.acme, "VP-" + "W" * 60)
-    a_load(tail, campaign, "failed")
+    tail = create_tail(cast.acme, "VP-" + "W" * 60)
+    create_load(tail, campaign, "failed")
     first = Tail.objects.get(name="VP-AAA")
     Transfer.objects.filter(load__tail=first, content="movie-001").update(
         restarted=True, unreadable=True, oversized=True, bytes_reported=10**12, error="e" * 300, error_past=True
@@ -165,6 +165,6 @@ def test_hostile_text_stays_text(fleet: Cast, visit: Visitor) -> None:
 
 
 def test_a_campaign_without_any_load_shows_its_empty_state(fleet: Cast, visit: Visitor) -> None:
-    a_campaign(fleet.acme, "2027-01")
+    create_campaign(fleet.acme, "2027-01")
     page = visit(fleet.alice).go("/airlines/ACME/campaigns/2027-01/")
     assert page.get_by_role("heading", name="Not started on any tail").is_visible()

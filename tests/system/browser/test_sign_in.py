@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from ifeportal.models import User
 from tests.conftest import PASSWORD, Cast
-from tests.support.browser_portal import PATIENCE, Portal, Visit, axe_violations
+from tests.support.browser_portal import PATIENCE, BrowserSession, PortalProcess, axe_violations
 from tests.system.browser.conftest import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
@@ -58,7 +58,7 @@ def type_code(page: Page, secret: str, label: str, done: Callable[[], bool]) -> 
             page.keyboard.press("Enter")
 
 
-def test_one_sets_up_an_app_and_signs_in_with_it(portal: Portal, alice: User, visit: Visitor) -> None:
+def test_one_sets_up_an_app_and_signs_in_with_it(portal: PortalProcess, alice: User, visit: Visitor) -> None:
     window = visit(None)
     page = window.go("/account/", live=False)
     type_password(page)
@@ -81,8 +81,8 @@ def test_one_sets_up_an_app_and_signs_in_with_it(portal: Portal, alice: User, vi
     assert window.complaints == []
 
 
-def test_one_adds_a_passkey_and_signs_in_with_it_alone(portal: Portal, alice: User, browser: Browser) -> None:
-    window = Visit(browser, ByName(f"http://localhost:{portal.port}"), None)
+def test_one_adds_a_passkey_and_signs_in_with_it_alone(portal: PortalProcess, alice: User, browser: Browser) -> None:
+    window = BrowserSession(browser, ByName(f"http://localhost:{portal.port}"), None)
     page = window.page
     devices = window.context.new_cdp_session(page)
     devices.send("WebAuthn.enable")
@@ -108,7 +108,7 @@ def test_one_adds_a_passkey_and_signs_in_with_it_alone(portal: Portal, alice: Us
 
 
 def test_the_admin_and_the_page_of_the_api_keep_to_the_content_policy(
-    portal: Portal, cast: Cast, visit: Visitor
+    portal: PortalProcess, cast: Cast, visit: Visitor
 ) -> None:
     window = visit(cast.ada)
     for path in ADMIN:
