@@ -258,7 +258,7 @@ def test_an_error_of_ten_megabytes_is_read_to_four_kibibytes(
     row = transfer("a")
     assert (row.status, row.error_code, row.error_cut) == ("failed", "HASH_MISMATCH", True)
     client.force_login(cast.alice)
-    assert "cut" in page_text(client.get("/airlines/ACME/tails/N1/"))
+    assert "truncated to 4 KiB" in page_text(client.get("/airlines/ACME/tails/N1/"))
 
 
 def test_an_error_that_is_binary_becomes_text_every_database_takes(proxied: ProxiedBuckets) -> None:
