@@ -17,6 +17,7 @@ from loader.s3.client import S3Bucket
 from loader.s3.memory import MemoryBucket
 from tests.support import profiles, slow_tests
 from tests.support.bucket_pool import FreshBuckets
+from tests.support.database_flush import quick_flush
 
 PASSWORD = "correct horse battery staple"
 
@@ -69,6 +70,12 @@ def django_db_modify_db_settings(
         if database["ENGINE"] == "django.db.backends.sqlite3":
             database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
             database["OPTIONS"]["timeout"] = 300  # seconds; waiting on a busy machine fails no test
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_flushes() -> Iterator[None]:
+    with quick_flush():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

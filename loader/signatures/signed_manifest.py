@@ -49,8 +49,10 @@ def read_signed_manifest(payload: bytes, scope: SigningScope) -> SignedManifest:
     if not isinstance(document, dict):
         raise BadEnvelope("it does not say which airline and campaign it was signed for")
     for name, expected in (("airline", scope.airline), ("campaign", scope.campaign)):
-        if document.get(name) != expected:
-            actual = document.get(name)
+        actual = document.get(name)
+        if actual is None:
+            raise BadEnvelope(f"it does not name its {name}")
+        if actual != expected:
             raise BadEnvelope(f"it was signed for another {name}: {str(actual)[:80]!a}, not {expected!a}")
     summary = manifest_from_json({**document, "content": []}, airline=scope.airline, campaign=scope.campaign)
     if summary.tails is not None and scope.tail not in summary.tails:

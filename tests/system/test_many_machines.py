@@ -197,8 +197,8 @@ class Office:
         page.goto("/login/")
         page.get_by_label("User").fill("ops")
         page.get_by_label("Password").fill(self.password)
-        page.get_by_role("button", name="Sign in").click()
-        page.get_by_role("heading", name=re.compile("Fleet|No airline")).first.wait_for()
+        page.get_by_role("button", name="Sign in", exact=True).click()
+        page.get_by_role("heading", name=re.compile("Fleet|No airlines")).first.wait_for()
         page.close()
 
     def open(self, path: str) -> None:

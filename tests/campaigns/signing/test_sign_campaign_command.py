@@ -133,8 +133,8 @@ def test_a_manifest_that_is_not_newer_than_the_one_signed_is_not_signed(
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"airline": None}, "airline is 'None'"),
-        ({"campaign": None}, "campaign is 'None'"),
+        ({"airline": None}, "it does not name its airline"),
+        ({"campaign": None}, "it does not name its campaign"),
         ({"version": None}, "signed without a version"),
         ({"items": (Item("a", 1),)}, "'a' has no sha256"),
         ({"expires": NOW - timedelta(days=1)}, "it expired at"),

@@ -262,7 +262,7 @@ def test_only_where_it_is_set_a_new_user_is_made_who_belongs_nowhere(service: Se
         assert not Membership.objects.filter(user=user).exists()
         service.person |= {"sub": "n-2", "email": "other@example.org", "email_verified": False}
         assert come_back(Client(), service).status_code == 403
-    assert "nobody has given you an airline" in client.get("/").content.decode()
+    assert "You do not belong to an airline yet" in client.get("/").content.decode()
 
 
 def test_a_service_that_is_away_is_said_so(service: Service, client: Client) -> None:

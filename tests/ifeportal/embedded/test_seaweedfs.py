@@ -97,7 +97,7 @@ def test_a_port_that_is_taken_is_passed_by(tmp_path: Path) -> None:
 
 
 def test_a_bucket_nobody_made_is_not_made_by_writing(seaweed: SeaweedFS) -> None:
-    with pytest.raises(WorldError, match="no bucket 'nobodys'"):
+    with pytest.raises(WorldError, match="the bucket 'nobodys' does not exist"):
         seaweed.bucket("nobodys").put("k", b"")
 
 
