@@ -94,6 +94,7 @@ def whole_tails() -> int:
     return len(written)
 
 
+@pytest.mark.slow("a real worker is killed and replaced")
 def test_a_worker_killed_in_the_middle_of_a_cycle_leaves_whole_tails_and_the_next_cycle_ends_it(
     proxied: ProxiedBuckets,
 ) -> None:
@@ -179,6 +180,7 @@ def database_away(database_proxy: DatabaseProxy | None) -> Iterator[None]:
     away.rename(path)
 
 
+@pytest.mark.slow("a real poller waits and retries")
 def test_a_poller_whose_database_goes_lives_backs_off_and_ends_in_whole_tails(
     proxied: ProxiedBuckets, tmp_path: Path
 ) -> None:

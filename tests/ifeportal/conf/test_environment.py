@@ -172,6 +172,7 @@ def test_commands_work_in_development_with_nothing_set() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow("starts manage.py for every check")
 def test_the_deployment_check_has_nothing_to_say_in_production(tmp_path: Path) -> None:
     environment = PRODUCTION | {"STATIC_ROOT": str(tmp_path / "static")}
     before = manage("check", "--deploy", **environment)

@@ -62,6 +62,7 @@ def ada(cast: Cast, client: Client) -> Client:
 
 
 @pytest.mark.parametrize("path", PARAMETERS)
+@pytest.mark.slow("thousands of requests to one address")
 def test_no_parameter_breaks_a_page_or_a_list(ada: Client, path: str) -> None:
     addresses = [f"{path}?{name}={value}" for name in PARAMETERS[path] for value in VALUES]
     assert not [address[:80] for address in addresses if ada.get(address).status_code >= 500]

@@ -233,6 +233,7 @@ def test_what_the_ground_was_told_in_vain_is_lowered_after_the_bytes_are_lost(ai
     assert aircraft.progress("c")["bad"] == 0
 
 
+@pytest.mark.slow("the loader waits for the tail's lease")
 def test_nothing_reachable_is_told_by_the_exit_code(aircraft: Aircraft, link: FaultProxy) -> None:
     link.offline()
     run = aircraft.load()

@@ -42,7 +42,7 @@ from tests.support.profiles import scaled
 
 pytestmark = [pytest.mark.processes, pytest.mark.root]
 
-VOYAGES, STEPS = scaled(40, quick=3), 14
+VOYAGES, STEPS = scaled(40, quick=2), 14
 DISK = 16 * 1_048_576  # bytes
 QUICK = {"LOADER_REPORT_TIMEOUT": "500ms"}
 
@@ -248,6 +248,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("number", [1], ids="seed {}".format)
+@pytest.mark.slow("a loader process in each of many steps")
 def test_promises_hold_in_any_order_of_events(
     number: int, disk: Path, seaweed: SeaweedFS, fresh_buckets: FreshBuckets, fork_server: ForkServer
 ) -> None:

@@ -63,6 +63,7 @@ def test_a_listing_tells_size_etag_and_date(bucket: Bucket) -> None:
     assert abs(info.last_modified - datetime.now(UTC)) < timedelta(seconds=30)
 
 
+@pytest.mark.slow("writes 1,100 objects, which moto takes its time for")
 def test_a_listing_goes_on_after_the_first_thousand_keys(bucket: Bucket) -> None:
     keys = {f"A/N1/c/{number:04}" for number in range(1005)}
     for key in keys:

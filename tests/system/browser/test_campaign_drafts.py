@@ -16,6 +16,7 @@ from tests.system.browser.conftest import Visitor
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 
 
+@pytest.mark.slow("a browser follows real jobs")
 def test_a_manager_sees_how_far_it_is_without_loading_the_page_again(
     cast: Cast, visit: Visitor, memory_media: MemoryBucket
 ) -> None:
