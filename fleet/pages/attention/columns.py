@@ -63,7 +63,7 @@ def _finding_text(finding: Finding, load: Load, now: datetime) -> str:
         case CauseKind.SILENT:
             return f"last contact {age(load.tail.heard_at, now)}"
         case CauseKind.STALLED:
-            return f"no data since {age(load.moved_at, now)}"
+            return f"last data {age(load.moved_at, now)}"
         case CauseKind.AT_RISK if load.eta_seconds is None:
             return "time left unknown"
         case CauseKind.AT_RISK:
