@@ -12,11 +12,13 @@ from campaigns.models import Campaign
 from fleet.models import Load, Tail
 from tests.conftest import Cast
 from tests.support.populated_airlines import portal_routes
+from tests.support.profiles import scaled
 
 VALUES = (
     *("a%00b", "%FF%FE", "%ED%A0%80", "..%2F..", "%0D%0AX-Injected%3A+1"),
     *("9" * 30, "9" * 5000, "-1", "1e400", "%EF%BC%91", "__class__"),
 )
+EVERY = scaled(1, quick=3)  # each parameter gets every so many values; together the parameters of a page get all
 LISTS = [name for name, _ in portal_routes() if name.startswith("api-") and name.endswith("-list")]
 FILTERS = (
     *("airline", "tail", "campaign", "content", "status", "error_code", "stalled", "listed", "search", "ordering"),
@@ -62,9 +64,12 @@ def ada(cast: Cast, client: Client) -> Client:
 
 
 @pytest.mark.parametrize("path", PARAMETERS)
-@pytest.mark.slow("thousands of requests to one address")
 def test_no_parameter_breaks_a_page_or_a_list(ada: Client, path: str) -> None:
-    addresses = [f"{path}?{name}={value}" for name in PARAMETERS[path] for value in VALUES]
+    addresses = [
+        f"{path}?{name}={value}"
+        for position, name in enumerate(PARAMETERS[path])
+        for value in VALUES[position % EVERY :: EVERY]
+    ]
     assert not [address[:80] for address in addresses if ada.get(address).status_code >= 500]
 
 
