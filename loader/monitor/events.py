@@ -6,6 +6,7 @@ Sizes are in bytes, times in seconds.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar, Self
@@ -269,11 +270,12 @@ class QueueState(Event):
     bandwidth_limit: int | None = None
 
 
-class EventListener:
+class EventListener(ABC):
     """Receives events."""
 
+    @abstractmethod
     def handle(self, event: Event) -> None:
-        raise NotImplementedError
+        """Take the event and return at once."""
 
     def notice(self, event: str, text: str, **extra: object) -> None:
         self.handle(Notice(event, text, extra))
