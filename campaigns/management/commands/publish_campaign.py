@@ -113,7 +113,7 @@ class Command(BucketCommand):
         )
 
     def _sign(self, result: PublishResult, keys: Sequence[Ed25519PrivateKey], as_json: bool) -> None:
-        # Pinned by its hash: somebody may have replaced campaign.json since it was published.
+        # Pinned by its hash: another publisher may have replaced campaign.json since.
         try:
             signed = sign_campaign(
                 result.airline, result.campaign, self.media_bucket(), keys, now=datetime.now(UTC), sha256=result.sha256
