@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from django.contrib.auth.hashers import make_password
 from django.db import connections
 from django.test import override_settings
 from hypothesis import HealthCheck, settings
@@ -29,8 +30,10 @@ for name, examples in profiles.HYPOTHESIS_EXAMPLES.items():
 settings.load_profile(profiles.PROFILE)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     slow_tests.check_reasons(items)
+    slow_tests.put_slow_modules_first(items)
     if profiles.PROFILE != profiles.THOROUGH:
         left_out = [item for item in items if item.get_closest_marker("thorough")]
         if left_out:
@@ -87,21 +90,28 @@ def quick_passwords() -> Iterator[None]:
 
 @pytest.fixture
 def cast(db: None) -> Cast:
-    acme, beta = Airline.objects.create(name="ACME"), Airline.objects.create(name="BETA")
+    # In three statements, because half of all tests need it.
+    acme, beta = Airline.objects.bulk_create([Airline(name="ACME"), Airline(name="BETA")])
+    key = make_password(PASSWORD)
+    names = ("alice", "otto", "mona", "bob", "bruno", "olga", "ada", "nick")
     users = {
-        name: User.objects.create_user(name, password=PASSWORD, is_staff=name in ("olga", "ada"))
-        for name in ("alice", "otto", "mona", "bob", "bruno", "olga", "nick")
+        user.username: user
+        for user in User.objects.bulk_create(
+            User(username=name, password=key, is_staff=name in ("olga", "ada"), is_superuser=name == "ada")
+            for name in names
+        )
     }
-    ada = User.objects.create_superuser("ada", password=PASSWORD)
-    for name, airline, role in (
-        ("alice", acme, Role.VIEWER),
-        ("otto", acme, Role.OPERATOR),
-        ("mona", acme, Role.MANAGER),
-        ("bob", beta, Role.VIEWER),
-        ("bruno", beta, Role.MANAGER),
-    ):
-        Membership.objects.create(user=users[name], airline=airline, role=role)
-    return Cast(**users, ada=ada, acme=acme, beta=beta)
+    Membership.objects.bulk_create(
+        Membership(user=users[name], airline=airline, role=role)
+        for name, airline, role in (
+            ("alice", acme, Role.VIEWER),
+            ("otto", acme, Role.OPERATOR),
+            ("mona", acme, Role.MANAGER),
+            ("bob", beta, Role.VIEWER),
+            ("bruno", beta, Role.MANAGER),
+        )
+    )
+    return Cast(**users, acme=acme, beta=beta)
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,9 @@ class PartialFile:
     `written_bytes`: bytes in the file before the first gap. `detached`: the ranges after it. Appended bytes that are
     still in memory (`loader.storage.buffered_writer`) are already part of the hash. After an error of the disk only
     `save`, `discard` and `close` may be called. Methods raise WorldError.
+
+    One class of more than 250 lines, because the file, its hash, its state file and its gaps change together: each
+    method leaves a state on disk that declares no byte durable that is not.
     """
 
     def __init__(self, folder: Directory, item: Item, version: int | None, boot: str | None = None) -> None:
