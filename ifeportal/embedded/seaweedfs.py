@@ -130,6 +130,12 @@ class SeaweedFS:
                     with suppress(OSError):
                         left.unlink()
 
+    def restart(self) -> None:
+        """Stop it and start it again with the same S3 address, unless another process takes the port meanwhile."""
+        self._port = self._ports["s3"]
+        self.stop()
+        self.start()
+
     def __enter__(self) -> Self:
         self.start()
         return self

@@ -14,6 +14,7 @@ import pytest
 from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
+from tests.support.bucket_pool import FreshBuckets
 
 N1 = Identity("N1", ("Read:ife-media/ACME/*", "List:ife-media/ACME/*", "Write:ife-status/ACME/N1/*"))
 
@@ -104,3 +105,20 @@ def test_a_bucket_nobody_made_is_not_made_by_writing(seaweed: SeaweedFS) -> None
 def test_its_own_health_page_is_not_taken_for_an_empty_bucket(seaweed: SeaweedFS) -> None:
     with pytest.raises(WorldError):
         list(seaweed.bucket("status").list())
+
+
+def test_a_store_that_died_is_restarted_at_the_same_address_with_its_data(tmp_path: Path) -> None:
+    with SeaweedFS(tmp_path / "store") as store, FreshBuckets(store) as buckets:
+        first = buckets.take()
+        first.put("k", b"v")
+        endpoint = store.endpoint
+        while store.process.ended is None:
+            assert store.process.pid
+            os.kill(store.process.pid, signal.SIGKILL)
+            time.sleep(0.01)
+        taken = [buckets.take() for _ in range(6)]  # more than were ready
+        assert len({bucket.name for bucket in (first, *taken)}) == 7
+        for bucket in taken:
+            bucket.put("k", b"v")
+        assert store.endpoint == endpoint
+        assert first.get("k", 10).body == b"v"
