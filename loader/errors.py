@@ -33,7 +33,7 @@ class Cause(StrEnum):
     MANIFEST = "manifest"
     POLICY = "policy"  # on signatures
     LINK = "link"  # or an overloaded store
-    AUTHENTICATION = "authentication"  # credentials, and the clock that requests are signed with
+    AUTHENTICATION = "authentication"  # credentials; address, region and clock that requests are signed with
     ACCESS = "access"
     OPERATOR = "operator"
     HOOK = "hook"
@@ -51,12 +51,14 @@ class Code(StrEnum):
     HASH_MISMATCH = "HASH_MISMATCH"
     OBJECT_CHANGED = "OBJECT_CHANGED"
     OBJECT_GONE = "OBJECT_GONE"
+    ARCHIVED = "ARCHIVED"
     THROTTLED = "THROTTLED"
     TIMEOUT = "TIMEOUT"
     TOO_SLOW = "TOO_SLOW"
     NETWORK = "NETWORK"
     CREDENTIALS = "CREDENTIALS"
     FORBIDDEN = "FORBIDDEN"
+    WRONG_ENDPOINT = "WRONG_ENDPOINT"
     CLOCK_SKEW = "CLOCK_SKEW"
     BAD_MANIFEST = "BAD_MANIFEST"
     BAD_NAME = "BAD_NAME"
@@ -149,6 +151,13 @@ _ROWS: Final = (
         True,
     ),
     ErrorKind(
+        Code.ARCHIVED,
+        Cause.OBJECT,
+        "The object is archived, so the store cannot send it.",
+        "Restore the object, or copy it to a storage class without retrieval. The load then continues by itself.",
+        True,
+    ),
+    ErrorKind(
         Code.THROTTLED,
         Cause.LINK,
         "The store limits the number of requests.",
@@ -188,6 +197,13 @@ _ROWS: Final = (
         Cause.ACCESS,
         "The credentials do not permit access to this object.",
         "Grant read access to the airline's media prefix and write access to the tail's own status prefix.",
+        True,
+    ),
+    ErrorKind(
+        Code.WRONG_ENDPOINT,
+        Cause.AUTHENTICATION,
+        "The store does not serve the bucket in the configured region or at the configured address.",
+        "Set AWS_REGION, AWS_ENDPOINT_URL_S3 and AWS_S3_ADDRESSING_STYLE to what the bucket requires, and restart.",
         True,
     ),
     ErrorKind(

@@ -22,8 +22,9 @@ from loader.clock import StoreClock
 from loader.errors import Code, WorldError
 from loader.s3.auth.credentials import S3Credentials
 from loader.s3.errors import NoSuchBucket
+from loader.s3.etags import etag_header, is_weak
 from loader.s3.http.headers import parse_http_date, write_condition
-from loader.s3.http.responses import ResponseBody, etag_of, release_connection
+from loader.s3.http.responses import ResponseBody, etag_of, is_compressed_in_transit, release_connection
 from loader.s3.http.transport import MAX_ATTEMPTS, S3Request, S3Response, S3Transport
 from loader.s3.http.urls import quote_query
 from loader.s3.interface import (
@@ -95,7 +96,7 @@ class S3Bucket:
         return _get_result(response, limit) if response else None
 
     def get_if_changed(self, key: str, limit: int, etag: str) -> GetResult | NotModified | None:
-        response = self._get(key, limit, {"If-None-Match": f'"{etag}"'}, (304,))
+        response = self._get(key, limit, {"If-None-Match": etag_header(etag)}, (304,))
         if response and response.status == 304:
             return NOT_MODIFIED
         return _get_result(response, limit) if response else None
@@ -105,7 +106,8 @@ class S3Bucket:
         request = S3Request("get", "GET", key, ranged, limit=limit, accept=(200, 206, 416, *accept))
         try:
             response = self._transport.call(request)
-            if response.status == 416:  # no byte 0: the object is empty
+            # No byte 0: the object is empty. Or the store does not say whether the object has more bytes.
+            if response.status == 416 or _is_cut_at_unknown_size(response, limit):
                 response = self._transport.call(replace(request, headers=condition, accept=(200, *accept)))
         except WorldError as error:
             if error.code != Code.OBJECT_GONE or isinstance(error, NoSuchBucket):
@@ -115,16 +117,23 @@ class S3Bucket:
         return response
 
     def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> Body:
-        condition = {} if if_match is None else {"If-Match": f'"{if_match}"'}
+        # A weak ETag never fulfils If-Match (RFC 9110, 13.1.1): that of the response is compared instead.
+        headers = {} if if_match is None or is_weak(if_match) else {"If-Match": etag_header(if_match)}
         if start or end is not None:
-            condition["Range"] = f"bytes={start}-" + ("" if end is None else str(end - 1))
-        request = S3Request("get", "GET", key, condition, accept=(200, 206))
+            headers["Range"] = f"bytes={start}-" + ("" if end is None else str(end - 1))
+        request = S3Request("get", "GET", key, headers, accept=(200, 206), accept_encoding="gzip")
         response = self._transport.request(request)
+        if is_compressed_in_transit(response):
+            release_connection(response)
+            response = self._transport.request(replace(request, accept_encoding="identity"))
         try:
-            return ResponseBody(response, str(request), start, end, self.requests)
+            body = ResponseBody(response, str(request), start, end, self.requests)
+            if if_match is not None and is_weak(if_match) and body.etag != if_match:
+                raise WorldError(Code.OBJECT_CHANGED, f"{request}: the object has changed")
         except WorldError:
             release_connection(response)
             raise
+        return body
 
     def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
         condition = write_condition(if_none_match=if_none_match, if_match=if_match)
@@ -185,6 +194,11 @@ class S3Bucket:
             raise WorldError(Code.NETWORK, f"{name}: the response is not a listing: {error}") from error
         self.store_clock.update(parse_http_date(response.headers.get("Date")))
         return page
+
+
+def _is_cut_at_unknown_size(response: S3Response, limit: int) -> bool:
+    headers = response.object_headers
+    return headers is not None and headers.size is None and response.status == 206 and len(response.body) >= limit
 
 
 def _get_result(response: S3Response, limit: int) -> GetResult:

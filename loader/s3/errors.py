@@ -16,7 +16,45 @@ from loader.s3.http.headers import parse_http_date
 
 # Too short to contain a signature, whatever the store writes there.
 _CODE: Final = re.compile(rb"<Code>([A-Z][A-Za-z0-9._-]{0,49})</Code>")
+_REGION: Final = re.compile(rb"<Region>([a-z0-9][a-z0-9-]{0,39})</Region>")
+_REGION_HEADER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
+_ARCHIVED: Final = ("InvalidObjectState", "ObjectNotInActiveTierError", "BlobArchived", "BlobBeingRehydrated")
+_OTHER_REGION: Final = ("AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException")
+# Alibaba, Tencent and Volcano Engine: the bucket must be part of the host name.
+_PATH_STYLE_REFUSED: Final = (
+    "SecondLevelDomainForbidden",
+    "PathStyleDomainForbidden",
+    "VirtualHostDomainRequired",
+    "InvalidPathAccess",
+)
+# The lists of botocore's retry handler, and those of MinIO, Azure and Backblaze.
+_BUSY: Final = (
+    "SlowDown",
+    "SlowDownRead",
+    "SlowDownWrite",
+    "InternalError",
+    "InternalServerError",
+    "ServiceUnavailable",
+    "ServerBusy",
+    "Busy",
+    "TooManyRequests",
+    "TooManyRequestsException",
+    "RequestLimitExceeded",
+    "BandwidthLimitExceeded",
+    "LimitExceededException",
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "PriorRequestNotComplete",
+    "TransactionInProgressException",
+    "ConditionalRequestConflict",
+    "OperationAborted",
+)
+_DAMAGED: Final = ("IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch")
+_UNSUPPORTED: Final = (501, 505)
 
 _BY_CODE: Final[Mapping[str, Code]] = {
     "NoSuchKey": Code.OBJECT_GONE,
@@ -26,20 +64,13 @@ _BY_CODE: Final[Mapping[str, Code]] = {
     "PreconditionFailed": Code.OBJECT_CHANGED,
     "InvalidRange": Code.OBJECT_CHANGED,
     "RequestTimeTooSkewed": Code.CLOCK_SKEW,
-    "RequestTimeout": Code.TIMEOUT,
-    "ConditionalRequestConflict": Code.THROTTLED,
-    "OperationAborted": Code.THROTTLED,
-    "SlowDown": Code.THROTTLED,
+    **dict.fromkeys(("RequestTimeout", "RequestTimeoutException"), Code.TIMEOUT),
+    **dict.fromkeys(_BUSY, Code.THROTTLED),
+    **dict.fromkeys(_DAMAGED, Code.NETWORK),
+    **dict.fromkeys(_ARCHIVED, Code.ARCHIVED),
+    **dict.fromkeys((*_OTHER_REGION, *_PATH_STYLE_REFUSED), Code.WRONG_ENDPOINT),
     **dict.fromkeys(
-        (
-            "ExpiredToken",
-            "TokenRefreshRequired",
-            "InvalidToken",
-            "InvalidAccessKeyId",
-            "SignatureDoesNotMatch",
-            "AuthorizationHeaderMalformed",
-            "PermanentRedirect",
-        ),
+        ("ExpiredToken", "TokenRefreshRequired", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"),
         Code.CREDENTIALS,
     ),
 }
@@ -50,8 +81,11 @@ _BY_STATUS: Final[Mapping[int, Code]] = {
     408: Code.TIMEOUT,
     412: Code.OBJECT_CHANGED,
     416: Code.OBJECT_CHANGED,
-    **dict.fromkeys((409, 429, 500, 502, 503, 504), Code.THROTTLED),
+    **dict.fromkeys((409, 421, 425, 429), Code.THROTTLED),
+    **dict.fromkeys(_UNSUPPORTED, Code.INTERNAL),
+    511: Code.NETWORK,  # a captive portal (RFC 6585, 6)
 }
+_STORE_STATUSES: Final = (409, 429, 500, 502, 503, 504)  # others are from a proxy, such as Cloudflare's 520 to 530
 
 
 class NoSuchBucket(WorldError):
@@ -76,24 +110,40 @@ _KINDS: Final[Mapping[str, type[WorldError]]] = {
 
 @dataclass(frozen=True, slots=True)
 class S3ErrorResponse:
-    """An error response. `s3_code` is the store's own code, or empty."""
+    """An error response. `s3_code` is the store's own code, `region` the bucket's; empty if the store sent none."""
 
     status: int
     s3_code: str
     headers: Mapping[str, str]
+    region: str = ""
 
     @classmethod
     def from_response(cls, status: int, headers: Mapping[str, str], body: bytes) -> S3ErrorResponse:
         """Parse a response. `headers` are case-insensitive; `body` is the beginning of the body."""
-        found = _CODE.search(body)
-        return cls(status, found.group(1).decode() if found else "", headers)
+        found, region = _CODE.search(body), _REGION.search(body)
+        named = headers.get("x-amz-bucket-region") or ""
+        if region is not None:
+            named = region.group(1).decode()
+        return cls(
+            status,
+            found.group(1).decode() if found else "",
+            headers,
+            named if _REGION_HEADER.fullmatch(named) else "",
+        )
 
     @property
     def code(self) -> Code:
-        """The code in `loader.errors`. Redirects are errors: captive portals redirect, stores do not."""
+        """The code in `loader.errors`. Redirects are errors: captive portals redirect, stores do not.
+
+        Unknown statuses from 500 on are from proxies in front of the store, and pass.
+        """
         if self.s3_code in _BY_CODE:
             return _BY_CODE[self.s3_code]
-        return _BY_STATUS.get(self.status, Code.NETWORK if self.status < 400 else Code.INTERNAL)
+        if self.status == 301 and self.region:  # to a HEAD, without a body
+            return Code.WRONG_ENDPOINT
+        if self.status in _BY_STATUS:
+            return _BY_STATUS[self.status]
+        return Code.NETWORK if self.status < 400 else Code.INTERNAL if self.status < 500 else Code.THROTTLED
 
     def to_error(self, what: str, bucket: str, now: datetime) -> WorldError:
         """Return the error to raise. `what` names the request, such as "GET ACME/2026-12/campaign.json"."""
@@ -102,7 +152,7 @@ class S3ErrorResponse:
 
     @property
     def _kind(self) -> type[WorldError]:
-        return Unsupported if self.status == 501 else _KINDS.get(self.s3_code, WorldError)
+        return Unsupported if self.status in _UNSUPPORTED else _KINDS.get(self.s3_code, WorldError)
 
     def _reason(self, bucket: str, now: datetime) -> str:
         shown = f"{self.status} {self.s3_code}".strip()
@@ -112,19 +162,27 @@ class S3ErrorResponse:
             return "the upload was completed, aborted or has expired"
         if self._kind is PartsRefused:
             return f"the store does not have these parts ({shown})"
-        if self.s3_code in ("AuthorizationHeaderMalformed", "PermanentRedirect"):
-            return f"the bucket is not in the configured region ({shown})"
         if self.code == Code.CLOCK_SKEW:
             date = parse_http_date(self.headers.get("Date"))
             server = f"the store's says {date:%Y-%m-%d %H:%M:%S} UTC" if date else "the store rejects this time"
             return f"the local clock says {now:%Y-%m-%d %H:%M:%S} UTC, {server}"
+        if self.code == Code.THROTTLED and self.status not in _STORE_STATUSES and not self.s3_code:
+            return f"the store, or a proxy in front of it, cannot answer for now ({shown})"
+        if self.s3_code in _PATH_STYLE_REFUSED:
+            return f"the store requires the bucket in the host name ({shown}); set AWS_S3_ADDRESSING_STYLE=virtual"
         return {
+            Code.WRONG_ENDPOINT: self._region_reason(shown),
+            Code.ARCHIVED: f"the object is archived ({shown}); restore it first",
             Code.OBJECT_GONE: "the object does not exist",
             Code.OBJECT_CHANGED: f"the object has changed ({shown})",
             Code.FORBIDDEN: f"access denied ({shown})",
             Code.CREDENTIALS: f"the store rejected the credentials ({shown})",
             Code.THROTTLED: f"the store is busy ({shown})",
         }.get(self.code, f"unexpected response {shown}")
+
+    def _region_reason(self, shown: str) -> str:
+        advice = f"set AWS_REGION={self.region}" if self.region else "set AWS_REGION to the bucket's region"
+        return f"the bucket is not in the configured region ({shown}); {advice}"
 
     def _retry_after(self, now: datetime) -> float | None:
         text = (self.headers.get("Retry-After") or "").strip()

@@ -22,8 +22,9 @@ from xml.sax.saxutils import escape
 
 from loader.errors import Code, Stopped, WorldError
 from loader.s3.errors import S3ErrorResponse, UploadGone
+from loader.s3.etags import etag_text, parse_etag
 from loader.s3.http.headers import write_condition
-from loader.s3.http.payload import FileSlice, Payload, payload_sha256, payload_size
+from loader.s3.http.payload import FileSlice, Payload, payload_digests, payload_size
 from loader.s3.http.responses import etag_of
 from loader.s3.http.transport import FIRST_RETRY_WAIT, MAX_RETRY_WAIT, S3Request, S3Transport
 from loader.s3.http.urls import quote_query
@@ -67,12 +68,12 @@ class S3MultipartUpload:
             query=self._query(partNumber=str(number)),
             body=body,
             name=name,
-            sha256=payload_sha256(body),  # once, not for each attempt
+            digests=payload_digests(body),  # once, not for each attempt
             streamed=True,
             on_sent=on_sent,
         )
         response = self._transport.call(request, PART_ATTEMPTS)
-        return UploadedPart(number, etag_of(response.headers, name), payload_size(body))
+        return UploadedPart(number, etag_text(etag_of(response.headers, name)), payload_size(body))
 
     def list_parts(self) -> list[UploadedPart]:
         parts = [part for page in self._part_pages() for part in page]
@@ -138,7 +139,7 @@ class S3MultipartUpload:
             if refusal.s3_code not in _TRANSIENT:
                 refusal = replace(refusal, status=400)
             raise refusal.to_error(name, self._transport.bucket, datetime.now(UTC))
-        return _text(root, "ETag", name).strip('"')
+        return parse_etag(_text(root, "ETag", name))
 
     def _is_completed(self, etag: str) -> bool:
         """Whether the object has this ETag; never for "", where the parts do not determine it (KMS)."""
@@ -146,7 +147,7 @@ class S3MultipartUpload:
             headers = self._transport.call(S3Request("get", "HEAD", self.key, {})).object_headers
         except WorldError:
             return False
-        return headers is not None and headers.etag.lower() == etag
+        return headers is not None and etag_text(headers.etag).lower() == etag
 
 
 def upload_file(transport: S3Transport, key: str, path: Path, progress: Callable[[int], None] | None = None) -> str:
@@ -162,7 +163,7 @@ def upload_file(transport: S3Transport, key: str, path: Path, progress: Callable
                 return _FileUpload(transport, key, file.fileno(), size, progress).run()
             body = FileSlice(file.fileno(), 0, size)
             counted = _Progress(progress).of_one_part()
-            request = S3Request("put", "PUT", key, {}, body=body, sha256=payload_sha256(body), on_sent=counted)
+            request = S3Request("put", "PUT", key, {}, body=body, digests=payload_digests(body), on_sent=counted)
             return etag_of(transport.call(request, PART_ATTEMPTS).headers, str(request))
     except OSError as error:
         raise WorldError(Code.IO_ERROR, f"PUT {key}: the file cannot be read ({error.strerror})") from error
@@ -268,4 +269,4 @@ def _number(text: str, what: str) -> int:
 
 def _part(element: ElementTree.Element, what: str) -> UploadedPart:
     number, size = (_number(_text(element, name, what), what) for name in ("PartNumber", "Size"))
-    return UploadedPart(number, _text(element, "ETag", what).strip('"'), size)
+    return UploadedPart(number, etag_text(parse_etag(_text(element, "ETag", what))), size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 from collections.abc import Iterator
@@ -51,11 +52,18 @@ def payload_blocks(payload: Payload) -> Iterator[bytes]:
         yield from (payload[start : start + _BLOCK] for start in range(0, len(payload), _BLOCK))
 
 
-def payload_sha256(payload: Payload) -> str:
-    """Return the hexadecimal SHA-256. Raises WorldError (IO_ERROR)."""
-    if isinstance(payload, bytes):
-        return hashlib.sha256(payload).hexdigest()
-    digest = hashlib.sha256()
-    for block in payload.blocks():
-        digest.update(block)
-    return digest.hexdigest()
+@dataclass(frozen=True, slots=True)
+class PayloadDigests:
+    """Hexadecimal SHA-256, which is signed, and base64 of the MD5: the value of Content-MD5."""
+
+    sha256: str
+    md5: str
+
+
+def payload_digests(payload: Payload) -> PayloadDigests:
+    """Read the payload once and return its digests. Raises WorldError (IO_ERROR)."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    for block in payload_blocks(payload):
+        sha256.update(block)
+        md5.update(block)
+    return PayloadDigests(sha256.hexdigest(), base64.b64encode(md5.digest()).decode())

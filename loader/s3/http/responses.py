@@ -21,7 +21,8 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError, TimeoutError
 
 from loader.errors import Code, WorldError
-from loader.s3.http.headers import EPOCH, parse_content_range, parse_http_date
+from loader.s3.etags import etag_text, parse_etag
+from loader.s3.http.headers import parse_content_range, parse_last_modified
 from loader.s3.interface import BLOCK, RequestStats
 
 GATHER: Final = 0.05  # seconds to wait for more bytes: TLS delivers them in records of at most 16 KiB
@@ -68,9 +69,9 @@ def release_connection(response: BaseHTTPResponse) -> None:
 
 
 def etag_of(headers: Mapping[str, str], what: str) -> str:
-    """Return the ETag of a response without quotes. Raises WorldError if there is none: no object store omits it."""
-    etag = (headers.get("ETag") or "").strip('"')
-    if not etag:
+    """Return the ETag of a response. Raises WorldError if there is none: no object store omits it."""
+    etag = parse_etag(headers.get("ETag") or "")
+    if not etag_text(etag):
         raise WorldError(Code.NETWORK, f"{what}: the response has no ETag, so it is not from an object store")
     return etag
 
@@ -89,6 +90,12 @@ def read_limited(response: BaseHTTPResponse, limit: int, what: str, deadline: fl
     return bytes(body)
 
 
+def is_compressed_in_transit(response: BaseHTTPResponse) -> bool:
+    """Whether a proxy compressed the body: for stored bytes, encoded or not, the store knows the length."""
+    encoding = (response.headers.get("Content-Encoding") or "identity").strip().lower()
+    return encoding not in ("identity", "aws-chunked") and "Content-Length" not in response.headers
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectHeaders:
     """Headers of an object: ETag, date, complete size, and offset and length of the body. None if unknown."""
@@ -105,7 +112,7 @@ class ObjectHeaders:
     ) -> ObjectHeaders:
         """Check a 200 or 206 to a request for `limit` bytes from `start` on. Raises WorldError if it does not match."""
         etag = etag_of(response.headers, what)
-        date = parse_http_date(response.headers.get("Last-Modified")) or EPOCH
+        date = parse_last_modified(response.headers.get("Last-Modified"))
         text = response.headers.get("Content-Length") or ""
         length = int(text) if _DIGITS.fullmatch(text) else None
         if response.status != 206:
@@ -114,8 +121,11 @@ class ObjectHeaders:
             first, last, size = parse_content_range(response.headers.get("Content-Range"))
         except ValueError as error:
             raise WorldError(Code.NETWORK, f"{what}: {error}") from error
-        expected = size - 1 if limit is None else min(size, start + limit) - 1
-        if (first, last) != (start, expected) or length not in (None, last - first + 1):
+        ends = [end - 1 for end in (size, None if limit is None else start + limit) if end is not None]
+        expected = min(ends, default=last)
+        # Of an object of unknown size a range may end early. The reader of the body notices that bytes are missing.
+        is_complete = last == expected or (size is None and last < expected)
+        if first != start or not is_complete or length not in (None, last - first + 1):
             raise WorldError(Code.NETWORK, f"{what}: the store sent bytes {first}-{last}, not {start}-{expected}")
         return cls(etag, date, size, first, last - first + 1)
 

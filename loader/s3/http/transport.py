@@ -19,7 +19,7 @@ from loader.s3.auth.credentials import CredentialProvider, S3Credentials
 from loader.s3.auth.sigv4 import sign_request
 from loader.s3.errors import S3ErrorResponse
 from loader.s3.http.connections import connection_pool
-from loader.s3.http.payload import FileSlice, Payload, payload_blocks, payload_sha256, payload_size
+from loader.s3.http.payload import FileSlice, Payload, PayloadDigests, payload_blocks, payload_digests, payload_size
 from loader.s3.http.responses import ObjectHeaders, read_limited, release_connection, translate_errors
 from loader.s3.http.urls import endpoint_for, host_header, quote_key
 from loader.s3.interface import RequestKind, RequestStats
@@ -37,9 +37,10 @@ OnSent = Callable[[int], None]
 class S3Request:
     """One request. Statuses other than those in `accept` are errors.
 
-    `limit`: bytes to read of the response's body. `sha256`: of the request's body, if known. `streamed`: send the body
+    `limit`: bytes to read of the response's body. `digests`: of the request's body, if known. `streamed`: send the body
     in blocks instead of in one piece with the headers; `on_sent` then gets the bytes this attempt has sent so far.
-    `patience`: seconds that reading the response's body may take.
+    `patience`: seconds that reading the response's body may take. `accept_encoding`: GCS unpacks objects stored with
+    gzip unless gzip is accepted.
     """
 
     kind: RequestKind
@@ -51,10 +52,11 @@ class S3Request:
     limit: int = 0
     accept: tuple[int, ...] = (200,)
     name: str = ""
-    sha256: str | None = None
+    digests: PayloadDigests | None = None
     streamed: bool = False
     on_sent: OnSent | None = None
     patience: float | None = None
+    accept_encoding: str = "identity"
 
     def __str__(self) -> str:
         return self.name or f"{self.method} {self.key}".strip()
@@ -166,11 +168,14 @@ class S3Transport:
     def _send(self, request: S3Request) -> urllib3.BaseHTTPResponse:
         with translate_errors(str(request)):
             target = f"{self._path_prefix}/{quote_key(request.key)}" + (f"?{request.query}" if request.query else "")
+            digests = request.digests or payload_digests(request.body)
+            # Required for writes to a bucket with Object Lock.
+            checksum = {"Content-MD5": digests.md5} if request.method == "PUT" and request.key else {}
             signed = sign_request(
                 request.method,
                 target,
-                {"Host": self._host, **request.headers},
-                payload_sha256(request.body) if request.sha256 is None else request.sha256,
+                {"Host": self._host, **checksum, **request.headers},
+                digests.sha256,
                 credentials=self._credentials.current(),
                 region=self.region,
                 now=datetime.now(UTC),
@@ -181,7 +186,8 @@ class S3Transport:
                 request.method,
                 target,
                 body=body,
-                headers={**signed, **framing},
+                # Not signed: GCS and proxies change it.
+                headers={**signed, **framing, "Accept-Encoding": request.accept_encoding},
                 retries=False,
                 redirect=False,
                 timeout=urllib3.Timeout(connect=self._timeouts[0], read=self._timeouts[1]),

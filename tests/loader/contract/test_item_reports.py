@@ -221,7 +221,7 @@ def test_errors_survive_the_way_between_processes(error: Any) -> None:
 
 def test_the_table_has_every_code_of_the_contract_and_says_what_to_do() -> None:
     codes = """NO_SPACE READ_ONLY IO_ERROR SHORT_BODY SIZE_MISMATCH HASH_MISMATCH OBJECT_CHANGED OBJECT_GONE
-        THROTTLED TIMEOUT TOO_SLOW NETWORK CREDENTIALS FORBIDDEN CLOCK_SKEW BAD_MANIFEST BAD_NAME UNSIGNED
-        BAD_SIGNATURE ROLLBACK EXPIRED CANCELLED HOOK_FAILED INTERNAL"""
+        ARCHIVED THROTTLED TIMEOUT TOO_SLOW NETWORK CREDENTIALS FORBIDDEN WRONG_ENDPOINT CLOCK_SKEW BAD_MANIFEST
+        BAD_NAME UNSIGNED BAD_SIGNATURE ROLLBACK EXPIRED CANCELLED HOOK_FAILED INTERNAL"""
     assert list(ERRORS) == codes.split()
     assert all(kind.code == code and kind.sentence and kind.advice for code, kind in ERRORS.items())
