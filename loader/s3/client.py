@@ -40,7 +40,9 @@ from loader.s3.interface import (
 from loader.s3.listing import ListPage, parse_listing
 from loader.s3.upload import S3MultipartUpload, upload_file
 
-LISTING_LIMIT: Final = 16 * 1_048_576  # bytes: five times 1,000 keys of 1,024 bytes, each byte as %XX
+LISTING_LIMIT: Final = 4 * 1_048_576  # bytes: 1,000 keys of 1,024 bytes, each byte as %XX, and 1 KB of other fields
+# By endpoint and bucket: what a plus sign in a listing means, where that was ambiguous. On AWS it is always a space.
+_PLUS_IS_SPACE: Final[dict[tuple[str, str], bool]] = {}
 MAX_EMPTY_PAGES: Final = 100  # in a row; a store may return pages that list only deleted objects
 
 
@@ -82,6 +84,7 @@ class S3Bucket:
             sleep=sleep,
         )
         self.endpoint, self.region = self._transport.endpoint, self._transport.region
+        self._place = (self.endpoint or "", name)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         for page in self._pages(prefix, {}):
@@ -185,7 +188,10 @@ class S3Bucket:
         try:
             if len(response.body) > LISTING_LIMIT:
                 raise ValueError("it is too long")
-            page = parse_listing(response.body)
+            page = parse_listing(response.body, prefix, _PLUS_IS_SPACE.get(self._place))
+            if page.ambiguous and self.endpoint:
+                _PLUS_IS_SPACE[self._place] = not self._is_listed(page.ambiguous)
+                page = parse_listing(response.body, prefix, _PLUS_IS_SPACE[self._place])
             if not all(info.key.startswith(prefix) for info in page.objects):
                 raise ValueError("it is for another prefix")
             if not all(name.startswith(prefix) for name in page.prefixes):
@@ -194,6 +200,12 @@ class S3Bucket:
             raise WorldError(Code.NETWORK, f"{name}: the response is not a listing: {error}") from error
         self.store_clock.update(parse_http_date(response.headers.get("Date")))
         return page
+
+    def _is_listed(self, name: str) -> bool:
+        """Whether an object's key begins with this name, which contains a plus sign. Raises WorldError, ValueError."""
+        query = quote_query({"list-type": "2", "encoding-type": "url", "max-keys": "1", "prefix": name})
+        request = S3Request("list", "GET", "", {}, query=query, limit=LISTING_LIMIT, name=f"LIST {name}")
+        return bool(parse_listing(self._transport.call(request).body, name).objects)
 
 
 def _is_cut_at_unknown_size(response: S3Response, limit: int) -> bool:

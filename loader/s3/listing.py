@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Final
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, unquote_plus
 from xml.etree import ElementTree
 
+from loader.s3.etags import parse_etag
+from loader.s3.http.headers import EPOCH
 from loader.s3.http.xml import namespace, parse_root
 from loader.s3.interface import ObjectInfo
 
@@ -30,6 +32,7 @@ _FIELDS: Final = {
     "LastModified": "<LastModified>([0-9TZ:.+-]{10,40})</LastModified>",
 }
 _FIELD: Final = re.compile("<(Key|ETag|Size|LastModified)>")
+_EXPECTED: Final = (sorted(_FIELDS), sorted(_FIELDS.keys() - {"ETag"}))  # some stores list no ETags
 _LEAF: Final = "<{0}>[A-Za-z0-9_:. -]*</{0}>"
 _OWNER: Final = f"<Owner>(?:<ID>{_TEXT}*</ID>)?(?:<DisplayName>{_TEXT}*</DisplayName>)?</Owner>"
 _SIMPLE: Final = "|".join(_LEAF.format(name) for name in ("StorageClass", "ChecksumAlgorithm", "ChecksumType"))
@@ -43,11 +46,15 @@ _HEAD: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """One response to ListObjectsV2. `token` requests the next page; None on the last one."""
+    """One response to ListObjectsV2. `token` requests the next page; None on the last one.
+
+    `ambiguous`: a name, with its plus sign unchanged, if nothing on the page says whether plus signs are spaces.
+    """
 
     objects: list[ObjectInfo]
     prefixes: list[str]
     token: str | None
+    ambiguous: str = ""
 
     @property
     def first(self) -> str:
@@ -68,27 +75,30 @@ class _Columns:
 _NOTHING: Final = _Columns([], [], [], [])
 
 
-def parse_listing(body: bytes) -> ListPage:
-    """Parse a page of ListObjectsV2. Raises ValueError with a reason for anything else.
+def parse_listing(body: bytes, prefix: str = "", plus_is_space: bool | None = None) -> ListPage:
+    """Parse a page of ListObjectsV2 for `prefix`. Raises ValueError with a reason for anything else.
 
     An empty or foreign response is never an empty page: SeaweedFS serves a health page at some addresses, and a captive
-    portal serves its own page at all of them.
+    portal serves its own page at all of them. `plus_is_space`: what a plus sign means in encoded names, if known.
     """
-    return _page(*_fast_parse(body.decode("utf-8-sig")))
+    return _page(*_fast_parse(body.decode("utf-8-sig")), _PlusSign(prefix, plus_is_space))
 
 
 def parse_with_elementtree(body: bytes) -> ListPage:
     """Parse a page with ElementTree alone: the oracle in the tests of `parse_listing`. Raises ValueError."""
-    return _page(_NOTHING, body.decode("utf-8-sig"))
+    return _page(_NOTHING, body.decode("utf-8-sig"), _PlusSign())
 
 
 @lru_cache(maxsize=8_192)
 def parse_time(text: str) -> datetime:
     """Parse ISO 8601 as in listings, in UTC if it has no zone. Raises ValueError.
 
-    Cached: neighbouring objects were mostly written within the same seconds.
+    A date before 1970 becomes EPOCH: stores that do not know the date send the year 1. Cached: neighbouring objects
+    were mostly written within the same seconds.
     """
     date = datetime.fromisoformat(text)
+    if date.year < EPOCH.year:
+        return EPOCH
     try:
         return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
     except OverflowError as error:  # in UTC the date is out of range
@@ -104,7 +114,7 @@ def _fast_parse(text: str) -> tuple[_Columns, str]:
     if start < 0 or not _HEAD.fullmatch(text, 0, start):
         return _NOTHING, text
     order = tuple(_FIELD.findall(text, start, text.find(_CLOSE)))
-    if sorted(order) != sorted(_FIELDS):
+    if sorted(order) not in _EXPECTED:
         return _NOTHING, text
     # In turn: the text between two entries, which must be empty, and the fields of the next entry.
     parts = _entry(order).split(text[start:end])
@@ -116,7 +126,8 @@ def _fast_parse(text: str) -> tuple[_Columns, str]:
     except ValueError:
         return _NOTHING, text
     sizes = [int(size) for size in columns["Size"]]
-    return _Columns(columns["Key"], sizes, columns["ETag"], dates), text[:start] + text[end:]
+    etags = columns.get("ETag") or [""] * len(dates)
+    return _Columns(columns["Key"], sizes, etags, dates), text[:start] + text[end:]
 
 
 @cache
@@ -125,21 +136,23 @@ def _entry(order: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(_OPEN + "".join(_FIELDS[name] + _EXTRAS for name in order) + _CLOSE)
 
 
-def _page(columns: _Columns, text: str) -> ListPage:
+def _page(columns: _Columns, text: str, plus: _PlusSign) -> ListPage:
     """Return the page of the entries of `columns`, followed by those in `text`."""
     root = parse_root(text, ("ListBucketResult",))
     space = namespace(root)
     token = _token(root, space)
     encoded = _child_text(root, f"{space}EncodingType") == "url"
-    objects = list(map(ObjectInfo, _decoded_all(columns.keys, encoded), columns.sizes, columns.etags, columns.dates))
-    objects += [_object_info(element, space, encoded) for element in root.findall(f"{space}Contents")]
+    objects = list(map(ObjectInfo, columns.keys, columns.sizes, columns.etags, columns.dates))
+    objects += [_object_info(element, space) for element in root.findall(f"{space}Contents")]
     groups = root.findall(f"{space}CommonPrefixes")
-    prefixes = [_decoded(_child_text(element, f"{space}Prefix"), encoded) for element in groups]
-    key_count, count = _child_text(root, f"{space}KeyCount"), len(objects)
-    # Some stores do not count prefixes.
-    if key_count is not None and key_count not in (str(count), str(count + len(prefixes))):
-        raise ValueError("its number of entries is not its KeyCount")
-    return ListPage(objects, prefixes, token)
+    prefixes = [_name(_child_text(element, f"{space}Prefix")) for element in groups]
+    # KeyCount is not checked: some stores do not count prefixes, some send the total of the bucket.
+    if encoded:
+        names = plus.decode([*(info.key for info in objects), *prefixes])
+        for info, name in zip(objects, names, strict=False):
+            info.key = name
+        prefixes = names[len(objects) :]
+    return ListPage(objects, prefixes, token, plus.ambiguous)
 
 
 def _token(root: ElementTree.Element, space: str) -> str | None:
@@ -161,30 +174,52 @@ def _child_text(element: ElementTree.Element, tag: str) -> str | None:
     return found[0].text or "" if found else None
 
 
-def _object_info(element: ElementTree.Element, space: str, encoded: bool) -> ObjectInfo:
+def _object_info(element: ElementTree.Element, space: str) -> ObjectInfo:
+    """Return an entry, its key still encoded. Without an ETag, that is empty."""
     key, size, etag, date = (_child_text(element, f"{space}{name}") for name in ("Key", "Size", "ETag", "LastModified"))
-    if etag is None:
-        raise ValueError("an entry has no ETag")
     if not re.fullmatch(_SIZE, size or ""):
         raise ValueError("an entry has no size")
     try:
         at = parse_time(date or "")
     except ValueError as error:
         raise ValueError("an entry has no date") from error
-    return ObjectInfo(_decoded(key, encoded), int(size or ""), etag.strip('"'), at)
+    return ObjectInfo(_name(key), int(size or ""), parse_etag(etag or ""), at)
 
 
-def _decoded(text: str | None, encoded: bool) -> str:
+def _name(text: str | None) -> str:
     if not text:
         raise ValueError("an entry has no name")
-    # AWS writes a space as "+", others as "%20"; all of them write a plus sign as "%2B".
-    return unquote_plus(text) if encoded and ("%" in text or "+" in text) else text
+    return text
 
 
-def _decoded_all(keys: list[str], encoded: bool) -> list[str]:
-    """Decode all keys in one call, unless one has a line break: the calls cost more than the decoding."""
-    joined = "\n".join(keys)
-    if not encoded or ("%" not in joined and "+" not in joined):
-        return keys
-    decoded = unquote_plus(joined).split("\n")
-    return decoded if len(decoded) == len(keys) else [unquote_plus(key) for key in keys]
+class _PlusSign:
+    """Decodes the names of one page, in which a plus sign is a space or itself.
+
+    AWS writes a space as "+" and a plus sign as "%2B". Others write a space as "%20" (SeaweedFS only before the last
+    slash), and some of those leave plus signs as they are. An encoded plus sign on the page, or the
+    prefix that the names must have, shows which one it is.
+    """
+
+    def __init__(self, prefix: str = "", is_space: bool | None = None) -> None:
+        self._prefix, self._is_space = prefix, is_space
+        self.ambiguous = ""
+
+    def decode(self, names: list[str]) -> list[str]:
+        """Decode all names in one call, unless one has a line break: the calls cost more than the decoding."""
+        joined = "\n".join(names)
+        if "%" not in joined and "+" not in joined:
+            return names
+        decode = unquote_plus if "+" in joined and self._find_meaning(names, joined) else unquote
+        decoded = decode(joined).split("\n")
+        return decoded if len(decoded) == len(names) else [decode(name) for name in names]
+
+    def _find_meaning(self, names: list[str], joined: str) -> bool:
+        """Return whether plus signs are spaces."""
+        fits_as_space, fits_as_plus = (read(names[0]).startswith(self._prefix) for read in (unquote_plus, unquote))
+        if fits_as_space != fits_as_plus:
+            return fits_as_space
+        if "%2B" in joined or "%2b" in joined:
+            return True
+        if self._is_space is None:
+            self.ambiguous = unquote(next(name for name in names if "+" in name))
+        return self._is_space is not False

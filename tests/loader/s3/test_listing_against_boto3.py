@@ -146,7 +146,6 @@ RUBBISH = {
     "no end told": b"<ListBucketResult></ListBucketResult>",
     "more but no token": b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
     "entries of another prefix": Page([Entry("B/x")]).written_by("aws"),
-    "fewer entries than told": Page(ENTRIES).written_by("aws").replace(b"<KeyCount>2<", b"<KeyCount>3<"),
     "entities": b'<!DOCTYPE l [<!ENTITY a "aaa">]>' + Page(ENTRIES).written_by("bare"),
 }
 
