@@ -54,6 +54,11 @@ def trusted_time(local: datetime, store: datetime | None) -> datetime | None:
     return local if local - store <= LAG else store
 
 
+def best_time(local: datetime, store: datetime | None) -> datetime:
+    """Return the time for decisions that remove nothing: the local clock, unless the store's contradicts it."""
+    return local if store is None or abs(local - store) <= TOLERANCE else store
+
+
 def why_untrusted(local: datetime, store: datetime | None) -> str:
     """Return the reason why there is no trusted time; empty if there is."""
     if store is None:

@@ -7,6 +7,7 @@ an item is being transferred.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from loader.agent.heartbeat import HeartbeatSource
 from loader.agent.item_results import ItemResults
 from loader.agent.local_content import LocalContent
 from loader.agent.stale_reports import StaleReports
-from loader.clock import StoreClock
+from loader.clock import StoreClock, best_time
 from loader.config import Settings
 from loader.errors import Code, ExitCode, WorldError
 from loader.hooks.runner import HookRunner
@@ -36,6 +37,7 @@ from loader.storage.content_store import ContentStore
 from loader.transfer.manager import TransferManager
 from loader.transfer.rate_limit import RateLimiter
 
+log = logging.getLogger("loader")
 LOOP_INTERVAL: Final = 1.0  # seconds
 LEASE_WAIT: Final = 30.0  # seconds to wait for the tail's lease before content is loaded without an answer
 FLUSH_STOPPED: Final = 1.5  # seconds for the last reports after a signal
@@ -83,10 +85,13 @@ class Agent:
     _awaiting_snapshot: bool = field(default=True, init=False)  # the run may not end before the next poll is planned
     _disk_problem: str = field(default="", init=False)
     _clock_problem: str = field(default="", init=False)
+    _internal_problem: str = field(default="", init=False)  # since the last plan
+    _poll_due: float = field(default=0.0, init=False)
+    _was_up: bool = field(default=True, init=False)
 
     def run(self) -> ExitCode:
         """Load until nothing is left to do (`--once`) or `stop` is set."""
-        self.reporter.import_state(self.stores[0].load_report_cache(), _now())
+        self._import_reports()
         self.reporter.start()
         self._await_lease()
         code = ExitCode.UNREACHABLE
@@ -99,6 +104,13 @@ class Agent:
             return ExitCode.HELD
         return ExitCode.UNREACHABLE if code is ExitCode.DONE and not all_reported else code
 
+    def _import_reports(self) -> None:
+        try:
+            self.reporter.import_state(self.stores[0].load_report_cache(), _now())
+        except WorldError as error:
+            text = f"The reports of the last run cannot be read from disk, so all of them are sent again: {error}"
+            self.listener.notice("record", text, code=error.code)
+
     def _await_lease(self) -> None:
         """Wait up to LEASE_WAIT for the tail's lease; if the status bucket is unreachable, load anyway."""
         deadline = time.monotonic() + LEASE_WAIT
@@ -108,26 +120,45 @@ class Agent:
                 return  # while the link is down the lease cannot be asked for, and nothing is loaded
 
     def _loop(self) -> ExitCode:
-        due, was_up = 0.0, True
         while not self.stop.is_set():
             self.on_turn()
-            up = self.link.state()[0]
-            if up and not was_up:
-                self.reporter.link_restored()
-                self._await_lease()
-                due = 0.0
-            was_up = up
-            if up and time.monotonic() >= due and not self.poller.polling:
-                self.poller.start_poll()
-                due = time.monotonic() + self.settings.poll_interval
-            self._plan_if_changed(self.poller.take_snapshot())
-            self._update_state()
-            code = self._exit_code() if self.settings.once else None
+            try:
+                code = self._turn()
+            except Exception as error:
+                # The edge of the loop: `--once` ends, any other run goes on with the next poll.
+                problem = f"{Code.INTERNAL}: unexpected error ({type(error).__name__})"
+                if problem != self._internal_problem:
+                    log.exception("Unexpected error in the main loop")
+                code = self._turn_failed(problem)
             if code is not None:
                 return code
             self.wake.wait(LOOP_INTERVAL)
             self.wake.clear()
         return ExitCode.UNREACHABLE
+
+    def _turn(self) -> ExitCode | None:
+        """Do what is due. Return the exit code once a run with `--once` is over."""
+        self._poll_if_due()
+        self._plan_if_changed(self.poller.take_snapshot())
+        self._update_state()
+        return self._exit_code() if self.settings.once else None
+
+    def _turn_failed(self, problem: str) -> ExitCode | None:
+        self._internal_problem = problem
+        self.announcements.notice("internal", "internal", problem, code=Code.INTERNAL)
+        self._set_state("waiting", problem, "")
+        return ExitCode.SOME_FAILED if self.settings.once else None
+
+    def _poll_if_due(self) -> None:
+        up = self.link.state()[0]
+        if up and not self._was_up:
+            self.reporter.link_restored()
+            self._await_lease()
+            self._poll_due = 0.0
+        self._was_up = up
+        if up and time.monotonic() >= self._poll_due and not self.poller.polling:
+            self.poller.start_poll()
+            self._poll_due = time.monotonic() + self.settings.poll_interval
 
     def _plan_if_changed(self, snapshot: MediaSnapshot | None) -> None:
         if snapshot is not None:
@@ -172,14 +203,14 @@ class Agent:
         self.announcements.plan(self._plan, self._snapshot, transfers_done=self.transfers.is_done)
         self.transfers.apply_plan(self._plan, self._snapshot.manifests, self._snapshot.etags)
         self.hooks.retry_due()
+        self._internal_problem = ""
 
     def _make_plan(self) -> Plan:
-        now, limits = _now(), self._limits
-        context = PlanningContext(now, limits.seconds_until_closed(now), self.rate(), self.store_clock.now())
+        now, store, limits = _now(), self.store_clock.now(), self._limits
+        context = PlanningContext(now, limits.seconds_until_closed(best_time(now, store)), self.rate(), store)
         # Before the store's first answer there is no contradiction to report.
-        contradiction = context.store is not None and context.trusted is None
-        problem = f"{Code.CLOCK_SKEW}: nothing is removed by date: {context.why_untrusted}"
-        self._clock_problem = problem if contradiction else ""
+        problem = f"{Code.CLOCK_SKEW}: nothing is removed: {context.why_untrusted}"
+        self._clock_problem = problem if context.clocks_differ else ""
         self.announcements.notice("kept", "clock", self._clock_problem, code=Code.CLOCK_SKEW)
         blocked = self.results.blocked_items(self._snapshot)
         return self.local_content.plan(self._snapshot, context, limits.queue, self._requested, blocked)
@@ -230,7 +261,7 @@ class Agent:
 
     def _blocked_reason(self) -> tuple[str, str]:
         """Return the state and the reason for loading nothing now; both are empty if loading is allowed."""
-        by_limits = self._limits.blocked_reason(_now())
+        by_limits = self._limits.blocked_reason(best_time(_now(), self.store_clock.now()))
         up, why = self.link.state()
         return by_limits if by_limits[0] or up else ("waiting", why)
 
@@ -246,7 +277,13 @@ class Agent:
             return "waiting", f"{snapshot.code}: {snapshot.reason}" if snapshot.code else snapshot.reason, ""
         failed = len(self.results.failed)
         failures = f"{failed} items failed" if failed else ""
-        reasons = (self._disk_problem, self._clock_problem, failures, self.queue_reader.problem)
+        reasons = (
+            self._internal_problem,
+            self._disk_problem,
+            self._clock_problem,
+            failures,
+            self.queue_reader.problem,
+        )
         return "idle", "; ".join(filter(None, reasons)), ""
 
     def _set_state(self, state: str, reason: str, campaign: str) -> None:
@@ -292,7 +329,8 @@ class Agent:
         self.hooks.close(HOOK_STOP)
         stopped, snapshot = self.stop.is_set(), self._snapshot
         # The status bucket may be reachable although the media bucket is not.
-        result = f"done; {snapshot.code}: {snapshot.reason}" if snapshot.code else "done"
+        media_problem = f"{snapshot.code}: {snapshot.reason}" if snapshot.code else ""
+        result = "; ".join(filter(None, ("done", media_problem, self._internal_problem)))
         self._set_state("idle", "stopped" if stopped else result, "")
         all_reported = self.reporter.close(FLUSH_STOPPED if self.stop.is_set() else self.settings.report_timeout)
         if self.lease_lost.is_set():

@@ -6,6 +6,7 @@ Hours are UTC unless "local" follows. "local" reads the time zone of the machine
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -32,15 +33,10 @@ class TimeWindow:
         return not self.spans or any(_contains(minute, begin, end) for begin, end in self.spans)
 
     def seconds_until_change(self, now: datetime) -> float | None:
-        """Return seconds until the window opens or closes; None if it never changes."""
-        state, minute = self.is_open(now), self._minute(now)
-        edges = {edge % _DAY for span in self.spans for edge in span}
-        # An edge at this very minute counts as a full day away.
-        for away in sorted((edge - minute - 1) % _DAY + 1 for edge in edges):
-            edge = (minute + away) % _DAY
-            if any(_contains(edge, begin, end) for begin, end in self.spans) != state:
-                return self._seconds(now, away)
-        return None
+        """Return seconds until the window opens or closes; None if it does not within two days."""
+        state = self.is_open(now)
+        changes = sorted(time for time in self._possible_changes(now) if time > now)
+        return next(((time - now).total_seconds() for time in changes if self.is_open(time) != state), None)
 
     def _minute(self, now: datetime) -> int:
         local_now = self._local_time(now)
@@ -49,15 +45,19 @@ class TimeWindow:
     def _local_time(self, now: datetime) -> datetime:
         return now.astimezone(None if self.local else UTC)
 
-    def _seconds(self, now: datetime, minutes: int) -> float:
-        """Return seconds until the wall clock has advanced by `minutes` full minutes."""
-        local_now = self._local_time(now).replace(second=0, microsecond=0)
-        target = local_now.replace(tzinfo=None) + timedelta(minutes=minutes)
+    def _possible_changes(self, now: datetime) -> set[datetime]:
+        """Return the times of the next two days at which the window may open or close.
+
+        A span begins or ends when the wall clock shows its edge, or when the wall clock skips or repeats an edge.
+        """
+        midnight = self._local_time(now).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+        edges = {edge % _DAY for span in self.spans for edge in span}
+        walls = [midnight + timedelta(days=day, minutes=edge) for day in range(3) for edge in edges]
         if not self.local:
-            return (target.replace(tzinfo=UTC) - now).total_seconds()
-        # Daylight saving time: a night may be an hour shorter or longer, and an hour that occurs twice counts twice.
-        away = [(target.replace(fold=fold).astimezone() - now).total_seconds() for fold in (0, 1)]
-        return min((seconds for seconds in away if seconds > 0), default=0.0)
+            return {wall.replace(tzinfo=UTC) for wall in walls}
+        # An hour that occurs twice counts twice.
+        times = {wall.replace(fold=fold).astimezone(UTC) for wall in walls for fold in (0, 1)}
+        return times | set(_offset_changes(now))
 
 
 ALWAYS: Final = TimeWindow()
@@ -95,6 +95,26 @@ def _span(part: str, text: str) -> tuple[int, int]:
 
 def _contains(minute: int, begin: int, end: int) -> bool:
     return begin <= minute < end if begin < end else minute >= begin or minute < end
+
+
+def _offset_changes(now: datetime) -> Iterator[datetime]:
+    """Yield the times of the next two days at which the clocks of the machine's time zone are changed, to the second.
+
+    The time zone database has no two changes within an hour.
+    """
+    start = now.astimezone(UTC).replace(microsecond=0)
+    for hour in range(49):
+        before, after = start + timedelta(hours=hour), start + timedelta(hours=hour + 1)
+        if _offset(before) == _offset(after):
+            continue
+        while after - before > timedelta(seconds=1):
+            middle = before + timedelta(seconds=(after - before) // timedelta(seconds=2))
+            before, after = (middle, after) if _offset(middle) == _offset(before) else (before, middle)
+        yield after
+
+
+def _offset(time: datetime) -> timedelta | None:
+    return time.astimezone().utcoffset()
 
 
 def _clock(minute: int) -> str:

@@ -155,7 +155,6 @@ class ManifestReader:
         """
 
         def verify(fetched: GetResult) -> SignedManifest | ContractError:
-            self._verifier.observe_store_time(fetched.server_time)
             try:
                 if fetched.truncated:
                     raise BadEnvelope(f"it is longer than {ENVELOPE_LIMIT:,} bytes")
@@ -178,12 +177,11 @@ class ManifestReader:
         keys_version = self._verifier.keys_version
         with self._lock:
             cached = cache.get(campaign)
-        if cached and cached.keys_version == keys_version:
-            fetched = self._media.get_if_changed(key, limit, cached.etag)
-            if fetched is NOT_MODIFIED:
-                return cached.value
-        else:
-            fetched = self._media.get(key, limit)
+        usable = cached if cached and cached.keys_version == keys_version else None
+        fetched = self._media.get_if_changed(key, limit, usable.etag) if usable else self._media.get(key, limit)
+        self._verifier.observe_store_time(self._media.store_clock.now())
+        if fetched is NOT_MODIFIED:
+            return usable.value if usable else None
         if fetched is None:
             return None
         value = convert(fetched)

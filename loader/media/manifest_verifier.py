@@ -91,11 +91,16 @@ class ManifestVerifier:
         self._report(problem)
 
     def observe_store_time(self, time: datetime | None) -> None:
-        """Take the time of the store's latest answer into account."""
-        if self.policy == "off" or not self._tls or time is None:
+        """Take the time of the store's latest answer into account.
+
+        Only over TLS does it move the trusted time: a third party could change it otherwise. Over plain HTTP it does
+        keep a local clock that has jumped ahead from expiring manifests, which would be stored for good.
+        """
+        if self.policy == "off" or time is None:
             return
         with self._lock:
-            self._latest_time = max(self._latest_time, time)
+            if self._tls:
+                self._latest_time = max(self._latest_time, time)
             self._clock_is_wrong = self._now() - time > AHEAD
 
     def verify(self, campaign: str, body: bytes) -> SignedManifest:

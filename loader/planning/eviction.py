@@ -58,7 +58,8 @@ def evictable(on_disk: Iterable[CampaignOnDisk], excluded: Collection[str], toda
 class EvictionPlanner:
     """Collects removals: those that the queue requests, and those that free space for planned steps.
 
-    Campaigns are removed by date only while the time can be trusted. `withheld`: why ended campaigns are not removed.
+    Campaigns are removed by date only while the time can be trusted, and nothing at all is removed while the clocks
+    differ. `withheld`: why ended campaigns are not removed.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class EvictionPlanner:
                 continue
             # Without the store's time, a campaign with dates may be in use.
             dated = bool(campaign.starts or campaign.ends)
-            if name in protected or (dated and context.store is None):
+            if name in protected or context.clocks_differ or (dated and context.store is None):
                 ranking.refused.append((name, protected.get(name, context.why_untrusted)))
             else:
                 self.removals.append(Removal(name, items, "requested by the transfer queue"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal
 
-from loader.clock import trusted_time, why_untrusted
+from loader.clock import best_time, trusted_time, why_untrusted
 from loader.contract.manifest import Item, Manifest
 from loader.errors import Code
 from loader.storage.inventory import ItemKey
@@ -39,8 +39,8 @@ class DiskSpace:
 class PlanningContext:
     """Time and rate at planning.
 
-    `now`: local clock (aware); alone it decides what is loaded, but never what is removed. `seconds_left`: until the
-    window closes. `rate`: bytes a second received lately. `store`: the store's clock. None if unknown.
+    `now`: local clock (aware). `seconds_left`: until the window closes. `rate`: bytes a second received lately.
+    `store`: the store's clock. None if unknown.
     """
 
     now: datetime
@@ -57,6 +57,21 @@ class PlanningContext:
     def why_untrusted(self) -> str:
         """Why there is no trusted time; empty if there is."""
         return why_untrusted(self.now, self.store)
+
+    @property
+    def clocks_differ(self) -> bool:
+        """The local clock and the store's contradict each other: nothing at all is removed."""
+        return self.store is not None and self.trusted is None
+
+    @property
+    def today(self) -> date:
+        """The date for the order of what is loaded."""
+        return best_time(self.now, self.store).date()
+
+    @property
+    def earliest(self) -> datetime:
+        """The time for orders with `not_before`: they wait until every clock says that they are due."""
+        return self.trusted or min(clock for clock in (self.now, self.store) if clock is not None)
 
     @property
     def days(self) -> tuple[date, ...]:

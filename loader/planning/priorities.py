@@ -64,9 +64,8 @@ def has_ended(manifest: Manifest, today: date) -> bool:
 
 def rank_items(targets: Sequence[TargetCampaign], queue: TransferQueue | None, context: PlanningContext) -> RankedItems:
     """Return all items to load now, unsorted; `RankedItem.rank` is the sort key."""
-    today = context.now.date()
     if queue is None or queue.entries is None:
-        return _without_queue(targets, today)
+        return _without_queue(targets, context)
     ranking = RankedItems()
     ranked_entries = _rank_entries(queue.entries)
     ranking.deferred = _deferred(ranked_entries, context)
@@ -86,13 +85,15 @@ def rank_items(targets: Sequence[TargetCampaign], queue: TransferQueue | None, c
     return ranking
 
 
-def _without_queue(targets: Sequence[TargetCampaign], today: date) -> RankedItems:
+def _without_queue(targets: Sequence[TargetCampaign], context: PlanningContext) -> RankedItems:
     ranking = RankedItems()
+    latest, *_, earliest = (*context.days, *context.days)
     for target in targets:
-        if has_ended(target.manifest, today) and not target.named:
+        if has_ended(target.manifest, earliest) and not target.named:
             ranking.ended.append(target.campaign)
         else:
-            rank = (0, NEVER, 0, *_nearest_start(target, today))
+            # By one of two clocks it has ended: it is loaded, but after all others.
+            rank = (0, NEVER, int(has_ended(target.manifest, latest)), *_nearest_start(target, context.today))
             ranking.items += [
                 RankedItem(target, item, position, rank) for position, item in enumerate(target.manifest.content)
             ]
@@ -123,10 +124,10 @@ def _loads(ranked: _RankedEntry) -> bool:
 
 
 def _is_deferred(entry: QueueEntry, context: PlanningContext) -> bool:
-    """Return whether `not_before` is in the future: by the local clock for a load, by trusted time for a removal."""
+    """Return whether `not_before` is in the future: by either clock for a load, by trusted time for a removal."""
     if entry.not_before is None:
         return False
-    now = context.trusted if entry.action == "purge" else context.now
+    now = context.trusted if entry.action == "purge" else context.earliest
     return now is None or entry.not_before > now
 
 
@@ -156,7 +157,7 @@ def _rank_campaign(
         if ranked is None or (ranked.entry.action == "purge" and target.named):
             refused = refused or ranked is not None
             if target.named:
-                rank = (0, NEVER, len(ranked_entries), *_nearest_start(target, context.now.date()))
+                rank = (0, NEVER, len(ranked_entries), *_nearest_start(target, context.today))
                 ranking.items.append(RankedItem(target, item, position, rank))
         elif ranked.entry.action == "purge":
             purged.append(item.name)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loader.clock import LAG, TOLERANCE, StoreClock, seconds_since_boot, trusted_time, why_untrusted
+from loader.clock import LAG, TOLERANCE, StoreClock, best_time, seconds_since_boot, trusted_time, why_untrusted
 from loader.s3.http.headers import parse_http_date
 
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
@@ -53,6 +53,13 @@ def test_no_time_is_trusted_that_is_later_than_either_clock(apart: timedelta) ->
     trusted = trusted_time(NOW + apart, NOW)
     assert (trusted is None) == (abs(apart) > TOLERANCE) == bool(why_untrusted(NOW + apart, NOW))
     assert trusted is None or trusted <= min(NOW + apart, NOW + LAG)
+
+
+@pytest.mark.parametrize(("minutes", "is_local"), [(-16, False), (-15, True), (0, True), (15, True), (16, False)])
+def test_hours_follow_the_store_s_clock_once_the_local_one_contradicts_it(minutes: int, is_local: bool) -> None:
+    local = NOW + timedelta(minutes=minutes)
+    assert best_time(local, NOW) == (local if is_local else NOW)
+    assert best_time(local, None) == local
 
 
 @pytest.mark.parametrize("text", ["Fri, 31 Dec 9999 23:59:59 -0100", "soon", "", None])

@@ -136,6 +136,52 @@ def test_an_hour_that_comes_twice_is_meant_twice(
         assert window.seconds_until_change(now) == seconds
 
 
+NIGHTS = [
+    ("Europe/Berlin", "2026-03-29"),
+    ("Europe/Berlin", "2026-10-25"),
+    ("America/New_York", "2026-03-08"),
+    ("America/New_York", "2026-11-01"),
+    ("Australia/Lord_Howe", "2026-04-05"),  # by half an hour
+    ("Australia/Lord_Howe", "2026-10-04"),
+    ("America/Santiago", "2026-09-06"),  # at midnight
+    ("Pacific/Apia", "2011-12-30"),  # a day that did not exist
+]
+HOURS = ["01:30-02:30", "23:30-00:30,02:15-04:00", "02:15-02:45", "22:00-05:00", "00:00-03:00", "03:00-02:00"]
+
+
+@pytest.mark.parametrize(
+    ("hours", "day", "clock", "minutes"),
+    [
+        ("01:30-02:30 local", "2026-03-29", "00:33:00", 27),  # open until 02:00, which is 03:00
+        ("02:15-02:45 local", "2026-03-28", "01:50:00", 46 * 60 + 25),  # does not occur on the 29th
+        ("02:15-04:00 local", "2026-03-29", "00:50:00", 10),
+        ("23:30-00:30,02:15-04:00 local", "2026-10-24", "22:30:00", 105),
+        ("23:30-00:30,02:15-04:00 local", "2026-10-25", "00:30:00", 30),  # 02:30, and in 30 minutes 02:00 again
+    ],
+)
+def test_an_edge_that_the_clocks_skip_or_repeat_is_where_the_hours_change(
+    zone: Callable[[str], None], hours: str, day: str, clock: str, minutes: int
+) -> None:
+    zone("Europe/Berlin")
+    assert parse_time_window(hours).seconds_until_change(at(clock, day)) == minutes * 60
+
+
+@pytest.mark.parametrize(("name", "day"), NIGHTS)
+def test_the_time_to_a_change_is_exact_on_every_night_of_a_clock_change(
+    zone: Callable[[str], None], name: str, day: str
+) -> None:
+    zone(name)
+    start = at("00:00:00", day) - timedelta(days=1)
+    times = [start + timedelta(minutes=5 * step) for step in range(4 * 288)]
+    for window in (parse_time_window(f"{hours} local") for hours in HOURS):
+        states = [window.is_open(time) for time in times]
+        for step in range(0, 2 * 288, 7):
+            change = next((later for later in range(step, len(times)) if states[later] != states[step]), None)
+            expected = None if change is None else (change - step) * 300.0
+            if expected is None or expected <= 172_800:
+                assert window.seconds_until_change(times[step]) == expected, (str(window), times[step])
+
+
 MINUTES = st.integers(0, 1439)
 SPANS = st.lists(st.tuples(MINUTES, MINUTES).filter(lambda span: span[0] != span[1]), max_size=4)
 

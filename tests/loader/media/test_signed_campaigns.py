@@ -149,6 +149,7 @@ def test_a_look_at_nothing_new_gets_the_same_without_a_body(loader: Loader, poli
 
 def test_what_expires_while_the_loader_runs_is_refused_without_a_new_body(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS, expires=LATER), "sam")
+    loader.media.clock = lambda: loader.now
     lookout = loader.start()
     assert lookout.read("c").code == "BAD_SIGNATURE"  # the keys are read with the first poll
     assert lookout.read_all(threading.Event()).manifests["c"].code is None
@@ -176,13 +177,21 @@ def test_time_told_over_tls_and_time_that_was_signed_outlive_a_clock_that_is_set
     assert loader.look().code == "EXPIRED"
 
 
-def test_a_clock_far_ahead_of_the_store_s_is_not_believed(loader: Loader) -> None:
-    loader.media.endpoint = "https://s3.example.org"  # type: ignore[attr-defined]
+@pytest.mark.parametrize("endpoint", ["https://s3.example.org", "http://10.0.0.1:9000"])
+@pytest.mark.parametrize("days", [40, 5000])
+def test_a_clock_that_jumps_ahead_of_the_store_s_expires_nothing_for_good(
+    loader: Loader, endpoint: str, days: int
+) -> None:
+    loader.media.endpoint = endpoint  # type: ignore[attr-defined]
     loader.media.clock = lambda: NOW
-    put(loader.media, manifest(ITEMS, expires=LATER), "sam")
-    loader.now = LATER + timedelta(days=300)
+    put(loader.media, manifest(ITEMS, expires=NOW + timedelta(days=20)), "sam")
+    running = loader.start()
+    assert running.read_all(threading.Event()).manifests["c"].code is None
+    loader.now = NOW + timedelta(days=days)
+    assert running.read("c").code is None  # unchanged in the bucket
     assert loader.look().code is None
     loader.now = NOW
+    assert running.read("c").code is None
     assert loader.look().code is None
 
 

@@ -535,7 +535,7 @@ def test_what_either_clock_finds_in_use_is_not_purged(now: datetime, store: date
         store=store,
     )
     assert made.refused_removals[0] == ("december", "it is in use: its exhibition is on")
-    assert "december" not in removed(made)
+    assert removed(made) == []
 
 
 def test_before_the_store_has_answered_only_what_says_no_days_is_purged() -> None:
@@ -561,6 +561,59 @@ def test_a_purge_that_was_put_off_waits_until_the_store_confirms_the_clock(
 def test_what_is_put_off_and_not_aboard_is_not_told_of() -> None:
     queue = [QueueEntry("gone", action="purge", not_before=NOW)]
     assert plan(aboard=[DECEMBER], queue=queue, now=AHEAD, store=NOW).refused_removals == ()
+
+
+@pytest.mark.parametrize(("now", "why"), [(AHEAD, "40 days ahead of"), (BEHIND, "40 days behind")])
+def test_no_order_of_the_queue_removes_anything_while_the_clocks_differ(now: datetime, why: str) -> None:
+    queue = [QueueEntry("undated", action="purge"), QueueEntry("august", ("a",), action="purge")]
+    august = CampaignOnDisk("august", date(2020, 8, 1), date(2020, 8, 31), True, (10,), frozenset({"a"}))
+    now_shown = CampaignOnDisk("now", date(2026, 1, 1), date(2028, 1, 1), True, (10,))
+    made = plan(aboard=[UNDATED, august, now_shown], queue=queue, now=now)
+    assert removed(made) == []
+    assert made.refused_removals == tuple(
+        (name, f"the local clock is {why} the store's") for name in ("undated", "august")
+    )
+    assert removed(plan(aboard=[UNDATED, august, now_shown], queue=queue)) == ["undated", "august"]
+
+
+@pytest.mark.parametrize("store", [None, NOW])
+@pytest.mark.parametrize("jump", [timedelta(days=40), timedelta(days=5000)])
+def test_a_campaign_has_ended_only_if_the_store_s_clock_says_so_too(jump: timedelta, store: datetime | None) -> None:
+    made = plan(simple("december", "a", ends=date(2026, 12, 31)), now=NOW + jump, store=store)
+    assert made.ended == (() if store else ("december",))
+    assert done(made) == ([("december", "a", "fetch")] if store else [])
+
+
+@pytest.mark.parametrize("now", [AHEAD, BEHIND, NOW - timedelta(days=20_000)])
+def test_what_has_ended_by_one_of_two_clocks_is_loaded_last(now: datetime) -> None:
+    campaigns = [
+        simple("november", "a", ends=OVER),
+        simple("december", "a", ends=date(2027, 2, 28)),
+        simple("any", "a"),
+    ]
+    made = plan(*campaigns, now=now)
+    assert sorted(step.campaign for step in made.steps[:2]) == ["any", "december"]
+    assert [step.campaign for step in made.steps[2:]] == ([] if now == AHEAD else ["november"])
+
+
+@pytest.mark.parametrize(
+    ("now", "store", "loaded"),
+    [
+        (NOW, NOW, False),
+        (AHEAD, NOW, False),
+        (NOW, AHEAD, False),
+        (AHEAD, AHEAD, True),
+        (AHEAD, None, True),
+        (AHEAD + timedelta(days=5000), AHEAD, True),
+    ],
+)
+def test_a_load_that_was_put_off_waits_until_both_clocks_agree_that_it_is_due(
+    now: datetime, store: datetime | None, loaded: bool
+) -> None:
+    queue = [QueueEntry("c", not_before=NOW + timedelta(days=20))]
+    made = plan(simple("c", "a"), queue=queue, now=now, store=store)
+    assert done(made) == ([("c", "a", "fetch")] if loaded else [])
+    assert bool(made.deferred) is not loaded
 
 
 def test_loading_goes_on_while_the_clock_cannot_be_trusted() -> None:
