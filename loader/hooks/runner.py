@@ -157,9 +157,10 @@ class HookRunner:
         while (pending := self._next()) is not None:
             try:
                 self._run_hook(pending)
-            except Exception:
+            except BaseException:
                 # The edge of a thread: the command still has to run for the other items.
                 log.exception("While reporting the command for %s", pending)
+                self._set_failed(pending)
             with self._condition:
                 self._running = None
             self._changed()
@@ -187,14 +188,18 @@ class HookRunner:
             ledger.mark_done(pending)
         except WorldError as error:
             failure = error
-        except Exception:
+        except BaseException as error:
             log.exception("While running the command for %s", pending)
-            failure = WorldError(Code.INTERNAL)
+            failure = WorldError(Code.INTERNAL, f"unexpected error ({type(error).__name__})")
         with self._condition:
             self._failed.pop(pending.key, None)
-            if failure is not None:
-                self._failed[pending.key] = (pending, self._clock() + BLOCK_TIME)
+        if failure is not None:
+            self._set_failed(pending)
         self._report(pending, failure)
+
+    def _set_failed(self, pending: PendingHook) -> None:
+        with self._condition:
+            self._failed[pending.key] = (pending, self._clock() + BLOCK_TIME)
 
     def _run_command(self, pending: PendingHook) -> bool:
         """Return False if the command was ended because the loader stops. Raises WorldError HOOK_FAILED."""

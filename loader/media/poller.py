@@ -43,8 +43,12 @@ class MediaPoller:
         """Start a poll, unless one is running."""
         if not self.polling:
             self.polling = True
-            # A daemon, so that a store that hangs cannot keep the process from exiting.
-            threading.Thread(target=self._run, name="poll", daemon=True).start()
+            try:
+                # A daemon, so that a store that hangs cannot keep the process from exiting.
+                threading.Thread(target=self._run, name="poll", daemon=True).start()
+            except RuntimeError:
+                log.exception("The media bucket cannot be polled: no thread can be started")
+                self._snapshot = _failed("no thread can be started")
 
     def take_snapshot(self) -> MediaSnapshot | None:
         """Return the snapshot of a finished poll, once; otherwise None."""

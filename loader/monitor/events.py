@@ -6,6 +6,7 @@ Sizes are in bytes, times in seconds.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -17,6 +18,8 @@ from loader.contract.units import format_size
 from loader.errors import Code
 from loader.planning.model import PlanStep
 from loader.s3.auth.redaction import redact
+
+log = logging.getLogger("loader")
 
 
 def format_items(count: int | None) -> str:
@@ -286,8 +289,15 @@ class Broadcast(EventListener):
 
     def __init__(self, *listeners: EventListener) -> None:
         self._listeners = listeners
+        self._failed: set[int] = set()  # positions
 
     def handle(self, event: Event) -> None:
         safe = event.redacted()
-        for listener in self._listeners:
-            listener.handle(safe)
+        for position, listener in enumerate(self._listeners):
+            try:
+                listener.handle(safe)
+            except Exception:
+                # The edge of the loader: no display may stop a load. Logged once, as events come in great numbers.
+                if position not in self._failed:
+                    self._failed.add(position)
+                    log.exception("While showing %s", type(safe).__name__)

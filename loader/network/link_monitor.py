@@ -182,7 +182,7 @@ class LinkMonitor:
             requested = self._requested
             try:
                 self._check_routes(requested != self._completed)
-            except Exception:
+            except BaseException:
                 # Thread boundary: callers that wait for the check must not wait for ever.
                 log.exception("Unexpected error while checking the link")
             self._completed, self.checked = requested, True

@@ -81,10 +81,12 @@ class _Query:
         threading.Thread(target=self._run, name="name look-up", daemon=True).start()
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError, UnicodeError):
-            rows = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-            self.addresses = [(family, str(address[0]), self._port) for family, _, _, _, address in rows]
-        self.done.set()
+        try:
+            with contextlib.suppress(OSError, UnicodeError):
+                rows = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                self.addresses = [(family, str(address[0]), self._port) for family, _, _, _, address in rows]
+        finally:
+            self.done.set()
 
 
 def _literal(host: str, port: int) -> list[Address]:

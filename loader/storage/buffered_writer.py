@@ -140,7 +140,7 @@ class BufferedWriter:
                         self._sync()
         except OSError as error:
             self._fail(error)
-        except Exception:
+        except BaseException:
             # The edge of a thread: the other one waits for its result.
             log.exception("While writing a partial file")
             self._fail(OSError(errno.EIO, "internal error"))

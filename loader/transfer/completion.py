@@ -6,17 +6,20 @@ directory. An error is reported as the campaign's; completion is tried again aft
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from loader.contract.manifest import Manifest
-from loader.errors import WorldError
+from loader.errors import Code, WorldError
 from loader.media.snapshot import ManifestResult
 from loader.monitor.events import CampaignActivated, CampaignFailed
 from loader.planning.model import Plan, PlanStep
 from loader.storage.inventory import ManifestVersion
 from loader.transfer.task import TaskContext
+
+log = logging.getLogger("loader")
 
 
 @dataclass
@@ -76,8 +79,15 @@ class CampaignCompletion:
                 self._complete(name, campaign)
                 self._completed[name] = state
             except WorldError as error:
-                self._context.reporter.campaign_error(name, error.code, str(error))
-                self._context.listener.handle(CampaignFailed(name, error.code, str(error)))
+                self._report(name, error)
+            except Exception as error:
+                # Callers are the edges of threads: the other campaigns continue.
+                log.exception("While completing %s", name)
+                self._report(name, WorldError(Code.INTERNAL, f"unexpected error ({type(error).__name__})"))
+
+    def _report(self, name: str, error: WorldError) -> None:
+        self._context.reporter.campaign_error(name, error.code, str(error))
+        self._context.listener.handle(CampaignFailed(name, error.code, str(error)))
 
     def _complete(self, name: str, campaign: PlannedCampaign) -> None:
         manifest, stores = campaign.result.manifest, self._context.stores

@@ -190,9 +190,10 @@ class TransferManager:
         while transfer := self._next():
             try:
                 self._run_task(transfer)
-            except Exception:
+            except BaseException as error:
                 # The edge of a thread: it continues with the next item.
-                log.exception("After loading %s/%s", transfer.step.campaign, transfer.step.item.name)
+                log.exception("While loading %s/%s", *transfer.step.key)
+                self._fail(transfer.step, error)
             with self._wake:
                 self._running = {key: one for key, one in self._running.items() if one is not transfer}
                 self._active -= 1
@@ -202,12 +203,7 @@ class TransferManager:
 
     def _run_task(self, transfer: TransferTask) -> None:
         key = transfer.step.key
-        try:
-            result = transfer.run()
-        except Exception:
-            # The edge of a thread. Without a result, `--once` would end as if the item had been loaded.
-            log.exception("While loading %s/%s", *key)
-            result = transfer.outcome(Code.INTERNAL)
+        result = transfer.run()
         with self._wake:
             del self._running[key]
             self._completion.forget(key[0])
@@ -224,15 +220,31 @@ class TransferManager:
         with self._wake:
             while not self._closing:
                 key = None if self._paused else next((key for key in self._open if key not in self._running), None)
-                if key is not None:
-                    step = self._open.pop(key)
-                    result = self._campaigns[step.campaign].result
-                    etag, maybe_done = self._etags.get(key, ""), key in self._done_before
-                    self._running[key] = TransferTask(step, result, etag, self._context, maybe_done=maybe_done)
+                if key is None:
+                    self._wake.wait()
+                elif (transfer := self._make_task(self._open.pop(key))) is not None:
+                    self._running[key] = transfer
                     self._active += 1
-                    return self._running[key]
-                self._wake.wait()
+                    return transfer
         return None
+
+    def _make_task(self, step: PlanStep) -> TransferTask | None:
+        key = step.key
+        try:
+            result, etag = self._campaigns[step.campaign].result, self._etags.get(key, "")
+            return TransferTask(step, result, etag, self._context, maybe_done=key in self._done_before)
+        except Exception as error:
+            # The edge of a thread, as in `_worker`.
+            log.exception("While loading %s/%s", *key)
+            self._fail(step, error)
+            return None
+
+    def _fail(self, step: PlanStep, error: BaseException) -> None:
+        """Record an unexpected error. Without a result, `--once` would end as if the item had been loaded."""
+        with self._wake:
+            self._results.append(TransferOutcome(step, "", Code.INTERNAL))
+        text = f"unexpected error ({type(error).__name__})"
+        self._context.reporter.error(step.campaign, step.item.name, Code.INTERNAL, text)
 
     def _record(self, result: TransferOutcome) -> None:
         """Store a result. The caller has the lock."""

@@ -8,13 +8,13 @@ connection is left behind: it has its own descriptor, and it checks whether the 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from loader.errors import Cause, Code, Stopped, WorldError
@@ -209,12 +209,13 @@ class ParallelDownload:
             pass
         except WorldError as failure:
             error = failure
-        except Exception:
+        except BaseException as failure:
             # The edge of a thread.
             log.exception("While downloading a range of %s", self._key)
-            error = WorldError(Code.INTERNAL)
+            error = WorldError(Code.INTERNAL, f"unexpected error ({type(failure).__name__})")
         finally:
-            os.close(descriptor)
+            with contextlib.suppress(OSError):  # the leader waits for the end of each worker
+                os.close(descriptor)
             self._leave(worker, error)
 
     def _next(self, worker: _Worker) -> ByteRange | None:
@@ -247,7 +248,7 @@ class ParallelDownload:
                 while not self._over and assigned.remaining > 0:
                     self._read(worker, assigned, body, descriptor, buffer)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _reading(self, worker: _Worker, body: Body) -> Iterator[None]:
         with self._condition:
             worker.body, worker.answered, worker.last_byte_at = body, True, time.monotonic()

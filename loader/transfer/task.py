@@ -102,10 +102,10 @@ class TransferTask:
             return None
         except WorldError as error:
             return self._failed(error)
-        except Exception:
+        except BaseException as error:
             # The edge of a thread: the other items continue.
             log.exception("While loading %s/%s%s", step.campaign, step.item.name, TGZ)
-            return self._failed(WorldError(Code.INTERNAL))
+            return self._failed(WorldError(Code.INTERNAL, f"unexpected error ({type(error).__name__})"))
         return self.outcome()
 
     def outcome(self, code: Code | None = None) -> TransferOutcome:
