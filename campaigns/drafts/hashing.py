@@ -1,8 +1,9 @@
 """Hashes objects of the media bucket for drafts, in slices of time, so that drafts take turns.
 
 Reads the media bucket and writes the rows of draft items. The state of the hash is saved at the end of a slice
-(`campaigns.hashing.resumable_sha256`), so a killed worker loses at most one slice. Each request names the ETag that
-the scan found (`If-Match`), so a changed object is detected.
+(`campaigns.hashing.resumable_sha256`), so a killed worker loses at most one slice. One request reads one version of an
+object. Its ETag is that of the scan's listing; on stores where a GET has another ETag, the object is listed before and
+after it is read. So a changed object is detected.
 """
 
 from __future__ import annotations
@@ -126,12 +127,23 @@ class _ItemHasher:
             return
         draft, start = self._item.draft, self._hash.count
         key = content_key(draft.airline.name, draft.name, self._item.name)
-        with self._media.open(key, start=start, if_match=self._item.etag) as body:
-            if (body.etag, body.size, body.start) != (self._item.etag, size, start):
-                raise WorldError(Code.OBJECT_CHANGED, "the object changed since the bucket was scanned")
+        with self._media.open(key, start=start) as body:
+            if (body.size, body.start) != (size, start):
+                raise _changed_error()
+            is_scanned_version = body.etag == self._item.etag
+            if not is_scanned_version:
+                self._require_listed_etag(key)
             buffer = memoryview(bytearray(MIB))
             while not self._stop.is_set() and (count := body.readinto(buffer)):
                 self._hash.update(buffer[:count])
+        if not is_scanned_version:
+            self._require_listed_etag(key)
+
+    def _require_listed_etag(self, key: str) -> None:
+        """Raise WorldError (OBJECT_CHANGED) unless a listing still has the ETag of the scan's listing."""
+        etags = (found.etag for found in self._media.list(key) if found.key == key)
+        if next(etags, None) != self._item.etag:
+            raise _changed_error()
 
     def _watch(self, reading: Future[None], end: float) -> None:
         """Send heartbeats and record the progress until reading ends, time is up, or the request is withdrawn."""
@@ -172,3 +184,7 @@ class _ItemHasher:
             self._item.postpone(failure, self._context.clock(), **progress)
         else:
             self._item.give_up(failure, hash_pending=False, hashed_bytes=0, hash_state="")
+
+
+def _changed_error() -> WorldError:
+    return WorldError(Code.OBJECT_CHANGED, "the object changed since the bucket was scanned")

@@ -23,7 +23,7 @@ from ifeportal.work_lease import WorkLease
 from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import Manifest
 from loader.errors import Code
-from loader.s3.interface import Bucket
+from loader.s3.interface import Bucket, ObjectInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def publish(
     written = write_manifest(
         wanted, published, media, notices.append, keys=keys, signing=now if keys else None, floor=_min_version(draft)
     )
-    fields = {**_published_fields(written, now), "notices": notices}
+    fields = {**_published_fields(written, now), "notices": list(dict.fromkeys(notices))}
     if not written.changed and draft.published_at and draft.version == written.version:
         fields["published_at"] = draft.published_at
     return PublicationResult(DraftState.PUBLISHED, fields, frozenset(item.name for item in chosen))
@@ -61,7 +61,7 @@ def withdraw(draft: Draft, published: PublishedState, media: Bucket, now: dateti
         _delete_if_unchanged(media, key, published.etag)
     if published.is_signed:
         signature = signature_key(draft.airline.name, draft.name)
-        _delete_if_unchanged(media, signature, published.objects[signature].etag)
+        _delete_if_listed_unchanged(media, published.objects[signature])
     fields: dict[str, object] = {"withdrawn_at": now, "manifest_etag": "", "manifest_version": None, "notices": []}
     return PublicationResult(DraftState.WITHDRAWN, fields, frozenset())
 
@@ -141,9 +141,20 @@ def _published_fields(written: WriteResult, now: datetime) -> dict[str, object]:
 def _delete_if_unchanged(media: Bucket, key: str, etag: str) -> None:
     # Not every store supports conditional deletes, so the ETag is compared right before.
     found = media.get(key, 1)
-    if found is None:
-        return
-    if found.etag != etag:
+    if found is not None:
+        _require_same_etag(found.etag, etag)
+        media.delete(key)
+
+
+def _delete_if_listed_unchanged(media: Bucket, listed: ObjectInfo) -> None:
+    # The ETag of a listing is compared with a listing: on some stores a GET has another one.
+    found = next((each for each in media.list(listed.key) if each.key == listed.key), None)
+    if found is not None:
+        _require_same_etag(found.etag, listed.etag)
+        media.delete(listed.key)
+
+
+def _require_same_etag(found: str, expected: str) -> None:
+    if found != expected:
         text = "Not withdrawn: someone else published the campaign at the same time. Scan the bucket."
         raise PublishError(text, code=Code.OBJECT_CHANGED)
-    media.delete(key)

@@ -159,6 +159,8 @@ class _Publication:
         )
 
     def _notice(self, text: str) -> None:
+        if text in self._notices:  # about the store: the same for the manifest and its signature
+            return
         self._notices.append(text)
         self._on_progress(PublishProgress("notice", text))
 

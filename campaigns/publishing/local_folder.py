@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 from campaigns.hashing.etags import file_etag
 from campaigns.publishing.errors import PublishError
-from campaigns.publishing.manifest_writer import OnNotice
 from campaigns.publishing.progress import OnProgress, PublishProgress
+from ifeportal.storage.conditional_writes import OnNotice
 from loader.contract.manifest import ITEMS_LIMIT
 from loader.contract.names import TGZ, conflict_key, content_name
 from loader.contract.units import MIB

@@ -1,16 +1,16 @@
 """Writes `campaign.json` to the media bucket, for folders and drafts alike. Touches the media bucket only.
 
 The manifest is written last, when its objects are in place, with a version above every earlier one. The write is
-conditional: it fails if campaign.json changed since it was read, so the second of two publishers is refused. With
-keys, `campaign.json.dsse` follows; until then, aircraft that enforce signatures use the previous version. The written
-manifest is read back.
+conditional: it fails if campaign.json changed since it was read, so the second of two publishers is refused. Some
+stores need another way (`ifeportal.storage.conditional_writes`). With keys, `campaign.json.dsse` follows; until then,
+aircraft that enforce signatures use the previous version. The written manifest is read back.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -20,15 +20,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from campaigns.publishing.errors import PublishError
 from campaigns.signing.manifest_signature import SignResult, check_signable, sign_campaign
+from ifeportal.storage.conditional_writes import OnNotice, replace_object
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
 from loader.errors import BadManifest, Code, ContractError
-from loader.s3.conditional import Overtaken, put_if_unchanged
+from loader.s3.conditional import Overtaken
 from loader.s3.interface import Bucket, GetResult, ObjectInfo
 from loader.signatures.dsse import ENVELOPE_LIMIT, parse_envelope
 
 _VERSION: Final = re.compile(rb'"version"\s*:\s*([0-9]{1,15})')
-OnNotice = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def write_manifest(
         body = _build(replace(wanted, version=version), published)
         if keys and signing:
             check_signable(body, published.airline, published.campaign, signing)
-        etag = _write(body, published, media)
+        etag = _write(body, published, media, notice)
     else:
         assert published.fetched is not None
         version, body, etag = published.visible_version, published.fetched.body, published.etag
@@ -142,7 +142,9 @@ def write_manifest(
         notice("campaign.json.dsse still signs the previous version: sign the campaign again")
     signed = None
     if keys and signing:
-        signed = sign_campaign(published.airline, published.campaign, media, keys, now=signing, sha256=sha256)
+        signed = sign_campaign(
+            published.airline, published.campaign, media, keys, now=signing, sha256=sha256, notice=notice
+        )
     return WriteResult(version, changed, etag, sha256, signed)
 
 
@@ -172,9 +174,9 @@ def _build(manifest: Manifest, published: PublishedState) -> bytes:
     return body
 
 
-def _write(body: bytes, published: PublishedState, media: Bucket) -> str:
+def _write(body: bytes, published: PublishedState, media: Bucket, notice: OnNotice) -> str:
     try:
-        return put_if_unchanged(media, published.key, body, published.fetched.etag if published.fetched else None)
+        return replace_object(media, published.key, body, published.fetched, notice)
     except Overtaken as exc:
         raise _overtaken_error() from exc
 

@@ -7,6 +7,7 @@ A manifest that aircraft would refuse is not signed: the rules of the aircraft a
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,10 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.template.defaultfilters import pluralize
 
 from campaigns.signing.private_keys import public_hex
+from ifeportal.storage.conditional_writes import OnNotice, replace_object
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, parse_manifest
 from loader.errors import BadName, Code, ContractError
-from loader.s3.conditional import Overtaken, put_if_unchanged
+from loader.s3.conditional import Overtaken
 from loader.s3.interface import Bucket, GetResult
 from loader.signatures.dsse import (
     CAMPAIGN_TYPE,
@@ -34,6 +36,8 @@ from loader.signatures.dsse import (
 )
 from loader.signatures.signed_manifest import SigningScope, check_acceptable, read_signed_manifest
 from loader.signatures.trusted_keys import TrustedKeys
+
+logger = logging.getLogger(__name__)
 
 
 class SigningError(ContractError):
@@ -67,10 +71,12 @@ def sign_campaign(
     *,
     now: datetime,
     sha256: str | None = None,
+    notice: OnNotice = logger.warning,
 ) -> SignResult:
     """Sign the campaign.json in the bucket with each of `keys`. Existing signatures of the same bytes are preserved.
 
-    `sha256`: hash of the campaign.json to sign. One with another hash is not signed.
+    `sha256`: hash of the campaign.json to sign. One with another hash is not signed. `notice` gets sentences about the
+    store.
 
     Raises:
         SigningError: campaign.json is missing or has another hash, or aircraft would refuse it; nothing was written.
@@ -92,7 +98,7 @@ def sign_campaign(
         raise SigningError(
             f"the envelope would have {len(envelope.signatures)} signatures; the limit is {SIGNATURES_LIMIT}"
         )
-    _write(media, signature_key(airline, campaign), build_envelope(envelope), stored)
+    _write(media, signature_key(airline, campaign), build_envelope(envelope), stored, notice)
     ours = [key_id(public_hex(key)) for key in keys]
     others = tuple(signature.keyid for signature in envelope.signatures if signature.keyid not in ours)
     return SignResult(airline, campaign, manifest.version or 0, digest, len(manifest.content), tuple(ours), others)
@@ -174,9 +180,9 @@ def _require_newer_version(present: Envelope, manifest: Manifest, airline: str, 
         )
 
 
-def _write(media: Bucket, key: str, body: bytes, stored: GetResult | None) -> None:
+def _write(media: Bucket, key: str, body: bytes, stored: GetResult | None, notice: OnNotice) -> None:
     try:
-        put_if_unchanged(media, key, body, stored.etag if stored else None)
+        replace_object(media, key, body, stored, notice)
     except Overtaken as error:
         text = "someone else signed this campaign in the meantime: sign it again"
         raise SigningError(text, retryable=True, code=Code.OBJECT_CHANGED) from error

@@ -130,6 +130,8 @@ class EventQueue:
                         read_timeout=MAX_WAIT + TIMEOUT,
                         max_pool_connections=MAX_CONCURRENT_REQUESTS,
                         retries={"mode": "standard", "total_max_attempts": 1},  # the job retries
+                        request_checksum_calculation="when_required",
+                        response_checksum_validation="when_required",
                     ),
                 )
                 self._client.meta.events.register("before-parse.sqs", _require_json_object)

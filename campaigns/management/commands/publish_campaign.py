@@ -23,6 +23,7 @@ from campaigns.publishing.progress import OnProgress, PlainProgress, TerminalPro
 from campaigns.signing.manifest_signature import SigningError, sign_campaign
 from campaigns.signing.manifest_signature import format_summary as format_signing
 from ifeportal.management.base import BucketCommand, exit_code
+from ifeportal.storage.conditional_writes import OnNotice
 from loader.errors import ExitCode, WorldError
 
 HELP: Final = """Publish a folder: hash every .tgz file, upload the changed ones, and write campaign.json last.
@@ -116,13 +117,28 @@ class Command(BucketCommand):
         # Pinned by its hash: another publisher may have replaced campaign.json since.
         try:
             signed = sign_campaign(
-                result.airline, result.campaign, self.media_bucket(), keys, now=datetime.now(UTC), sha256=result.sha256
+                result.airline,
+                result.campaign,
+                self.media_bucket(),
+                keys,
+                now=datetime.now(UTC),
+                sha256=result.sha256,
+                notice=self._notice_not_in(result.notices),
             )
         except SigningError as exc:
             raise CommandError(f"Published, but not signed: {exc}.", returncode=ExitCode.SOME_FAILED) from exc
         except WorldError as exc:
             raise CommandError(f"Published, but not signed: {exc.code}: {exc}", returncode=exit_code(exc)) from exc
         (self.stderr if as_json else self.stdout).write(format_signing(signed))
+
+    def _notice_not_in(self, notices: Sequence[str]) -> OnNotice:
+        """Return a function that writes a sentence to stderr, unless publishing has shown it already."""
+
+        def notice(text: str) -> None:
+            if text not in notices:
+                self.stderr.write(text)
+
+        return notice
 
     def _display(self, as_json: bool) -> AbstractContextManager[OnProgress]:
         stream = self.stderr if as_json else self.stdout
@@ -157,11 +173,11 @@ def parse_expiry(text: str) -> Expiry:
         if "T" not in text:
             return Expiry(datetime.combine(date.fromisoformat(text) + timedelta(days=1), time.min, UTC))
         at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            return Expiry(at.astimezone(UTC))  # OverflowError: in UTC the time is out of range
     except (ValueError, OverflowError) as exc:
         raise ArgumentTypeError(f"{text!r} is not a time such as 2026-12-31T18:00:00Z, a date, or never") from exc
-    if at.tzinfo is None:
-        raise ArgumentTypeError(f"{text!r} has no UTC offset; add Z for UTC")
-    return Expiry(at.astimezone(UTC))
+    raise ArgumentTypeError(f"{text!r} has no UTC offset; add Z for UTC")
 
 
 def parse_date(text: str) -> date:

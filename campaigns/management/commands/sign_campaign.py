@@ -64,7 +64,12 @@ class Command(BucketCommand):
         try:
             media = self.media_bucket()
             result = sign_campaign(
-                *names, media, keys, now=datetime.now(UTC), sha256=(options["sha256"] or "").lower() or None
+                *names,
+                media,
+                keys,
+                now=datetime.now(UTC),
+                sha256=(options["sha256"] or "").lower() or None,
+                notice=self.stderr.write,
             )
             missing = count_missing_signatures(*names, media, chain[-1].trusted_keys) if chain else None
         except SigningError as error:

@@ -256,6 +256,38 @@ def test_an_object_that_changes_while_it_is_hashed_is_noticed(acme: Airline, sto
     assert find_item(draft, "a").sha256 == campaign_drafts.sha256(b"other")
 
 
+class OtherEtagsInListings(Store):
+    """Lists each object with an ETag of another kind than the one a GET returns, as a gateway to Azure does."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        for found in super().list(prefix):
+            found.etag = f"0x8D{found.etag}-1"
+            yield found
+
+
+def test_a_store_whose_listings_have_other_etags_is_hashed_published_and_withdrawn(acme: Airline) -> None:
+    store = OtherEtagsInListings()
+    store.put("ACME/2026-12/a.tgz", b"first")
+    draft = scan_draft(new_draft(acme), store)
+    assert hash_draft(draft, store).state == DraftState.READY
+    assert find_item(draft, "a").sha256 == campaign_drafts.sha256(b"first")
+    assert publish_draft(draft, store).state == DraftState.PUBLISHED
+    store.put("ACME/2026-12/campaign.json.dsse", b"{}")
+    requests.request_withdraw(scan_draft(draft, store), NOON)
+    campaign_drafts.run_short_tasks(store)
+    draft.refresh_from_db()
+    assert (draft.state, [found.key for found in store.list()]) == (DraftState.WITHDRAWN, ["ACME/2026-12/a.tgz"])
+
+
+def test_a_change_is_noticed_where_listings_have_other_etags(acme: Airline) -> None:
+    store = OtherEtagsInListings()
+    store.put("ACME/2026-12/a.tgz", b"first")
+    draft = scan_draft(new_draft(acme), store)
+    swap = store.before_open = Once(lambda: MemoryBucket.put(store, "ACME/2026-12/a.tgz", b"other"))
+    assert hash_draft(draft, store).state == DraftState.FAILED
+    assert (swap.done, draft.error_code) == (True, "OBJECT_CHANGED")
+
+
 class Slow(Store):
     """Returns a body in pieces of 1,000 bytes, and calls `act` before piece number `after`."""
 

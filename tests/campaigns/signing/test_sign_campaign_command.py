@@ -388,7 +388,17 @@ def test_a_changed_campaign_asks_to_be_signed_again(media: MemoryBucket, keys: P
     assert envelope(media).payload == media.open(MANIFEST).read()
 
 
-@pytest.mark.parametrize("options", [["--expires", "2027-01-15T18:00:00"], ["--expires", "soon"]], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--expires", "2027-01-15T18:00:00"],
+        ["--expires", "soon"],
+        ["--expires", "9999-12-31"],
+        ["--expires", "9999-12-31T23:00:00-05:00"],
+        ["--expires", "0001-01-01T00:00:00+05:00"],
+    ],
+    ids=str,
+)
 def test_a_time_that_could_mean_several_is_refused(media: MemoryBucket, folder: Path, options: list[str]) -> None:
     refused(lambda: release(folder, *options))
     assert list(media.list()) == []
