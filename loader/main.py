@@ -190,9 +190,15 @@ class AgentBuilder:
         failures, limiter = FailureHistory(), RateLimiter(settings.bandwidth_limit)
         content = LocalContent(stores, settings.campaigns, settings.reserve, listener)
         queue_reader = TransferQueueReader(settings.airline, settings.tail, self.media, stores[0])
-        manifests = ManifestReader(settings.airline, settings.campaigns, self.media, self._verifier())
         heartbeat = HeartbeatSource(content, queue_reader, settings.signatures, self.rate)
         reporter = self._reporter(heartbeat)
+        manifests = ManifestReader(
+            settings.airline,
+            settings.campaigns,
+            self.media,
+            self._verifier(),
+            was_loaded=lambda campaign: content.has_record(campaign) or campaign in reporter.reported_items(),
+        )
         hooks = HookRunner(settings.on_loaded, settings.on_loaded_timeout, stores, reporter, listener, wake.set)
         context = self._task_context(limiter, manifests, reporter, hooks)
         return Agent(

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from campaigns.models import ManifestState
 from loader.contract.keys import manifest_key, parse_media_key
-from loader.contract.names import check_name, conflict_key
+from loader.contract.names import conflict_key
 from loader.errors import BadName, Code
 from loader.s3.interface import ObjectInfo
 
@@ -30,7 +30,10 @@ class ListingProblem:
 
 @dataclass
 class MediaListing:
-    """A listing by kind: the campaigns in it, their manifests and signatures, and invalid keys."""
+    """A listing by kind: manifests, signatures, and invalid keys. `campaigns`: prefixes with either of the first two.
+
+    A prefix that never had a manifest is not a campaign: it is being uploaded, or is an empty folder.
+    """
 
     airline: str
     objects: int = 0
@@ -41,11 +44,8 @@ class MediaListing:
     invalid_keys: int = 0
 
     def add(self, found: ObjectInfo) -> None:
-        """Add an object of the listing. Any valid second segment of a key is a campaign."""
+        """Add an object of the listing."""
         self.objects += 1
-        parts = found.key.split("/")
-        if len(parts) > 2 and _is_name(parts[1]):
-            self.campaigns.add(parts[1])
         try:
             key = parse_media_key(found.key)
         except BadName as exc:
@@ -53,8 +53,10 @@ class MediaListing:
             return
         if key and key.kind == "manifest":
             self.manifests[key.campaign] = found
+            self.campaigns.add(key.campaign)
         elif key and key.kind == "signature":
             self.signed.add(key.campaign)
+            self.campaigns.add(key.campaign)
 
     def _add_problem(self, found: ObjectInfo, why: str) -> None:
         self.invalid_keys += 1
@@ -159,11 +161,3 @@ def name_conflict(airline: str, name: str, other: str) -> ListingProblem:
     """Return the problem of a campaign whose name differs from another only in case or normalisation."""
     why = f"the campaign {name!a} is ignored: its name differs from {other!a} only in case or normalisation"
     return ListingProblem("media", manifest_key(airline, name), Code.BAD_NAME, why)
-
-
-def _is_name(segment: str) -> bool:
-    try:
-        check_name(segment)
-    except BadName:
-        return False
-    return True

@@ -30,6 +30,10 @@ class Announcements:
             self._listener.notice("listing", problem)
         for text in snapshot.ignored_prefixes:
             self.notice("prefix", text, text)
+        for prefix in snapshot.unpublished:
+            text = f"{prefix.campaign} is not loaded, because it is not a campaign: {prefix.reason}"
+            self.notice("prefix", f"prefix {prefix.campaign}", text)
+            self._reporter.clear_campaign_error(prefix.campaign)  # older loaders reported an error here
         if not snapshot.reached:
             media_problem = f"The media bucket is unreachable: {snapshot.reason}"
         else:

@@ -130,6 +130,14 @@ class LocalContent:
     def has_items(self, campaign: str) -> bool:
         return any(store.item_names(campaign) for store in self._stores)
 
+    def has_record(self, campaign: str) -> bool:
+        """Return whether a directory has items of the campaign, or the record of a complete version."""
+        found = False
+        for store in self._stores:
+            with contextlib.suppress(WorldError):  # planning reports a directory that cannot be read
+                found = found or bool(store.item_names(campaign) or store.installed_version(campaign))
+        return found
+
     def usage(self) -> tuple[StoreUsage, ...]:
         """Return the space of every directory, without numbers for a failed one."""
         return tuple(_usage(store) for store in self._stores)

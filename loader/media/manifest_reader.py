@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Generic, TypeVar
 
 from loader.contract.keys import content_key, manifest_key, signature_key
@@ -18,7 +19,7 @@ from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manif
 from loader.contract.names import check_name, conflict_key
 from loader.errors import BadManifest, BadName, Code, ContractError, WorldError
 from loader.media.manifest_verifier import ManifestVerifier
-from loader.media.snapshot import ManifestResult, MediaSnapshot
+from loader.media.snapshot import ManifestResult, MediaSnapshot, UnpublishedPrefix
 from loader.s3.interface import NOT_MODIFIED, Bucket, GetResult
 from loader.signatures.dsse import ENVELOPE_LIMIT, BadEnvelope
 from loader.signatures.signed_manifest import SignedManifest
@@ -39,8 +40,17 @@ class _Cached(Generic[T]):
 class ManifestReader:
     """Reads the campaigns of one airline, or only the named ones. Thread-safe."""
 
-    def __init__(self, airline: str, named: Sequence[str], media: Bucket, verifier: ManifestVerifier) -> None:
+    def __init__(
+        self,
+        airline: str,
+        named: Sequence[str],
+        media: Bucket,
+        verifier: ManifestVerifier,
+        was_loaded: Callable[[str], bool] = lambda campaign: False,
+    ) -> None:
+        """`was_loaded(campaign)`: whether an earlier run of the loader has loaded or reported any of it."""
         self._airline, self._named, self._media, self._verifier = airline, tuple(named), media, verifier
+        self._was_loaded = was_loaded
         self._unsigned: dict[str, _Cached[ManifestResult]] = {}
         self._signed: dict[str, _Cached[SignedManifest | ContractError]] = {}
         self._lock = threading.Lock()
@@ -52,20 +62,21 @@ class ManifestReader:
             names, ignored = self._list_campaigns()
         except WorldError as error:
             return MediaSnapshot({}, code=error.code, text=str(error))
-        spellings = Counter(conflict_key(name) for name in names)
         results: dict[str, ManifestResult] = {}
+        unpublished: list[UnpublishedPrefix] = []
         for name in names:
             if stop.is_set():
                 break
-            if spellings[conflict_key(name)] > 1:
-                results[name] = ManifestResult(
-                    name, code=Code.BAD_NAME, text="another campaign differs from it only in case"
-                )
-                continue
-            result = self.read(name)
-            if not result.absent or not self._is_empty_prefix(name):
+            result = self._read_listed(name)
+            if isinstance(result, UnpublishedPrefix):
+                unpublished.append(result)
+            else:
                 results[name] = result
-        return MediaSnapshot(results, tuple(ignored))
+        return MediaSnapshot(_refuse_conflicts(results), tuple(ignored), unpublished=tuple(unpublished))
+
+    def _read_listed(self, campaign: str) -> ManifestResult | UnpublishedPrefix:
+        result = self.read(campaign)
+        return self._without_manifest(result) if result.absent and campaign not in self._named else result
 
     def read(self, campaign: str) -> ManifestResult:
         """Read a manifest. Never raises: the result contains the error."""
@@ -204,14 +215,41 @@ class ManifestReader:
                 ignored.append(f"A prefix was ignored: {error}.")
         return sorted(campaigns), ignored
 
-    def _is_empty_prefix(self, campaign: str) -> bool:
-        """Return whether a prefix has no objects: some stores still list it. A named campaign is never empty."""
-        if campaign in self._named:
-            return False
+    def _without_manifest(self, result: ManifestResult) -> ManifestResult | UnpublishedPrefix:
+        """Return the error of a campaign whose manifest is absent, unless the prefix is not a campaign.
+
+        A prefix is a campaign once a manifest or its envelope was there (section 1 of the contract). A prefix without
+        objects is none any more: some stores still list it.
+        """
+        campaign = result.campaign
         try:
-            return not any(True for _ in self._media.list(f"{self._airline}/{campaign}/"))
-        except WorldError:
-            return False
+            keys = self._first_keys(campaign)
+            if not keys:
+                return UnpublishedPrefix(campaign, "the listing names it, but no object is found below it")
+            if keys == [f"{self._airline}/{campaign}/"]:
+                return UnpublishedPrefix(campaign, "it is an empty folder")
+            if self._is_known(campaign) or self._has_manifest_objects(campaign):
+                return result
+        except WorldError as error:
+            return ManifestResult(campaign, code=error.code, text=str(error))
+        return UnpublishedPrefix(campaign, "it has no campaign.json yet")
+
+    def _first_keys(self, campaign: str) -> list[str]:
+        """Return up to two keys below a prefix. Raises WorldError."""
+        return [found.key for found in islice(self._media.list(f"{self._airline}/{campaign}/"), 2)]
+
+    def _has_manifest_objects(self, campaign: str) -> bool:
+        """Return whether campaign.json or campaign.json.dsse exists: the policy may read only the other one."""
+        key = manifest_key(self._airline, campaign)
+        names = {key, signature_key(self._airline, campaign)}
+        return any(found.key in names for found in self._media.list(key))
+
+    def _is_known(self, campaign: str) -> bool:
+        """Return whether this loader has read the campaign's manifest before, in this run or an earlier one."""
+        with self._lock:
+            if campaign in self._unsigned or campaign in self._signed:
+                return True
+        return self._verifier.has_accepted(campaign) or self._was_loaded(campaign)
 
     def _parse(self, campaign: str, body: bytes, truncated: bool) -> ManifestResult:
         try:
@@ -236,6 +274,16 @@ class ManifestReader:
         prefix = f"{self._airline}/{campaign}/"
         etags = {found.key: found.etag for found in self._media.list(prefix)}
         return {item.name: etags.get(content_key(self._airline, campaign, item.name), "") for item in manifest.content}
+
+
+def _refuse_conflicts(results: Mapping[str, ManifestResult]) -> dict[str, ManifestResult]:
+    """Replace the results of campaigns whose names differ only in case or normalisation by an error."""
+    spellings = Counter(conflict_key(name) for name in results)
+    text = "another campaign differs from it only in case"
+    return {
+        name: ManifestResult(name, code=Code.BAD_NAME, text=text) if spellings[conflict_key(name)] > 1 else result
+        for name, result in results.items()
+    }
 
 
 def _unsigned_result(campaign: str, error: WorldError) -> ManifestResult:

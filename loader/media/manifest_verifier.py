@@ -149,6 +149,10 @@ class ManifestVerifier:
     def is_for_this_tail(self, tails: Collection[str] | None) -> bool:
         return tails is None or self.tail in tails
 
+    def has_accepted(self, campaign: str) -> bool:
+        """Return whether a signed manifest of the campaign was accepted before."""
+        return campaign in self._state.accepted_of(self.airline).versions
+
     # Versions and keys.
 
     def _min_version(self, state: TrustState, campaign: str) -> int | None:

@@ -42,11 +42,20 @@ class ManifestResult:
 
 
 @dataclass(frozen=True, slots=True)
+class UnpublishedPrefix:
+    """A prefix that is not a campaign (yet), for example because it is still being uploaded. `reason` is a clause."""
+
+    campaign: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class MediaSnapshot:
     """State of the media bucket at one poll: a result for each campaign, by name.
 
     `code` and `text`: why the campaigns could not be listed. `ignored_prefixes`: a sentence for each of them.
-    `etags`: of the objects that were listed. `problems`: sentences for the log.
+    `etags`: of the objects that were listed. `problems`: sentences for the log. `unpublished`: prefixes that are not
+    campaigns.
     """
 
     manifests: Mapping[str, ManifestResult]
@@ -55,6 +64,7 @@ class MediaSnapshot:
     text: str = ""
     etags: Mapping[ItemKey, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    unpublished: tuple[UnpublishedPrefix, ...] = ()
 
     @property
     def reached(self) -> bool:

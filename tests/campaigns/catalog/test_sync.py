@@ -137,6 +137,27 @@ def test_an_unchanged_manifest_is_never_fetched_again(acme: Airline, media: Fail
     assert ContentItem.objects.get(campaign__name="c7").size == 700
 
 
+class OtherEtagsInListings(FailingBucket):
+    """Lists each object with an ETag of another kind than the one a GET returns, as a gateway to Azure does."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        for found in super().list(prefix):
+            found.etag = f"0x8D{found.etag}-1"
+            yield found
+
+
+def test_a_manifest_is_fetched_once_where_listings_have_other_etags(acme: Airline, clock: Clock) -> None:
+    media = OtherEtagsInListings("ife-media", clock)
+    publish(media, "2026-12", item("a"))
+    media.put("ACME/2026-11/campaign.json", b"no manifest")
+    assert gets(media, acme) == 2
+    assert [gets(media, acme) for _ in range(2)] == [0, 0]
+    clock.later()
+    publish(media, "2026-12", item("a", 5))
+    assert gets(media, acme) == 1
+    assert ContentItem.objects.get().size == 5
+
+
 def test_a_second_reading_changes_and_reports_nothing(acme: Airline, media: FailingBucket) -> None:
     publish(media, "2026-12", item("a"))
     sync(acme, media)
@@ -154,13 +175,20 @@ def test_a_second_reading_changes_and_reports_nothing(acme: Airline, media: Fail
         "ACME/2026-12/x.part.tgz",
     ],
 )
-def test_any_key_below_a_prefix_makes_the_campaign_known(acme: Airline, media: FailingBucket, key: str) -> None:
+def test_a_prefix_is_no_campaign_before_its_manifest_is_there(acme: Airline, media: FailingBucket, key: str) -> None:
     media.put(key, b"x")
-    result = sync(acme, media)
+    assert sync(acme, media).campaigns_changed == []
+    assert not Campaign.objects.exists()
+    publish(media, "2026-12", item("movie"))
+    assert [row.name for row in sync(acme, media).campaigns_changed] == ["2026-12"]
+
+
+def test_an_envelope_without_its_manifest_is_a_campaign(acme: Airline, media: FailingBucket) -> None:
+    media.put("ACME/2026-12/campaign.json.dsse", b"{}")
+    sync(acme, media)
     campaign = Campaign.objects.get()
     assert (campaign.name, campaign.manifest_state, campaign.items_total) == ("2026-12", ManifestState.MISSING, None)
-    assert campaign.bytes_total is None
-    assert result.campaigns_changed == [campaign]
+    assert (campaign.bytes_total, campaign.signed) == (None, True)
 
 
 def test_what_is_ours_makes_no_campaign(acme: Airline, media: FailingBucket) -> None:
@@ -344,7 +372,7 @@ def test_keys_that_break_the_rules_become_problems_and_nothing_else(acme: Airlin
     result = sync(acme, media)
     assert sorted(problem.key for problem in result.problems) == sorted(keys)
     assert {problem.code for problem in result.problems} == {"BAD_NAME"}
-    assert [campaign.name for campaign in Campaign.objects.all()] == ["2026-12"]
+    assert not Campaign.objects.exists()
 
 
 @pytest.mark.parametrize(
