@@ -6,18 +6,17 @@ An entry on a secret records only that it changed, never its value or hash.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from django import forms
-from django.conf import settings
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.request import Request
 
+from ifeportal.client_address import client_address
 from ifeportal.models import Airline, AuditEntry, User
 
 VALUE_LIMIT: Final = 1000  # characters of a value that are stored
@@ -113,20 +112,6 @@ def _joined_names(rows: object) -> str:
 def via(path: str) -> Via:
     """Return the channel of a request, by its path: admin, api or page."""
     return "admin" if path.startswith("/admin/") else "api" if path.startswith("/api/") else "page"
-
-
-def client_address(request: HttpRequest | Request) -> str | None:
-    """Return the IP address of the client; None for a Unix socket.
-
-    With BEHIND_PROXY, the last address of X-Forwarded-For: our own proxy appends it. A client can forge the others.
-    """
-    address = request.META.get("REMOTE_ADDR", "")
-    if settings.BEHIND_PROXY:
-        address = request.META.get("HTTP_X_FORWARDED_FOR", address).rsplit(",", 1)[-1].strip()
-    try:
-        return str(ipaddress.ip_address(address.partition("%")[0]))  # without the zone, which PostgreSQL refuses
-    except ValueError:
-        return None
 
 
 def _json_value(value: object) -> object:

@@ -40,6 +40,7 @@ SIGNING_KEYS = config.signing_keys
 SIGNING_PASSPHRASE = config.signing_passphrase
 METRICS_TOKEN = config.metrics_token
 BEHIND_PROXY = config.behind_proxy
+PROXY_HOPS = config.proxy_hops
 LIVE_SOCKETS_PER_USER = config.live_sockets_per_user
 
 INSTALLED_APPS = [
@@ -79,7 +80,7 @@ MIDDLEWARE = [
     "ifeportal.web.middleware.RejectInvalidValues",
     "ifeportal.web.middleware.PasswordsLimited",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "ifeportal.web.middleware.CommonExceptHealth",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "ifeportal.web.middleware.SignInRequired",
@@ -251,8 +252,6 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["ifeportal.api.parsers.BoundedJSONParser"],
     "DEFAULT_THROTTLE_CLASSES": ["ifeportal.api.throttling.CallerRateThrottle"],
     "DEFAULT_THROTTLE_RATES": {"user": "1200/min"},
-    # Throttles count the address that the proxy saw, never one that a client wrote into X-Forwarded-For.
-    "NUM_PROXIES": 1 if config.behind_proxy else 0,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "ifeportal.web.problems.exception_handler",
     "SEARCH_PARAM": "q",

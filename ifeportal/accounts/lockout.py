@@ -14,25 +14,23 @@ from django.db.models import Max
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from rest_framework.request import Request
 
-from ifeportal import audit
+from ifeportal.client_address import client_address
 from ifeportal.conf.authentication import COOL_OFF
 
 USERNAME_LIMIT = 255  # characters stored of an attempted user name
 
 
-def client_network(request: HttpRequest) -> str | None:
+def client_network(request: HttpRequest | Request) -> str | None:
     """Return the network of the client: its IPv4 address, or the /64 of its IPv6 address.
 
     A single IPv6 subscriber has a /64, so counting per address would allow 2**64 times the attempts.
     """
-    address = audit.client_address(request)
+    address = client_address(request)
     if address is None or ":" not in address:
         return address
-    ipv6 = ipaddress.IPv6Address(address)
-    if ipv6.ipv4_mapped is not None:
-        return str(ipv6.ipv4_mapped)
-    return str(ipaddress.IPv6Network((ipv6, 64), strict=False).network_address)
+    return str(ipaddress.IPv6Network((address, 64), strict=False).network_address)
 
 
 def attempted_username(request: HttpRequest, credentials: dict[str, Any] | None) -> str | None:

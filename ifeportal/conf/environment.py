@@ -190,6 +190,12 @@ class Config:
         "Trust X-Forwarded-Proto and the last address of X-Forwarded-For. "
         "Set it only behind your own proxy that sets both on every request.",
     )
+    proxy_hops: int = setting(
+        parse_count,
+        1,
+        "With BEHIND_PROXY: number of your own proxies that append to X-Forwarded-For. "
+        "The client's address is the entry that many from the end.",
+    )
     database_url: Mapping[str, Any] | None = setting(
         parse_database_url, None, "PostgreSQL or SQLite. Default: SQLite in var/ifeportal.sqlite3."
     )

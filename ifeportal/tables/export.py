@@ -27,6 +27,7 @@ from ifeportal.tables.columns import Table
 ROW_LIMIT: Final = 100_000  # rows of one file
 CHUNK_SIZE: Final = 500
 CONTENT_TYPES: Final = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
+BYTE_ORDER_MARK: Final = "\N{BYTE ORDER MARK}"  # Excel reads a CSV file without it in the encoding of the country
 FORMULA_SIGNS: Final = tuple("=+-@|%")
 INVISIBLE_CATEGORIES: Final = ("Cc", "Cf")  # of Unicode: control characters, and format characters such as the BOM
 
@@ -90,7 +91,7 @@ class _Echo:
 def _csv(table: Table) -> Iterator[str]:
     writer = csv.writer(_Echo())
     rows, keys, values = _iter_rows(table), *_exported(table)
-    yield writer.writerow(keys)
+    yield f"{BYTE_ORDER_MARK}{writer.writerow(keys)}"
     for chunk in _chunks(rows):
         yield "".join(writer.writerow([to_csv_value(value(row)) for value in values]) for row in chunk)
     if _has_more(rows):

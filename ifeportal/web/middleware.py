@@ -1,4 +1,4 @@
-"""Middleware: refuse unusable values, require sign-in and the second factor, set Permissions-Policy."""
+"""Middleware: refuse unusable values and hosts, require sign-in and the second factor, set Permissions-Policy."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from django.contrib import messages
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.db import DataError
 from django.http import BadHeaderError, Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.middleware.common import CommonMiddleware
 from django.shortcuts import redirect
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.http import urlencode
@@ -29,6 +30,7 @@ ALLOWED_TO_SET_UP: Final = ALWAYS_ALLOWED | {
     *("mfa_index", "account_reauthenticate", "mfa_activate_totp", "mfa_add_webauthn"),
     *("mfa_view_recovery_codes", "mfa_download_recovery_codes"),
 }
+HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 PERMISSIONS_POLICY: Final = ", ".join(
     [
         *(f"{name}=()" for name in ("camera", "geolocation", "microphone", "midi", "payment", "serial", "usb")),
@@ -59,6 +61,16 @@ class RejectInvalidValues(MiddlewareMixin):
         if request.path.startswith(API_PREFIX):
             return problem(400, "A value contains a character that is not allowed.", request.path, kind="bad-value")
         return bad_request(request, exception)
+
+
+class CommonExceptHealth(CommonMiddleware):
+    """Django's middleware, without its check of the Host header for the health pages.
+
+    Load balancers and kubelets request them by the address of the machine, which ALLOWED_HOSTS cannot list.
+    """
+
+    def process_request(self, request: HttpRequest) -> HttpResponseBase | None:
+        return None if request.path_info in HEALTH_PATHS else super().process_request(request)
 
 
 class PasswordsLimited(MiddlewareMixin):

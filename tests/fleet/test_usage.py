@@ -209,7 +209,7 @@ def exported(client: Client) -> list[list[str]]:
     choice = {"action": "export", "_selected_action": [row.pk for row in Usage.objects.filter(day=TODAY)]}
     answer = client.post(reverse("admin:fleet_usage_changelist"), choice)
     assert answer["Content-Disposition"] == 'attachment; filename="usage.csv"'
-    return list(csv.reader(io.StringIO(b"".join(answer).decode(), newline="")))
+    return list(csv.reader(io.StringIO(b"".join(answer).decode("utf-8-sig"), newline="")))
 
 
 @pytest.mark.parametrize("name", ["\u200b=1+1", "\N{FULLWIDTH EQUALS SIGN}1+1", "\ufeff=1", "|calc", "%0A=1"])

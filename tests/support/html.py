@@ -53,9 +53,9 @@ def page_html(response: HttpResponseBase) -> str:
 
 
 def sent_text(response: HttpResponseBase) -> str:
-    """Return the complete text of a downloaded file."""
+    """Return the complete text of a downloaded file, without its byte order mark."""
     assert isinstance(response, StreamingHttpResponse)
-    return response.getvalue().decode()
+    return response.getvalue().decode("utf-8-sig")
 
 
 def page_text(response: HttpResponseBase, key: str = "") -> str:

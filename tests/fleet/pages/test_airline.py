@@ -217,7 +217,7 @@ def test_operators_are_shown_the_settings_and_managers_the_audit_log(cast: Cast,
 
 def rows_of(answer: HttpResponseBase) -> list[dict[str, str]]:
     assert isinstance(answer, StreamingHttpResponse)
-    return list(csv.DictReader(io.StringIO(answer.getvalue().decode(), newline="")))
+    return list(csv.DictReader(io.StringIO(answer.getvalue().decode("utf-8-sig"), newline="")))
 
 
 def test_the_table_of_tails_is_a_file_with_the_filter_and_order_of_the_page(cast: Cast, alice: Client) -> None:

@@ -191,7 +191,7 @@ def test_it_can_be_narrowed_by_airline_cause_and_text(cast: Cast) -> None:
 def test_the_file_has_a_line_for_each_fault_and_no_formula(cast: Cast) -> None:
     failing(cast.acme, "N1", "N2", error="=cmd()")
     answer = browse(cast.alice).get("/attention/?export=csv")
-    rows = list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode())))  # type: ignore[attr-defined]
+    rows = list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode("utf-8-sig"))))  # type: ignore[attr-defined]
     assert [(row["tail"], row["content"], row["cause"]) for row in rows] == [
         ("N1", "movie-002", "object"),
         ("N2", "movie-002", "object"),

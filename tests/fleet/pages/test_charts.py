@@ -104,13 +104,13 @@ def test_a_chart_is_cheap_kept_by_the_browser_alone_and_told_once(alice: Client,
 def test_the_numbers_are_a_file_too(alice: Client, cast: Cast) -> None:
     mark_polled(cast.acme)
     answer = alice.get(RATE, {"export": "csv"})
-    rows = list(csv.reader(io.StringIO(b"".join(answer.streaming_content).decode())))  # type: ignore[attr-defined]
+    rows = list(csv.reader(io.StringIO(b"".join(answer.streaming_content).decode("utf-8-sig"))))  # type: ignore[attr-defined]
     assert rows[0] == ["at", "received_bps"]
     assert len(rows) == 1 + 289
     assert datetime.fromisoformat(rows[1][0]).tzinfo is not None
     assert "VP-AAA rate" in answer["Content-Disposition"]
     answer = alice.get(READY, {"export": "csv"})
-    head = b"".join(answer.streaming_content).decode().splitlines()[0]  # type: ignore[attr-defined]
+    head = b"".join(answer.streaming_content).decode("utf-8-sig").splitlines()[0]  # type: ignore[attr-defined]
     assert head == "at,hold_it,expected_at_least,expected_at_most"
 
 

@@ -105,6 +105,27 @@ def test_where_somebody_is_is_told_by_our_own_proxy_alone(
         assert sign_in(Client(), HTTP_X_FORWARDED_FOR="10.1.1.1, 10.2.2.2").status_code == status
 
 
+def test_a_port_in_what_the_proxy_says_makes_no_other_address(cast: Cast, client: Client) -> None:
+    with override_settings(BEHIND_PROXY=True):
+        for number in range(FAILURE_LIMIT):
+            sign_in(client, password="wrong", HTTP_X_FORWARDED_FOR=f"198.51.100.9:{50123 + number}")
+        assert sign_in(Client(), HTTP_X_FORWARDED_FOR="198.51.100.9:40000").status_code == 429
+        assert sign_in(Client(), HTTP_X_FORWARDED_FOR="203.0.113.7:50123").status_code == 302
+        signed_in = AuditEntry.objects.get(action="user.signed-in")
+    assert signed_in.address == "203.0.113.7"
+
+
+@pytest.mark.parametrize(("hops", "status"), [(1, 429), (2, 302)])
+def test_behind_two_proxies_the_outer_one_says_where_somebody_is(
+    cast: Cast, client: Client, hops: int, status: int
+) -> None:
+    inner = "10.1.1.1"
+    with override_settings(BEHIND_PROXY=True, PROXY_HOPS=hops):
+        for number in range(FAILURE_LIMIT):
+            sign_in(client, password="wrong", HTTP_X_FORWARDED_FOR=f"10.0.0.{number}, 198.51.100.9, {inner}")
+        assert sign_in(Client(), HTTP_X_FORWARDED_FOR=f"198.51.100.9, 203.0.113.7, {inner}").status_code == status
+
+
 def test_a_success_forgets_the_failures_before_it(cast: Cast, client: Client) -> None:
     for _ in range(2):
         for _ in range(FAILURE_LIMIT - 1):

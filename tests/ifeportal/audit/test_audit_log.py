@@ -49,7 +49,9 @@ def actions() -> list[str]:
         (False, {"X-Forwarded-For": "198.51.100.7"}, "192.0.2.1"),
         (True, {"X-Forwarded-For": "203.0.113.9, 198.51.100.7"}, "198.51.100.7"),
         (True, {"X-Forwarded-For": "fe80::1%eth0"}, "fe80::1"),
-        (True, {"X-Forwarded-For": "no address"}, None),
+        (True, {"X-Forwarded-For": "198.51.100.9:50123"}, "198.51.100.9"),
+        (True, {"X-Forwarded-For": "no address"}, "192.0.2.1"),
+        (True, {}, "192.0.2.1"),
     ],
 )
 def test_the_address_is_what_our_own_proxy_saw(
@@ -241,7 +243,7 @@ def test_hostile_text_is_inert_on_the_page_and_in_a_spreadsheet(cast: Cast, clie
     entry(cast.acme, HOSTILE, target=HOSTILE, changes={HOSTILE: [HOSTILE, HOSTILE]})
     client.force_login(cast.mona)
     assert "<script>alert" not in client.get("/airlines/ACME/audit/").content.decode()
-    text = b"".join(client.get("/airlines/ACME/audit/?export=csv")).decode()
+    text = b"".join(client.get("/airlines/ACME/audit/?export=csv")).decode("utf-8-sig")
     row = next(iter(csv.DictReader(StringIO(text))))
     assert row["who"].startswith("'=")
     assert row["target"].startswith("'=")

@@ -134,7 +134,7 @@ def test_a_list_is_a_table_and_one_include(db: None) -> None:
     assert "of 1 airlines" in page
     assert "?export=csv&amp;table=all" in page
     file = export_as(RequestFactory().get("/"), AIRLINES.with_rows(rows), "csv", "x.csv")
-    assert b"".join(file) == b"contact,name,title\r\nx,ACME,'=Acme\r\n"
+    assert b"".join(file) == b"\xef\xbb\xbfcontact,name,title\r\nx,ACME,'=Acme\r\n"
 
 
 def test_a_file_serializes_each_row_once(db: None) -> None:
@@ -146,5 +146,5 @@ def test_a_file_serializes_each_row_once(db: None) -> None:
 
     table = Table("t", fields("a", "b"), ["x", "y"], serialize=serialize)
     file = export_as(RequestFactory().get("/"), table, "csv", "x.csv")
-    assert b"".join(file) == b"a,b\r\nx,X\r\ny,Y\r\n"
+    assert b"".join(file) == b"\xef\xbb\xbfa,b\r\nx,X\r\ny,Y\r\n"
     assert seen == ["x", "y"]

@@ -27,10 +27,10 @@ def columns(*keys: str) -> list[Column]:
 
 
 def sent(rows: Iterable[dict[str, Any]], kind: str, *keys: str) -> str:
-    """Return the complete file."""
+    """Return the complete file, without its byte order mark."""
     answer = export(RequestFactory().get("/", {"export": kind}), Table("ACME tails", columns(*keys), rows))
     assert isinstance(answer, StreamingHttpResponse)
-    return answer.getvalue().decode()
+    return answer.getvalue().decode("utf-8-sig")
 
 
 def test_an_address_without_a_known_kind_asks_for_no_file() -> None:
@@ -44,6 +44,16 @@ def test_a_file_is_an_attachment_named_after_its_table_and_the_moment() -> None:
     assert answer["Content-Disposition"].startswith("attachment; filename")
     assert answer["Content-Type"] == "text/csv; charset=utf-8"
     assert answer["Cache-Control"] == "no-store"
+
+
+def test_excel_reads_a_csv_file_as_utf8_by_its_mark_and_programs_read_json_without_one() -> None:
+    rows = [{"title": "Zürich 日本"}]
+    for kind, start in (("csv", b"\xef\xbb\xbftitle\r\n"), ("json", b'{"table"')):
+        answer = export(RequestFactory().get("/", {"export": kind}), Table("x", columns("title"), rows))
+        assert isinstance(answer, StreamingHttpResponse)
+        content = answer.getvalue()
+        assert content.startswith(start)
+        assert content.count(b"\xef\xbb\xbf") == (kind == "csv")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +126,7 @@ def test_under_asgi_the_first_rows_leave_before_the_last_are_read() -> None:
         answer = export(request, Table("x", columns("n"), rows()))
         assert answer is not None
         pieces = aiter(answer)
-        return (await anext(pieces)).decode() + (await anext(pieces)).decode()
+        return (await anext(pieces)).decode("utf-8-sig") + (await anext(pieces)).decode()
 
     text = asyncio.run(first_rows())
     assert text.startswith("n\r\n0\r\n1\r\n")

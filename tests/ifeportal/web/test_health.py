@@ -53,6 +53,33 @@ def test_healthz_asks_no_question_of_the_database_even_with_a_session(
     assert client.get("/healthz").status_code == 200
 
 
+HOSTS = ("10.0.3.7:8000", "10.0.3.7", "[fd00::7]:8000", "kubelet", "ife.example.org.evil.example", "no host!", "")
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("https", [False, True])
+@override_settings(METRICS_TOKEN="the scraper's token", ALLOWED_HOSTS=["ife.example.org"], DEBUG=False)
+def test_machines_are_answered_whatever_host_they_name_and_without_tls(
+    cast: Cast, client: Client, host: str, https: bool
+) -> None:
+    poll("ACME", 3)
+    headers = {"host": host, "Authorization": "Bearer the scraper's token"}
+    with override_settings(SECURE_SSL_REDIRECT=https):
+        for address in ("/healthz", "/readyz", "/metrics"):
+            answer, head = client.get(address, headers=headers), client.head(address, headers=headers)
+            assert (answer.status_code, head.status_code, head.content) == (200, 200, b""), address
+        assert client.get("/readyz", headers=headers).json()["ready"]
+
+
+@override_settings(ALLOWED_HOSTS=["ife.example.org"], DEBUG=False)
+def test_pages_for_people_are_still_answered_at_their_own_host_only(cast: Cast, client: Client) -> None:
+    client.force_login(cast.alice)
+    for address in ("/", "/login/", "/healthz/", "/api/v1/", "/metrics/"):
+        assert client.get(address, headers={"host": "10.0.3.7"}).status_code == 400, address
+    assert client.get("/metrics", headers={"host": "10.0.3.7"}).status_code == 404, "not for users without staff"
+    assert client.get("/", headers={"host": "ife.example.org"}).status_code == 200
+
+
 def test_a_fresh_install_without_airlines_is_ready(db: None, client: Client) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 200

@@ -52,7 +52,7 @@ def test_a_table_is_narrowed_and_ordered_its_link_shows_the_same_and_its_file_to
         page.locator("a[href*='export=csv'][href*='table=tails']").first.click()
     file = tmp_path / "tails.csv"
     download.value.save_as(file)
-    with file.open(newline="") as lines:
+    with file.open(newline="", encoding="utf-8-sig") as lines:
         rows = list(csv.DictReader(lines))
     assert [row["tail"] for row in rows] == ["VP-YYY", "VP-XXX"]
     assert not any(value.startswith("=") for row in rows for value in row.values())
