@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from campaigns.models import ManifestState
+from ifeportal.storage.object_versions import is_confirmed, is_dated, is_same_version
 from loader.contract.keys import manifest_key, parse_media_key
 from loader.contract.names import conflict_key
 from loader.errors import BadName, Code
@@ -108,27 +109,41 @@ def diff(stored: Mapping[str, StoredManifest], listing: MediaListing) -> Catalog
         if found is None:
             if known.state != ManifestState.MISSING:
                 changes.gone.append(name)
-        elif is_newer(known, found.etag, found.last_modified):
+        elif should_read(known, found):
             changes.read[name] = found
         else:
             changes.problems.extend(_remaining_problems(known, found))
     return changes
 
 
-def is_newer(stored: StoredManifest, etag: str, last_modified: datetime) -> bool:
-    """Return whether an object should be read: its ETag is new, and it is not older than the last one."""
+def should_read(stored: StoredManifest, found: ObjectInfo) -> bool:
+    """Return whether a listed object should be read: it is another version, and not older than the last one."""
     if stored.state == ManifestState.MISSING:
         return True
-    return etag != stored.etag and not _older(stored, last_modified)
+    if is_same_version(stored.etag, found):
+        return not is_confirmed(stored.etag) and _newer(stored, found.last_modified)
+    return not _older(stored, found.last_modified)
+
+
+def is_newer(stored: StoredManifest, version: str, last_modified: datetime) -> bool:
+    """Return whether an object that was read should be applied."""
+    if stored.state == ManifestState.MISSING:
+        return True
+    return (version != stored.etag or _newer(stored, last_modified)) and not _older(stored, last_modified)
 
 
 def _older(stored: StoredManifest, last_modified: datetime) -> bool:
-    return stored.as_of is not None and last_modified < stored.as_of
+    return stored.as_of is not None and is_dated(last_modified) and last_modified < stored.as_of
+
+
+def _newer(stored: StoredManifest, last_modified: datetime) -> bool:
+    """Compare in whole seconds: a listing may have fractions that a GET lacks."""
+    return stored.as_of is None or int(last_modified.timestamp()) > int(stored.as_of.timestamp())
 
 
 def _remaining_problems(stored: StoredManifest, found: ObjectInfo) -> list[ListingProblem]:
     """Return the current problem of a manifest that is not read again, if it has one."""
-    if found.etag != stored.etag:
+    if not is_same_version(stored.etag, found):
         why = f"this campaign.json is from {found.last_modified:%Y-%m-%d %H:%M:%S} UTC, older than the one already read"
         return [ListingProblem("media", found.key, Code.ROLLBACK, why, found.etag)]
     if stored.state == ManifestState.REFUSED:

@@ -21,6 +21,7 @@ from campaigns.models import Campaign, ContentItem, ManifestState
 from ifeportal.bulk import where_in
 from ifeportal.models import Airline
 from ifeportal.storage.background import PrefetchedListing, map_in_threads
+from ifeportal.storage.object_versions import listed_version, version_read
 from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest, restriction_fields
 from loader.errors import BadManifest, Code, WorldError
@@ -174,36 +175,34 @@ def _apply_fetched(
         result.failure = result.failure if response.permanent else response
         return None
     if isinstance(response, BadManifest):
-        return _refuse(row, found, found.last_modified, response, result)
+        return _refuse(row, found, listed_version(found), found.last_modified, response, result)
+    version = version_read(found, response)
     try:
         manifest = parse_manifest(response.body, airline=row.airline.name, campaign=row.name)
     except BadManifest as exc:
-        return _refuse(row, found, response.last_modified, exc, result)
-    return _apply(row, manifest, found.etag, response.last_modified)
+        return _refuse(row, found, version, response.last_modified, exc, result)
+    return _apply(row, manifest, response, version)
 
 
 def _refuse(
-    row: Campaign, found: ObjectInfo, as_of: datetime, why: BadManifest, result: CatalogResult
+    row: Campaign, found: ObjectInfo, etag: str, as_of: datetime, why: BadManifest, result: CatalogResult
 ) -> Campaign | None:
-    result.problems.append(ListingProblem("media", found.key, Code.BAD_MANIFEST, str(why), found.etag))
+    result.problems.append(ListingProblem("media", found.key, Code.BAD_MANIFEST, str(why), etag))
     return _update(
         row,
         manifest_state=ManifestState.REFUSED,
         manifest_problem=str(why),
-        manifest_etag=found.etag,
+        manifest_etag=etag,
         manifest_as_of=as_of,
     )
 
 
-def _apply(row: Campaign, manifest: Manifest, etag: str, as_of: datetime) -> Campaign | None:
-    """Write the manifest to the campaign and its items in one transaction. Return the row if it changed.
-
-    `etag`: of the listing, because the next poll compares it with a listing. Some stores answer a GET with another one.
-    """
+def _apply(row: Campaign, manifest: Manifest, fetched: GetResult, version: str) -> Campaign | None:
+    """Write the manifest to the campaign and its items in one transaction. Return the row if it changed."""
     with transaction.atomic():
         # The default order joins the airline, which would be locked too: every writer of the feed would wait for it.
         locked = Campaign.objects.select_for_update().filter(pk=row.pk).order_by("pk").first()
-        if locked is None or not is_newer(_stored_manifest(locked), etag, as_of):
+        if locked is None or not is_newer(_stored_manifest(locked), version, fetched.last_modified):
             return None
         _apply_items(row, manifest)
         if locked.manifest_state == ManifestState.MISSING:
@@ -220,8 +219,8 @@ def _apply(row: Campaign, manifest: Manifest, etag: str, as_of: datetime) -> Cam
         row.bytes_total = manifest.bytes_total
         row.manifest_state = ManifestState.OK
         row.manifest_problem = ""
-        row.manifest_etag = etag
-        row.manifest_as_of = as_of
+        row.manifest_etag = version
+        row.manifest_as_of = fetched.last_modified
         row.save(update_fields=WRITTEN)
     return row
 

@@ -24,17 +24,18 @@ from fleet.choices import Status
 from fleet.feed import load_change
 from fleet.ingest.rows import clear_object_versions
 from fleet.models import Load, ProgressSample, Tail, Transfer
-from fleet.reconcile.diff import ObjectVersion
+from fleet.reconcile.diff import NEVER, ObjectVersion
 from fleet.state.load import ARCHIVED_FIELDS
 from fleet.state.transfer import TRANSFER_FIELDS
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from ifeportal.storage.background import map_in_threads
+from ifeportal.storage.object_versions import is_dated, is_same_version
 from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.contract.keys import campaign_error_key, error_key, load_prefix, parse_status_key, progress_key
 from loader.errors import Code, ContractError, WorldError
 from loader.s3.conditional import Overtaken, put_if_unchanged
-from loader.s3.interface import NOT_MODIFIED, Bucket
+from loader.s3.interface import Bucket, GetResult, NotModified, ObjectInfo
 
 OBJECTS_LIMIT: Final = 70_000  # of one load: 30,000 items with two objects each, and a margin
 DELETES_AT_ONCE: Final = 8
@@ -125,7 +126,8 @@ def archive_load(pk: int, status: Bucket, now: datetime, *, lease: WorkLease = N
     try:
         prepared = prepare(pk)
         if prepared.load.archived_at is None:
-            if list_objects(status, prepared) != prepared.objects:
+            there = list_objects(status, prepared)
+            if there.keys() != prepared.objects.keys() or not _are_known(there, prepared):
                 raise NotArchivable("its objects differ from those last read")
             upload(status, prepared)
             mark_archived(prepared, now, lease)
@@ -166,19 +168,28 @@ def _objects(load: Load, rows: list[Transfer], place: tuple[str, str, str]) -> d
     known = [(campaign_error_key(*place), load.error_etag, load.error_at)]
     known += [(progress_key(*place, row.content), row.progress_etag, row.progress_at) for row in rows]
     known += [(error_key(*place, row.content), row.error_etag, row.error_at) for row in rows]
-    return {key: _version(etag, at) for key, etag, at in known if etag and at}
+    return {key: (etag, _second(at)) for key, etag, at in known if etag and at}
 
 
-def _version(etag: str, at: datetime) -> ObjectVersion:
-    return etag, int(at.timestamp())
+def _second(at: datetime) -> int:
+    return int(at.timestamp())
 
 
-def list_objects(status: Bucket, prepared: PreparedArchive) -> dict[str, ObjectVersion]:
+def _are_known(listed: Mapping[str, ObjectInfo], prepared: PreparedArchive) -> bool:
+    """Return whether these objects are the versions that the rows were read from."""
+    for key, info in listed.items():
+        etag, at = prepared.objects.get(key, NEVER)
+        if not is_same_version(etag, info) or (is_dated(info.last_modified) and _second(info.last_modified) != at):
+            return False
+    return True
+
+
+def list_objects(status: Bucket, prepared: PreparedArchive) -> dict[str, ObjectInfo]:
     """Return the load's objects in the bucket; objects that are no report are ignored.
 
     Raises WorldError, NotArchivable.
     """
-    found: dict[str, ObjectVersion] = {}
+    found: dict[str, ObjectInfo] = {}
     archive = prepared.archive
     prefix = load_prefix(archive.airline, archive.tail, archive.campaign)
     for count, info in enumerate(islice(status.list(prefix), OBJECTS_LIMIT + 1)):
@@ -189,7 +200,7 @@ def list_objects(status: Bucket, prepared: PreparedArchive) -> dict[str, ObjectV
         except ContractError:
             continue  # the poll reports it as an anomaly; it is never deleted
         if report is not None:
-            found[info.key] = _version(info.etag, info.last_modified)
+            found[info.key] = info
     return found
 
 
@@ -255,7 +266,7 @@ def delete_objects(status: Bucket, prepared: PreparedArchive, lease: WorkLease) 
         if body is None or not _is_archive_of(body, prepared):
             raise NotArchivable("its archive is missing, or of another state")
         left = list_objects(status, prepared)
-        if any(prepared.objects.get(key) != version for key, version in left.items()):
+        if not _are_known(left, prepared):
             raise NotArchivable("its loader reported again")
         _delete(status, left, lease)
     except NotArchivable:
@@ -271,18 +282,18 @@ def delete_objects(status: Bucket, prepared: PreparedArchive, lease: WorkLease) 
     return len(left)
 
 
-def _delete(status: Bucket, objects: Mapping[str, ObjectVersion], lease: WorkLease) -> None:
+def _delete(status: Bucket, objects: Mapping[str, ObjectInfo], lease: WorkLease) -> None:
     """Delete objects, each only if it is unchanged: deleting many takes minutes.
 
     Raises NotArchivable if an object was rewritten since the listing.
     """
 
     def delete_unchanged(key: str) -> None:
-        etag = objects[key][0]
-        there = status.get_if_changed(key, 1, etag)
+        listed = objects[key]
+        there = status.get_if_changed(key, 1, listed.etag) if listed.etag else status.get(key, 1)
         if there is None:
             return
-        if there is not NOT_MODIFIED and there.etag != etag:
+        if not isinstance(there, NotModified) and not _is_listed(there, listed):
             raise NotArchivable("its loader reported again")
         status.delete(key)
 
@@ -291,6 +302,14 @@ def _delete(status: Bucket, objects: Mapping[str, ObjectVersion], lease: WorkLea
         for start in range(0, len(keys), 10 * DELETES_AT_ONCE):
             for _ in map_in_threads(threads, delete_unchanged, keys[start : start + 10 * DELETES_AT_ONCE], lease):
                 pass
+
+
+def _is_listed(there: GetResult, listed: ObjectInfo) -> bool:
+    """Return whether an object is still the listed version. Some stores list another ETag than a GET gives."""
+    if there.etag == listed.etag:
+        return True
+    same_date = is_dated(there.last_modified) and _second(there.last_modified) == _second(listed.last_modified)
+    return same_date and there.size == listed.size
 
 
 def _unarchive(prepared: PreparedArchive, lease: WorkLease) -> None:

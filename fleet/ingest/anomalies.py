@@ -16,9 +16,9 @@ from typing import Final, Literal
 from django.db import transaction
 
 from fleet.models import Anomaly
-from fleet.reconcile.objects import storable_etag, storable_text
 from fleet.reconcile.problems import Problem, Problems
 from ifeportal.models import Airline
+from ifeportal.storage.object_versions import storable_etag, storable_text
 
 RESOLVED_LIMIT: Final = 500
 DETAIL_LIMIT: Final = 2_000  # characters

@@ -84,7 +84,7 @@ def load_snapshot(airline: Airline, partition: str = "", keys: Collection[str] |
     versions = {
         heartbeat_key(airline.name, name): (etag, at)
         for pk, name, etag, at, _ in tails
-        if pk in selected and etag and at
+        if pk in selected and etag and at is not None
     }
     some = None if len(selected) == len(tails) else selected
     loads, dirty = _loads(airline, _below("", airline, some), versions, selected, campaigns)
@@ -144,7 +144,7 @@ def _loads(
             place = loads[pk] = tails[tail], campaigns[campaign]
             if manifest != newest:
                 dirty.add(place)
-            if etag and at:
+            if etag and at is not None:
                 versions[campaign_error_key(airline.name, *place)] = etag, at
     return loads, frozenset(dirty)
 
@@ -166,9 +166,9 @@ def _transfers(
         if head is None:
             continue
         counts[loads[pk]] += 1
-        if progress and progress_at:
+        if progress and progress_at is not None:
             versions[f"{head}{content}{PROGRESS_SUFFIX}"] = progress, progress_at
-        if error and error_at:
+        if error and error_at is not None:
             versions[f"{head}{content}{ERROR_SUFFIX}"] = error, error_at
     return counts
 

@@ -13,14 +13,17 @@ from typing import Final
 
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.names import AdmittedNames
-from fleet.reconcile.objects import ChangedObject, storable_etag, truncate_to_second
+from fleet.reconcile.objects import ChangedObject, truncate_to_second
 from fleet.reconcile.problems import Problem, Problems, stale_object_problem
+from ifeportal.storage.object_versions import is_confirmed, is_same_version, listed_version, storable_etag
 from loader.contract.keys import StatusKey, parse_status_key
 from loader.errors import ContractError
 from loader.s3.interface import ObjectInfo
 
-# ETag, and LastModified in whole seconds since 1970: a listing may have fractions that a GET lacks.
+# Version as in `ifeportal.storage.object_versions`, and LastModified in whole seconds since 1970: a listing may have
+# fractions that a GET lacks.
 ObjectVersion = tuple[str, int]
+NO_ETAG: Final = "The store lists this object with neither an ETag nor a date, so changes cannot be detected."
 NEVER: Final[ObjectVersion] = ("\0", 2**62)  # the version of an unknown object; no real one has that ETag
 
 
@@ -114,10 +117,10 @@ def diff_listing(
             home, count = key[: key.find("/", start) + 1] or key, 0
         count += 1
         etag, at = versions.pop(key, NEVER)
-        if etag != info.etag and etag != storable_etag(info.etag):
+        if etag != info.etag and not is_same_version(etag, info):
             reader.read(info)
         elif (seconds.get(listed_at) or seconds.setdefault(listed_at, int(listed_at.timestamp()))) > at:
-            reader.read(info, same=True)
+            reader.read(info, same=is_confirmed(etag))
         if found.pending >= limits.pending_objects:
             yield found.take_tails()
             if found.unfinished:
@@ -149,26 +152,26 @@ class _ListingReader:
         self._objects: dict[tuple[str, str], int] = {}
 
     def read(self, info: ObjectInfo, *, same: bool = False) -> None:
-        if not info.etag:
-            self._add_problem(
-                info.key, "NO_ETAG", "The store lists this object without an ETag, so changes cannot be detected."
-            )
-            return
         try:
             place = parse_status_key(info.key)
         except ContractError as error:
             self._add_problem(info.key, error.code, str(error), info.etag)
             return
-        if place is None or not self._admitted(place) or not self._fits_load(place):
+        if place is None:
             return
-        etag, at = storable_etag(info.etag), truncate_to_second(info.last_modified)
+        etag, at = listed_version(info), truncate_to_second(info.last_modified)
+        if not etag:
+            self._add_problem(info.key, "NO_ETAG", NO_ETAG)
+            return
+        if not self._admitted(place) or not self._fits_load(place):
+            return
         stale = self._known.known_stale.get(info.key)
         if stale is not None and stale == stale_object_problem(info.key, etag, at):
             self._found.problems.add(stale)
             return
         self._found.changed += 1
         self._found.pending += 1
-        self._found.tail(place.tail).changed.append(ChangedObject(place, info.key, info.size, etag, at, same))
+        self._found.tail(place.tail).changed.append(ChangedObject(place, info.key, info.size, etag, at, same, info))
 
     def _admitted(self, place: StatusKey) -> bool:
         prefix = f"{place.airline}/{place.tail}/"

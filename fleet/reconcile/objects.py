@@ -12,20 +12,19 @@ from typing import Final
 
 from fleet.reconcile.problems import Problem
 from fleet.state.observations import ErrorObserved, HeartbeatObserved, ObjectRewritten, Observation, ProgressObserved
+from ifeportal.storage.object_versions import is_dated, storable_etag, version_read
 from loader.contract import item_reports
 from loader.contract.heartbeat import HEARTBEAT_LIMIT, parse_heartbeat
 from loader.contract.keys import StatusKey
 from loader.errors import ContractError
-from loader.s3.interface import GetResult
-
-ETAG_LIMIT: Final = 200  # characters, by the database column; S3's own ETags have 32 to 40
+from loader.s3.interface import GetResult, ObjectInfo
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedObject:
-    """A listed object that differs from the version last read. `etag` is safe to store.
+    """A listed object that differs from the version last read. `etag` is that of the listing, safe to store.
 
-    `unchanged_bytes`: it was rewritten with the same bytes.
+    `unchanged_bytes`: it was rewritten with the same bytes. `info` is the entry of the listing.
     """
 
     key: StatusKey
@@ -34,22 +33,12 @@ class ChangedObject:
     etag: str
     at: datetime
     unchanged_bytes: bool = False
+    info: ObjectInfo | None = None
 
 
 def truncate_to_second(at: datetime) -> datetime:
     """Return the LastModified as stored: whole seconds. Some stores list fractions, but no GET response has them."""
     return at.replace(microsecond=0) if at.microsecond else at
-
-
-def storable_etag(etag: str) -> str:
-    return (
-        etag if len(etag) <= ETAG_LIMIT and etag.isascii() and etag.isprintable() else storable_text(etag)[:ETAG_LIMIT]
-    )
-
-
-def storable_text(text: str) -> str:
-    """Return the text as every database accepts it: NUL and unpaired surrogates escaped."""
-    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 _FETCH_LIMITS: Final = {
@@ -72,10 +61,13 @@ def parse_from_listing(changed: ChangedObject, item_size: int | None) -> ParsedO
     """Return what the listing alone gives away of the object; None if it must be fetched.
 
     Three cases need no request: unchanged bytes, a size out of bounds, and an ETag that is the MD5 of a known number.
+    An object that is listed without a date is fetched for its date.
     """
     kind, etag, at = changed.key.kind, changed.etag, changed.at
     if changed.unchanged_bytes:
         return ParsedObject(ObjectRewritten(etag, at))
+    if not is_dated(at):
+        return None
     if kind == "progress":
         if not 0 < changed.size <= item_reports.PROGRESS_LIMIT:
             return _unreadable(
@@ -95,7 +87,9 @@ def fetch_limit(key: StatusKey) -> int:
 
 
 def parse_body(changed: ChangedObject, fetched: GetResult) -> ParsedObject:
-    etag, at = storable_etag(fetched.etag), truncate_to_second(fetched.last_modified)
+    """Return the observation of a fetched object, with the version by which later listings recognise it."""
+    etag = storable_etag(fetched.etag) if changed.info is None else version_read(changed.info, fetched)
+    at = truncate_to_second(fetched.last_modified) if is_dated(fetched.last_modified) else changed.at
     now = ChangedObject(changed.key, changed.name, fetched.size, etag, at)
     try:
         if changed.key.kind == "progress":

@@ -11,7 +11,14 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.db import DataError
-from django.http import BadHeaderError, Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import (
+    BadHeaderError,
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponsePermanentRedirect,
+)
 from django.middleware.common import CommonMiddleware
 from django.shortcuts import redirect
 from django.utils.deprecation import MiddlewareMixin
@@ -69,7 +76,7 @@ class CommonExceptHealth(CommonMiddleware):
     Load balancers and kubelets request them by the address of the machine, which ALLOWED_HOSTS cannot list.
     """
 
-    def process_request(self, request: HttpRequest) -> HttpResponseBase | None:
+    def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         return None if request.path_info in HEALTH_PATHS else super().process_request(request)
 
 

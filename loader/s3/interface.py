@@ -20,7 +20,7 @@ Names = list[str]  # in the class of a bucket, `list` is the method
 
 @dataclass(slots=True)
 class ObjectInfo:
-    """One entry of a listing. `size` in bytes, `etag` without quotes, `last_modified` in UTC.
+    """One entry of a listing. `size` in bytes, `etag` without quotes ("" if it has none), `last_modified` in UTC.
 
     Not frozen: a frozen one takes three times as long to create, and a listing may create a million.
     """

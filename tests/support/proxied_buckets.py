@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -78,7 +78,7 @@ class RewrittenBody(Fault):
     """Replaces `pattern` by `to` in the body. `count` is the number of replacements."""
 
     pattern: bytes
-    to: bytes
+    to: bytes | Callable[[re.Match[bytes]], bytes]
     count: int = 0
 
     def head(self, head: Head) -> None:

@@ -15,11 +15,10 @@ from fleet.reconcile.objects import (
     fetch_limit,
     parse_body,
     parse_from_listing,
-    storable_etag,
-    storable_text,
 )
 from fleet.reconcile.problems import Problems
 from fleet.state.observations import ErrorObserved, HeartbeatObserved, ObjectRewritten, ProgressObserved
+from ifeportal.storage.object_versions import storable_etag, storable_text
 from loader.contract.item_reports import COUNT_LIMIT
 from loader.contract.keys import StatusKey, parse_status_key
 from loader.s3.interface import GetResult, ObjectInfo
@@ -85,9 +84,29 @@ def test_keys_are_counted_by_tail_in_whatever_order_they_come() -> None:
     assert surveyed(*map(listed, keys)).keys == {"N1": 3, "N10": 2, "stray": 1}
 
 
-def test_an_object_without_an_etag_is_told_and_not_read() -> None:
-    found = surveyed(listed(etag=""))
-    assert (found.changed, [problem.code for problem in found.problems]) == (0, ["NO_ETAG"])
+def test_an_object_without_an_etag_is_known_by_its_size_and_date() -> None:
+    (sighting,) = surveyed(listed(etag="")).tails["N1"].changed
+    known = {KEY: (sighting.etag, SECONDS)}
+    for info, changed in (
+        (listed(etag=""), 0),
+        (ObjectInfo(KEY, 2, "", AT), 1),
+        (ObjectInfo(KEY, 1, "", AT + timedelta(seconds=1)), 1),
+        (listed(etag="x"), 1),
+    ):
+        again = surveyed(info, known=KnownObjects("ACME", "", dict(known), ["N1"], ["2026-12"]))
+        assert (again.changed, len(again.problems)) == (changed, 0), info
+
+
+@pytest.mark.parametrize("at", [datetime(1, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)])
+def test_an_object_with_neither_etag_nor_date_is_reported_and_the_others_are_read(at: datetime) -> None:
+    found = surveyed(ObjectInfo(KEY, 1, "", at), listed("ACME/N2/2026-12/a.tgz.progress"))
+    assert (found.changed, [problem.code for problem in found.problems]) == (1, ["NO_ETAG"])
+
+
+def test_a_folder_marker_is_no_tail_and_no_problem() -> None:
+    markers = [ObjectInfo(key, 0, "", datetime(1, 1, 1, tzinfo=UTC)) for key in ("ACME/", "ACME/N1/", "ACME/N1/c/")]
+    found = surveyed(*markers)
+    assert (found.changed, len(found.problems), found.new_tails) == (0, 0, [])
 
 
 def test_a_listing_ends_at_the_limit_and_what_lies_beyond_is_not_gone() -> None:
