@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final, Self
 
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Lower
 from django.urls import reverse
+from django.utils import timezone
 from knox.models import AbstractAuthToken
 from knox.settings import CONSTANTS
 
@@ -25,10 +27,39 @@ class User(AbstractUser):
 
     A request with a token sets the limits of the token on the user, for this request only: `limited_to` is the id of
     the only visible airline (None: all of the user's), `reads_only` forbids changes.
+
+    A new `session_epoch` ends all sessions. Tokens that were created before `tokens_valid_from` (UTC) are invalid.
     """
+
+    session_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    tokens_valid_from = models.DateTimeField(null=True, blank=True, editable=False)
 
     limited_to: int | None = None
     reads_only: bool = False
+
+    def set_password(self, raw_password: str | None) -> None:
+        """Set the password. Once the row is saved, earlier sessions and tokens are invalid.
+
+        When Django replaces the hash of the same password, it saves the hash alone, and tokens stay valid.
+        """
+        super().set_password(raw_password)
+        self.tokens_valid_from = timezone.now()
+
+    def set_unusable_password(self) -> None:
+        """Remove the password. Once the row is saved, earlier sessions and tokens are invalid."""
+        super().set_unusable_password()
+        self.tokens_valid_from = timezone.now()
+
+    def get_session_auth_hash(self) -> str:
+        """Return the value that a session of the user must have. It changes with the password and with the epoch."""
+        return self._with_epoch(super().get_session_auth_hash())
+
+    def get_session_auth_fallback_hash(self) -> Iterator[str]:
+        """Return the values of sessions that an earlier SECRET_KEY signed."""
+        return map(self._with_epoch, super().get_session_auth_fallback_hash())
+
+    def _with_epoch(self, value: str) -> str:
+        return f"{value}:{self.session_epoch}" if self.session_epoch else value
 
 
 class AirlineQuerySet(ScopedQuerySet["Airline"]):
@@ -165,15 +196,16 @@ class TokenQuerySet(models.QuerySet["Token"]):
         return self.filter(user=user) if user.is_authenticated else self.none()
 
     def valid(self, now: datetime) -> Self:
-        """Return unexpired tokens of active users."""
-        return self.filter(expiry__gt=now, user__is_active=True)
+        """Return unexpired tokens of active users, created since the user's credentials last changed."""
+        current = Q(user__tokens_valid_from=None) | Q(created__gt=F("user__tokens_valid_from"))
+        return self.filter(current, expiry__gt=now, user__is_active=True)
 
 
 class Token(AbstractAuthToken):  # type: ignore[misc]  # knox has no annotations
     """API token: a program that sends its key acts as the user, within the limits of the token.
 
     Only the SHA-512 of the key and its first characters are stored. `expiry` and `used_at` are UTC; `used_at` is
-    precise to the minute.
+    precise to the minute. A new password, or a second factor that is removed, invalidates the token.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -189,6 +221,12 @@ class Token(AbstractAuthToken):  # type: ignore[misc]  # knox has no annotations
         help_text="Empty for all airlines of the user.",
     )
     may_write = models.BooleanField(default=False, help_text="Otherwise the token is read-only.")
+    has_second_factor = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="Created in a session that used a second factor.",
+    )
     used_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = TokenQuerySet.as_manager()

@@ -67,6 +67,7 @@ INSTALLED_APPS = [
     "knox",
     "loader",
     "ifeportal",
+    "ifeportal.accounts",
     "ifeportal.live",
     "campaigns",
     "fleet",
@@ -162,6 +163,7 @@ CACHES = {
 }
 PORTAL_URL = config.portal_url or "http://localhost:8000"  # never the Host header of a request
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = config.email_from
+EMAIL_TIMEOUT = 20  # seconds for each step of sending an e-mail; a job sends them
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 globals().update(config.email_url or {})
 
@@ -233,6 +235,7 @@ Q_CLUSTER = {
     "save_limit": -1,  # successes are not stored
 }
 JOBS = {name: f"fleet.jobs.{name}" for name in ("discover", "thin_samples", "archive_loads", "prune_feed")}
+JOBS |= {name: f"ifeportal.accounts.jobs.{name}" for name in ("send_reset_links", "clear_sessions")}
 JOBS |= {name: f"campaigns.jobs.{name}" for name in ("run_errands", "hash_items")}
 if STATUS_EVENTS_QUEUE_URL:
     JOBS["take_events"] = "fleet.jobs.take_events"

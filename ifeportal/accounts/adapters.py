@@ -6,6 +6,7 @@ Touches users and authenticators, through allauth.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -16,14 +17,18 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.db import transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from qrcode import QRCode
 from qrcode.image.svg import SvgPathImage
 
 from ifeportal import audit
 from ifeportal.accounts import encryption, second_factor
-from ifeportal.accounts.lockout import client_network
+from ifeportal.accounts.devices import remember_device
+from ifeportal.accounts.hashers import TooManyPasswords
+from ifeportal.accounts.lockout import normalize_username, withdraw
+from ifeportal.accounts.networks import client_network
+from ifeportal.accounts.session_store import SIGNED_IN_AT
 from ifeportal.models import User
 
 logger = logging.getLogger(__name__)
@@ -40,7 +45,7 @@ class MailSite:
 
 
 class AccountAdapter(DefaultAccountAdapter):
-    """Passwords and sessions. django-axes counts wrong passwords in the database, instead of allauth in a cache."""
+    """Passwords and sessions. Attempts are counted by `lockout` and `attempts` instead of allauth's cache."""
 
     error_messages = DefaultAccountAdapter.error_messages | {
         "account_inactive": "Your account is disabled. If this is a mistake, ask operations to enable it.",
@@ -55,11 +60,25 @@ class AccountAdapter(DefaultAccountAdapter):
         return False
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        """Do nothing: django-axes refuses users that are locked out."""
+        """Do nothing: `lockout` counts the password, and refuses users that are locked out."""
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
+        """Return the user of the credentials, or None. A right password, or one that is not checked, does not count.
+
+        Raises TooManyPasswords.
+        """
+        try:
+            user: User | None = super().authenticate(request, **credentials)
+        except TooManyPasswords:
+            withdraw(request)
+            raise
+        if user is not None:
+            withdraw(request)
+        return user
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """Return the network of the client; "0.0.0.0" over a Unix socket, where there is none."""
-        return client_network(request) or "0.0.0.0"  # noqa: S104  # the unspecified address, not one to listen on
+        """Return the network of the client."""
+        return client_network(request)
 
     def get_reset_password_from_key_url(self, key: str) -> str:
         """Return the password reset link, below PORTAL_URL."""
@@ -71,12 +90,19 @@ class AccountAdapter(DefaultAccountAdapter):
         return f"[{_mail_site().name}] {subject}"
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Send an e-mail that names the host of PORTAL_URL, and no other host."""
-        super().send_mail(template_prefix, email, {**context, "current_site": _mail_site()})
+        """Send an e-mail that names the host of PORTAL_URL, and no other host. Works without a request."""
+        self.render_mail(template_prefix, email, {"email": email, **context, "current_site": _mail_site()}).send()
+
+    def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
+        """Return the response to a sign-in, which makes the device known."""
+        response: HttpResponse = super().post_login(request, user, **kwargs)
+        remember_device(response, normalize_username(user.get_username()))
+        return response
 
     def login(self, request: HttpRequest, user: User) -> None:
         with transaction.atomic():
             super().login(request, user)
+            request.session[SIGNED_IN_AT] = time.time()
             audit.record(audit.Actor.of(request), "user.signed-in", user.get_username())
 
     def logout(self, request: HttpRequest) -> None:
@@ -85,7 +111,7 @@ class AccountAdapter(DefaultAccountAdapter):
             super().logout(request)
 
     def set_password(self, user: User, password: str) -> None:
-        """Store the new password. Django then rejects every other session of the user."""
+        """Store the new password. Every other session and every token of the user is then invalid."""
         with transaction.atomic():
             super().set_password(user, password)
             audit.record(audit.Actor.of(context.request), "user.password", user.get_username())

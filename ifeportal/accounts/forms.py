@@ -1,12 +1,23 @@
-"""Forms that replace those of django-allauth: sign-in and password reset."""
+"""Forms that replace those of django-allauth: sign-in, change and reset of a password."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from allauth.account.forms import LoginForm, ResetPasswordForm
+from allauth.account.adapter import get_adapter
+from allauth.account.forms import ChangePasswordForm, LoginForm, ResetPasswordForm, UserTokenForm
+from allauth.core import context
+from allauth.core.exceptions import ImmediateHttpResponse
+from django.http import HttpRequest
 
-from ifeportal.models import User
+from ifeportal.accounts import attempts
+from ifeportal.accounts.attempts import Limit
+from ifeportal.accounts.networks import client_network
+from ifeportal.accounts.password_reset import request_links
+from ifeportal.accounts.throttles import too_many_attempts
+
+RESET_LINKS: Final = Limit("reset-link", 5, 900)  # by e-mail address
+WRONG_KEYS: Final = Limit("wrong-reset-key", 5, 900)  # by user and network
 
 
 class SignInForm(LoginForm):
@@ -17,11 +28,42 @@ class SignInForm(LoginForm):
         self.fields["login"].label = "User name"
 
 
+class NewPasswordForm(ChangePasswordForm):
+    """Change of the password. A wrong current password counts as a failed sign-in."""
+
+    def clean_oldpassword(self) -> str:
+        password: str = self.cleaned_data["oldpassword"]
+        if not get_adapter().reauthenticate(self.user, password):
+            raise get_adapter().validation_error("enter_current_password")
+        return password
+
+
 class ForgottenPasswordForm(ResetPasswordForm):
-    """The e-mail address to send a password reset link to."""
+    """The e-mail address to send a password reset link to. Whether a user has it is looked up later, by the job."""
 
     def clean_email(self) -> str:
-        """Exclude users without a password: users of single sign-on must not get one by e-mail."""
-        address: str = super().clean_email()
-        self.users: list[User] = [user for user in self.users if user.has_usable_password()]
+        """Return the address, counted: links are only sent so often."""
+        address: str = self.cleaned_data["email"].lower()
+        if not attempts.take(RESET_LINKS, address):
+            until = attempts.next_at(RESET_LINKS, address)
+            raise ImmediateHttpResponse(too_many_attempts(context.request, until))
         return address
+
+    def save(self, request: HttpRequest, **kwargs: Any) -> str:
+        """Have the links sent."""
+        address: str = self.cleaned_data["email"]
+        request_links(address)
+        return address
+
+
+class ResetKeyForm(UserTokenForm):
+    """The user and the key of a password reset link, counted before the key is checked."""
+
+    def clean(self) -> dict[str, Any]:
+        """Raises ImmediateHttpResponse after too many wrong keys."""
+        subject = f"{self.cleaned_data.get('uidb36', '')[:40]} {client_network(context.request)}"
+        if not attempts.take(WRONG_KEYS, subject):
+            raise ImmediateHttpResponse(too_many_attempts(context.request, attempts.next_at(WRONG_KEYS, subject)))
+        cleaned: dict[str, Any] = super().clean()
+        attempts.clear(WRONG_KEYS, subject)
+        return cleaned

@@ -17,6 +17,9 @@ from allauth.mfa.webauthn.forms import (
 )
 from django import forms
 
+from ifeportal.accounts.codes import counted
+from ifeportal.models import User
+
 CREDENTIAL_LIMIT: Final = 65_536  # characters of a credential, which may contain a large attestation certificate
 # Raised for a missing part, a part of the wrong type, or deeply nested JSON.
 PARSE_ERRORS: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
@@ -35,11 +38,18 @@ class CredentialField(forms.JSONField):
 
 
 class _CredentialForm(forms.Form):
-    """Mix-in: a credential that authenticates the user."""
+    """Mix-in: a credential that authenticates the user. If the user is known it is counted, as a code is."""
 
     credential = CredentialField(widget=forms.HiddenInput)
+    user: User | None
 
     def clean_credential(self) -> Authenticator:
+        if self.user is None:
+            return self._check()
+        with counted(self.user):
+            return self._check()
+
+    def _check(self) -> Authenticator:
         try:
             authenticator: Authenticator = super().clean_credential()  # type: ignore[misc]  # of the form it is mixed into
         except PARSE_ERRORS as error:

@@ -1,7 +1,7 @@
 """Second factor: which users need one, who has one, and whether a session used it.
 
-Reads memberships and authenticators. The middleware checks pages, admin and API; sockets check themselves. Tokens need
-no check: they are created in a session that passed it.
+Reads memberships and authenticators. The middleware checks pages, admin and API; sockets check themselves. A token
+records whether its session used a second factor, and is checked whenever it is used.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class SecondFactorGap(Enum):
 
     NONE_SET_UP = "Your role requires a second factor. Set one up to continue."
     NOT_USED = "You signed in without your second factor. Use it to continue."
+    CREATED_WITHOUT = "Your role requires a second factor, and this token was created without one. Create a new token."
 
 
 def second_factor_gap(user: User, session: SessionBase) -> SecondFactorGap | None:
@@ -35,6 +36,15 @@ def second_factor_gap(user: User, session: SessionBase) -> SecondFactorGap | Non
     if not authenticators_of(user).exists():
         return SecondFactorGap.NONE_SET_UP
     return None if was_used(user, session) else SecondFactorGap.NOT_USED
+
+
+def token_gap(user: User, *, has_second_factor: bool) -> SecondFactorGap | None:
+    """Return the step that the user must complete before a token works; None if there is none."""
+    if not is_required(user):
+        return None
+    if not authenticators_of(user).exists():
+        return SecondFactorGap.NONE_SET_UP
+    return None if has_second_factor else SecondFactorGap.CREATED_WITHOUT
 
 
 def is_required(user: User) -> bool:

@@ -1,11 +1,16 @@
-"""Page of a user's API tokens: create, list, revoke."""
+"""Page of a user's API tokens: create (after the user confirmed their identity), list, revoke."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Self
 
+from allauth.account import app_settings as account_settings
+from allauth.account.authentication import get_authentication_records
+from allauth.account.internal.flows.reauthentication import did_recently_reauthenticate, get_reauthentication_flows
+from allauth.core.exceptions import ReauthenticationRequired
 from django import forms
 from django.contrib import messages
 from django.db import transaction
@@ -17,11 +22,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from ifeportal import audit
+from ifeportal.accounts.second_factor import was_used
 from ifeportal.accounts.tokens import TOKENS_PER_USER, create_token
 from ifeportal.models import Airline, Token, User
 
 MAX_DAYS: Final = 365
 DEFAULT_DAYS: Final = 90
+SIGN_IN_AGAIN: Final = "You signed in too long ago to create a token. Sign out, sign in again, then create it."
 
 
 class TokenForm(forms.Form):
@@ -70,17 +77,19 @@ class TokenRow:
     token: Token
     access: str
     dates: str
-    has_expired: bool
+    ended: str
 
     @classmethod
     def of(cls, token: Token, now: datetime) -> Self:
         has_expired = token.expiry <= now
+        valid_from = token.user.tokens_valid_from
+        is_suspended = valid_from is not None and token.created <= valid_from
         expiry = f"{'expired' if has_expired else 'expires'} {date_format(token.expiry, 'j M Y, H:i')}"
         return cls(
             token,
             access=f"{'Read and write' if token.may_write else 'Read only'}, {token.airline or 'all your airlines'}",
             dates=f"Created {date_format(token.created, 'j M Y')}, {expiry}",
-            has_expired=has_expired,
+            ended="expired" if has_expired else "ended by a new password or second factor" if is_suspended else "",
         )
 
 
@@ -89,9 +98,14 @@ class TokenRow:
 def token_list(request: HttpRequest) -> HttpResponse:
     """Show the user's tokens and the form that creates one; show the key once, in the response that creates it."""
     assert isinstance(request.user, User)
+    if request.method == "POST" and not _has_confirmed(request):
+        if get_reauthentication_flows(request.user):
+            raise ReauthenticationRequired
+        messages.warning(request, SIGN_IN_AGAIN)
+        return redirect("tokens")
     form, key = _create_from_form(request, request.user) if request.method == "POST" else (TokenForm(request.user), "")
     now = timezone.now()
-    tokens = Token.objects.owned_by(request.user).select_related("airline")
+    tokens = Token.objects.owned_by(request.user).select_related("airline", "user")
     context = {
         "form": TokenForm(request.user) if key else form,
         "key": key,
@@ -100,6 +114,18 @@ def token_list(request: HttpRequest) -> HttpResponse:
         "limit": TOKENS_PER_USER,
     }
     return render(request, "account/tokens.html", context, status=201 if key else 400 if form.errors else 200)
+
+
+def _has_confirmed(request: HttpRequest) -> bool:
+    """Return whether the user confirmed their identity recently: a session alone must not create a token.
+
+    A user of single sign-on without a second factor has nothing to confirm with, and must have signed in recently.
+    """
+    if get_reauthentication_flows(request.user):
+        return bool(did_recently_reauthenticate(request))
+    records = get_authentication_records(request, request.user)
+    newest: float = records[-1]["at"] if records else 0.0
+    return bool(time.time() - newest < account_settings.REAUTHENTICATION_TIMEOUT)
 
 
 @transaction.atomic
@@ -119,6 +145,7 @@ def _create_token(request: HttpRequest, form: TokenForm) -> str:
         days=given["days"],
         airline=given["airline"],
         may_write=given["access"] == "write",
+        has_second_factor=was_used(form.user, request.session),
     )
     changes = {
         "for": (None, given["airline"] or "every airline"),

@@ -14,8 +14,19 @@ from ifeportal.models import Airline, Token, User
 TOKENS_PER_USER: Final = 20
 
 
-def create_token(user: User, name: str, *, days: int, airline: Airline | None, may_write: bool) -> tuple[Token, str]:
-    """Create a token valid for `days`. Return it and its key, of which only the digest is stored."""
+def create_token(
+    user: User,
+    name: str,
+    *,
+    days: int,
+    airline: Airline | None,
+    may_write: bool,
+    has_second_factor: bool = False,
+) -> tuple[Token, str]:
+    """Create a token valid for `days`. Return it and its key, of which only the digest is stored.
+
+    `has_second_factor`: the session that creates it used a second factor.
+    """
     digest, key = get_digest_token()
     token = Token.objects.create(
         user=user,
@@ -25,5 +36,6 @@ def create_token(user: User, name: str, *, days: int, airline: Airline | None, m
         name=name,
         airline=airline,
         may_write=may_write,
+        has_second_factor=has_second_factor,
     )
     return token, key

@@ -9,29 +9,49 @@ from django.urls import path, re_path
 from django.views.decorators.cache import never_cache
 
 from ifeportal.accounts import sso, token_views, views
+from ifeportal.accounts.throttles import (
+    CONFIRMATIONS,
+    PASSKEY_SIGN_INS,
+    RESET_KEYS,
+    RESET_REQUESTS,
+    SIGN_INS,
+    SSO_SIGN_INS,
+    limited,
+)
+
+ALWAYS = ("GET", "HEAD", "POST")
+confirm_password, confirm_code, confirm_passkey, change_password = (
+    never_cache(limited(CONFIRMATIONS, view))
+    for view in (
+        accounts.reauthenticate,
+        factors.reauthenticate,
+        passkeys.reauthenticate_webauthn,
+        views.ChangePasswordView.as_view(),
+    )
+)
 
 urlpatterns = [
-    path("login/", accounts.login, name="account_login"),
-    path("login/second-factor/", factors.authenticate, name="mfa_authenticate"),
-    path("login/passkey/", passkeys.login_webauthn, name="mfa_login_webauthn"),
+    path("login/", limited(SIGN_INS, accounts.login), name="account_login"),
+    path("login/second-factor/", limited(SIGN_INS, factors.authenticate), name="mfa_authenticate"),
+    path("login/passkey/", limited(PASSKEY_SIGN_INS, passkeys.login_webauthn, ALWAYS), name="mfa_login_webauthn"),
     path("login/cancelled/", login_cancelled, name="socialaccount_login_cancelled"),
-    path("login/with/<slug:provider_id>/", sso.start_login, name="openid_connect_login"),
+    path("login/with/<slug:provider_id>/", limited(SSO_SIGN_INS, sso.start_login, ALWAYS), name="openid_connect_login"),
     path("login/with/<slug:provider_id>/back/", sso.callback, name="openid_connect_callback"),
-    path("login/forgotten/", accounts.password_reset, name="account_reset_password"),
+    path("login/forgotten/", limited(RESET_REQUESTS, accounts.password_reset), name="account_reset_password"),
     path("login/forgotten/sent/", accounts.password_reset_done, name="account_reset_password_done"),
     re_path(
         r"^login/forgotten/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
-        never_cache(accounts.password_reset_from_key),
+        never_cache(limited(RESET_KEYS, accounts.password_reset_from_key, ALWAYS)),
         name="account_reset_password_from_key",
     ),
     path("login/forgotten/done/", accounts.password_reset_from_key_done, name="account_reset_password_from_key_done"),
     path("login/disabled/", accounts.account_inactive, name="account_inactive"),
     path("logout/", never_cache(accounts.logout), name="account_logout"),
     path("account/", never_cache(views.AccountView.as_view()), name="mfa_index"),
-    path("account/confirm/", never_cache(accounts.reauthenticate), name="account_reauthenticate"),
-    path("account/confirm/code/", never_cache(factors.reauthenticate), name="mfa_reauthenticate"),
-    path("account/confirm/passkey/", never_cache(passkeys.reauthenticate_webauthn), name="mfa_reauthenticate_webauthn"),
-    path("account/password/", never_cache(views.ChangePasswordView.as_view()), name="account_change_password"),
+    path("account/confirm/", confirm_password, name="account_reauthenticate"),
+    path("account/confirm/code/", confirm_code, name="mfa_reauthenticate"),
+    path("account/confirm/passkey/", confirm_passkey, name="mfa_reauthenticate_webauthn"),
+    path("account/password/", change_password, name="account_change_password"),
     path("account/app/", never_cache(views.AddAppView.as_view()), name="mfa_activate_totp"),
     path("account/app/remove/", never_cache(views.RemoveAppView.as_view()), name="mfa_deactivate_totp"),
     path("account/codes/", never_cache(codes.view_recovery_codes), name="mfa_view_recovery_codes"),

@@ -27,7 +27,9 @@ from django.urls import reverse_lazy
 from django.utils.dateformat import format as date_format
 
 from ifeportal import audit
+from ifeportal.accounts.credentials import end_other_sessions, suspend_tokens
 from ifeportal.accounts.second_factor import is_required
+from ifeportal.models import User
 
 ACCOUNT = reverse_lazy("mfa_index")
 
@@ -92,13 +94,25 @@ class _FirstUseView(_AuditedView):
         return answer
 
 
+class _RemovedFactorView(_AuditedView):
+    """Mix-in: the removal of a second factor ends the other sessions and all tokens of the user."""
+
+    def form_valid(self, form: Form) -> HttpResponse:
+        assert isinstance(self.request.user, User)
+        with transaction.atomic():
+            answer = super().form_valid(form)
+            suspend_tokens(self.request.user)
+            end_other_sessions(self.request)
+        return answer
+
+
 class AddAppView(_FirstUseView, ActivateTOTPView):
     """Set up an authenticator app."""
 
     action = "user.app.added"
 
 
-class RemoveAppView(_AuditedView, DeactivateTOTPView):
+class RemoveAppView(_RemovedFactorView, DeactivateTOTPView):
     """Remove the authenticator app."""
 
     action = "user.app.removed"
@@ -123,7 +137,7 @@ class RenamePasskeyView(_AuditedView, EditWebAuthnView):
     success_url = ACCOUNT
 
 
-class RemovePasskeyView(_AuditedView, RemoveWebAuthnView):
+class RemovePasskeyView(_RemovedFactorView, RemoveWebAuthnView):
     """Remove a passkey, unless it is the last second factor of a user who must have one."""
 
     action = "user.passkey.removed"
@@ -150,4 +164,5 @@ class SessionListView(ListUserSessionsView):
             if others.exists():
                 audit.record(audit.Actor.of(self.request), "user.sessions.ended", self.request.user.get_username())
             answer: HttpResponse = super().form_valid(form)
+            end_other_sessions(self.request)
         return answer

@@ -1,12 +1,13 @@
-"""Admin of users, memberships, tokens, failed sign-ins, second factors and single sign-on connections.
+"""Admin of users, groups, memberships, tokens, failed sign-ins, second factors and single sign-on connections.
 
 Sign-in rows are read-only except for deletion: deleting a failed attempt unlocks, deleting a second factor resets it.
-No secret is shown.
+Only superusers grant rights, and change or reset the credentials of staff. No secret is shown.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from allauth.account.admin import EmailAddress, EmailConfirmation
 from allauth.mfa.admin import Authenticator
@@ -14,18 +15,50 @@ from allauth.socialaccount.admin import SocialAccount, SocialApp, SocialToken
 from allauth.usersessions.admin import UserSession
 from axes.models import AccessAttempt
 from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import AbstractUser, AnonymousUser, Group
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from ifeportal.admin.base import AirlineScopedAdmin, DeleteOnlyAdmin
+from ifeportal import audit
+from ifeportal.accounts.credentials import end_sessions, revoke_tokens, suspend_tokens
+from ifeportal.accounts.models import AttemptCount
+from ifeportal.admin.base import Action, AirlineScopedAdmin, DeleteOnlyAdmin, StaffAdmin
 from ifeportal.conf.authentication import COOL_OFF, FAILURE_LIMIT
 from ifeportal.models import Membership, Token, User
 
+M = TypeVar("M", bound=Model)
+RIGHTS: Final = ("is_staff", "is_superuser", "groups", "user_permissions")  # fields of a user that grant rights
+
 # The portal stores e-mail addresses with users and the sign-in service in its settings. Deleting a `UserSession` row
 # would not end the session.
-for model in (Authenticator, EmailAddress, EmailConfirmation, SocialAccount, SocialApp, SocialToken, UserSession):
+REPLACED: Final = (Authenticator, Group, SocialAccount)
+HIDDEN: Final = (EmailAddress, EmailConfirmation, SocialApp, SocialToken, UserSession)
+for model in (*REPLACED, *HIDDEN):
     if admin.site.is_registered(model):
         admin.site.unregister(model)
+
+
+def may_change(actor: AbstractUser | AnonymousUser, user: User) -> bool:
+    """Return whether the actor may change this user and their credentials: of staff, only a superuser may.
+
+    Otherwise a staff user could take over the account of another one who has more rights.
+    """
+    return actor.is_superuser or not (user.is_staff or user.is_superuser)
+
+
+class OwnedByUserAdmin(DeleteOnlyAdmin[M]):
+    """Credentials of a user (`row.user`): those of staff can only be deleted by a superuser."""
+
+    def _allowed(self, action: Action, request: HttpRequest, row: Any = None) -> bool:
+        if action == "delete" and row is not None and not may_change(request.user, row.user):
+            return False
+        return super()._allowed(action, request, row)
 
 
 @admin.register(AccessAttempt)
@@ -35,7 +68,7 @@ class AccessAttemptAdmin(DeleteOnlyAdmin[Any]):
     list_display = ["username", "ip_address", "failures_since_start", "attempt_time", "locked_until"]
     list_filter = ["attempt_time"]
     search_fields = ["username", "ip_address"]
-    fields = ["username", "ip_address", "user_agent", "path_info", "failures_since_start", "attempt_time"]
+    fields = ["username", "ip_address", "path_info", "failures_since_start", "attempt_time"]
 
     @admin.display(description="locked until (UTC)")
     def locked_until(self, attempt: AccessAttempt) -> str:
@@ -45,9 +78,19 @@ class AccessAttemptAdmin(DeleteOnlyAdmin[Any]):
         return f"{until:%H:%M:%S}" if locked else ""
 
 
+@admin.register(AttemptCount)
+class AttemptCountAdmin(DeleteOnlyAdmin[AttemptCount]):
+    """Counted attempts of the other limits; deleting a row allows new attempts at once."""
+
+    list_display = ["scope", "subject", "count", "ends_at"]
+    list_filter = ["scope"]
+    search_fields = ["subject"]
+    fields = ["scope", "subject", "count", "ends_at"]
+
+
 @admin.register(Authenticator)
-class SecondFactorAdmin(DeleteOnlyAdmin[Any]):
-    """Authenticator apps, passkeys and recovery codes."""
+class SecondFactorAdmin(OwnedByUserAdmin[Any]):
+    """Authenticator apps, passkeys and recovery codes. A deletion ends the sessions and tokens of the user."""
 
     list_display = ["user", "type", "created_at", "last_used_at"]
     list_filter = ["type"]
@@ -55,9 +98,25 @@ class SecondFactorAdmin(DeleteOnlyAdmin[Any]):
     search_fields = ["user__username"]
     fields = ["user", "type", "created_at", "last_used_at"]
 
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        super().delete_model(request, obj)
+        _end_access(obj.user)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        users = list(User.objects.filter(pk__in=queryset.values("user")))
+        super().delete_queryset(request, queryset)
+        for user in users:
+            _end_access(user)
+
+
+def _end_access(user: User) -> None:
+    with transaction.atomic():
+        end_sessions(user)
+        suspend_tokens(user)
+
 
 @admin.register(SocialAccount)
-class SocialAccountAdmin(DeleteOnlyAdmin[Any]):
+class SocialAccountAdmin(OwnedByUserAdmin[Any]):
     """Connections of users to accounts of the sign-in service.
 
     After a deletion, the next sign-in connects by e-mail address again.
@@ -72,9 +131,11 @@ class SocialAccountAdmin(DeleteOnlyAdmin[Any]):
 if TYPE_CHECKING:
     _MembershipInline = admin.TabularInline[Membership, User]
     _UserAdmin = DjangoUserAdmin[User]
+    _GroupAdmin = DjangoGroupAdmin
 else:
     _MembershipInline = admin.TabularInline
     _UserAdmin = DjangoUserAdmin
+    _GroupAdmin = DjangoGroupAdmin
 
 
 class MembershipInline(_MembershipInline):
@@ -86,13 +147,73 @@ class MembershipInline(_MembershipInline):
 
 
 @admin.register(User)
-class UserAdmin(_UserAdmin):
-    """People and programs that sign in, and the airlines they can see."""
+class UserAdmin(StaffAdmin[User], _UserAdmin):
+    """People and programs that sign in, and the airlines they can see.
+
+    Only superusers grant rights (`RIGHTS`), and change staff. Disabling a user ends the sessions.
+    """
 
     inlines = [MembershipInline]
     list_display = ["username", "email", "first_name", "last_name", "is_staff", "is_active", "last_login"]
     list_filter = ["is_staff", "is_superuser", "is_active", "memberships__airline"]
     date_hierarchy = "date_joined"
+    actions = ["end_sessions", "revoke_tokens"]
+
+    def _allowed(self, action: Action, request: HttpRequest, row: Any = None) -> bool:
+        if action in ("change", "delete") and row is not None and not may_change(request.user, row):
+            return False
+        return super()._allowed(action, request, row)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
+        fields = [str(name) for name in super().get_readonly_fields(request, obj)]
+        return fields if request.user.is_superuser else [*fields, *RIGHTS]
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """Save the user. A disabled one has no session, also if they are enabled again."""
+        super().save_model(request, obj, form, change)
+        if change and "is_active" in form.changed_data and not obj.is_active:
+            end_sessions(obj)
+
+    @admin.action(description="End all sessions of the selected users", permissions=["change"])
+    def end_sessions(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponse | None:
+        return self._end(request, users, "sessions", end_sessions)
+
+    @admin.action(description="Revoke all API tokens of the selected users", permissions=["change"])
+    def revoke_tokens(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponse | None:
+        return self._end(request, users, "tokens", revoke_tokens)
+
+    def _end(
+        self, request: HttpRequest, users: QuerySet[User], kind: str, end: Callable[[User], int]
+    ) -> HttpResponse | None:
+        """Ask, then end the credentials of the users. Raises PermissionDenied if one of them may not be changed."""
+        if not all(may_change(request.user, user) for user in users):
+            raise PermissionDenied("Only superusers end sessions and tokens of staff.")
+        if "confirmed" not in request.POST:
+            context = self.admin_site.each_context(request) | {
+                "title": "Are you sure?",
+                "kind": kind,
+                "users": users,
+                "opts": self.opts,
+                "action": request.POST["action"],
+            }
+            return TemplateResponse(request, "admin/ifeportal/user/end_credentials.html", context)
+        ended = 0
+        for user in users:
+            count = end(user)
+            audit.record(audit.Actor.of(request), f"user.{kind}.ended", str(user), changes={kind: (count, 0)})
+            ended += count
+        self.message_user(request, f"Users: {len(users)}. Ended {kind}: {ended}.")
+        return None
+
+
+@admin.register(Group)
+class GroupAdmin(StaffAdmin[Group], _GroupAdmin):
+    """Groups of permissions. Only superusers change them: every member gets what a group grants."""
+
+    def _allowed(self, action: Action, request: HttpRequest, row: Any = None) -> bool:
+        if action in ("add", "change", "delete") and not request.user.is_superuser:
+            return False
+        return super()._allowed(action, request, row)
 
 
 @admin.register(Membership)
@@ -112,11 +233,21 @@ class TokenAdmin(DeleteOnlyAdmin[Token]):
     """API tokens; deleting one revokes it. Users create their tokens themselves and see the key once."""
 
     list_display = ["name", "user", "begins_with", "airline", "may_write", "created", "expiry", "used_at"]
-    list_filter = ["may_write", "airline"]
+    list_filter = ["may_write", "has_second_factor", "airline"]
     list_select_related = ["user", "airline"]
     search_fields = ["name", "user__username", "airline__name"]
     date_hierarchy = "created"
-    fields = ["name", "user", "begins_with", "airline", "may_write", "created", "expiry", "used_at"]
+    fields = [
+        "name",
+        "user",
+        "begins_with",
+        "airline",
+        "may_write",
+        "has_second_factor",
+        "created",
+        "expiry",
+        "used_at",
+    ]
 
     @admin.display(description="key")
     def begins_with(self, token: Token) -> str:

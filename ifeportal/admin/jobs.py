@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django_q.admin import Schedule
+from django_q.admin import Failure, OrmQ, Schedule, Success
 
 from ifeportal import formatting
 from ifeportal.admin.base import ReadOnlyAdmin
@@ -143,5 +143,8 @@ def describe_status(alerts: status.Alerts) -> list[tuple[str, bool]]:
 
 admin.site.register(Job, JobAdmin)
 
-# Only the pacemaker schedules work. Its form runs any function by name, which would allow arbitrary code.
-admin.site.unregister(Schedule)
+# Only the pacemaker schedules work. The form of a schedule runs any function by name, which would allow arbitrary code;
+# the action that queues a task again, and the queue's own rows, can be used without a permission and an audit entry.
+for model in (Schedule, Success, Failure, OrmQ):
+    if admin.site.is_registered(model):
+        admin.site.unregister(model)

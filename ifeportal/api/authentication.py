@@ -14,6 +14,7 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
+from ifeportal.accounts.second_factor import token_gap
 from ifeportal.models import Token, User
 
 SCHEMES: Final = (b"bearer", b"token")
@@ -29,13 +30,16 @@ class TokenAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[User, Token] | None:
         """Return user and token, or None for a request without such a header.
 
-        Raises AuthenticationFailed, and PermissionDenied for a write with a read-only token.
+        Raises AuthenticationFailed, and PermissionDenied for a write with a read-only token, or if the role of the user
+        requires a second factor that the token lacks.
         """
         scheme, _, key = get_authorization_header(request).partition(b" ")
         if scheme.lower() not in SCHEMES:
             return None
         token = self._find_token(key.strip(), timezone.now())
         user = token.user
+        if missing := token_gap(user, has_second_factor=token.has_second_factor):
+            raise PermissionDenied(missing.value)
         user.limited_to, user.reads_only = token.airline_id, not token.may_write
         if user.reads_only and request.method not in SAFE_METHODS:
             raise PermissionDenied("This token is read-only.")

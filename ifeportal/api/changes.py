@@ -23,7 +23,8 @@ from ifeportal.live.feed_query import DEFAULT_LIMIT, MAX_LIMIT, ChangesPage, Cha
 from ifeportal.live.protocol import NAME_LIMIT, Rejected, SubscribeRequest
 from ifeportal.live.registry import topic_names
 from ifeportal.live.scope import scope_for
-from ifeportal.models import User
+from ifeportal.live.sockets.revocation import AccessGrant, Credential, access_snapshot
+from ifeportal.models import Token, User
 from ifeportal.web.problems import problem
 
 MAX_WAIT: Final = 30  # seconds
@@ -158,19 +159,37 @@ class ChangesView(APIView):
             asked.get("airline"), asked.get("tail", ""), asked.get("campaign", ""), topics, None, acks=False
         )
         assert isinstance(request.user, User)
+        grant = None
+        if changes_request_of(request) is not None:
+            grant = AccessGrant(_credential(request), access_snapshot(request.user))
         try:
             scope = scope_for(request.user, watch)
         except Rejected as refused:
             raise Http404 from refused
         since = _last_event_id(request) if stream and "Last-Event-ID" in request.headers else asked.get("since")
         limit, wait = asked.get("limit", DEFAULT_LIMIT), asked.get("wait", 0)
-        return ChangesRequest(user=request.user, scope=scope, since=since, limit=limit, wait=wait, stream=stream)
+        return ChangesRequest(
+            user=request.user,
+            grant=grant,
+            scope=scope,
+            since=since,
+            limit=limit,
+            wait=wait,
+            stream=stream,
+        )
 
 
 def changes_request_of(request: Request | HttpRequest) -> ChangesRequest | None:
     """Return what `changes_stream` left in the scope of this request; None if it does not wrap the application."""
     connection: dict[str, Any] = getattr(getattr(request, "_request", request), "scope", {})
     return connection.get(SCOPE_KEY)
+
+
+def _credential(request: Request) -> Credential:
+    if isinstance(request.auth, Token):
+        return Credential(token=request.auth.pk)
+    session = getattr(request._request, "session", None)
+    return Credential(session=session.session_key if session is not None else None)
 
 
 def _last_event_id(request: Request) -> int:

@@ -1,9 +1,10 @@
 """Long poll and server-sent events of /api/v1/changes/, without a thread, a connection or a query for each client.
 
 The application authorises a request and returns its scope (`feed_query.ChangesRequest`); from then on only the feed
-reader of this process queries the database. A stream is authorised again every 30 s by the same application, so a
-disabled token or user, an ended session or a lost membership or role ends it. The server has no back-pressure: a
-stream ends after a bounded number of bytes, and the client reconnects.
+reader of this process queries the database. A request is authorised again by the same application when
+`RevocationWatcher` has seen a change of its token, session, user or memberships, and a stream every 30 s in any case. A
+stream whose access has shrunk ends; a waiting request is answered at once. The server has no back-pressure: a stream
+ends after a bounded number of bytes, and the client reconnects.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
@@ -24,6 +25,7 @@ from ifeportal.live.connections import connected, disconnected, in_thread, open_
 from ifeportal.live.feed_query import ChangesPage, ChangesRequest, changes_since
 from ifeportal.live.reader import FeedReader
 from ifeportal.live.scope import Scope
+from ifeportal.live.sockets.revocation import AccessGrant, AuthorizedListener, RevocationWatcher
 from ifeportal.live.subscription import Batch, Subscription
 from ifeportal.web.asgi_types import ASGIApplication, ASGIMessage, Receive, Send
 from ifeportal.web.errors import database_unavailable
@@ -51,6 +53,14 @@ class StreamEnded(Exception):
     """The stream must end; the client reconnects."""
 
 
+class AccessLost(StreamEnded):
+    """The request no longer has the access that it was given. `response`: the refusal; empty if access has shrunk."""
+
+    def __init__(self, response: Sequence[ASGIMessage]) -> None:
+        super().__init__()
+        self.response = response
+
+
 class ChangesStream:
     """Wraps the application and serves the requests that wait for changes; all others pass through."""
 
@@ -73,16 +83,15 @@ class _Request:
     async def serve(self) -> None:
         """Pass on the application's response, unless the view left the request to wait."""
         request, messages = await self._authorise()
-        if request.scope is None or request.user is None:
-            for message in messages:
-                await self._send(message)
+        if request.scope is None or request.user is None or request.grant is None:
+            await _send_all(messages, self._send)
             return
         response = _Response(self._send, messages[0]["headers"])
         if open_sockets[request.user.pk] >= settings.LIVE_SOCKETS_PER_USER:
             await response.send(_too_many_connections())
             return
         connected(request.user.pk)
-        follower = _Follower(request, request.scope, response, self._authorise)
+        follower = _Follower(request, request.scope, request.grant, response, self._authorise)
         try:
             await follower.respond(self._receive)
         except DatabaseTrouble as error:
@@ -128,6 +137,10 @@ class _Response:
         await self._start(response.status_code, list(headers.items()))
         await self._send({"type": "http.response.body", "body": response.content})
 
+    async def send_messages(self, messages: Sequence[ASGIMessage]) -> None:
+        """Send the application's own response."""
+        await _send_all(messages, self._send)
+
     async def send_page(self, page: ChangesPage) -> None:
         """Send one page of changes as JSON."""
         content = page_json(page).encode()
@@ -166,17 +179,34 @@ class _Response:
 class _Follower:
     """Follows the feed for one request that waits, and answers it: with one page, or with a stream."""
 
-    def __init__(self, request: ChangesRequest, scope: Scope, response: _Response, authorise: Authorise) -> None:
+    def __init__(
+        self,
+        request: ChangesRequest,
+        scope: Scope,
+        grant: AccessGrant,
+        response: _Response,
+        authorise: Authorise,
+    ) -> None:
+        assert request.user is not None
         self._request = request
         self._response = response
         self._authorise = authorise
         self._reader = FeedReader.current()
         self._wake = asyncio.Event()
         self._subscription = Subscription(scope, self._wake.set)
+        self._recheck_due = False
+        self._revocations = RevocationWatcher.current()
+        self._authorized = AuthorizedListener(grant.credential, request.user.pk, grant.access, self._request_recheck)
+        self._revocations.add(self._authorized)
 
     def close(self) -> None:
         """Receive nothing more."""
+        self._revocations.remove(self._authorized)
         self._reader.detach(self._subscription)
+
+    def _request_recheck(self) -> None:
+        self._recheck_due = True
+        self._wake.set()
 
     async def respond(self, receive: Receive) -> None:
         """Subscribe before reading what was missed, so that no change falls between the two."""
@@ -195,23 +225,37 @@ class _Follower:
                 await self._long_poll(left)
 
     async def _long_poll(self, left: asyncio.Future[None]) -> None:
-        """Answer with the first changes, or after the requested time without any."""
-        subscription = self._subscription
-        batch = subscription.take(self._reader.rev)
-        if batch is None:
-            self._wake.clear()
-            await self._wait(float(self._request.wait), left)
-            batch = subscription.take(self._reader.rev)
+        """Answer with the first changes, or after the requested time without any, or when access is lost."""
+        try:
+            batch = await self._first_batch(left)
+        except AccessLost as lost:
+            if lost.response:
+                await self._response.send_messages(lost.response)
+            else:  # the next request, from the same revision, gets what is still visible
+                await self._response.send_page(ChangesPage(self._request.since or 0))
+            return
         if left.done():
             return
-        if subscription.closed:
+        if self._subscription.closed:
             await self._response.send(database_unavailable(PATH))
         elif batch is None:
-            await self._response.send_page(ChangesPage(subscription.rev(self._reader.rev)))
+            await self._response.send_page(ChangesPage(self._subscription.rev(self._reader.rev)))
         elif batch.reload:
             await self._response.send(too_old_response(PATH))
         else:
             await self._response.send_page(self._page(batch))
+
+    async def _first_batch(self, left: asyncio.Future[None]) -> Batch | None:
+        """Return the first changes; None after the requested time, or if the client left. Raises AccessLost."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + self._request.wait
+        batch = self._subscription.take(self._reader.rev)
+        while batch is None and clock() < end and not left.done() and not self._subscription.closed:
+            await self._wait(end - clock(), left)
+            if self._recheck_due:
+                await self._reauthorise()
+            batch = self._subscription.take(self._reader.rev)
+        return batch
 
     async def _stream(self, page: ChangesPage, left: asyncio.Future[None]) -> None:
         await self._response.start_stream()
@@ -241,7 +285,7 @@ class _Follower:
         while clock() < end and not left.done() and not self._subscription.closed:
             await self._send_pending()
             await self._wait(min(ping_at, check_at, end) - clock(), left)
-            if clock() >= check_at:
+            if self._recheck_due or clock() >= check_at:
                 await self._reauthorise()
                 check_at = clock() + REAUTHORISE
             if clock() >= ping_at:
@@ -258,16 +302,16 @@ class _Follower:
         return ChangesPage(batch.rev, batch.texts, batch.rev < self._reader.rev)
 
     async def _reauthorise(self) -> None:
-        """Authorise the request again. Raises StreamEnded if the user lost an airline or a role."""
+        """Authorise the request again. Raises AccessLost if it was refused, or lost an airline or a role."""
+        self._recheck_due = False
         request, messages = await self._authorise(again=True)
-        scope, current = request.scope, self._subscription.scope
-        if scope is None:
+        if request.scope is None or request.grant is None:
             if messages[0]["status"] != 503:  # without the database there are no changes to withhold either
-                raise StreamEnded
-        elif scope.is_narrower_than(current) or scope.has_lower_role_than(current):
-            raise StreamEnded
+                raise AccessLost(messages)
+        elif _has_shrunk(request.scope, self._subscription.scope):
+            raise AccessLost([])
         else:
-            self._subscription.scope = scope
+            self._subscription.scope, self._authorized.access = request.scope, request.grant.access
 
     async def _wait(self, seconds: float, left: asyncio.Future[None]) -> None:
         """Wait for changes or the disconnection, at most so many seconds."""
@@ -278,6 +322,15 @@ class _Follower:
         finally:
             woken.cancel()
         self._wake.clear()
+
+
+def _has_shrunk(scope: Scope, earlier: Scope) -> bool:
+    return scope.is_narrower_than(earlier) or scope.has_lower_role_than(earlier)
+
+
+async def _send_all(messages: Sequence[ASGIMessage], send: Send) -> None:
+    for message in messages:
+        await send(message)
 
 
 def _too_many_connections() -> HttpResponse:

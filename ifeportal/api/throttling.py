@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rest_framework.request import Request
 from rest_framework.throttling import UserRateThrottle
 
-from ifeportal.accounts.lockout import client_network
+from ifeportal.accounts.networks import client_network
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView  # which itself imports the throttles of the settings
@@ -19,7 +19,7 @@ class CallerRateThrottle(UserRateThrottle):
 
     def get_ident(self, request: Request) -> str:
         """Return the client's network. REST framework would count each port in X-Forwarded-For by itself."""
-        return client_network(request) or ""
+        return client_network(request)
 
     def get_cache_key(self, request: Request, view: APIView) -> str | None:
         """Return the key of the counter. The token itself never gets into the cache."""

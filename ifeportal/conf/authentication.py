@@ -27,6 +27,8 @@ def _passwords() -> dict[str, Any]:
             "ifeportal.accounts.hashers.Argon2",
             "ifeportal.accounts.hashers.PBKDF2",
         ],
+        "SESSION_ENGINE": "ifeportal.accounts.session_store",
+        "PASSWORD_RESET_TIMEOUT": 3 * 3600,  # seconds
         "LOGIN_URL": "account_login",
         "LOGIN_REDIRECT_URL": "fleet",
         "LOGOUT_REDIRECT_URL": "account_login",
@@ -41,10 +43,11 @@ def _lockout() -> dict[str, Any]:
         "AXES_LOCKOUT_PARAMETERS": [["username", "ip_address"]],
         "AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT": False,
         "AXES_RESET_ON_SUCCESS": True,
+        "AXES_HANDLER": "ifeportal.accounts.lockout.CountFirst",
         "AXES_DISABLE_ACCESS_LOG": True,  # it would grow without limit
         "AXES_ENABLE_ADMIN": False,  # our admin shows no form data
         "AXES_USERNAME_CALLABLE": "ifeportal.accounts.lockout.attempted_username",
-        "AXES_CLIENT_IP_CALLABLE": "ifeportal.accounts.lockout.client_network",
+        "AXES_CLIENT_IP_CALLABLE": "ifeportal.accounts.networks.client_network",
         "AXES_LOCKOUT_CALLABLE": "ifeportal.accounts.lockout.lockout_response",
         "AXES_SENSITIVE_PARAMETERS": ["csrfmiddlewaretoken"],  # the log may contain user name and network
         "AXES_VERBOSE": False,
@@ -56,8 +59,11 @@ def _allauth() -> dict[str, Any]:
         "ACCOUNT_ADAPTER": "ifeportal.accounts.adapters.AccountAdapter",
         "ACCOUNT_FORMS": {
             "login": "ifeportal.accounts.forms.SignInForm",
+            "change_password": "ifeportal.accounts.forms.NewPasswordForm",
             "reset_password": "ifeportal.accounts.forms.ForgottenPasswordForm",
+            "user_token": "ifeportal.accounts.forms.ResetKeyForm",
         },
+        "ACCOUNT_RATE_LIMITS": False,  # they count in the cache, and only after a look; `attempts` counts instead
         "ACCOUNT_LOGIN_METHODS": {"username"},
         "ACCOUNT_EMAIL_VERIFICATION": "none",  # staff enter the addresses
         "ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS": False,
@@ -69,11 +75,15 @@ def _second_factors(https: bool) -> dict[str, Any]:
     return {
         "MFA_ADAPTER": "ifeportal.accounts.adapters.MFAAdapter",
         "MFA_FORMS": {
+            "authenticate": "ifeportal.accounts.codes.SecondFactorForm",
+            "reauthenticate": "ifeportal.accounts.codes.ConfirmCodeForm",
+            "activate_totp": "ifeportal.accounts.codes.ActivateAppForm",
             "add_webauthn": "ifeportal.accounts.passkeys.AddPasskeyForm",
             "authenticate_webauthn": "ifeportal.accounts.passkeys.PasskeySecondFactorForm",
             "login_webauthn": "ifeportal.accounts.passkeys.PasskeySignInForm",
             "reauthenticate_webauthn": "ifeportal.accounts.passkeys.PasskeyReauthenticationForm",
         },
+        "MFA_RATE_LIMITS": False,  # as ACCOUNT_RATE_LIMITS
         "MFA_SUPPORTED_TYPES": ["totp", "webauthn", "recovery_codes"],
         "MFA_PASSKEY_LOGIN_ENABLED": True,
         "MFA_ALLOW_UNVERIFIED_EMAIL": True,

@@ -11,6 +11,7 @@ from ifeportal.live.feed import current_rev
 from ifeportal.live.models import Change
 from ifeportal.live.pruning import oldest_complete_rev
 from ifeportal.live.scope import Scope
+from ifeportal.live.sockets.revocation import AccessGrant
 from ifeportal.live.subscription import PENDING_LIMIT, PendingChange
 from ifeportal.models import User
 
@@ -23,10 +24,12 @@ class ChangesRequest:
     """A request for changes, as the view parsed it. Without a scope it has no right to wait.
 
     `is_recheck`: made only to check that an open stream is still authorised, so it does not count as a request.
+    `grant`: what the request authenticated with, and the access that the scope was derived from.
     """
 
     is_recheck: bool = False
     user: User | None = None
+    grant: AccessGrant | None = None
     scope: Scope | None = None
     since: int | None = None
     limit: int = DEFAULT_LIMIT

@@ -30,7 +30,13 @@ from ifeportal.live.reader import FeedReader
 from ifeportal.live.scope import Scope, scope_for
 from ifeportal.live.sockets.authentication import user_of_session
 from ifeportal.live.sockets.outbox import TRY_LATER, Outbox
-from ifeportal.live.sockets.revocation import AccessSnapshot, AuthorizedSocket, RevocationWatcher, access_snapshot
+from ifeportal.live.sockets.revocation import (
+    AccessSnapshot,
+    AuthorizedListener,
+    Credential,
+    RevocationWatcher,
+    access_snapshot,
+)
 from ifeportal.live.sockets.viewers import viewer_tracker
 from ifeportal.live.subscription import PendingChange
 from ifeportal.models import User
@@ -51,7 +57,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
     def __init__(self) -> None:
         super().__init__()
         self.revocations = RevocationWatcher.current()
-        self.authorized: AuthorizedSocket | None = None
+        self.authorized: AuthorizedListener | None = None
         self.recheck_due = False
         self.user: User | None = None
         self.subscribe_request: SubscribeRequest | None = None
@@ -101,7 +107,8 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ha
             return
         self.user = user
         connected(user.pk)
-        self.authorized = AuthorizedSocket(self._session_key(), user.pk, access, self._request_recheck)
+        credential = Credential(session=self._session_key())
+        self.authorized = AuthorizedListener(credential, user.pk, access, self._request_recheck)
         self.revocations.add(self.authorized)
         self.writer = asyncio.create_task(self._write(), name="live-writer")
 

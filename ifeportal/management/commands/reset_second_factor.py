@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.mfa.models import Authenticator
-from allauth.usersessions.models import UserSession
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from ifeportal import audit
+from ifeportal.accounts.credentials import end_sessions, suspend_tokens
 from ifeportal.models import User
 
 HELP = (
-    "Remove all second factors of a user: authenticator app, passkeys, recovery codes. Ends all their sessions. The "
-    "user then signs in with the password and sets up a new second factor. Verify the user's identity first."
+    "Remove all second factors of a user: authenticator app, passkeys, recovery codes. Ends all their sessions and "
+    "invalidates their API tokens. The user then signs in with the password and sets up a new second factor. Verify "
+    "the user's identity first."
 )
 
 
@@ -32,8 +33,7 @@ class Command(BaseCommand):
             factors = Authenticator.objects.filter(user=user)
             kinds = sorted(factors.values_list("type", flat=True))
             factors.delete()
-            sessions = list(UserSession.objects.filter(user=user))
-            for session in sessions:
-                session.end()
+            sessions = end_sessions(user)
+            suspend_tokens(user)
             audit.record(audit.Actor.command(), "user.second-factor.reset", user.get_username())
-        return f"Removed: {', '.join(kinds) or 'none'}. Sessions ended: {len(sessions)}."
+        return f"Removed: {', '.join(kinds) or 'none'}. Sessions ended: {sessions}."

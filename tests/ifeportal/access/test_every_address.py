@@ -124,7 +124,8 @@ RULES = {
     "mfa_edit_webauthn": on_the_way(lambda its: [1]),
     "mfa_remove_webauthn": on_the_way(lambda its: [1]),
     "usersessions_list": replace(signed_in(PAGE), writes=FORM),
-    "tokens": replace(signed_in(PAGE), empty=Rule(302, 400, 400, 400, 400), writes=("post",)),
+    # Without a recent confirmation, a form is answered with a redirect to confirm.
+    "tokens": replace(signed_in(PAGE), empty=Rule(302, 302, 302, 302, 302), writes=("post",)),
     "token-revoke": form_only(lambda its: [1], Rule(302, 404, 404, 404, 404)),
     "attention": signed_in(PAGE),
     "acknowledgement": form_only(lambda its: [], Rule(302, 404, 404, 404, 404)),  # the request names no load
