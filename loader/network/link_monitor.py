@@ -8,6 +8,7 @@ name look-up and an empty connection. `assess_link` is pure.
 from __future__ import annotations
 
 import logging
+import os
 import random
 import threading
 import time
@@ -16,10 +17,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from loader.command_runner import run_command
 from loader.network.probes import Address, Resolver, accepts_connection, external_routes, has_route
+from loader.s3.http.proxies import proxy_for
 from loader.s3.http.urls import endpoint_for
 
 log = logging.getLogger("loader")
@@ -83,13 +84,11 @@ def assess_link(results: ProbeResults, host: str) -> LinkState:
 
 def connect_target(bucket: str, endpoint: str | None, region: str) -> tuple[str, int]:
     """Return the host and port to connect to for a bucket: the store's, or those of the proxy in between."""
-    parts = urlsplit(endpoint_for(bucket, endpoint, region)[0])
-    host = parts.hostname or ""
-    proxy = getproxies().get("https") if parts.scheme == "https" and not proxy_bypass(host) else None
-    if proxy:
-        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        host = parts.hostname or host
-    return host, parts.port or (443 if parts.scheme == "https" else 80)
+    base = endpoint_for(bucket, endpoint, region)[0]
+    if proxy := proxy_for(base, os.environ):
+        return proxy.host, proxy.port
+    parts = urlsplit(base)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 @dataclass

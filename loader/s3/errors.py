@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from loader.errors import Code, Unsupported, WorldError
+from loader.s3.http.failures import TLS_EXPECTED
 from loader.s3.http.headers import parse_http_date
 
 # Too short to contain a signature, whatever the store writes there.
@@ -55,6 +56,10 @@ _BUSY: Final = (
 )
 _DAMAGED: Final = ("IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch")
 _UNSUPPORTED: Final = (501, 505)
+# As nginx, Apache and Go write it.
+_TLS_PORT: Final = re.compile(
+    rb"HTTP request (?:was sent )?to (?:an )?HTTPS (?:port|server)|plain HTTP to an SSL", re.I
+)
 
 _BY_CODE: Final[Mapping[str, Code]] = {
     "NoSuchKey": Code.OBJECT_GONE,
@@ -110,12 +115,16 @@ _KINDS: Final[Mapping[str, type[WorldError]]] = {
 
 @dataclass(frozen=True, slots=True)
 class S3ErrorResponse:
-    """An error response. `s3_code` is the store's own code, `region` the bucket's; empty if the store sent none."""
+    """An error response. `s3_code` is the store's own code, `region` the bucket's; empty if the store sent none.
+
+    `tls_expected`: sent by a port for https.
+    """
 
     status: int
     s3_code: str
     headers: Mapping[str, str]
     region: str = ""
+    tls_expected: bool = False
 
     @classmethod
     def from_response(cls, status: int, headers: Mapping[str, str], body: bytes) -> S3ErrorResponse:
@@ -129,6 +138,7 @@ class S3ErrorResponse:
             found.group(1).decode() if found else "",
             headers,
             named if _REGION_HEADER.fullmatch(named) else "",
+            tls_expected=status == 400 and not found and _TLS_PORT.search(body) is not None,
         )
 
     @property
@@ -139,6 +149,8 @@ class S3ErrorResponse:
         """
         if self.s3_code in _BY_CODE:
             return _BY_CODE[self.s3_code]
+        if self.tls_expected:
+            return Code.NETWORK
         if self.status == 301 and self.region:  # to a HEAD, without a body
             return Code.WRONG_ENDPOINT
         if self.status in _BY_STATUS:
@@ -156,6 +168,8 @@ class S3ErrorResponse:
 
     def _reason(self, bucket: str, now: datetime) -> str:
         shown = f"{self.status} {self.s3_code}".strip()
+        if self.tls_expected:
+            return f"{TLS_EXPECTED} ({shown})"
         if self.s3_code == "NoSuchBucket":
             return f"the bucket {bucket!r} does not exist"
         if self.s3_code == "NoSuchUpload":

@@ -18,7 +18,11 @@ from itertools import islice
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
+from urllib3.exceptions import ProxyError, SSLError
+
 from loader.errors import Code, WorldError
+from loader.s3.http.failures import causes_of, connection_failure
+from loader.s3.http.proxies import Proxy, proxy_for
 
 MAX_WAIT: Final = 6  # seconds to wait for a message; with TIMEOUT shorter than what is left of a work lease
 TIMEOUT: Final = 2  # seconds without a byte, in addition to the requested wait
@@ -67,6 +71,7 @@ class EventQueue:
         self._region = (
             (found and found[1]) or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         )
+        self._proxy = proxy_for(self._endpoint, os.environ)
         self._lock = threading.Lock()
         self._client: Any = None
 
@@ -98,7 +103,7 @@ class EventQueue:
             list(pool.map(lambda batch: self._delete_batch(client, batch), _batches(messages)))
 
     def _receive_once(self, client: Any, limit: int, wait: int) -> list[Message]:
-        with _translate_errors("receiving"):
+        with _translate_errors("receiving", self._proxy):
             response = client.receive_message(
                 QueueUrl=self.url,
                 MaxNumberOfMessages=limit,
@@ -110,7 +115,7 @@ class EventQueue:
 
     def _delete_batch(self, client: Any, messages: Sequence[Message]) -> None:
         entries = [{"Id": str(number), "ReceiptHandle": each.receipt_handle} for number, each in enumerate(messages)]
-        with _translate_errors("deleting"):
+        with _translate_errors("deleting", self._proxy):
             client.delete_message_batch(QueueUrl=self.url, Entries=entries)
 
     def client(self) -> Any:
@@ -132,6 +137,8 @@ class EventQueue:
                         retries={"mode": "standard", "total_max_attempts": 1},  # the job retries
                         request_checksum_calculation="when_required",
                         response_checksum_validation="when_required",
+                        # Decided here: botocore knows no networks in NO_PROXY.
+                        proxies={"https": self._proxy.url_with_credentials} if self._proxy else {},
                     ),
                 )
                 self._client.meta.events.register("before-parse.sqs", _require_json_object)
@@ -156,7 +163,7 @@ def _batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
 
 
 @contextmanager
-def _translate_errors(doing: str) -> Iterator[None]:
+def _translate_errors(doing: str, proxy: Proxy | None = None) -> Iterator[None]:
     """Raise WorldError for errors of botocore, whose own texts may contain keys."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  late, see above
     from botocore.parsers import ResponseParserError  # noqa: PLC0415  likewise
@@ -168,12 +175,19 @@ def _translate_errors(doing: str) -> Iterator[None]:
         raise WorldError(_error_code(name), f"{doing} events: the queue refused ({name!a})") from error
     except BotoCoreError as error:
         name = type(error).__name__
-        raise WorldError(_error_code(name), f"{doing} events failed ({name})") from error
+        # Not chained: botocore quotes what a proxy or a file of credentials contains.
+        raise WorldError(_error_code(name), f"{doing} events failed ({name}{_reason(error, proxy)})") from None
     except (ResponseParserError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         # Not a response of SQS: the page of a proxy, or other JSON.
         raise WorldError(
             Code.NETWORK, f"{doing} events: the response is not from a queue ({type(error).__name__})"
         ) from error
+
+
+def _reason(error: BaseException, proxy: Proxy | None) -> str:
+    """Return why TLS or the proxy failed, as ": reason"; empty for other errors, whose name says it."""
+    inner = next((cause for cause in causes_of(error) if isinstance(cause, SSLError | ProxyError)), None)
+    return f": {connection_failure(inner, proxy, 'the queue')[1]}" if inner else ""
 
 
 def _error_code(name: str) -> Code:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from loader.s3.http.proxies import Proxy
 
 _PIECE: Final = 262_144  # bytes; the rest of a streamed body is sent block by block
 _SEND_TIMEOUT: Final = 20.0  # seconds a block of a streamed body may take; urllib3 would use the connect timeout
@@ -54,16 +55,15 @@ class _HttpsConnection(_SendInOnePiece, HTTPSConnection):
     pass
 
 
-def connection_pool(base: str, connections: int) -> urllib3.HTTPConnectionPool:
-    """Return a pool of keep-alive connections to the endpoint `base`, through the proxy of the environment, if any."""
+def connection_pool(base: str, connections: int, proxy: Proxy | None = None) -> urllib3.HTTPConnectionPool:
+    """Return a pool of keep-alive connections to the endpoint `base`, through the proxy if one is given."""
     parts = urlsplit(base)
     options: dict[str, Any] = {"maxsize": connections}
     if parts.scheme == "https":
         options["ca_certs"] = os.environ.get("AWS_CA_BUNDLE") or None
-        proxy = getproxies().get("https")
-        if proxy and parts.hostname and not proxy_bypass(parts.hostname):
-            manager = urllib3.ProxyManager(proxy, **options)
-            return _with_own_connections(manager.connection_from_host(parts.hostname, parts.port, parts.scheme))
+    if proxy and parts.hostname:
+        manager = urllib3.ProxyManager(proxy.url, proxy_headers=proxy.headers, **options)
+        return _with_own_connections(manager.connection_from_host(parts.hostname, parts.port, parts.scheme))
     return _with_own_connections(urllib3.connection_from_url(base, **options))
 
 

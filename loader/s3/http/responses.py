@@ -18,47 +18,34 @@ from datetime import datetime
 from typing import Final, Self
 
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError, TimeoutError
+from urllib3.exceptions import HTTPError, NewConnectionError, SSLError, TimeoutError
 
 from loader.errors import Code, WorldError
 from loader.s3.etags import etag_text, parse_etag
+from loader.s3.http.failures import connection_failure, tls_failure
 from loader.s3.http.headers import parse_content_range, parse_last_modified
+from loader.s3.http.proxies import Proxy
 from loader.s3.interface import BLOCK, RequestStats
 
 GATHER: Final = 0.05  # seconds to wait for more bytes: TLS delivers them in records of at most 16 KiB
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
+_QUOTE_NOTHING: Final = (NewConnectionError, TimeoutError, SSLError)  # errors without text of the other side
 
 
 @contextmanager
-def translate_errors(what: str) -> Iterator[None]:
-    """Turn errors of urllib3 and http.client into WorldError; `what` names the request in the text."""
+def translate_errors(what: str, proxy: Proxy | None = None) -> Iterator[None]:
+    """Turn errors of urllib3 and http.client into WorldError. `what` names the request, `proxy` that in between."""
     try:
         yield
-    except NameResolutionError as error:
-        raise WorldError(Code.NETWORK, f"{what}: the host name of the store cannot be resolved") from error
-    except NewConnectionError as error:  # a subclass of TimeoutError in urllib3
-        raise WorldError(Code.NETWORK, f"{what}: the store refused the connection or is unreachable") from error
-    except TimeoutError as error:
-        raise WorldError(Code.TIMEOUT, f"{what}: the store did not respond in time") from error
-    except SSLError as error:
-        raise WorldError(Code.NETWORK, f"{what}: the TLS connection to the store is not trusted") from error
     except HTTPError as error:
-        if isinstance(error.__cause__, http.client.IncompleteRead):
-            raise WorldError(Code.SHORT_BODY, f"{what}: the connection closed before the end of the body") from error
-        # Not chained: http.client quotes malformed lines, in which a store may echo parts of the request.
-        raise WorldError(Code.NETWORK, f"{what}: the connection failed ({_root_cause_name(error)})") from None
+        code, reason = connection_failure(error, proxy)
+        # Others are not chained: http.client quotes malformed lines, in which a store may echo parts of the request.
+        raise WorldError(code, f"{what}: {reason}") from (error if isinstance(error, _QUOTE_NOTHING) else None)
     except ValueError as error:  # http.client rejects headers with a line break or characters outside Latin-1
         # Not chained: the message quotes the header, which may contain credentials.
         raise WorldError(
             Code.INTERNAL, f"{what}: the request or its response is not valid HTTP ({type(error).__name__})"
         ) from None
-
-
-def _root_cause_name(error: BaseException) -> str:
-    """Return the class name of the first cause, such as ConnectionRefusedError. Messages may contain addresses."""
-    while inner := error.__cause__ or error.__context__:
-        error = inner
-    return type(error).__name__
 
 
 def release_connection(response: BaseHTTPResponse) -> None:
@@ -249,7 +236,7 @@ class _Socket:
         except builtins.TimeoutError as error:
             raise WorldError(Code.TIMEOUT, f"{what}: the store did not respond in time") from error
         except ssl.SSLError as error:
-            raise WorldError(Code.NETWORK, f"{what}: the TLS connection to the store is not trusted") from error
+            raise WorldError(Code.NETWORK, f"{what}: {tls_failure(error)}") from error
         # ValueError, AttributeError: another thread has closed the response.
         except (OSError, ValueError, AttributeError) as error:
             raise WorldError(Code.NETWORK, f"{what}: the connection failed ({type(error).__name__})") from error

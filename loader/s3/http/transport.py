@@ -20,6 +20,7 @@ from loader.s3.auth.sigv4 import sign_request
 from loader.s3.errors import S3ErrorResponse
 from loader.s3.http.connections import connection_pool
 from loader.s3.http.payload import FileSlice, Payload, PayloadDigests, payload_blocks, payload_digests, payload_size
+from loader.s3.http.proxies import proxy_for
 from loader.s3.http.responses import ObjectHeaders, read_limited, release_connection, translate_errors
 from loader.s3.http.urls import endpoint_for, host_header, quote_key
 from loader.s3.interface import RequestKind, RequestStats
@@ -87,7 +88,7 @@ class S3Transport:
         connections: int,
         sleep: Callable[[float], object],
     ) -> None:
-        """Send nothing yet. Raises ValueError for an endpoint that is not an http(s) address."""
+        """Send nothing yet. Raises ValueError for an endpoint or a proxy that is not an http(s) address."""
         self.bucket, self.requests = bucket, requests
         self.endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         self.region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
@@ -97,7 +98,8 @@ class S3Transport:
         self._credentials = CredentialProvider(credentials)
         self._timeouts = timeouts
         self._sleep = sleep
-        self._pool = connection_pool(self._base, connections)
+        self._proxy = proxy_for(self._base, os.environ)
+        self._pool = connection_pool(self._base, connections, self._proxy)
 
     def call(self, request: S3Request, attempts: int = MAX_ATTEMPTS) -> S3Response:
         """Send a request, retry with full jitter while that may help, and return the response. Raises WorldError."""
@@ -166,7 +168,7 @@ class S3Transport:
         return body
 
     def _send(self, request: S3Request) -> urllib3.BaseHTTPResponse:
-        with translate_errors(str(request)):
+        with translate_errors(str(request), self._proxy):
             target = f"{self._path_prefix}/{quote_key(request.key)}" + (f"?{request.query}" if request.query else "")
             digests = request.digests or payload_digests(request.body)
             # Required for writes to a bucket with Object Lock.

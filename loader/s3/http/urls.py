@@ -18,7 +18,7 @@ def endpoint_for(bucket: str, endpoint: str | None, region: str) -> tuple[str, s
     if endpoint:
         parts = urlsplit(endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"the endpoint {endpoint!r} is not an http:// or https:// address")
+            raise ValueError("the endpoint is not an http:// or https:// address")
         return f"{parts.scheme}://{parts.netloc}", f"{parts.path.rstrip('/')}/{bucket}"
     domain = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
     if _DNS_COMPATIBLE.fullmatch(bucket):
