@@ -53,11 +53,32 @@ class Head:
         return int(match.group(1)) if match else 0
 
 
+@dataclass
+class Request:
+    """A request as the client sent it. A fault may change it before it is forwarded, but has to sign it again then.
+
+    `target` is path and query as sent.
+    """
+
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: bytes = b""
+
+    def find(self, name: str) -> str:
+        """Return the value of a header, whatever its case; empty if it is missing."""
+        return next((value for key, value in self.headers if key.lower() == name.lower()), "")
+
+
 Chunks = AsyncIterator[bytes]
 
 
 class Fault:
     """Base class without effect. A fault overrides one or two of the methods."""
+
+    def for_request(self, request: Request) -> Fault:
+        """Return the fault for this request: another one if it depends on the request or changes it."""
+        return self
 
     async def answer(self) -> tuple[Head, bytes] | None:
         """Return a response in place of the store's, which then does not receive the request. May raise HangUp."""

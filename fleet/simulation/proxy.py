@@ -30,8 +30,8 @@ from fnmatch import fnmatchcase
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from fleet.simulation.faults import Chunks, Fault, HangUp, Head, Rule, pieces
-from fleet.simulation.http1 import Headers, format_head, phrase_of, read_head, read_response
+from fleet.simulation.faults import Chunks, Fault, HangUp, Head, Request, Rule, pieces
+from fleet.simulation.http1 import format_head, phrase_of, read_head, read_response
 from fleet.simulation.link import BLOCK_SIZE, Link
 
 LOOPBACK: Final = "127.0.0.1"
@@ -63,9 +63,7 @@ class RecordedRequest:
 
 @dataclass
 class _ProxiedRequest:
-    line: bytes
-    headers: Headers
-    body: bytes
+    request: Request
     record: RecordedRequest
 
 
@@ -170,26 +168,29 @@ class FaultProxy(Link):
         await self.carry(exchange.received)
         rules = [rule for rule in list(self.rules) if rule.matches(exchange.method, exchange.path)]
         exchange.faults = [type(rule.fault).__name__ for rule in rules]
-        for rule in rules:
-            response = await rule.fault.answer()
+        faults = [rule.fault.for_request(request.request) for rule in rules]
+        for fault in faults:
+            response = await fault.answer()
             if response:
                 head, body = response
                 await self._reply(writer, exchange, head, pieces(body))
                 return True
-        await self._forward(request, writer, [rule.fault for rule in rules])
+        await self._forward(request, writer, faults)
         return True
 
-    async def _forward(self, request: _ProxiedRequest, writer: asyncio.StreamWriter, faults: list[Fault]) -> None:
+    async def _forward(self, proxied: _ProxiedRequest, writer: asyncio.StreamWriter, faults: list[Fault]) -> None:
+        request = proxied.request
         reader, store = await asyncio.open_connection(*self.target, limit=BLOCK_SIZE * 4)
         try:
             forwarded = [(n, v) for n, v in request.headers if n.lower() not in ("connection", "expect")]
-            store.write(format_head(request.line, [*forwarded, ("Connection", "close")]) + request.body)
+            line = f"{request.method} {request.target} HTTP/1.1".encode("latin-1")
+            store.write(format_head(line, [*forwarded, ("Connection", "close")]) + request.body)
             await store.drain()
-            head, chunks = await read_response(reader, request.record.method)
+            head, chunks = await read_response(reader, request.method)
             for fault in faults:
                 fault.head(head)
                 chunks = fault.body(chunks, head)
-            await self._reply(writer, request.record, head, chunks)
+            await self._reply(writer, proxied.record, head, chunks)
         finally:
             await _closed(store)
 
@@ -246,7 +247,7 @@ async def _read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
         body[:_KEPT],
         len(body),
     )
-    return _ProxiedRequest(line, headers, body, exchange)
+    return _ProxiedRequest(Request(method, target, headers, body), exchange)
 
 
 async def _closed(writer: asyncio.StreamWriter) -> None:

@@ -1,0 +1,145 @@
+"""Loading, polling and publishing under the documented quirks of each store: a proxy imposes them on a real store."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from campaigns.publishing.folder_publisher import publish_folder
+from fleet.simulation.faults import Reset, Rule
+from fleet.simulation.proxy import FaultProxy
+from ifeportal.embedded.seaweedfs import SeaweedFS
+from loader.s3.auth.credentials import S3Credentials
+from loader.s3.client import S3Bucket
+from tests.support.aircraft import Aircraft, publish
+from tests.support.fork_server import ForkServer
+from tests.support.polling_world import load, transfer
+from tests.support.proxied_buckets import ProxiedBuckets, StoreCredentials, open_problems
+from tests.support.store_profiles import ITEM, PROFILES
+from tests.support.store_quirks import QuirkyStore, StoreProfile
+
+pytestmark = pytest.mark.processes
+
+MOVIE = random.Random(7).randbytes(700_000)
+CUT = 300_000  # bytes after which the first connection breaks
+
+
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    with ForkServer() as fork_server:
+        yield fork_server
+
+
+@dataclass
+class Store:
+    """A store with quirks, as programs reach it, and its two buckets behind the quirks."""
+
+    quirks: QuirkyStore
+    link: FaultProxy
+    media: S3Bucket
+    status: S3Bucket
+    trouble: list[Rule]
+
+    @property
+    def profile(self) -> StoreProfile:
+        return self.quirks.profile
+
+    def seen(self, bucket: S3Bucket) -> S3Bucket:
+        """Return a bucket as programs see it, without pauses between attempts."""
+        keys = self.quirks.keys
+        return S3Bucket(
+            bucket.name,
+            endpoint=self.link.endpoint,
+            region=self.profile.region,
+            access_key=keys.access,
+            secret_key=keys.secret,
+            sleep=lambda _: None,
+        )
+
+    def assert_happened(self, *quirks: str) -> None:
+        """Each of the quirks that the profile has was applied; so was the trouble that this traffic can meet."""
+        default = StoreProfile("", "")
+        missing = [
+            quirk
+            for quirk in quirks
+            if getattr(self.profile, quirk) != getattr(default, quirk) and not self.quirks.happened[quirk]
+        ]
+        assert missing == [], self.quirks.happened
+
+    def assert_troubled(self, *methods: str) -> None:
+        assert [rule for rule in self.trouble if rule.method in methods and not rule.hits] == []
+
+
+@pytest.fixture(params=PROFILES, ids=lambda profile: profile.name)
+def store(
+    request: pytest.FixtureRequest, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket
+) -> Iterator[Store]:
+    quirks = QuirkyStore(request.param, S3Credentials(seaweed.access_key, seaweed.secret_key))
+    with FaultProxy(seaweed.endpoint) as link:
+        yield Store(quirks, link, media, status, quirks.impose(link))
+
+
+def test_an_interrupted_load_resumes_and_reports(store: Store, fork_server: ForkServer, seaweed: SeaweedFS, tmp_path: Path) -> None:
+    contents = {"movie-001": MOVIE, "jan+feb 100% é": b"a plus in the name"}
+    publish(store.media, "dec+jan", contents)
+    cut = store.link.add(Rule(Reset(after=CUT), key=ITEM, nth=1 + sum(r.key == ITEM for r in store.trouble)))
+    aircraft = Aircraft(tmp_path / "content", store.link.endpoint, seaweed.environment(), store.media, store.status)
+    aircraft.folder.mkdir()
+    run = fork_server.start(aircraft.environment(AWS_REGION=store.profile.region), "--once").end()
+    assert run.code == 0, run
+    assert {name: aircraft.path("dec+jan", name).read_bytes() for name in contents} == contents
+    assert aircraft.progress("dec+jan") == {name: len(body) for name, body in contents.items()}
+    assert aircraft.errors() == {}
+    assert aircraft.heartbeat().extra["ended"] is True
+    assert cut.hits == 1
+    resumed = store.link.requests("GET", ITEM)[-1]
+    assert resumed.range.startswith("bytes=")
+    assert resumed.sent < len(MOVIE)
+    store.assert_happened("object_etag", "listing_etag", "key_count", "plus_unencoded", "year_one", "conditional_put")
+    store.assert_happened("unknown_size", "no_date", "chunked", "versioned", "content_md5_required", "page_size")
+    store.assert_troubled("GET", "PUT", "LIST")
+
+
+@pytest.mark.django_db
+def test_a_second_poll_reads_nothing_again(store: Store) -> None:
+    proxied = ProxiedBuckets(
+        store.media, store.status, store.link, StoreCredentials(store.quirks.keys.access, store.quirks.keys.secret)
+    )
+    proxied.proxied_media, proxied.proxied_status = store.seen(store.media), store.seen(store.status)
+    proxied.manifest("dec+jan", items={"movie-001": 700_000, "b": 10})
+    proxied.progress("N1/dec+jan/movie-001", 123_457)
+    proxied.progress("N1/dec+jan/b", 10)
+    proxied.error("N1/dec+jan/movie-001", "TIMEOUT: slow")
+    first = proxied.poll()
+    assert first.failures == ()
+    assert transfer("movie-001", campaign="dec+jan").bytes_done == 123_457
+    assert load(campaign="dec+jan").items_done == 1
+    assert open_problems() == {}
+    second = proxied.poll()
+    assert (second.failures, second.get_requests, second.objects_changed) == ((), 0, 0)
+    proxied.progress("N1/dec+jan/movie-001", 223_457)
+    third = proxied.poll()
+    assert third.get_requests == 1
+    assert transfer("movie-001", campaign="dec+jan").bytes_done == 223_457
+    store.assert_happened("listing_etag", "key_count", "plus_unencoded", "year_one", "folder_markers", "page_size")
+    store.assert_troubled("LIST")
+
+
+def test_a_campaign_is_published_twice(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "december"
+    folder.mkdir()
+    (folder / "movie-001.tgz").write_bytes(MOVIE)
+    first = publish_folder(folder, "ACME", "dec+jan", store.seen(store.media))
+    (folder / "b.tgz").write_bytes(gzip.compress(b"second"))
+    second = publish_folder(folder, "ACME", "dec+jan", store.seen(store.media))
+    assert (first.version, first.changed, first.bytes_uploaded) == (1, True, len(MOVIE))
+    assert (second.version, second.changed) == (2, True)
+    assert {item.name: item.outcome for item in second.items} == {"movie-001": "unchanged", "b": "uploaded"}
+    third = publish_folder(folder, "ACME", "dec+jan", store.seen(store.media))
+    assert (third.version, third.changed, third.bytes_uploaded) == (2, False, 0)
+    store.assert_happened("conditional_put", "content_md5_required", "object_etag", "listing_etag", "key_count")
