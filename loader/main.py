@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Final
 
@@ -48,10 +48,12 @@ from loader.reporting.reporter import StatusReporter
 from loader.reporting.sender import MAX_HELPERS
 from loader.s3.auth.environment import clean_variables
 from loader.s3.auth.redaction import redact, secrets_in
+from loader.s3.check.plan import Budget
 from loader.s3.client import S3Bucket
 from loader.s3.interface import Bucket
 from loader.s3.retry import Backoff
 from loader.storage.content_store import ContentStore
+from loader.store_check import READ_TIMEOUT, check_as_loader
 from loader.transfer.concurrency import MAX_CONNECTIONS
 from loader.transfer.context import DownloadContext, never_waits
 from loader.transfer.manager import TransferManager
@@ -102,6 +104,8 @@ def run(options: Mapping[str, object]) -> ExitCode:
     settings = _settings({option.name: options.get(option.name) for option in OPTIONS})
     redact.learn(*secrets_in(os.environ))
     configure_logging(sys.stderr, redact, as_json=settings.json)
+    if settings.check:
+        return _check(settings)
     with _signals() as stop, contextlib.ExitStack() as stack:
         stores = _stores(settings, stack)
         if stores is None:
@@ -109,6 +113,20 @@ def run(options: Mapping[str, object]) -> ExitCode:
         display = make_display(sys.stdout, as_json=settings.json, interval=settings.progress_interval)
         stack.callback(display.close)
         return _load(settings, stores, display, stop)
+
+
+def _check(settings: Settings) -> ExitCode:
+    with _signals() as stop:
+        patient = replace(settings, read_timeout=min(settings.read_timeout, READ_TIMEOUT))
+        media, status = (_bucket(name, patient, stop, 1) for name in (settings.media_bucket, settings.status_bucket))
+        return check_as_loader(
+            settings.airline,
+            settings.tail,
+            (media, status),
+            Budget(stop),
+            as_json=settings.json,
+            write=sys.stdout.write,
+        )
 
 
 def _settings(given: Mapping[str, object]) -> Settings:

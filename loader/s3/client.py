@@ -86,6 +86,11 @@ class S3Bucket:
         self.endpoint, self.region = self._transport.endpoint, self._transport.region
         self._place = (self.endpoint or "", name)
 
+    @property
+    def transport(self) -> S3Transport:
+        """Single requests to the bucket, for `loader.s3.check`."""
+        return self._transport
+
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         for page in self._pages(prefix, {}):
             yield from page.objects

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.support.store_quirks import StoreProfile, Trouble
+from tests.support.store_quirks import ExpectedFinding, StoreProfile, Trouble
 
 ITEM: Final = "*/movie-001.tgz"
 MANIFEST: Final = "*/campaign.json"
 HEARTBEAT: Final = "*/loader.json"
+
+NO_CONDITIONS: Final = (
+    ExpectedFinding("create", "warning", "The store does not support If-None-Match"),
+    ExpectedFinding("replace", "warning", "The store does not support If-Match"),
+)
 
 PROFILES: Final = (
     StoreProfile(
@@ -28,7 +33,8 @@ PROFILES: Final = (
         "User Guide, Object Lock: with default retention, PUT needs Content-MD5 or a checksum (s3tools/s3cmd 1177, "
         "minio/mc 3892).",
         content_md5_required=True,
-        versioned=True,
+        versioned="kept",
+        findings=(ExpectedFinding("clean-up", "warning", "The bucket keeps versions"),),
     ),
     StoreProfile(
         "MinIO",
@@ -38,17 +44,20 @@ PROFILES: Final = (
     ),
     StoreProfile(
         "Ceph RGW behind nginx",
-        "nginx, ngx_http_gzip_module: strong ETags become weak; aws/aws-sdk-java PR 2380 (Ceph). Consoles create folder "
-        "markers.",
-        listing_etag="md5",
+        "nginx, ngx_http_gzip_module: strong ETags become weak; aws/aws-sdk-java PR 2380 (Ceph). Consoles create "
+        "folder markers.",
         object_etag="weak",
         folder_markers=True,
+        findings=(
+            ExpectedFinding("etags", "warning", "The ETags of objects are weak."),
+            ExpectedFinding("replace", "warning", "ETags are weak"),
+        ),
         trouble=(Trouble("GET", ITEM, 502, body="html"), Trouble("LIST", "*", 503, "SlowDown", retry_after=0)),
     ),
     StoreProfile(
         "Cloudflare R2",
-        "R2, S3 API compatibility: region auto, us-east-1 is an alias. R2, Limits: 429 for a second write of a key within "
-        "a second. Cloudflare, 5xx errors: 520 to 527 are passing.",
+        "R2, S3 API compatibility: region auto, us-east-1 is an alias. R2, Limits: 429 for a second write of a key "
+        "within a second. Cloudflare, 5xx errors: 520 to 527 are passing.",
         regions=("auto", "us-east-1"),
         page_size=2,
         trouble=(
@@ -65,7 +74,12 @@ PROFILES: Final = (
         regions=("us-west-004",),
         conditional_put="501",
         checksums_refused=True,
-        versioned=True,
+        versioned="deletable",
+        findings=(
+            *NO_CONDITIONS,
+            ExpectedFinding("checksums", "ok", "The store refuses checksum headers."),
+            ExpectedFinding("clean-up", "ok", "All test objects were deleted."),
+        ),
         trouble=(
             Trouble("GET", ITEM, 503, "ServiceUnavailable", retry_after=0),
             Trouble("PUT", "*.progress", 408, "RequestTimeout"),
@@ -76,6 +90,9 @@ PROFILES: Final = (
         "slatedb/slatedb 1818: If-Match of a PUT is taken without quotes only, else 412.",
         regions=("fra1", "us-east-1"),
         conditional_put="unquoted",
+        findings=(
+            ExpectedFinding("replace", "ok", "Unchanged objects can be replaced, with the ETag without quotes."),
+        ),
         trouble=(Trouble("GET", ITEM, 503, "SlowDown", body="empty"),),
     ),
     StoreProfile(
@@ -85,6 +102,10 @@ PROFILES: Final = (
         regions=("auto", "us-east-1"),
         key_count="absent",
         conditional_put="ignored",
+        findings=(
+            ExpectedFinding("create", "warning", "The store ignores If-None-Match"),
+            ExpectedFinding("replace", "warning", "The store ignores If-Match"),
+        ),
         transcodes=True,
         chunked=True,
         trouble=(Trouble("PUT", HEARTBEAT, 429, "SlowDown"), Trouble("GET", ITEM, 425)),
@@ -95,6 +116,7 @@ PROFILES: Final = (
         "compatibility: encoding-type=url differs (iterate-ch/cyberduck 15264: a plus is not encoded).",
         regions=("garage",),
         plus_unencoded=True,
+        findings=(ExpectedFinding("names", "warning", "Listings encode names in another way"),),
     ),
     StoreProfile(
         "SeaweedFS",
@@ -106,6 +128,7 @@ PROFILES: Final = (
         "MinIO gateway to Azure",
         "minio/minio 13497: ETags in listings are 0x8D…-1, those of objects MD5.",
         listing_etag="azure-1",
+        findings=(ExpectedFinding("etags", "ok", "ETags in listings differ from those of objects."),),
         trouble=(Trouble("GET", ITEM, 503, body="html"),),
     ),
     StoreProfile(
@@ -114,6 +137,11 @@ PROFILES: Final = (
         listing_etag="azure",
         object_etag="azure",
         conditional_put="412",
+        findings=(
+            ExpectedFinding("list", "warning", "Listings work"),
+            ExpectedFinding("create", "warning", "The store wrongly refuses If-None-Match"),
+            ExpectedFinding("replace", "warning", "The store wrongly refuses If-Match"),
+        ),
         year_one=True,
         error_body="html",
         trouble=(Trouble("GET", ITEM, 500, body="empty"),),
@@ -126,6 +154,10 @@ PROFILES: Final = (
         key_count="of the bucket",
         unknown_size=True,
         no_date=True,
+        findings=(
+            ExpectedFinding("clock", "warning", "The store does not send its time."),
+            ExpectedFinding("get", "ok", "Objects can be read in ranges, without their size."),
+        ),
     ),
     StoreProfile(
         "s3gw",
@@ -133,6 +165,7 @@ PROFILES: Final = (
         listing_etag="absent",
         conditional_put="501",
         trouble=(Trouble("GET", ITEM, 504, body="html"),),
+        findings=(*NO_CONDITIONS, ExpectedFinding("list", "warning", "Listings work")),
     ),
     StoreProfile(
         "Alibaba Cloud OSS",

@@ -32,11 +32,12 @@ Body = Literal["xml", "html", "empty"]
 HTML: Final = b"<!DOCTYPE html><html><head><title>Error</title></head><body><h1>Web server error</h1></body></html>"
 _ETAG: Final = re.compile(rb"<ETag>(?:&quot;|&#34;|\")?([^<&\"]*)(?:&quot;|&#34;|\")?</ETag>")
 _SCOPE: Final = re.compile(r"Credential=[^/]+/[0-9]{8}/([^/]*)/s3/aws4_request, SignedHeaders=([^,]+),")
+_CHECKSUMS: Final = ("x-amz-checksum", "x-amz-sdk-checksum", "x-amz-trailer")
 _EMPTY_PAGE: Final = (
-    '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-    "<Name>b</Name><Prefix></Prefix><KeyCount>0</KeyCount><MaxKeys>1000</MaxKeys><EncodingType>url</EncodingType>"
-    "<IsTruncated>true</IsTruncated><NextContinuationToken>after-nothing</NextContinuationToken></ListBucketResult>"
-).encode()
+    b'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+    b"<Name>b</Name><Prefix></Prefix><KeyCount>0</KeyCount><MaxKeys>1000</MaxKeys><EncodingType>url</EncodingType>"
+    b"<IsTruncated>true</IsTruncated><NextContinuationToken>after-nothing</NextContinuationToken></ListBucketResult>"
+)
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,22 @@ class Trouble:
 
 
 @dataclass(frozen=True)
+class ExpectedFinding:
+    """What `loader.s3.check` says in both buckets, as far as it tries it there."""
+
+    check: str
+    outcome: Literal["ok", "warning", "missing"]
+    text: str
+
+
+@dataclass(frozen=True)
 class StoreProfile:
     """The documented quirks of a store. The defaults are those of Amazon S3. `source` says where they are described.
 
     `regions`: those that a request may be signed for, empty for all. `page_size`: entries that a page of a listing has
-    at most. `versioned`: deleting leaves a marker. `transcodes`: unpacks gzip for clients that do not accept it.
+    at most. `versioned`: the bucket keeps versions, which may or may not be deleted. `transcodes`: unpacks gzip for
+    clients that do not accept it. `findings`: what a check of the store says of it, beginnings of texts by bucket and
+    check; those of checks that are ok may be left out.
     """
 
     name: str
@@ -79,9 +91,10 @@ class StoreProfile:
     transcodes: bool = False
     no_date: bool = False
     chunked: bool = False
-    versioned: bool = False
+    versioned: Literal["no", "deletable", "kept"] = "no"
     error_body: Body = "xml"
     trouble: tuple[Trouble, ...] = ()
+    findings: tuple[ExpectedFinding, ...] = ()
 
     @property
     def region(self) -> str:
@@ -199,14 +212,18 @@ class _Exchange(Fault):
             return self._refused("regions", 400, "AuthorizationHeaderMalformed")
         if profile.path_style_refused and not self._host_bucket:
             return self._refused("path_style_refused", 403, "SecondLevelDomainForbidden")
+        if "versionId=" in request.target:
+            return _Refused(403, "AccessDenied") if profile.versioned == "kept" else _Answer(b"", 204)
         if self._is_listing and profile.empty_first_page and "continuation-token" not in request.target:
             return self._empty_page()
+        if request.find("If-Match").startswith("W/"):  # never matches (RFC 9110, 13.1.1)
+            return self._refused("object_etag", 412, "PreconditionFailed")
         return self._refuse_write() if request.method in ("PUT", "POST") else None
 
     def _refuse_write(self) -> Fault | None:
         profile, request = self._profile, self._request
         names = {name.lower() for name, _ in request.headers}
-        if profile.checksums_refused and any(name.startswith(("x-amz-checksum", "x-amz-sdk-checksum")) for name in names):
+        if profile.checksums_refused and any(name.startswith(_CHECKSUMS) for name in names):
             return self._refused("checksums_refused", 400, "InvalidArgument")
         md5 = request.find("Content-MD5")
         if profile.content_md5_required and request.method == "PUT" and not md5:
@@ -290,9 +307,11 @@ class _Exchange(Fault):
         if profile.no_date and head.find("Date"):
             head.drop("Date")
             self._count("no_date")
-        if profile.versioned and self._request.method == "DELETE" and head.status == 204:
-            head.headers["x-amz-delete-marker"] = "true"
+        if profile.versioned != "no" and self._request.method in ("PUT", "DELETE") and head.status in (200, 204):
+            head.headers["x-amz-version-id"] = "4_z6145af89f355ac2f74ed0c1b_v04"
             self._count("versioned")
+            if self._request.method == "DELETE":
+                head.headers["x-amz-delete-marker"] = "true"
 
     def _rewrites_body(self, head: Head) -> bool:
         if self._request.method == "HEAD" or head.status in (204, 304):
@@ -329,7 +348,7 @@ class _Exchange(Fault):
     def _with_folder_markers(self, page: bytes) -> bytes:
         """Add the empty objects that consoles create for folders, as every store but SeaweedFS lists them."""
         query = self._request.target.partition("?")[2]
-        prefix = next((unquote(p[7:]) for p in query.split("&") if p.startswith("prefix=")), "")
+        prefix = next((p[7:].replace("%2F", "/") for p in query.split("&") if p.startswith("prefix=")), "")
         if not prefix or b"<IsTruncated>true" in page or b"<KeyCount>" not in page:
             return page
         if "delimiter=" in query:
@@ -374,8 +393,7 @@ class _Exchange(Fault):
 @dataclass
 class _Answer(Fault):
     content: bytes
+    status: int = 200
 
     async def answer(self) -> tuple[Head, bytes]:
-        return Head(200, {"Content-Type": "application/xml"}, len(self.content)), self.content
-
-
+        return Head(self.status, {"Content-Type": "application/xml"}, len(self.content)), self.content

@@ -14,8 +14,13 @@ from campaigns.publishing.folder_publisher import publish_folder
 from fleet.simulation.faults import Reset, Rule
 from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import SeaweedFS
+from ifeportal.management.commands.check_store import PLANS as PORTAL_PLANS
 from loader.s3.auth.credentials import S3Credentials
+from loader.s3.check.findings import Outcome
+from loader.s3.check.plan import Budget
+from loader.s3.check.runner import check_store
 from loader.s3.client import S3Bucket
+from loader.store_check import loader_plans
 from tests.support.aircraft import Aircraft, publish
 from tests.support.fork_server import ForkServer
 from tests.support.polling_world import load, transfer
@@ -26,6 +31,10 @@ from tests.support.store_quirks import QuirkyStore, StoreProfile
 pytestmark = pytest.mark.processes
 
 MOVIE = random.Random(7).randbytes(700_000)
+PLANS = {
+    "loader": loader_plans("ACME", "N1"),
+    "portal": PORTAL_PLANS,
+}
 CUT = 300_000  # bytes after which the first connection breaks
 
 
@@ -76,15 +85,15 @@ class Store:
 
 
 @pytest.fixture(params=PROFILES, ids=lambda profile: profile.name)
-def store(
-    request: pytest.FixtureRequest, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket
-) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket) -> Iterator[Store]:
     quirks = QuirkyStore(request.param, S3Credentials(seaweed.access_key, seaweed.secret_key))
     with FaultProxy(seaweed.endpoint) as link:
         yield Store(quirks, link, media, status, quirks.impose(link))
 
 
-def test_an_interrupted_load_resumes_and_reports(store: Store, fork_server: ForkServer, seaweed: SeaweedFS, tmp_path: Path) -> None:
+def test_an_interrupted_load_resumes_and_reports(
+    store: Store, fork_server: ForkServer, seaweed: SeaweedFS, tmp_path: Path
+) -> None:
     contents = {"movie-001": MOVIE, "jan+feb 100% é": b"a plus in the name"}
     publish(store.media, "dec+jan", contents)
     cut = store.link.add(Rule(Reset(after=CUT), key=ITEM, nth=1 + sum(r.key == ITEM for r in store.trouble)))
@@ -143,3 +152,28 @@ def test_a_campaign_is_published_twice(store: Store, tmp_path: Path) -> None:
     third = publish_folder(folder, "ACME", "dec+jan", store.seen(store.media))
     assert (third.version, third.changed, third.bytes_uploaded) == (2, False, 0)
     store.assert_happened("conditional_put", "content_md5_required", "object_etag", "listing_etag", "key_count")
+
+
+@pytest.mark.parametrize("user", ["loader", "portal"])
+def test_a_check_names_what_the_store_does_differently(store: Store, user: str) -> None:
+    for bucket, key in ((store.media, "ACME/dec+jan/{}.tgz"), (store.status, "ACME/N1/dec+jan/{}.tgz.progress")):
+        for name in "ab":
+            bucket.put(key.format(name), b"700000")
+    findings = check_store(
+        user, list(zip(map(store.seen, (store.media, store.status)), PLANS[user], strict=True)), Budget()
+    )
+    report = {(each.bucket, each.check): each for each in findings.findings}
+    assert findings.missing == []
+    expected = {each.check: each for each in store.profile.findings}
+    assert {(each.check, str(each.outcome)) for each in report.values() if each.outcome != Outcome.OK} == {
+        (check, each.outcome)
+        for check, each in expected.items()
+        if each.outcome != "ok" and any(check == name for _, name in report)
+    }
+    for (_, check), finding in report.items():
+        if check in expected:
+            assert finding.text.startswith(expected[check].text)
+    assert [each.key for bucket in (store.media, store.status) for each in bucket.list() if ".check" in each.key] == []
+    store.assert_happened("object_etag", "listing_etag", "key_count", "plus_unencoded", "year_one", "conditional_put")
+    store.assert_happened("unknown_size", "no_date", "versioned", "checksums_refused", "page_size")
+    store.assert_happened("folder_markers", "empty_first_page", "path_style_refused")

@@ -101,6 +101,11 @@ class S3Transport:
         self._proxy = proxy_for(self._base, os.environ)
         self._pool = connection_pool(self._base, connections, self._proxy)
 
+    @property
+    def address(self) -> str:
+        """URL of the bucket."""
+        return f"{self._base}{self._path_prefix}"
+
     def call(self, request: S3Request, attempts: int = MAX_ATTEMPTS) -> S3Response:
         """Send a request, retry with full jitter while that may help, and return the response. Raises WorldError."""
         backoff = Backoff(attempts, FIRST_RETRY_WAIT, MAX_RETRY_WAIT)
