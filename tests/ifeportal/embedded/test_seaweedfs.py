@@ -121,4 +121,6 @@ def test_a_store_that_died_is_restarted_at_the_same_address_with_its_data(tmp_pa
         for bucket in taken:
             bucket.put("k", b"v")
         assert store.endpoint == endpoint
-        assert first.get("k", 10).body == b"v"
+        found = first.get("k", 10)
+        assert found is not None
+        assert found.body == b"v"
