@@ -122,7 +122,7 @@ def test_a_date_that_is_none_is_usage(folder: Path, media: MemoryBucket) -> None
 
 def test_an_endpoint_that_is_no_address_is_usage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "not an address")
-    with pytest.raises(CommandError, match="not an address") as caught:
+    with pytest.raises(CommandError, match="is not an http:// or https:// address") as caught:
         run(folder)
     assert caught.value.returncode == 2
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -16,8 +14,8 @@ from django.core.management import call_command
 from campaigns.publishing.errors import PublishError
 from campaigns.publishing.folder_publisher import PublishResult, publish_folder
 from campaigns.publishing.progress import PublishProgress
-from fleet.simulation.faults import ErrorResponse, Fault, pieces
-from fleet.simulation.proxy import FaultProxy, RecordedRequest
+from fleet.simulation.faults import ErrorResponse, Fault, Request, Rule
+from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.management import base
 from ifeportal.storage.conditional_writes import UNCONDITIONAL
@@ -28,42 +26,53 @@ from loader.s3.client import S3Bucket
 from tests.support.signing_keys import private_key
 
 MANIFEST = "ACME/c/campaign.json"
-IsRefused = Callable[[RecordedRequest, dict[str, str]], bool]
+IsRefused = Callable[[Request], bool]
 
 
-class PickyProxy(FaultProxy):
-    """A proxy that answers `answer` to each request which `refuses`, given the headers by lower-case name."""
+class Picky(Fault):
+    """Answers `answer` to each request which `refuses`."""
 
-    def __init__(self, target: str, refuses: IsRefused, answer: ErrorResponse) -> None:
-        super().__init__(target)
+    def __init__(self, refuses: IsRefused, answer: ErrorResponse) -> None:
         self._refuses, self._answer = refuses, answer
         self.refused = 0
 
-    async def _forward(self, request: Any, writer: asyncio.StreamWriter, faults: list[Fault]) -> None:
-        headers = {name.lower(): value for name, value in request.headers}
-        if not self._refuses(request.record, headers):
-            await super()._forward(request, writer, faults)
-            return
+    def for_request(self, request: Request) -> Fault:
+        if not self._refuses(request):
+            return Fault()
         self.refused += 1
-        head, body = await self._answer.answer()
-        await self._reply(writer, request.record, head, pieces(body))
+        return self._answer
 
 
-def quoted_if_match(request: RecordedRequest, headers: dict[str, str]) -> bool:
-    return request.method == "PUT" and headers.get("if-match", "").startswith('"')
+class PickyProxy(FaultProxy):
+    """A proxy in front of a store that refuses some requests."""
+
+    def __init__(self, target: str, refuses: IsRefused, answer: ErrorResponse) -> None:
+        super().__init__(target)
+        self._picky = Picky(refuses, answer)
+        self.rules.append(Rule(self._picky, method="*", times=None))
+
+    @property
+    def refused(self) -> int:
+        return self._picky.refused
 
 
-def any_condition(request: RecordedRequest, headers: dict[str, str]) -> bool:
-    return request.method == "PUT" and ("if-match" in headers or "if-none-match" in headers)
+def quoted_if_match(request: Request) -> bool:
+    return request.method == "PUT" and request.find("If-Match").startswith('"')
 
 
-def every_manifest(request: RecordedRequest, headers: dict[str, str]) -> bool:
-    return request.method == "PUT" and request.path.endswith("campaign.json")
+def any_condition(request: Request) -> bool:
+    return request.method == "PUT" and bool(request.find("If-Match") or request.find("If-None-Match"))
 
 
-def flexible_checksums(request: RecordedRequest, headers: dict[str, str]) -> bool:
-    coding = headers.get("content-encoding", "")
-    return "aws-chunked" in coding or any("checksum" in name or name == "x-amz-trailer" for name in headers)
+def every_manifest(request: Request) -> bool:
+    return request.method == "PUT" and request.target.partition("?")[0].endswith("campaign.json")
+
+
+def flexible_checksums(request: Request) -> bool:
+    names = {name.lower() for name, _ in request.headers}
+    return "aws-chunked" in request.find("Content-Encoding") or any(
+        "checksum" in name or name == "x-amz-trailer" for name in names
+    )
 
 
 @pytest.fixture
