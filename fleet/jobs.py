@@ -5,7 +5,7 @@ A job does nothing while it is not due or another worker runs it.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Final
 
@@ -20,11 +20,14 @@ from fleet.polling.poller import PollOptions, poll_partition, poll_root
 from fleet.polling.result import PollResult
 from fleet.reconcile.partitions import UNPARTITIONED
 from fleet.stats import throughput
+from fleet.usage import RequestMeter
 from ifeportal.jobs.leases import Lease
 from ifeportal.jobs.queue import partitions_of, set_partitions
 from ifeportal.jobs.runner import JobFailed, run, uninterrupted_since
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import media_bucket, status_bucket
+from ifeportal.storage.deletion_time import deletion_time
+from loader.errors import WorldError
 from loader.s3.interface import Bucket
 from loader.s3.sqs import EventQueue
 
@@ -64,14 +67,17 @@ def take_events() -> None:
 
 
 def thin_samples() -> None:
-    """Thin samples and events by age, and delete old throughput."""
+    """Thin samples and events by age, and delete old throughput. Raises JobFailed if the time cannot be trusted."""
 
     def work(lease: Lease) -> None:
+        now = _deletion_time()
         # Overlaps the last run, to check again what crossed a cut while it ran.
         since = lease.succeeded_at and lease.succeeded_at - timedelta(seconds=BETWEEN_THINNINGS)
-        retention.thin_samples(timezone.now(), since, lease=lease)
-        retention.prune_events(timezone.now(), since, lease=lease)
-        throughput.prune(timezone.now())
+        if since is not None and since > now:
+            since = None  # the clock was ahead then, so it is unknown what was checked
+        retention.thin_samples(now, since, lease=lease)
+        retention.prune_events(now, since, lease=lease)
+        throughput.prune(now)
 
     run("thin_samples", BETWEEN_THINNINGS, work)
 
@@ -80,8 +86,7 @@ def archive_loads() -> None:
     """Restore and archive loads for a while. Raises JobFailed with what failed."""
 
     def work(lease: Lease) -> None:
-        status = _buckets()[1]
-        more, failures = scheduler.run_for(status, timezone.now, ARCHIVE_TIME_LIMIT, lease=lease)
+        more, failures = scheduler.run_for(_buckets()[1], timezone.now, ARCHIVE_TIME_LIMIT, lease=lease)
         usage.flush(timezone.now())
         if failures:
             raise JobFailed("; ".join(failures))
@@ -89,6 +94,18 @@ def archive_loads() -> None:
             lease.next_run_in = 2 * ARCHIVE_TIME_LIMIT
 
     run("archive_loads", BETWEEN_ARCHIVINGS, work)
+
+
+def _deletion_time() -> datetime:
+    """Return the time for whatever deletes by date. Raises JobFailed if it cannot be trusted."""
+    bucket = _buckets()[1]
+    meter = RequestMeter(bucket)
+    try:
+        return deletion_time(bucket)
+    except WorldError as error:
+        raise JobFailed(f"{error.code}: {error}") from error
+    finally:
+        usage.record(None, meter.read())
 
 
 def prune_feed() -> None:

@@ -19,6 +19,7 @@ from knox.settings import CONSTANTS
 from ifeportal.access import Role, ScopedQuerySet
 
 PACEMAKER: Final = "pacemaker"  # the job whose lease the process that wakes the workers holds; no worker runs it
+CLOCK_JUMP: Final = timedelta(minutes=15)  # a time so far in the future came from a clock that was ahead
 LATE_AFTER: Final = timedelta(seconds=15)  # after `due_at`; the job of a dead worker is taken over sooner
 
 
@@ -253,12 +254,19 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(lease_until__gte=now)
 
     def free(self, now: datetime) -> Self:
-        """Return jobs without a lease or with an expired one."""
-        return self.filter(Q(lease_until=None) | Q(lease_until__lt=now))
+        """Return jobs without a lease or with an expired one, also one that a clock gave that was ahead."""
+        return self.filter(Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + CLOCK_JUMP))
 
     def due(self, now: datetime) -> Self:
         """Return jobs that a worker should start now."""
-        return self.free(now).filter(due_at__lte=now)
+        return self.free(now).due_by(now, now)
+
+    def due_by(self, time: datetime, now: datetime) -> Self:
+        """Return jobs due by `time`, and those that last started in the future.
+
+        A clock that was ahead scheduled the latter: without this rule they would wait until its time has come.
+        """
+        return self.filter(Q(due_at__lte=time) | Q(started_at__gt=now + CLOCK_JUMP))
 
     def locked(self) -> JobQuerySet:
         """Return the same rows, locked until the transaction ends. All callers lock in one order, against deadlocks."""

@@ -65,8 +65,12 @@ def why_untrusted(local: datetime, store: datetime | None) -> str:
         return "the store has not answered yet, so the local clock cannot be trusted"
     if abs(local - store) <= TOLERANCE:
         return ""
-    direction = "ahead of" if local > store else "behind"
-    return f"the local clock is {_rounded(abs(local - store))} {direction} the store's"
+    return f"the local clock is {describe_difference(local, store)} the store's"
+
+
+def describe_difference(local: datetime, other: datetime) -> str:
+    """Return, for example, "40 days ahead of" or "3 hours behind"."""
+    return f"{_rounded(abs(local - other))} {'ahead of' if local > other else 'behind'}"
 
 
 def _rounded(span: timedelta) -> str:

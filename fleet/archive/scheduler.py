@@ -11,9 +11,21 @@ from fleet.archive.archiver import archive_after_days, archive_due
 from fleet.archive.restorer import restore
 from fleet.usage import RequestMeter
 from ifeportal.models import Airline
+from ifeportal.storage.deletion_time import deletion_time
 from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.errors import WorldError
 from loader.s3.interface import Bucket
+
+
+def _deletion_time(status: Bucket) -> tuple[datetime | None, list[str]]:
+    """Return the time for what deletes, or None and why there is none."""
+    meter = RequestMeter(status)
+    try:
+        return deletion_time(status), []
+    except WorldError as error:
+        return None, [f"{error.code}: {error}"]
+    finally:
+        usage.record(None, meter.read())
 
 
 def run_for(
@@ -25,18 +37,20 @@ def run_for(
 ) -> tuple[bool, list[str]]:
     """Restore and archive for about `seconds`; return whether there may be more to do, and failures as sentences.
 
-    A load that was started is finished. A permanent error of one airline does not stop the next one.
+    A load that was started is finished. A permanent error of one airline does not stop the next one. Nothing is
+    archived, and so nothing deleted, while the time cannot be trusted.
     """
     end = time.monotonic() + seconds
-    failures: list[str] = []
+    archive_at, failures = _deletion_time(status)
     for airline in Airline.objects.order_by("name"):
         lease.heartbeat()
         meter = RequestMeter(status)
         try:
             restore(airline, status, clock(), lease=lease)
-            for _ in archive_due(airline, status, clock(), archive_after_days(airline), lease=lease):
-                if time.monotonic() > end:
-                    return True, failures
+            if archive_at is not None:
+                for _ in archive_due(airline, status, archive_at, archive_after_days(airline), lease=lease):
+                    if time.monotonic() > end:
+                        return True, failures
         except WorldError as error:
             failures.append(f"{airline.name}: {error.code}: {error}")
             if not error.permanent:

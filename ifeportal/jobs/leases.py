@@ -19,7 +19,7 @@ from typing import Any, Final
 from django.db.models import F
 from django.utils import timezone
 
-from ifeportal.models import Job, JobQuerySet
+from ifeportal.models import CLOCK_JUMP, Job, JobQuerySet
 from ifeportal.work_lease import LeaseLost
 
 LEASE_SECONDS: Final = 12.0  # after which another worker may take over from one that died
@@ -98,7 +98,7 @@ def _claim(name: str, seconds: float, due_by: datetime | None) -> Lease | None:
     holder = f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
     free = Job.objects.free(now).filter(name=name)
     if due_by is not None:
-        free = free.filter(due_at__lte=due_by)
+        free = free.due_by(due_by, now)
     claim = {"holder": holder, "lease_until": now + timedelta(seconds=seconds), "started_at": now}
     if not free.update(fence=F("fence") + 1, **claim):
         _, created = Job.objects.get_or_create(name=name, defaults={"due_at": now})
@@ -117,5 +117,5 @@ def _claim(name: str, seconds: float, due_by: datetime | None) -> Lease | None:
         succeeded_at=row.succeeded_at,
         steady_since=row.steady_since,
         found_at=row.found_at,
-        is_viewed=row.watched_until is not None and row.watched_until > now,
+        is_viewed=row.watched_until is not None and now < row.watched_until <= now + CLOCK_JUMP,
     )

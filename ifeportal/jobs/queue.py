@@ -15,7 +15,7 @@ from django.db.models import Case, DateTimeField, ExpressionWrapper, F, Q, Value
 from django.db.models.functions import Least
 from django.utils import timezone
 
-from ifeportal.models import Airline, Job, JobQuerySet
+from ifeportal.models import CLOCK_JUMP, Airline, Job, JobQuerySet
 
 VIEWED_FOR: Final = timedelta(seconds=45)  # after a report of an open page, which reports every 30 s
 
@@ -23,7 +23,8 @@ VIEWED_FOR: Final = timedelta(seconds=45)  # after a report of an open page, whi
 def most_urgent() -> Job | None:
     """Return the due job to do next: jobs a page shows come first, then the one that has waited longest."""
     now = timezone.now()
-    not_viewed = Case(When(watched_until__gt=now, then=0), default=1)
+    viewed = Q(watched_until__gt=now, watched_until__lte=now + CLOCK_JUMP)
+    not_viewed = Case(When(viewed, then=0), default=1)
     return callable_jobs().due(now).order_by(not_viewed, "due_at", "pk").first()
 
 
@@ -81,7 +82,9 @@ def mark_viewed(airlines: Collection[str]) -> None:
     after_start = ExpressionWrapper(F("started_at") + interval, output_field=DateTimeField())
     soonest = Case(When(started_at__gt=now - interval, then=after_start), default=Value(now))
     # Jobs already viewed are on time, and failing jobs are retried with their own pauses.
-    newly_viewed = (Q(watched_until=None) | Q(watched_until__lte=now)) & Q(failures=0)
+    newly_viewed = (Q(watched_until=None) | Q(watched_until__lte=now) | Q(watched_until__gt=now + CLOCK_JUMP)) & Q(
+        failures=0
+    )
     with transaction.atomic():
         Job.objects.filter(named).locked().update(
             watched_until=now + VIEWED_FOR,

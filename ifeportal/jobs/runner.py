@@ -14,13 +14,14 @@ from typing import Any, Final, TypeVar
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import Least
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from ifeportal.jobs.leases import Lease, lease
 from ifeportal.jobs.queue import most_urgent, resolve
-from ifeportal.models import Job
+from ifeportal.models import CLOCK_JUMP, Job
 from ifeportal.work_lease import LeaseLost
 from loader.s3 import retry
 
@@ -63,7 +64,7 @@ def run(name: str, interval: float, work: Callable[[Lease], T], *, when_due: boo
 
 
 def _is_after_gap(succeeded_at: datetime | None, now: datetime) -> bool:
-    if succeeded_at is None:
+    if succeeded_at is None or succeeded_at > now + CLOCK_JUMP:
         return True
     return (now - succeeded_at).total_seconds() > max(MAX_GAP, 3 * settings.POLL_CEILING)
 
@@ -75,7 +76,8 @@ def _record_success(claimed: Lease, interval: float) -> None:
     if claimed.next_run_in is not None:
         due = max(claimed.started_at + timedelta(seconds=claimed.next_run_in), now)
         if not claimed.is_viewed:  # when the lease was claimed; a page may have been opened since
-            due = Case(When(watched_until__gt=now, then=Value(min(soon, due))), default=Value(due))
+            viewed = Q(watched_until__gt=now, watched_until__lte=now + CLOCK_JUMP)
+            due = Case(When(viewed, then=Value(min(soon, due))), default=Value(due))
     outcome: dict[str, Any] = {"found_at": now} if claimed.found_changes else {}
     claimed.release(
         finished_at=now,
@@ -138,7 +140,11 @@ def _defer(job: Job, failure: Exception | None) -> None:
     reason = _error_text(failure) if failure else "Nothing was done: the airline does not exist."
     unclaimed = Job.objects.due(now).filter(pk=job.pk, fence=job.fence, due_at=job.due_at)
     unclaimed.update(
-        due_at=now + timedelta(seconds=MAX_RETRY_DELAY), failures=F("failures") + 1, error=reason, finished_at=now
+        due_at=now + timedelta(seconds=MAX_RETRY_DELAY),
+        started_at=Least("started_at", Value(now)),  # one in the future makes a job due
+        failures=F("failures") + 1,
+        error=reason,
+        finished_at=now,
     )
 
 

@@ -69,7 +69,7 @@ class FailingBucket:
         self._error = error or WorldError(Code.TIMEOUT, "the store is unavailable")
         self._calls = itertools.count(1)  # safe for several threads
         self.fired = False
-        self.name, self.requests = bucket.name, bucket.requests
+        self.name, self.requests, self.store_clock = bucket.name, bucket.requests, bucket.store_clock
 
     def fire(self) -> None:
         """Raise in place of the call."""

@@ -18,6 +18,7 @@ from fleet.usage import RequestCounts, RequestMeter
 from ifeportal.management.base import FormattedHelpCommand
 from ifeportal.models import Airline
 from ifeportal.storage.buckets import status_bucket
+from ifeportal.storage.deletion_time import deletion_time
 from loader.errors import ExitCode, WorldError
 
 HELP: Final = """Pack the reports of each finished load into one object, verify it, and delete the reports.
@@ -93,7 +94,7 @@ class Command(FormattedHelpCommand):
         for airline in airlines:
             meter = RequestMeter(status)
             try:
-                due = archive_due(airline, status, timezone.now(), _days(airline, options["older_than"]))
+                due = archive_due(airline, status, deletion_time(status), _days(airline, options["older_than"]))
                 self._follow(((airline, outcome) for outcome in due), sums, options)
             finally:
                 sent += meter.read()

@@ -32,6 +32,8 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> PollingWorld:
     finished(world)
     finished(world, "N2")
     Load.objects.update(as_of=timezone.now() - timedelta(days=40))
+    world.status.clock = timezone.now
+    world.status.list_prefixes()
     return world
 
 

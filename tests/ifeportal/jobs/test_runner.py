@@ -571,3 +571,22 @@ def test_a_lease_is_free_when_its_worker_has_died() -> None:
     with lease("poll:A"):
         assert wake_workers(timezone.now()) == 0
         assert wake_workers(in_(leases.LEASE_SECONDS + 0.1)) == 1
+
+
+def test_what_a_clock_ahead_put_off_leased_or_called_watched_holds_nothing_up() -> None:
+    ahead = 40 * 86_400
+    due("poll:A", -ahead, started_at=in_(ahead))
+    due("poll:B", 1, lease_until=in_(ahead), holder="one that died")
+    due("poll:C", 2, watched_until=in_(ahead))
+    due("poll:D", -ahead, started_at=in_(-60))  # put off on purpose
+    run_due_jobs()
+    assert sorted(done) == ["poll:A", "poll:B", "poll:C"]
+    assert all(job.due_at < in_(7200) for job in Job.objects.exclude(name="poll:D"))
+    run_due_jobs()
+    assert len(done) == 3
+
+
+def test_a_job_is_not_steady_since_a_time_that_has_not_come() -> None:
+    due("poll:A", 1, succeeded_at=in_(3600), steady_since=in_(1800))
+    run_due_jobs()
+    assert Job.objects.get(name="poll:A").steady_since <= timezone.now()  # type: ignore[operator]
