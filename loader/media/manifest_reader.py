@@ -20,7 +20,7 @@ from loader.contract.names import check_name, conflict_key
 from loader.errors import BadManifest, BadName, Code, ContractError, WorldError
 from loader.media.manifest_verifier import ManifestVerifier
 from loader.media.snapshot import ManifestResult, MediaSnapshot, UnpublishedPrefix
-from loader.s3.interface import NOT_MODIFIED, Bucket, GetResult
+from loader.s3.interface import NOT_MODIFIED, Bucket, GetResult, ObjectInfo
 from loader.signatures.dsse import ENVELOPE_LIMIT, BadEnvelope
 from loader.signatures.signed_manifest import SignedManifest
 from loader.storage.inventory import ManifestVersion
@@ -226,7 +226,7 @@ class ManifestReader:
             keys = self._first_keys(campaign)
             if not keys:
                 return UnpublishedPrefix(campaign, "the listing names it, but no object is found below it")
-            if keys == [f"{self._airline}/{campaign}/"]:
+            if all(key.endswith("/") for key in keys):  # each is a folder of some program's, not an object
                 return UnpublishedPrefix(campaign, "it is an empty folder")
             if self._is_known(campaign) or self._has_manifest_objects(campaign):
                 return result
@@ -235,8 +235,8 @@ class ManifestReader:
         return UnpublishedPrefix(campaign, "it has no campaign.json yet")
 
     def _first_keys(self, campaign: str) -> list[str]:
-        """Return up to two keys below a prefix. Raises WorldError."""
-        return [found.key for found in islice(self._media.list(f"{self._airline}/{campaign}/"), 2)]
+        """Return the keys below a prefix, as many as a page of a listing has. Raises WorldError."""
+        return [found.key for found in islice(self._media.list(f"{self._airline}/{campaign}/"), 1000)]
 
     def _has_manifest_objects(self, campaign: str) -> bool:
         """Return whether campaign.json or campaign.json.dsse exists: the policy may read only the other one."""
@@ -270,9 +270,12 @@ class ManifestReader:
         )
 
     def object_etags(self, campaign: str, manifest: Manifest) -> dict[str, str]:
-        """Return the ETag of every item's object by item name, "" if there is no object. Raises WorldError."""
+        """Return the ETag of every item's object by item name, "" if there is no object. Raises WorldError.
+
+        Where the store lists no ETags, size and date stand for them.
+        """
         prefix = f"{self._airline}/{campaign}/"
-        etags = {found.key: found.etag for found in self._media.list(prefix)}
+        etags = {found.key: found.etag or _version_without_etag(found) for found in self._media.list(prefix)}
         return {item.name: etags.get(content_key(self._airline, campaign, item.name), "") for item in manifest.content}
 
 
@@ -284,6 +287,10 @@ def _refuse_conflicts(results: Mapping[str, ManifestResult]) -> dict[str, Manife
         name: ManifestResult(name, code=Code.BAD_NAME, text=text) if spellings[conflict_key(name)] > 1 else result
         for name, result in results.items()
     }
+
+
+def _version_without_etag(found: ObjectInfo) -> str:
+    return f"{found.size}@{found.last_modified:%Y%m%dT%H%M%S.%fZ}"
 
 
 def _unsigned_result(campaign: str, error: WorldError) -> ManifestResult:

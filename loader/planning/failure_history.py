@@ -43,7 +43,8 @@ class FailureHistory:
     def record(self, key: ItemKey, code: Code | None, digest: str, etag: str, now: float) -> None:
         """Record a failure with `code`, or a success (None).
 
-        `digest`: of the manifest. `etag`: of the object. `now`: monotonic seconds.
+        `digest`: of the manifest. `etag`: of the object (`loader.transfer.task.TransferOutcome`). `now`: monotonic
+        seconds.
         """
         self._failures.pop(key, None)
         # Every plan checks the space again.

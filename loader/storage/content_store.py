@@ -76,7 +76,7 @@ class ContentStore:
             return os.fstat(self._root.descriptor).st_dev
 
     def item_state(self, campaign: str, item: Item, etag: str = "") -> LocalItemState:
-        """Return what the directory has of an item. `etag`: of the object in the bucket now, empty if unknown."""
+        """Return what the directory has of an item. `etag`: of the object in the last listing, empty if unknown."""
         return self.item_states(campaign, [item], {item.name: etag})[item.name]
 
     def item_states(self, campaign: str, items: Iterable[Item], etags: Mapping[str, str]) -> dict[str, LocalItemState]:
@@ -145,10 +145,21 @@ class ContentStore:
             finally:
                 part.close()
 
-    def install(self, campaign: str, part: PartialFile, manifest_version: ManifestVersion, *, staged: bool) -> None:
-        """Verify a complete part and give it its final name, or stage it while another version is in use."""
+    def install(
+        self,
+        campaign: str,
+        part: PartialFile,
+        manifest_version: ManifestVersion,
+        *,
+        staged: bool,
+        listed_etag: str = "",
+    ) -> None:
+        """Verify a complete part and give it its final name, or stage it while another version is in use.
+
+        `listed_etag`: of the object in the listing before it was read, empty if it was not listed.
+        """
         with translate_disk_errors(f"{campaign}/{part.item.name}{TGZ}"):
-            self._installer.install(campaign, part, manifest_version, staged=staged)
+            self._installer.install(campaign, part, manifest_version, staged=staged, etag=listed_etag or part.etag)
 
     def link_duplicate(self, campaign: str, item: Item, manifest_version: ManifestVersion, *, staged: bool) -> bool:
         """Install the item as a hard link to the same content under another name, durably.

@@ -35,10 +35,11 @@ class Installer:
     def __init__(self, root: Directory, index: ItemIndex) -> None:
         self._root, self._index = root, index
 
-    def install(self, campaign: str, part: PartialFile, manifest_version: ManifestVersion, *, staged: bool) -> None:
-        """Verify a complete part and give it its final name, or stage it. Raises WorldError."""
-        name = part.item.name + TGZ
-        etag, digest = part.etag, part.sha256
+    def install(
+        self, campaign: str, part: PartialFile, manifest_version: ManifestVersion, *, staged: bool, etag: str
+    ) -> None:
+        """Verify a complete part and give it its final name, or stage it; record `etag` with it. Raises WorldError."""
+        name, digest = part.item.name + TGZ, part.sha256
         with contextlib.ExitStack() as stack:
             target = stack.enter_context(self._make_target(campaign, staged=staged))
             records = stack.enter_context(self._make_records(campaign, staged=staged))

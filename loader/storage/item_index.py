@@ -32,7 +32,11 @@ _Location = tuple[str, str]  # campaign, content
 
 @dataclass(frozen=True, slots=True)
 class ItemRecord:
-    """What was verified of an installed file. `etag`: of the object it was downloaded from, empty if unknown."""
+    """What was verified of an installed file.
+
+    `etag`: of the object it was downloaded from, as the listing had it before the download; if it was not listed, as
+    the response had it. Empty if unknown.
+    """
 
     size: int
     mtime_ns: int
@@ -52,7 +56,7 @@ class ItemRecord:
         return (self.size, self.mtime_ns) == (status.st_size, status.st_mtime_ns)
 
     def matches_item(self, item: Item, etag: str = "") -> bool:
-        """Return whether the file is the item of the manifest. Without a hash, the ETag must be the same."""
+        """Return whether the file is the item of the manifest. Without a hash, the listed ETag must be the same."""
         if self.size != item.size:
             return False
         if item.sha256 is not None:

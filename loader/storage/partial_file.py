@@ -51,6 +51,11 @@ class PartialFile:
         self._hash = hashlib.sha256()
 
     @property
+    def last_modified(self) -> str:
+        """Date of the object, as it was given to `restart`."""
+        return self._state.last_modified
+
+    @property
     def contiguous_bytes(self) -> int:
         """Bytes before the first gap, including those that are still in memory."""
         return self._writer.added if self._writer else self.written_bytes
@@ -107,11 +112,11 @@ class PartialFile:
             self._hash.update(buffer[:count])
             self.written_bytes += count
 
-    def restart(self, etag: str) -> None:
-        """Discard all bytes and start with the object of this ETag."""
+    def restart(self, etag: str, last_modified: str = "") -> None:
+        """Discard all bytes and start with the object of this ETag and, if known, this date."""
         self.discard()
         with translate_disk_errors(self._file):
-            self.etag = etag
+            self.etag, self._state.last_modified = etag, last_modified
             self._may_have_file = True
             self._descriptor = self._folder.open_file(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             failpoint("part-begun")

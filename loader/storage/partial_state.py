@@ -15,8 +15,9 @@ from loader.storage.byte_ranges import Extent, union
 class PartialState:
     """The object that the bytes are from (ETag, size, SHA-256, manifest version), and which bytes were written.
 
-    `durable`: so many bytes from the start survive a power cut. `boot`: the id of the boot in which the state was
-    written. `extents`: the ranges that were written; None for a file without gaps.
+    `last_modified`: of the object, as text; empty or None if unknown. `durable`: so many bytes from the start survive a
+    power cut. `boot`: the id of the boot in which the state was written. `extents`: the ranges that were written; None
+    for a file without gaps.
     """
 
     etag: str
@@ -26,6 +27,7 @@ class PartialState:
     durable: int
     boot: str
     extents: tuple[Extent, ...] | None = None
+    last_modified: str | None = None
 
     @classmethod
     def from_json(cls, state: Mapping[str, object]) -> PartialState | None:
@@ -39,7 +41,7 @@ class PartialState:
             values["extents"] = _extents(state.get("extents"))
         except (TypeError, ValueError):
             return None
-        return cls(**values)  # type: ignore[arg-type]  # `sha256` and `version` are only compared
+        return cls(**values)  # type: ignore[arg-type]  # the others are only compared
 
     def resumable_extents(self, length: int, boot: str) -> list[Extent]:
         """Return the extents that can be trusted in a file of `length` bytes; empty unless one starts at 0.

@@ -18,10 +18,14 @@ from loader.storage.state_files import boot_id, read_state, write_state
 
 
 class PartialStateFile:
-    """The state file of one item. `durable_bytes`: so many bytes of the partial file survive a power cut."""
+    """The state file of one item.
+
+    `durable_bytes`: so many bytes of the partial file survive a power cut. `last_modified`: of the object, as text.
+    """
 
     def __init__(self, folder: Directory, item: Item, version: int | None, boot: str | None) -> None:
         self.durable_bytes = 0
+        self.last_modified = ""
         self._folder, self._item, self._version = folder, item, version
         self._boot = boot_id() if boot is None else boot
         self._name = f"{item.name}{TGZ}.json"
@@ -43,6 +47,7 @@ class PartialStateFile:
     def resume(self, state: PartialState, contiguous_bytes: int) -> None:
         """Continue from a loaded state of which so many bytes from the start were found intact."""
         self.durable_bytes = min(state.durable, contiguous_bytes)
+        self.last_modified = str(state.last_modified or "")
         self._has_durable_name = state.durable > 0
 
     def seconds_since_write(self) -> float:
@@ -51,7 +56,16 @@ class PartialStateFile:
     def write(self, etag: str, extents: tuple[Extent, ...] | None, durability: Durability) -> None:
         """Replace the state. `extents`: the bytes that are written, None for a file without gaps."""
         item = self._item
-        state = PartialState(etag, item.size, item.sha256, self._version, self.durable_bytes, self._boot, extents)
+        state = PartialState(
+            etag,
+            item.size,
+            item.sha256,
+            self._version,
+            self.durable_bytes,
+            self._boot,
+            extents,
+            self.last_modified,
+        )
         self._may_exist = True
         write_state(self._folder, self._name, asdict(state), durability=durability)
         self._written_at = time.monotonic()

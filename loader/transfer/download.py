@@ -17,6 +17,7 @@ from loader.storage.partial_file import PartialFile
 from loader.transfer.context import DownloadContext, DownloadObserver
 from loader.transfer.parallel_download import ParallelDownload, RangesIgnored
 from loader.transfer.rate_limit import LowSpeedGuard
+from loader.transfer.same_object import ObjectReplaced, check_same_object, date_text, identifies_object, is_same_object
 
 CHANGES_LIMIT: Final = 3  # times an object may be replaced under one download
 
@@ -29,6 +30,7 @@ class Download:
         self._budget = RetryBudget(context.backoff(), part.bytes_done)
         self._changes = 0
         self._ranges_supported = True  # until the store answers one with the complete object
+        self._conditional = True  # until the store refuses a condition that may well be fulfilled
 
     @property
     def changed(self) -> bool:
@@ -44,17 +46,17 @@ class Download:
             except WorldError as error:
                 if self._context.stop.is_set():
                     raise Stopped from error
-                if self._part.etag:
+                if identifies_object(self._part):
                     self._part.save()
                 else:
-                    # Without an ETag, more bytes could come from another object unnoticed.
+                    # More bytes could come from another object unnoticed.
                     self._part.discard()
                 self._wait(error)
 
     def _wait(self, error: WorldError) -> None:
         """Raise if the error is final; otherwise return when it is time for the next try."""
         if error.code == Code.OBJECT_CHANGED:
-            self._start_over(error)
+            self._handle_change(error)
             return
         if error.permanent or error.cause is Cause.DISK:
             raise error
@@ -72,8 +74,25 @@ class Download:
         if self._context.stop.wait(wait):
             raise Stopped from error
 
+    def _handle_change(self, error: WorldError) -> None:
+        """Start over, unless the object is the same: some stores refuse every If-Match. Raises WorldError, Stopped."""
+        try:
+            if self._condition and not isinstance(error, ObjectReplaced) and self._is_unchanged():
+                self._conditional = False
+                return
+        except WorldError as failure:
+            if not failure.permanent:
+                self._wait(failure)
+                return
+        self._start_over(error)
+
+    def _is_unchanged(self) -> bool:
+        with self._context.media.open(self._key, start=0, end=1) as body:
+            return is_same_object(self._part, body)
+
     def _start_over(self, error: WorldError) -> None:
         self._changes += 1
+        self._conditional = True
         self._part.discard()
         self._observer.on_progress(0)
         if self._changes > CHANGES_LIMIT or not self._observer.is_still_listed():
@@ -92,13 +111,19 @@ class Download:
         part = self._part
         return (
             self._ranges_supported
-            and bool(part.etag and part.contiguous_bytes)
+            and bool(identifies_object(part) and part.contiguous_bytes)
             and self._context.connections.should_parallelise(part.missing)
         )
 
+    @property
+    def _condition(self) -> str | None:
+        return self._part.etag if self._conditional and self._part.etag else None
+
     def _attempt_parallel(self) -> None:
         try:
-            ParallelDownload(self._key, self._part, self._context, self._observer, self._budget).run()
+            ParallelDownload(
+                self._key, self._part, self._context, self._observer, self._budget, if_match=self._condition
+            ).run()
         except RangesIgnored:
             self._ranges_supported = False
             self._part.discard()
@@ -112,7 +137,7 @@ class Download:
         self._part.end_ranges()  # several connections may have failed without leaving a gap
         start, connections, requested_at = self._part.written_bytes, self._context.connections, time.monotonic()
         with (
-            self._context.media.open(self._key, start=start, if_match=self._part.etag or None) as body,
+            self._context.media.open(self._key, start=start, if_match=self._condition) as body,
             connections.track_connection(time.monotonic() - requested_at),
         ):
             self._observer.on_body_opened(body)
@@ -129,11 +154,10 @@ class Download:
             self._part.discard()
             raise WorldError(Code.SIZE_MISMATCH, f"the object has {body.size} bytes, campaign.json says {size}")
         if start and body.start == start:
-            if body.etag != self._part.etag:
-                raise WorldError(Code.OBJECT_CHANGED, "the store sent a range of another object than requested")
+            check_same_object(self._part, body)
         elif body.start == 0:
             # Also after a request for a range: a store may ignore it and send the complete object (RFC 9110, 14.2).
-            self._part.restart(body.etag)
+            self._part.restart(body.etag, date_text(body))
         else:
             raise WorldError(Code.NETWORK, f"the store answered from byte {body.start}, not from {start}")
 

@@ -26,6 +26,7 @@ from loader.storage.partial_file import PartialFile
 from loader.transfer.context import DownloadContext, DownloadObserver
 from loader.transfer.range_allocator import ByteRange, RangeAllocator
 from loader.transfer.rate_limit import LowSpeedGuard
+from loader.transfer.same_object import check_same_object
 
 log = logging.getLogger("loader")
 
@@ -62,12 +63,22 @@ class ParallelDownload:
     """Downloads missing bytes of one partial file. Call `run` once."""
 
     def __init__(
-        self, key: str, part: PartialFile, context: DownloadContext, observer: DownloadObserver, budget: RetryBudget
+        self,
+        key: str,
+        part: PartialFile,
+        context: DownloadContext,
+        observer: DownloadObserver,
+        budget: RetryBudget,
+        *,
+        if_match: str | None,
     ) -> None:
-        """`part` has an ETag and at least its first byte."""
+        """`part` has an ETag and at least its first byte.
+
+        `if_match`: that ETag, None if the store refuses conditions.
+        """
         self._key, self._part, self._context, self._observer, self._budget = key, part, context, observer, budget
         self._allocator = RangeAllocator(part.item.size, [(0, part.written_bytes), *part.detached])
-        self._etag = part.etag
+        self._if_match = if_match
         self._condition = threading.Condition()
         self._workers: dict[_Worker, threading.Thread] = {}
         self._failures: list[tuple[WorldError, bool, bool]] = []  # error, had a response, was the last worker
@@ -241,7 +252,7 @@ class ParallelDownload:
 
     def _fetch(self, worker: _Worker, assigned: ByteRange, descriptor: int, buffer: memoryview) -> None:
         requested_at, start, end = time.monotonic(), assigned.position, assigned.end
-        with self._context.media.open(self._key, start=start, end=end, if_match=self._etag) as body:
+        with self._context.media.open(self._key, start=start, end=end, if_match=self._if_match) as body:
             self._check_answer(body, assigned)
             latency = time.monotonic() - requested_at
             with self._reading(worker, body), self._context.connections.track_connection(latency):
@@ -267,8 +278,7 @@ class ParallelDownload:
             if body.start == 0:
                 raise RangesIgnored
             raise WorldError(Code.NETWORK, f"the store answered from byte {body.start}, not from {assigned.position}")
-        if body.etag != self._etag:
-            raise WorldError(Code.OBJECT_CHANGED, "the store sent a range of another object than requested")
+        check_same_object(self._part, body)
 
     def _read(self, worker: _Worker, assigned: ByteRange, body: Body, descriptor: int, buffer: memoryview) -> None:
         context = self._context

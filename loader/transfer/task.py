@@ -39,9 +39,11 @@ log = logging.getLogger("loader")
 
 @dataclass(frozen=True, slots=True)
 class TransferOutcome:
-    """The result of a step: `code` is None if the item is complete. `etag`: of the object that was read last.
+    """The result of a step: `code` is None if the item is complete.
 
-    `digest`: of the manifest that the step was planned for.
+    `etag`: of the object, as the listing had it before the step; if it was not listed, as the object that was read last
+    had it. Stores may give an object another ETag in a listing than in the response to a GET. `digest`: of the manifest
+    that the step was planned for.
     """
 
     step: PlanStep
@@ -75,14 +77,14 @@ class TransferTask:
     def __init__(
         self, step: PlanStep, result: ManifestResult, etag: str, context: TaskContext, *, maybe_done: bool = False
     ) -> None:
-        """`etag`: of the object in the bucket now, empty if unknown.
+        """`etag`: of the object in the last listing, empty if unknown.
 
         `maybe_done`: the item may have been completed after the plan was made.
         """
         self._maybe_done = maybe_done
         self.step = step
         self.stop = threading.Event()
-        self._manifest_version, self._known_etag, self._context = result.manifest_version, etag, context
+        self._manifest_version, self._listed_etag, self._context = result.manifest_version, etag, context
         self._store = context.stores[step.store]
         self._bodies: set[Body] = set()
         self._lock = threading.Lock()
@@ -109,7 +111,8 @@ class TransferTask:
         return self.outcome()
 
     def outcome(self, code: Code | None = None) -> TransferOutcome:
-        return TransferOutcome(self.step, self._manifest_version.digest, code, self._etag if code else "")
+        etag = (self._listed_etag or self._etag) if code else ""
+        return TransferOutcome(self.step, self._manifest_version.digest, code, etag)
 
     def cancel(self) -> None:
         """End `run` soon, even while it waits for a byte. The bytes stay on disk."""
@@ -123,7 +126,7 @@ class TransferTask:
         """Complete the item without a download: link it, verify it, or find it complete. False if that fails."""
         step = self.step
         if self._maybe_done:
-            state = self._store.item_state(step.campaign, step.item, self._known_etag)
+            state = self._store.item_state(step.campaign, step.item, self._listed_etag)
             if state.file is FileState.COMPLETE or state.staged:
                 return True
         if step.action == "link":
@@ -132,7 +135,7 @@ class TransferTask:
             self._context.listener.notice(
                 "verify", f"{step.campaign}/{step.item.name}{TGZ}: verifying the existing file"
             )
-            return self._store.verify(step.campaign, step.item, self._known_etag, self._manifest_version, self.stop)
+            return self._store.verify(step.campaign, step.item, self._listed_etag, self._manifest_version, self.stop)
         return False
 
     def _fetch(self) -> None:
@@ -148,7 +151,9 @@ class TransferTask:
             key = content_key(context.airline, step.campaign, step.item.name)
 
             def finish() -> None:
-                store.install(step.campaign, part, self._manifest_version, staged=step.staged)
+                store.install(
+                    step.campaign, part, self._manifest_version, staged=step.staged, listed_etag=self._listed_etag
+                )
 
             try:
                 download_item(key, part, replace(context.download, stop=self.stop), self, finish)

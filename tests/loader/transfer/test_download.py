@@ -16,6 +16,7 @@ import pytest
 from loader.contract.manifest import Item
 from loader.contract.units import MIB
 from loader.errors import Code, Stopped, WorldError
+from loader.s3.http.headers import EPOCH
 from loader.s3.interface import Body
 from loader.s3.memory import MemoryBucket
 from loader.s3.retry import Backoff
@@ -30,6 +31,7 @@ KEY = "ACME/c/movie.tgz"
 CONTENT = os.urandom(3 * MIB + 77)
 ITEM = Item("movie", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
 EDITION = ManifestVersion("1" * 64)
+MODIFIED = datetime(2026, 11, 21, 3, tzinfo=UTC)
 
 
 class Wire:
@@ -37,7 +39,7 @@ class Wire:
 
     def __init__(self, data: bytes, *, start: int, size: int | None, etag: str, error: WorldError | None) -> None:
         self.size, self.start, self.etag = size, start, etag
-        self.last_modified = datetime.now(UTC)
+        self.last_modified = MODIFIED
         self._data, self._error = memoryview(data), error
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
@@ -71,7 +73,7 @@ class Scripted(MemoryBucket):
         super().__init__()
         self.script: list[Act] = []
         self.opened: list[tuple[int, str | None]] = []
-        self.content = CONTENT
+        self.content, self.etag_now = CONTENT, "e1"
 
     def open(  # type: ignore[override]
         self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None
@@ -87,13 +89,13 @@ class Scripted(MemoryBucket):
         *,
         upto: int | None = None,
         chunked: bool = False,
-        etag: str = "e1",
+        etag: str | None = None,
         error: WorldError | None = None,
         begin: int | None = None,
     ) -> Body:
         """Send the object from `start` (or `begin`, with a false claim), ending early at `upto`."""
         size = None if chunked else len(self.content)
-        at = start if begin is None else begin
+        at, etag = start if begin is None else begin, self.etag_now if etag is None else etag
         return Wire(self.content[at:upto], start=at, size=size, etag=etag, error=error)
 
 
@@ -258,32 +260,32 @@ def refuse(code: Code, retry_after: float | None = None) -> Act:
     return act
 
 
+def replace_object(bench: Bench, content: bytes = CONTENT) -> Act:
+    def act(start: int) -> Body:
+        bench.bucket.content, bench.bucket.etag_now = content, "e2"
+        raise WorldError(Code.OBJECT_CHANGED)
+
+    return act
+
+
 def test_an_object_replaced_midway_starts_anew_if_the_manifest_still_says_so(bench: Bench) -> None:
-    bench.bucket.script = [
-        short(bench, MIB),
-        refuse(Code.OBJECT_CHANGED),
-        lambda start: bench.bucket.send(start, etag="e2"),
-    ]
+    bench.bucket.script = [short(bench, MIB), replace_object(bench)]
     bench.succeeds()
-    assert bench.bucket.opened == [(0, None), (MIB, "e1"), (0, None)]
+    assert bench.bucket.opened == [(0, None), (MIB, "e1"), (0, None), (0, None)]
     assert bench.witness.asked == 1
     assert 0 in bench.witness.kept
 
 
 def test_an_object_replaced_midway_fails_if_the_manifest_says_something_else(bench: Bench) -> None:
     bench.witness.wanted = False
-    bench.bucket.script = [short(bench, MIB), refuse(Code.OBJECT_CHANGED)]
+    bench.bucket.script = [short(bench, MIB), replace_object(bench)]
     assert bench.fails() == "OBJECT_CHANGED"
     assert bench.store.item_state("c", ITEM).bytes_done == 0
 
 
 @pytest.mark.parametrize("content", [CONTENT[:-1], bytes(len(CONTENT))])
 def test_a_replacement_that_does_not_fit_the_manifest_is_told_as_such(bench: Bench, content: bytes) -> None:
-    def replace(start: int) -> Body:
-        bench.bucket.content = content
-        raise WorldError(Code.OBJECT_CHANGED)
-
-    bench.bucket.script = [short(bench, MIB), replace]
+    bench.bucket.script = [short(bench, MIB), replace_object(bench, content)]
     assert bench.fails() == "OBJECT_CHANGED"
 
 
@@ -353,3 +355,70 @@ def test_a_whole_part_left_by_a_kill_is_installed_without_a_request(bench: Bench
         append(part, CONTENT)
     bench.succeeds()
     assert bench.bucket.opened == []
+
+
+WEAK = 'W/"e1"'
+
+
+def cut(bench: Bench, upto: int) -> Act:
+    """End the body of an object with a weak ETag."""
+    return lambda start: bench.bucket.send(start, upto=upto, etag=WEAK, error=WorldError(Code.SHORT_BODY, "cut"))
+
+
+@pytest.mark.parametrize("item", [ITEM, Item("movie", len(CONTENT))])
+def test_a_weak_etag_and_the_same_date_are_enough_to_go_on(bench: Bench, item: Item) -> None:
+    bench.item, bench.bucket.etag_now = item, WEAK
+    bench.bucket.script = [cut(bench, MIB), cut(bench, 2 * MIB)]
+    bench.succeeds()
+    assert [start for start, _ in bench.bucket.opened] == [0, MIB, 2 * MIB]
+
+
+def test_a_weak_etag_with_another_date_is_another_object(bench: Bench) -> None:
+    def later(start: int) -> Body:
+        body = bench.bucket.send(start)
+        body.last_modified = datetime(2026, 11, 22, tzinfo=UTC)
+        return body
+
+    bench.bucket.etag_now = WEAK
+    bench.bucket.script = [cut(bench, MIB), later]
+    bench.succeeds()
+    assert [start for start, _ in bench.bucket.opened] == [0, MIB, 0]
+
+
+@pytest.mark.parametrize(("item", "resumes"), [(ITEM, True), (Item("movie", len(CONTENT)), False)])
+def test_without_a_date_only_a_hash_allows_to_go_on(
+    bench: Bench, item: Item, resumes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "MODIFIED", EPOCH)
+    bench.item, bench.bucket.etag_now = item, WEAK
+    bench.bucket.script = [cut(bench, MIB)]
+    bench.succeeds()
+    assert [start for start, _ in bench.bucket.opened] == [0, MIB if resumes else 0]
+
+
+def test_the_date_is_remembered_over_a_restart(bench: Bench) -> None:
+    bench.bucket.etag_now, bench.tries = WEAK, 1
+    bench.bucket.script = [cut(bench, MIB)]
+    assert bench.fails() == "SHORT_BODY"
+    bench.bucket.script = []
+    bench.succeeds()
+    assert [start for start, _ in bench.bucket.opened] == [0, MIB]
+
+
+def test_a_store_that_refuses_every_condition_is_asked_without_and_no_byte_is_lost(bench: Bench) -> None:
+    bench.bucket.script = [
+        short(bench, MIB),
+        refuse(Code.OBJECT_CHANGED),
+        lambda start: bench.bucket.send(start, upto=1),
+        short(bench, 2 * MIB),
+    ]
+    bench.succeeds()
+    assert bench.bucket.opened == [(0, None), (MIB, "e1"), (0, None), (MIB, None), (2 * MIB, None)]
+    assert bench.witness.asked == 0
+    assert bench.witness.kept == sorted(bench.witness.kept)
+
+
+def test_a_store_that_fails_while_the_condition_is_checked_loses_no_byte(bench: Bench) -> None:
+    bench.bucket.script = [short(bench, MIB), refuse(Code.OBJECT_CHANGED), refuse(Code.THROTTLED)]
+    bench.succeeds()
+    assert bench.bucket.opened == [(0, None), (MIB, "e1"), (0, None), (MIB, "e1")]
