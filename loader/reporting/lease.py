@@ -12,12 +12,12 @@ import hashlib
 import re
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
 
 from loader.contract.heartbeat import HEARTBEAT_LIMIT, Heartbeat, parse_heartbeat
-from loader.errors import BadHeartbeat, Code, Unsupported, WorldError
+from loader.errors import BadHeartbeat, Code, WorldError
 from loader.failpoints import failpoint
 from loader.s3.conditional import Overtaken, put_if_unchanged
 from loader.s3.interface import Bucket
@@ -39,14 +39,18 @@ class CurrentHolder:
     """The heartbeat in the bucket.
 
     `holder` is empty if it has none (an older or another loader). `silent`: seconds since it was written, None if the
-    store does not send its time. `ended`: the loader shut down in order and writes no more.
+    store does not send its time. `ended`: the loader shut down in order and writes no more. `digest`: MD5 of its bytes.
     """
 
     etag: str
     holder: str = ""
     started_at: datetime | None = None
-    silent: float | None = None
+    silent: float | None = field(default=None, compare=False)
     ended: bool = False
+    digest: str = ""
+
+
+_NOT_READ: Final = CurrentHolder("\0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,8 @@ class TailLease:
         self.holder_id = identities[0]
         self._own = OwnIdentity(frozenset(identities))
         self._etags = self._load_etags()
-        self._conditional = True
+        self._conditional = True  # until the store refuses a condition that is fulfilled
+        self._last_digest = ""  # of the last heartbeat that arrived in this run
         self.etag = ""  # of the last heartbeat that certainly arrived
 
     def add_own_etag(self, etag: str) -> None:
@@ -113,7 +118,7 @@ class TailLease:
         """
         # SeaweedFS stores an empty object if the connection of a write breaks; after a write of ours, it is ours.
         conditions: list[str | None] = [*self._etags, _EMPTY, None] if self._etags else [None]
-        digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        digest = _md5(body)
         # Saved before it is sent: after a kill in between, the object is still recognized as ours.
         self._etags = list(dict.fromkeys([digest, *self._etags[:-1][:_MAX_ETAGS], *self._etags[-1:]]))
         self._save_etags()
@@ -127,40 +132,77 @@ class TailLease:
         return self._write(body, [*self._etags, _EMPTY, None])
 
     def _write(self, body: bytes, conditions: Sequence[str | None]) -> str:
-        ours = set(self._etags)
+        if not self._conditional:
+            return self._write_unconditionally(body, self._read_if_allowed())
+        ours: set[str] = set(self._etags)
+        before: CurrentHolder | None = _NOT_READ
         for _ in range(_MAX_ROUNDS):
-            for etag in conditions:
-                with contextlib.suppress(Overtaken):
-                    self._put(body, etag)
-                    return etag if etag and etag in ours else ""
+            try:
+                written, etag = self._put_if_ours(body, conditions)
+            except WorldError as error:
+                if error.code != Code.INTERNAL:
+                    raise
+                # The reason may be the condition: a store that does not know it answers 501, 400 or anything else.
+                return self._write_unconditionally(body, self._read_if_allowed())
+            if written:
+                return etag if etag in ours else ""
             current = self._read()
-            decision = decide(current, self._own, self._takeover_after) if current else "take_over"
-            if current and decision == "yield":
-                raise TailLeaseLost(_lost_text(self._key, current, self._own, self._takeover_after))
-            if current and decision == "take_over" and not current.ended:
-                tail = self._key.rpartition("/")[0]
-                self._say(f"Taking over {tail} from {_holder_name(current)}, {_last_seen_text(current)}.")
-            conditions = [current.etag if current else None]
+            if current == before:  # so that the last condition was fulfilled
+                return self._write_unconditionally(body, current)
+            self._check_holder(current)
+            before, conditions = current, [current.etag if current else None]
         raise WorldError(Code.THROTTLED, f"PUT {self._key}: other loaders write it at the same time")
 
-    def _put(self, body: bytes, etag: str | None) -> None:
-        """Write if the object still has this ETag (None: does not exist). Raises Overtaken, WorldError."""
+    def _put_if_ours(self, body: bytes, conditions: Sequence[str | None]) -> tuple[bool, str]:
+        """Write if the object still has one of these ETags (None: does not exist).
+
+        Returns whether it was written, and the ETag that it replaced. Raises WorldError.
+        """
+        for etag in conditions:
+            with contextlib.suppress(Overtaken):
+                self._record_arrival(put_if_unchanged(self._bucket, self._key, body, etag))
+                return True, etag or ""
+        return False, ""
+
+    def _write_unconditionally(self, body: bytes, current: CurrentHolder | None) -> str:
+        """Write after a look at what would be replaced. Returns and raises the same as `write`."""
+        self._check_holder(current)
+        is_last = current is not None and (current.digest == self._last_digest or current.etag in self._etags)
+        replaced = (self.etag or current.etag) if current and is_last else ""
+        self._record_arrival(self._bucket.put(self._key, body))
         if self._conditional:
-            try:
-                self.etag = put_if_unchanged(self._bucket, self._key, body, etag)
-            except Unsupported:
-                self._conditional = False
-                self._say(
-                    "The store does not support conditional writes, so two machines that load this tail would not "
-                    "detect each other."
-                )
-        if not self._conditional:
-            self.etag = self._bucket.put(self._key, body)
+            self._conditional = False
+            self._say(
+                "The store does not support conditional writes. The heartbeat is read before each write instead, so "
+                "that two machines that begin to load this tail at the same moment may notice each other late."
+            )
+        return replaced
+
+    def _check_holder(self, current: CurrentHolder | None) -> None:
+        """Raise TailLeaseLost if the heartbeat may not be replaced."""
+        if current is None:
+            return
+        decision = decide(current, self._own, self._takeover_after)
+        if decision == "yield":
+            raise TailLeaseLost(_lost_text(self._key, current, self._own, self._takeover_after))
+        if decision == "take_over" and not current.ended:
+            tail = self._key.rpartition("/")[0]
+            self._say(f"Taking over {tail} from {_holder_name(current)}, {_last_seen_text(current)}.")
+
+    def _record_arrival(self, etag: str) -> None:
+        """Record that the heartbeat arrived."""
+        self.etag = etag
         failpoint("heartbeat-sent")
         self._own = replace(self._own, held=True)
-        saved, self._etags = self._etags[0], [self.etag]
-        if saved != self.etag:  # a store whose ETags are not MD5 sums
+        self._last_digest, self._etags = self._etags[0], [self.etag]
+        if self._last_digest != self.etag:  # a store whose ETags are not MD5 sums
             self._save_etags()
+
+    def _read_if_allowed(self) -> CurrentHolder | None:
+        """Read the current heartbeat; None if it does not exist or may not be read. Raises WorldError."""
+        with contextlib.suppress(TailLeaseLost):
+            return self._read()
+        return None
 
     def _read(self) -> CurrentHolder | None:
         """Read the current heartbeat. Raises TailLeaseLost if access is denied, WorldError."""
@@ -177,10 +219,11 @@ class TailLease:
         if fetched is None:
             return None
         silent = (fetched.server_time - fetched.last_modified).total_seconds() if fetched.server_time else None
+        digest = _md5(fetched.body)
         try:
             heartbeat = parse_heartbeat(fetched.body)
         except BadHeartbeat:
-            return CurrentHolder(fetched.etag, silent=silent)
+            return CurrentHolder(fetched.etag, silent=silent, digest=digest)
         holder = heartbeat.extra.get("holder")
         return CurrentHolder(
             fetched.etag,
@@ -188,6 +231,7 @@ class TailLease:
             heartbeat.started_at,
             silent,
             heartbeat.extra.get("ended") is True,
+            digest,
         )
 
     def _load_etags(self) -> list[str]:
@@ -213,6 +257,10 @@ def _store_id(store: ContentStore) -> str:
         return store.store_id()
     except WorldError:  # the disk cannot be written; for this run any id will do
         return secrets.token_hex(16)
+
+
+def _md5(body: bytes) -> str:
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
 def _lost_text(key: str, current: CurrentHolder, own: OwnIdentity, takeover_after: float) -> str:

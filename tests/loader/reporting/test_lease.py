@@ -16,6 +16,7 @@ from loader.errors import Code, Unsupported, WorldError
 from loader.reporting.context import ReportingContext
 from loader.reporting.lease import CurrentHolder, Decision, OwnIdentity, TailLease, TailLeaseLost, decide
 from loader.reporting.reporter import StatusReporter
+from loader.s3.http.headers import write_condition
 from loader.s3.interface import GetResult
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import ContentStore
@@ -94,6 +95,8 @@ class Picky(MemoryBucket):
     def __init__(self, clock: Callable[[], datetime]) -> None:
         super().__init__("ife-status", clock)
         self.unreadable = self.simple = False
+        self.refuses: set[str] = set()  # conditions refused with 412, whether or not they are fulfilled
+        self.refusal: WorldError | None = None  # of every conditional write
         self.lose_answers = 0
         self.conditions: list[str | None] = []
 
@@ -106,6 +109,10 @@ class Picky(MemoryBucket):
         self.conditions.append("*" if if_none_match else if_match)
         if self.simple and (if_none_match or if_match):
             raise Unsupported(Code.INTERNAL, "501")
+        if self.refusal and (if_none_match or if_match):
+            raise self.refusal
+        if ("if-match" if if_match else "if-none-match" if if_none_match else "") in self.refuses:
+            raise WorldError(Code.OBJECT_CHANGED, "412")
         etag = super().put(key, body, if_none_match=if_none_match, if_match=if_match)
         if self.lose_answers:
             self.lose_answers -= 1
@@ -282,14 +289,87 @@ def test_a_copied_directory_is_noticed_by_whoever_writes_next(world: World) -> N
         first.beat()
 
 
-def test_a_store_that_knows_no_conditions_is_written_without_and_that_is_said_once(world: World) -> None:
-    world.bucket.simple = True
+REFUSALS = [
+    Unsupported(Code.INTERNAL, "501 NotImplemented"),
+    WorldError(Code.INTERNAL, "400 InvalidArgument"),
+    WorldError(Code.INTERNAL, "405 MethodNotAllowed"),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_store_that_knows_no_conditions_is_written_without_and_that_is_said_once(
+    world: World, refusal: WorldError
+) -> None:
+    world.bucket.refusal = refusal
     machine = world.machine("a")
+    replaced = []
     for _ in range(3):
-        machine.beat()
+        replaced.append(machine.beat())
     assert world.bucket.conditions == ["*", None, None, None]
     assert len(world.said) == 1
     assert "does not support conditional writes" in world.said[0]
+    assert [bool(etag) for etag in replaced] == [False, True, True], "reports are not sent again"
+
+
+@pytest.mark.parametrize("refused", [{"if-match"}, {"if-none-match"}, {"if-match", "if-none-match"}])
+def test_a_store_that_refuses_fulfilled_conditions_is_found_out_and_that_is_said_once(
+    world: World, refused: set[str]
+) -> None:
+    world.bucket.refuses = refused
+    machine = world.machine("a")
+    replaced = [machine.beat() for _ in range(4)]
+    assert [bool(etag) for etag in replaced] == [False, True, True, True]
+    assert world.said == [said for said in world.said if "does not support conditional writes" in said]
+    assert len(world.said) == 1
+    assert world.bucket.requests.put <= 12
+
+
+def test_a_weak_etag_is_no_condition(world: World) -> None:
+    put = world.bucket.put
+
+    def weak(key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
+        write_condition(if_none_match=if_none_match, if_match=if_match)
+        return f'W/"{put(key, body, if_none_match=if_none_match)}"'
+
+    world.bucket.put = weak  # type: ignore[method-assign]
+    machine = world.machine("a")
+    assert [bool(machine.beat()) for _ in range(3)] == [False, True, True]
+    assert len(world.said) == 1
+
+
+@pytest.mark.parametrize("simple", [True, False])
+def test_without_conditions_a_second_machine_still_yields(world: World, simple: bool) -> None:
+    world.bucket.simple = simple
+    world.bucket.refuses = set() if simple else {"if-match"}
+    first, second = world.machine("a"), world.machine("b", LATER)
+    first.beat()
+    first.beat()
+    with pytest.raises(TailLeaseLost, match=first.lease.holder_id[:8]):
+        second.beat()
+    world.now += timedelta(seconds=PATIENCE)
+    second.beat()
+    with pytest.raises(TailLeaseLost, match=second.lease.holder_id[:8]):
+        first.beat()
+
+
+def test_without_conditions_and_without_the_right_to_read_heartbeats_are_written(world: World) -> None:
+    world.bucket.simple = world.bucket.unreadable = True
+    machine = world.machine("a")
+    for _ in range(3):
+        machine.beat()
+    assert world.bucket.requests.put == 3
+
+
+def test_a_write_that_is_refused_for_another_reason_is_not_blamed_on_its_condition(world: World) -> None:
+    def put(*_: object, **__: object) -> str:
+        raise WorldError(Code.INTERNAL, "400 InvalidRequest")
+
+    world.bucket.put = put  # type: ignore[method-assign]
+    machine = world.machine("a")
+    for _ in range(2):
+        with pytest.raises(WorldError, match="400 InvalidRequest"):
+            machine.beat()
+    assert world.said == []
 
 
 def test_a_bucket_that_is_not_there_is_no_lost_tail(world: World) -> None:
