@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from campaigns.publishing.errors import PublishError
 from campaigns.signing.manifest_signature import SignResult, check_signable, sign_campaign
 from ifeportal.storage.conditional_writes import OnNotice, replace_object
+from loader.contract.document_text import UnreadableDocument, decode_document, is_plain
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
 from loader.errors import BadManifest, Code, ContractError
@@ -28,7 +29,7 @@ from loader.s3.conditional import Overtaken
 from loader.s3.interface import Bucket, GetResult, ObjectInfo
 from loader.signatures.dsse import ENVELOPE_LIMIT, parse_envelope
 
-_VERSION: Final = re.compile(rb'"version"\s*:\s*([0-9]{1,15})')
+_VERSION: Final = re.compile(r'"version"\s*:\s*([0-9]{1,15})', re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class PublishedState:
         """Version in campaign.json, found by a search if the manifest is invalid; 0 if none."""
         if self.manifest:
             return self.manifest.version or 0
-        versions = _VERSION.findall(self.fetched.body) if self.fetched else []
+        versions = _VERSION.findall(_text(self.fetched.body)) if self.fetched else []
         return max(map(int, versions), default=0)
 
     @property
@@ -116,7 +117,8 @@ def write_manifest(
 ) -> WriteResult:
     """Publish `wanted` with a version above the current one and above `floor`, signed with `keys` at `signing`.
 
-    Nothing is written if the current manifest has the same content. `signing` without keys: another party signs it.
+    Nothing is written if the current manifest has the same content and is plain UTF-8. `signing` without keys: another
+    party signs it.
 
     Raises:
         PublishError: aircraft would refuse the manifest, or someone else published meanwhile; theirs is current.
@@ -126,7 +128,9 @@ def write_manifest(
     wanted = replace(wanted, signed_at=signing)
     current = published.manifest
     unsignable = bool(keys) and current is not None and current.version is None
-    changed = current is None or not same_content(wanted, current) or unsignable
+    # Loaders of earlier versions read plain UTF-8 only.
+    other_form = published.fetched is not None and not is_plain(published.fetched.body)
+    changed = current is None or not same_content(wanted, current) or unsignable or other_form
     if changed:
         version = max(published.visible_version, floor, _signed_version(published, media)) + 1
         body = _build(replace(wanted, version=version), published)
@@ -163,6 +167,14 @@ def _signed_version(published: PublishedState, media: Bucket) -> int:
         return parse_manifest(payload, airline=published.airline, campaign=published.campaign).version or 0
     except ContractError:
         return 0
+
+
+def _text(body: bytes) -> str:
+    """Return the text of a manifest that may be invalid, to search in."""
+    try:
+        return decode_document(body, MANIFEST_LIMIT)
+    except UnreadableDocument:
+        return body.decode(errors="replace")
 
 
 def _build(manifest: Manifest, published: PublishedState) -> bytes:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Final, NoReturn, TypeVar
 
+from loader.contract.document_text import UnreadableDocument, decode_document
 from loader.errors import Code, ContractError
 
 DEPTH_LIMIT: Final = 16
@@ -25,6 +26,19 @@ E = TypeVar("E", bound=ContractError)
 
 # Possessive, and with an optional closing quote: no input makes the regex backtrack.
 _TOKENS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_BLANKS: Final = " \t\n\r"
+_MISTAKES: Final[Mapping[str, str]] = {
+    "\0": "a NUL character",
+    "\x1a": "a Ctrl-Z character, which old Windows tools append",
+    "\ufeff": "a byte order mark in the middle",
+    "\xa0": "a non-breaking space",
+    "/": "comments are not JSON",
+    "#": "comments are not JSON",
+    "'": "texts need double quotes",
+    "\u201c": "a typographic quotation mark; texts need plain double quotes",
+    "\u201d": "a typographic quotation mark; texts need plain double quotes",
+    "\u201e": "a typographic quotation mark; texts need plain double quotes",
+}
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 _DATETIME: Final = re.compile(
@@ -40,11 +54,15 @@ def loads(body: bytes, *, limit: int, error: type[E]) -> object:
     """Return the value in `body`.
 
     Raises:
-        error: the body exceeds `limit` bytes or a limit of this module, is not UTF-8, or is not strict JSON.
+        error: the body exceeds `limit` bytes (also when decompressed) or a limit of this module, has a form that
+            `loader.contract.document_text` does not read, or is not strict JSON.
     """
     if len(body) > limit:
         raise error(f"the document is longer than {limit:,} bytes")
-    text = _decode(body, error)
+    try:
+        text = decode_document(body, limit)
+    except UnreadableDocument as exc:
+        raise error(str(exc)) from exc
     _check_size_and_depth(text, error)
     try:
         value = json.loads(
@@ -55,10 +73,11 @@ def loads(body: bytes, *, limit: int, error: type[E]) -> object:
             parse_int=_parse_short_integer,
         )
     except json.JSONDecodeError as exc:
-        raise error(f"line {exc.lineno}, column {exc.colno}: not JSON ({exc.msg})") from exc
+        reason = _explain(text, exc.pos) or exc.msg
+        raise error(f"line {exc.lineno}, column {exc.colno}: not JSON ({reason})") from exc
     except _Refused as exc:
         raise error(str(exc)) from exc
-    if "\\u" in text:  # only escapes produce them: UTF-8 has no surrogates, JSON no raw NUL
+    if "\\u" in text:  # only escapes produce them: no encoding passes surrogates, JSON has no raw NUL
         _check_strings(value, "", error)
     return value
 
@@ -68,13 +87,16 @@ def dumps(value: object) -> bytes:
     return (json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode()
 
 
-def _decode(body: bytes, error: type[E]) -> str:
-    if body.startswith(b"\xef\xbb\xbf"):
-        raise error("the document begins with a byte order mark; save it as UTF-8 without one")
-    try:
-        return body.decode()
-    except UnicodeDecodeError as exc:
-        raise error(f"byte {exc.start}: not UTF-8") from exc
+def _explain(text: str, position: int) -> str:
+    """Return the usual mistake that makes the text at `position` not JSON; empty for any other."""
+    if not text.strip():
+        return "the document is empty"
+    found, before = text[position : position + 1], text[:position].rstrip(_BLANKS)[-1:]
+    if found == "<" and not before:
+        return "an HTML or XML page, perhaps an error page of a store or proxy"
+    if before == "," and (found in ("]", "}") or not found):
+        return "a comma after the last value"
+    return _MISTAKES.get(found, "")
 
 
 def _check_size_and_depth(text: str, error: type[E]) -> None:
