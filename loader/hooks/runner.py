@@ -203,7 +203,14 @@ class HookRunner:
 
     def _run_command(self, pending: PendingHook) -> bool:
         """Return False if the command was ended because the loader stops. Raises WorldError HOOK_FAILED."""
-        arguments = [str(pending.path), pending.key.campaign, pending.key.content]
+        campaign = pending.key.campaign
+        if campaign.startswith("-"):
+            raise WorldError(
+                Code.HOOK_FAILED,
+                f"the command set with --on-loaded was not run: it would read the campaign name {campaign!a} as an "
+                "option; publish the campaign under a name without a leading dash",
+            )
+        arguments = [str(pending.path), campaign, pending.key.content]
         outcome = run_command([*self._command, *arguments], self._timeout, self._stop)
         log.info("%s ran for %s: %s", self._command[0], pending, _log_text(outcome))
         if not outcome.stopped and not outcome.succeeded:

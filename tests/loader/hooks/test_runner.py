@@ -210,6 +210,9 @@ class Reports:
     def error(self, campaign: str, content: str, code: Code, text: str) -> None:
         self.bad.append((campaign, content, code, text))
 
+    def campaign_error(self, campaign: str, code: Code, text: str) -> None:
+        self.error(campaign, "", code, text)
+
     def clear_error(self, campaign: str, content: str) -> None:
         self.good.append((campaign, content))
 
@@ -262,6 +265,24 @@ def test_it_runs_for_each_item_and_then_for_the_campaign_one_at_a_time(
     ]
     assert heard.good == [("c", "a"), ("c", "b"), ("c", "")]
     assert ledger.pending() == []
+
+
+def test_a_campaign_that_looks_like_an_option_never_reaches_the_command(
+    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
+) -> None:
+    whole(aboard, "-rf", "a", settled="one")
+    whole(aboard, "c-rf", "a", settled="one")
+    log = tmp_path / "log"
+    hooks = make(script(tmp_path, f'echo "$2 <$3>" >> {log}'))
+    hooks.submit(ledger.pending())
+    wait_until(lambda: hooks.idle)
+    assert log.read_text().splitlines() == ["c-rf <a>", "c-rf <>"]
+    assert [(campaign, content, code) for campaign, content, code, _ in heard.bad] == [
+        ("-rf", "a", "HOOK_FAILED"),
+        ("-rf", "", "HOOK_FAILED"),
+    ]
+    assert "read the campaign name '-rf' as an option" in heard.bad[0][3]
+    assert names(ledger.pending()) == [("-rf", "a"), ("-rf", "")]
 
 
 def test_a_failure_is_told_with_status_and_last_words_and_tried_again_later(
