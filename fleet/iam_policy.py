@@ -6,7 +6,14 @@ import re
 from typing import Any, Final
 
 from ifeportal.embedded.seaweedfs import Identity
-from loader.contract.keys import content_key, heartbeat_key, manifest_key, queue_key, signature_key
+from loader.contract.keys import (
+    content_key,
+    heartbeat_key,
+    manifest_key,
+    queue_key,
+    queue_signature_key,
+    signature_key,
+)
 from loader.contract.names import check_name
 from loader.errors import BadName
 
@@ -17,7 +24,7 @@ _WILD: Final = re.compile(r"[*?$]")
 def iam_policy(airline: str, tail: str, media: str, status: str) -> dict[str, Any]:
     """Return the AWS policy for the user or role of one aircraft. `media` and `status` are buckets. Raises BadName."""
     of_airline, of_tail = _literal(airline), _literal(tail)
-    reads = [*_of_campaigns(of_airline), queue_key(of_airline, of_tail)]
+    reads = [*_of_campaigns(of_airline), queue_key(of_airline, of_tail), queue_signature_key(of_airline, of_tail)]
     statements = [
         _allow("s3:GetObject", [_arn(media, key) for key in reads]),
         _allow("s3:ListBucket", f"arn:aws:s3:::{media}")
@@ -29,8 +36,9 @@ def iam_policy(airline: str, tail: str, media: str, status: str) -> dict[str, An
     ]
     # `<airline>/*/campaign.json` also matches `.fleet/campaign.json`, the queue of the tail named "campaign".
     if tail != _LIKE_A_MANIFEST:
-        foreign = _arn(media, queue_key(of_airline, _LIKE_A_MANIFEST))
-        statements.append({"Effect": "Deny", "Action": "s3:GetObject", "Resource": foreign})
+        foreign = (queue_key(of_airline, _LIKE_A_MANIFEST), queue_signature_key(of_airline, _LIKE_A_MANIFEST))
+        resources = [_arn(media, key) for key in foreign]
+        statements.append({"Effect": "Deny", "Action": "s3:GetObject", "Resource": resources})
     return {"Version": "2012-10-17", "Statement": statements}
 
 
@@ -47,6 +55,7 @@ def seaweedfs_identity(airline: str, tail: str, media: str, status: str) -> Iden
         (
             *(f"Read:{media}/{key}" for key in _of_campaigns(airline)),
             f"Read:{media}/{_one(queue_key(airline, tail))}",
+            f"Read:{media}/{_one(queue_signature_key(airline, tail))}",
             f"List:{media}/{airline}/*",
             f"Write:{status}/{airline}/{tail}/*",
             f"Read:{status}/{_one(heartbeat_key(airline, tail))}",
@@ -74,5 +83,6 @@ def _literal(name: str) -> str:
 
 
 def _one(key: str) -> str:
-    """Return a pattern for one key that ends with `.json`."""
-    return f"{key.removesuffix('.json')}?json"
+    """Return a pattern for one key that ends with `.json` or `.json.dsse`."""
+    name, _, rest = key.rpartition(".json")
+    return f"{name}?json{rest}"

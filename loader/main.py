@@ -207,14 +207,15 @@ class AgentBuilder:
         settings, stores, listener, wake = self.settings, self.stores, self.listener, self.wake
         failures, limiter = FailureHistory(), RateLimiter(settings.bandwidth_limit)
         content = LocalContent(stores, settings.campaigns, settings.reserve, listener)
-        queue_reader = TransferQueueReader(settings.airline, settings.tail, self.media, stores[0])
+        verifier = self._verifier()
+        queue_reader = TransferQueueReader(settings.airline, settings.tail, self.media, stores[0], verifier)
         heartbeat = HeartbeatSource(content, queue_reader, settings.signatures, self.rate)
         reporter = self._reporter(heartbeat)
         manifests = ManifestReader(
             settings.airline,
             settings.campaigns,
             self.media,
-            self._verifier(),
+            verifier,
             was_loaded=lambda campaign: content.has_record(campaign) or campaign in reporter.reported_items(),
         )
         hooks = HookRunner(settings.on_loaded, settings.on_loaded_timeout, stores, reporter, listener, wake.set)

@@ -20,7 +20,7 @@ from campaigns.drafts import publication, scan
 from campaigns.models import Draft, DraftState
 from campaigns.publishing.errors import PublishError
 from campaigns.publishing.manifest_writer import PublishedState, read_published_state
-from campaigns.signing.manifest_signature import SigningError
+from campaigns.signing.envelopes import SigningError
 from campaigns.signing.private_keys import BadKeyError
 from ifeportal.jobs.retries import WorkFailure
 from ifeportal.storage.background import wait_for

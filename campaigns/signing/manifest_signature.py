@@ -15,39 +15,24 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.template.defaultfilters import pluralize
 
-from campaigns.signing.private_keys import public_hex
-from ifeportal.storage.conditional_writes import OnNotice, replace_object
+from campaigns.signing.envelopes import SigningError, add_signatures, read_envelope
+from ifeportal.storage.conditional_writes import OnNotice
 from loader.contract.keys import manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, parse_manifest
 from loader.errors import BadName, Code, ContractError
-from loader.s3.conditional import Overtaken
 from loader.s3.interface import Bucket, GetResult
 from loader.signatures.dsse import (
     CAMPAIGN_TYPE,
     ENVELOPE_LIMIT,
-    SIGNATURES_LIMIT,
     BadEnvelope,
     Envelope,
-    build_envelope,
-    key_id,
     parse_envelope,
     require_signatures,
-    sign_envelope,
 )
 from loader.signatures.signed_manifest import SigningScope, check_acceptable, read_signed_manifest
 from loader.signatures.trusted_keys import TrustedKeys
 
 logger = logging.getLogger(__name__)
-
-
-class SigningError(ContractError):
-    """A campaign cannot be signed. `retryable`: the same request may succeed when it is repeated."""
-
-    code = Code.BAD_MANIFEST
-
-    def __init__(self, message: str, *, retryable: bool = False, code: Code | None = None) -> None:
-        super().__init__(message, code=code)
-        self.retryable = retryable
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +72,15 @@ def sign_campaign(
     if sha256 is not None and sha256 != digest:
         raise SigningError(f"expected SHA-256 {sha256}, but campaign.json has {digest}", code=Code.OBJECT_CHANGED)
     manifest = check_signable(fetched.body, airline, campaign, now)
-    stored, present = _read_envelope(airline, campaign, media)
+    stored = read_envelope(media, signature_key(airline, campaign), kind=CAMPAIGN_TYPE, limit=MANIFEST_LIMIT)
+    present = stored.envelope
     if present is not None and present.payload != fetched.body:
         _require_newer_version(present, manifest, airline, campaign)
         present = None
     envelope = present or Envelope(fetched.body, CAMPAIGN_TYPE)
-    for key in keys:
-        envelope = sign_envelope(envelope, key)
-    if len(envelope.signatures) > SIGNATURES_LIMIT:
-        raise SigningError(
-            f"the envelope would have {len(envelope.signatures)} signatures; the limit is {SIGNATURES_LIMIT}"
-        )
-    _write(media, signature_key(airline, campaign), build_envelope(envelope), stored, notice)
-    ours = [key_id(public_hex(key)) for key in keys]
-    others = tuple(signature.keyid for signature in envelope.signatures if signature.keyid not in ours)
-    return SignResult(airline, campaign, manifest.version or 0, digest, len(manifest.content), tuple(ours), others)
+    signers = add_signatures(media, stored, envelope, keys, notice)
+    size = len(manifest.content)
+    return SignResult(airline, campaign, manifest.version or 0, digest, size, signers.keys, signers.others)
 
 
 def check_signable(body: bytes, airline: str, campaign: str, now: datetime) -> Manifest:
@@ -158,15 +137,6 @@ def _read_manifest(airline: str, campaign: str, media: Bucket) -> GetResult:
     return fetched
 
 
-def _read_envelope(airline: str, campaign: str, media: Bucket) -> tuple[GetResult | None, Envelope | None]:
-    """Return the stored object, and the envelope in it if it is valid."""
-    stored = media.get(signature_key(airline, campaign), ENVELOPE_LIMIT)
-    try:
-        return stored, parse_envelope(stored.body) if stored and not stored.truncated else None
-    except BadEnvelope:
-        return stored, None
-
-
 def _require_newer_version(present: Envelope, manifest: Manifest, airline: str, campaign: str) -> None:
     # Aircraft refuse a version that is not above the signed one: it was uploaded by mistake, or by an attacker.
     try:
@@ -178,11 +148,3 @@ def _require_newer_version(present: Envelope, manifest: Manifest, airline: str, 
             f"campaign.json.dsse already signs version {signed}, but campaign.json has version {manifest.version}: "
             f"publish with a version above {signed}, or delete campaign.json.dsse if you did not create it"
         )
-
-
-def _write(media: Bucket, key: str, body: bytes, stored: GetResult | None, notice: OnNotice) -> None:
-    try:
-        replace_object(media, key, body, stored, notice)
-    except Overtaken as error:
-        text = "someone else signed this campaign in the meantime: sign it again"
-        raise SigningError(text, retryable=True, code=Code.OBJECT_CHANGED) from error

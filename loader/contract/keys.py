@@ -15,6 +15,7 @@ SIGNATURE: Final = "campaign.json.dsse"
 CAMPAIGN_ERROR: Final = "campaign.json.error"
 HEARTBEAT: Final = "loader.json"
 FLEET: Final = ".fleet"
+ENVELOPE: Final = ".dsse"  # added to the key of the object that it signs
 
 
 def manifest_key(airline: str, campaign: str) -> str:
@@ -35,6 +36,11 @@ def content_key(airline: str, campaign: str, content: str) -> str:
 def queue_key(airline: str, tail: str) -> str:
     """Return the key of a tail's transfer queue in the media bucket. Raises BadName."""
     return f"{check_name(airline)}/{FLEET}/{check_name(tail)}.json"
+
+
+def queue_signature_key(airline: str, tail: str) -> str:
+    """Return the key of a tail's signed transfer queue in the media bucket. Raises BadName."""
+    return queue_key(airline, tail) + ENVELOPE
 
 
 def progress_key(airline: str, tail: str, campaign: str, content: str) -> str:

@@ -7,7 +7,7 @@ loader that is older than the portal ignores them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -20,6 +20,8 @@ from loader.errors import BadName, BadTransferQueue, Code
 
 QUEUE_LIMIT: Final = MIB
 ENTRIES_LIMIT: Final = 1000
+VERSION_STEP_LIMIT: Final = 1_000_000  # so that no single queue can use up the numbers of all later ones
+_SIGNED_LISTS: Final = ("stores", "uploads")  # top-level lists that take effect only in a signed queue
 _ACTION_LIMIT: Final = 40
 
 
@@ -80,6 +82,47 @@ def parse_transfer_queue(body: bytes) -> TransferQueue:
         extra=fields.extra,
         settings_extra=settings.extra,
     )
+
+
+def check_version_step(queue: TransferQueue, current: int | None) -> None:
+    """Check the version of a queue that follows version `current`; None if there is none, which counts as 0.
+
+    Raises:
+        BadTransferQueue: the version is lower (ROLLBACK), or higher by more than `VERSION_STEP_LIMIT`.
+    """
+    before = current or 0
+    if queue.version < before:
+        raise BadTransferQueue(f"its version {queue.version} is older than version {before}", code=Code.ROLLBACK)
+    if queue.version - before > VERSION_STEP_LIMIT:
+        raise BadTransferQueue(
+            f"its version {queue.version} is more than {VERSION_STEP_LIMIT:,} above "
+            + (f"version {before}" if current is not None else "0, and there is no current version")
+        )
+
+
+def without_privileges(queue: TransferQueue) -> tuple[TransferQueue, tuple[str, ...]]:
+    """Return what an unsigned queue may decide where signatures are required: order, window and bandwidth.
+
+    The second value names what was left out, for a sentence: removals, a pause, an empty list of entries (which would
+    pause loading too), stores and uploads.
+    """
+    purged = [entry.campaign for entry in queue.entries or () if entry.action == "purge"]
+    entries = tuple(entry for entry in queue.entries or () if entry.action != "purge")
+    lists = [name for name in _SIGNED_LISTS if name in queue.extra]
+    ignored = (
+        *([f"the removal of {_quoted(purged)}"] if purged else []),
+        *(["the pause"] if queue.paused else []),
+        *(["the empty list of entries"] if queue.entries == () else []),
+        *(f"its {name}" for name in lists),
+    )
+    extra = {name: value for name, value in queue.extra.items() if name not in lists}
+    return replace(queue, entries=entries or None, paused=False, extra=extra), ignored
+
+
+def _quoted(campaigns: list[str]) -> str:
+    names = list(dict.fromkeys(campaigns))
+    more = f" and {len(names) - 3} more campaigns" if len(names) > 3 else ""
+    return ", ".join(f"{name[:80]!a}" for name in names[:3]) + more
 
 
 def _entries(fields: Fields) -> tuple[QueueEntry, ...] | None:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest
@@ -26,6 +26,10 @@ from loader.signatures.signed_manifest import SignedManifest
 from loader.storage.inventory import ManifestVersion
 
 T = TypeVar("T")
+DIFFERENT: Final = (
+    f"{Code.BAD_SIGNATURE}: campaign.json differs from the manifest that campaign.json.dsse signs; the signed one is "
+    "used"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,26 +113,25 @@ class ManifestReader:
         result = self._read_unsigned(campaign)
         if result.manifest is None:
             return result
+        signed: SignedManifest | None = None
         try:
             signed = self._read_envelope(campaign)
-            self._verifier.accept(campaign, signed)
+            manifest = self._verifier.accept(campaign, signed)
         except WorldError as error:
             refused = _unsigned_result(campaign, error)
         except ContractError as error:
             refused = ManifestResult(campaign, code=error.code, text=_refusal_text(error))
         else:
-            is_signed_version = signed.digest == result.manifest_version.digest
-            text = f"{Code.BAD_SIGNATURE}: campaign.json differs from the manifest that campaign.json.dsse signs"
-            return self._if_for_this_tail(result if is_signed_version else replace(result, warning=text))
+            if signed.digest == result.manifest_version.digest:
+                return self._if_for_this_tail(result)
+            version = ManifestVersion(signed.digest, manifest.version)
+            return ManifestResult(campaign, manifest, version, warning=DIFFERENT)
         result_here = self._if_for_this_tail(result)
         if result_here.manifest is None:
             return result_here
-        if self._verifier.signatures_required and refused.code not in (
-            Code.ROLLBACK,
-            Code.EXPIRED,
-            Code.BAD_MANIFEST,
-            Code.BAD_NAME,
-        ):
+        # An expired or older signature vouches for the bytes it signs, and for no other campaign.json beside it.
+        is_signed = signed is not None and signed.digest == result.manifest_version.digest
+        if self._verifier.signatures_required and not is_signed:
             return refused
         return replace(result_here, warning=f"{refused.code}: {refused.text}")
 

@@ -1,4 +1,4 @@
-"""Verifies signed manifests with the trusted keys, and records on disk what it accepted.
+"""Verifies signed manifests and queues with the trusted keys, and records on disk what it accepted.
 
 Reads the file of trusted keys (`loader.signatures.trusted_keys`) and writes a small state to every content directory;
 `loader.signatures.signed_manifest` decides. A manifest is used only after it was recorded, so that a kill at any time
@@ -16,10 +16,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
+from loader.contract.keys import queue_key
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest
+from loader.contract.transfer_queue import QUEUE_LIMIT, TransferQueue, check_version_step
 from loader.errors import ContractError, WorldError
-from loader.signatures.dsse import BadEnvelope, parse_envelope, require_signatures
+from loader.signatures.dsse import CAMPAIGN_TYPE, QUEUE_TYPE, BadEnvelope, parse_envelope, require_signatures
 from loader.signatures.signed_manifest import SignedManifest, SigningScope, check_acceptable, read_signed_manifest
+from loader.signatures.signed_queue import read_signed_queue
 from loader.signatures.trust_state import TRUST_STATE_LIMIT, TrustState, dump_state, load_state
 from loader.signatures.trusted_keys import FILE_LIMIT, TrustedKeysVersion, newest_trusted, parse_chain
 from loader.storage.content_store import ContentStore
@@ -110,19 +113,49 @@ class ManifestVerifier:
             BadEnvelope: BAD_SIGNATURE, in all other cases.
             BadManifest: the signed manifest breaks the contract.
         """
+        payload = self._signed_payload(body, CAMPAIGN_TYPE, MANIFEST_LIMIT)
+        signed = read_signed_manifest(payload, SigningScope(self.airline, campaign, self.tail))
+        if signed.summary.signed_at is not None:
+            with self._lock:
+                self._latest_time = max(self._latest_time, signed.summary.signed_at)
+        return signed
+
+    def _signed_payload(self, body: bytes, kind: str, limit: int) -> bytes:
+        """Return the payload of an envelope that enough trusted keys have signed. Raises BadEnvelope."""
         if self._refusal:
             raise BadEnvelope(self._refusal)
-        envelope = parse_envelope(body, limit=MANIFEST_LIMIT)
+        envelope = parse_envelope(body, kind=kind, limit=limit)
         keys = self._state.keys.trusted_keys if self._state.keys else None
         role = keys.airlines.get(self.airline) if keys else None
         if keys is None or role is None:
             raise BadEnvelope(f"no key is trusted for {self.airline!a}: provision LOADER_TRUSTED_KEYS")
         require_signatures(envelope, keys.public_keys(role), role.threshold)
-        signed = read_signed_manifest(envelope.payload, SigningScope(self.airline, campaign, self.tail))
-        if signed.summary.signed_at is not None:
-            with self._lock:
-                self._latest_time = max(self._latest_time, signed.summary.signed_at)
-        return signed
+        return envelope.payload
+
+    def accept_queue(self, body: bytes) -> tuple[TransferQueue, bytes]:
+        """Return the queue in the envelope `body`, and its signed bytes. Its version is recorded on disk first.
+
+        Raises:
+            ContractError: BAD_SIGNATURE, ROLLBACK, or the queue breaks the contract.
+            WorldError: it could not be recorded, so it must not be used.
+        """
+        payload = self._signed_payload(body, QUEUE_TYPE, QUEUE_LIMIT)
+        queue = read_signed_queue(payload, self.airline, self.tail)
+        with self._lock:
+            check_version_step(queue, self._state.accepted_of(self.airline).versions.get(self._queue_name))
+            self._save(self._state.with_accepted_queue(self.airline, self._queue_name, queue.version))
+        return queue, payload
+
+    @property
+    def queue_signature_required(self) -> bool:
+        """Whether an unsigned queue has no privileges: by the policy, or because a signed one was accepted before."""
+        if self.policy == "warn":
+            return bool(self._refusal) or self._queue_name in self._state.accepted_of(self.airline).versions
+        return self.policy == "enforce"
+
+    @property
+    def _queue_name(self) -> str:
+        return queue_key(self.airline, self.tail).partition("/")[2]
 
     def accept(self, campaign: str, signed: SignedManifest) -> Manifest:
         """Return the manifest, if it may be used now. It is recorded on disk first.

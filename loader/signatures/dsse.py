@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 CAMPAIGN_TYPE: Final = "application/vnd.ifeportal.campaign+json;v=1"
+QUEUE_TYPE: Final = "application/vnd.ifeportal.queue+json;v=1"
 SIGNATURES_LIMIT: Final = 16
 ENVELOPE_OVERHEAD: Final = 64 * 1024  # bytes of an envelope without its payload
 KEY_ID: Final = re.compile(r"[0-9a-f]{64}")

@@ -22,7 +22,8 @@ class AcceptedVersions:
     """What was accepted for one airline.
 
     `signed`: a signed manifest was accepted, so unsigned ones are refused from then on. `versions`: the highest version
-    of each campaign. `reset_by_rotation`: versions from before a change of keys do not count.
+    of each campaign, and of each tail's queue by its key below the airline. `reset_by_rotation`: versions from before a
+    change of keys do not count.
     """
 
     signed: bool = False
@@ -48,6 +49,14 @@ class TrustState:
         highest = max(version, before.versions.get(campaign, 0))
         after = replace(before, signed=True, versions={**before.versions, campaign: highest})
         return self if after == before else replace(self, airlines={**self.airlines, airline: after})
+
+    def with_accepted_queue(self, airline: str, name: str, version: int) -> TrustState:
+        """Return the state with this version of the queue `name` accepted; the same object if nothing changes."""
+        before = self.accepted_of(airline)
+        if version <= before.versions.get(name, -1):
+            return self
+        after = replace(before, versions={**before.versions, name: version})
+        return replace(self, airlines={**self.airlines, airline: after})
 
     def with_keys(self, keys: TrustedKeysVersion) -> TrustState:
         """Return the state with newer keys. If an airline lost a key, the versions that it may have signed are reset.

@@ -20,8 +20,9 @@ from campaigns.management.key_options import add_passphrase_option, load_keys
 from campaigns.publishing.errors import PublishError
 from campaigns.publishing.folder_publisher import UNCHANGED, PublishResult, ReleaseRestrictions, publish_folder
 from campaigns.publishing.progress import OnProgress, PlainProgress, TerminalProgress
-from campaigns.signing.manifest_signature import SigningError, sign_campaign
+from campaigns.signing.envelopes import SigningError
 from campaigns.signing.manifest_signature import format_summary as format_signing
+from campaigns.signing.manifest_signature import sign_campaign
 from ifeportal.management.base import BucketCommand, exit_code
 from ifeportal.storage.conditional_writes import OnNotice
 from loader.errors import ExitCode, WorldError

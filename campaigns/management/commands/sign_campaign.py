@@ -11,7 +11,8 @@ from typing import Any, Final
 from django.core.management.base import CommandError, CommandParser
 
 from campaigns.management.key_options import add_passphrase_option, load_keys
-from campaigns.signing.manifest_signature import SigningError, count_missing_signatures, format_summary, sign_campaign
+from campaigns.signing.envelopes import SigningError
+from campaigns.signing.manifest_signature import count_missing_signatures, format_summary, sign_campaign
 from campaigns.signing.trust_file import TrustFileError, load_chain
 from ifeportal.management.base import BucketCommand, exit_code
 from loader.errors import ContractError, ExitCode, WorldError

@@ -50,7 +50,7 @@ READS = {"admin:campaigns_draft_progress"}
 AUDITED_COMMANDS = {"encrypt_second_factors", "reset_second_factor"}
 OTHER_COMMANDS = {
     *("archive_loads", "demo", "pacemaker", "poll_buckets", "publish_campaign", "qcluster", "sign_campaign"),
-    *("simulate_fleet", "tail_policy", "trust_keys"),
+    *("sign_queue", "simulate_fleet", "tail_policy", "trust_keys"),
 }
 AUDITED_JOBS = {"run_errands"}  # the tests of drafts check its entries
 OTHER_JOBS = {

@@ -20,7 +20,7 @@ from fleet.iam_policy import iam_policy, seaweedfs_identity
 from fleet.simulation.faults import FlipByte, Rule
 from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import SeaweedFS
-from loader.contract.keys import heartbeat_key, manifest_key, queue_key, signature_key
+from loader.contract.keys import heartbeat_key, manifest_key, queue_key, queue_signature_key, signature_key
 from loader.contract.transfer_queue import TransferQueue, build_transfer_queue
 from loader.errors import BadName, WorldError
 from loader.s3.client import S3Bucket
@@ -103,7 +103,13 @@ def test_a_whole_load_needs_no_more(store: SeaweedFS, tmp_path: Path) -> None:
 def test_what_is_not_its_own_is_refused(store: SeaweedFS) -> None:
     media, status = store.bucket(MEDIA), store.bucket(STATUS)
     foreign = {
-        media: ("BETA/c/film.tgz", manifest_key("BETA", "c"), f"{AIRLINE}/notes.txt", queue_key(AIRLINE, OTHER)),
+        media: (
+            "BETA/c/film.tgz",
+            manifest_key("BETA", "c"),
+            f"{AIRLINE}/notes.txt",
+            queue_key(AIRLINE, OTHER),
+            queue_signature_key(AIRLINE, OTHER),
+        ),
         status: (heartbeat_key(AIRLINE, OTHER), f"{AIRLINE}/{TAIL}0/c/film.tgz.progress"),
     }
     for bucket, keys in foreign.items():
@@ -118,6 +124,7 @@ def test_what_is_not_its_own_is_refused(store: SeaweedFS) -> None:
         "another airline's campaigns": lambda: mine.list_prefixes("BETA/"),
         "the whole media bucket": lambda: list(mine.list()),
         "all airlines": lambda: mine.list_prefixes(),
+        "another tail's signed queue": lambda: mine.get(queue_signature_key(AIRLINE, OTHER), 9),
         "another tail's queue": lambda: mine.get(queue_key(AIRLINE, OTHER), 9),
         "a queue whose name begins alike": lambda: mine.get(queue_key(AIRLINE, f"{TAIL}.json"), 9),
         "what is no part of a campaign": lambda: mine.get(f"{AIRLINE}/notes.txt", 9),
@@ -162,7 +169,7 @@ def test_a_wildcard_in_a_name_is_no_wildcard_in_its_rights() -> None:
 
 
 def test_the_queue_that_is_called_like_a_manifest_is_denied_to_all_but_its_tail() -> None:
-    denied = f"arn:aws:s3:::{MEDIA}/ACME/.fleet/campaign.json"
+    denied = [f"arn:aws:s3:::{MEDIA}/ACME/.fleet/campaign.json{ending}" for ending in ("", ".dsse")]
     for tail, expected in (("N1", [denied]), ("campaign", [])):
         statements = iam_policy("ACME", tail, MEDIA, STATUS)["Statement"]
         assert [one["Resource"] for one in statements if one["Effect"] == "Deny"] == expected
