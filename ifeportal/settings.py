@@ -10,18 +10,18 @@ from urllib.parse import unquote, urlsplit
 from csp.constants import NONE, SELF
 
 from ifeportal.conf.authentication import signin_settings
-from ifeportal.conf.environment import read_config
+from ifeportal.conf.environment import MAIL_TO_LOG, load_config
 from ifeportal.conf.logging import logging_settings
 from ifeportal.jobs.kinds import AirlineJob
-from loader.s3.auth.environment import clean_variables
+from loader.errors import ExitCode
 from loader.s3.auth.redaction import secrets_in
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 try:
-    clean_variables(os.environ)
-    config = read_config(os.environ)
+    config = load_config(os.environ)
 except ValueError as error:
-    sys.exit(f"Not started: the settings are invalid.\n{error}")
+    sys.stderr.write(f"Not started: the settings are invalid.\n{error}\n")
+    sys.exit(ExitCode.USAGE)
 
 DEBUG = config.debug
 SECRET_KEY = config.secret_key
@@ -164,7 +164,9 @@ CACHES = {
 PORTAL_URL = config.portal_url or "http://localhost:8000"  # never the Host header of a request
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = config.email_from
 EMAIL_TIMEOUT = 20  # seconds for each step of sending an e-mail; a job sends them
-EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+# In production no mail may reach the log: it may contain a link that resets a password.
+EMAIL_BACKEND = MAIL_TO_LOG if DEBUG else "django.core.mail.backends.dummy.EmailBackend"
+PASSWORD_RESET_BY_EMAIL = DEBUG or config.email_url is not None
 globals().update(config.email_url or {})
 
 HTTPS = config.https if config.https is not None else not DEBUG

@@ -17,9 +17,13 @@ from loader.contract.names import check_name
 from loader.contract.time_window import TimeWindow, parse_time_window
 from loader.contract.units import parse_duration, parse_size
 from loader.errors import BadName
+from loader.s3.auth.values import clean_setting, clean_text, control_character_fault
+from loader.s3.bucket_names import check_bucket_name
 
 _TRUE: Final = ("1", "true", "yes", "on")
 _FALSE: Final = ("", "0", "false", "no", "off")
+_BUCKETS: Final = ("media_bucket", "status_bucket")
+_QUOTED: Final = re.compile(r"(?:the name )?([\"']).*\1…?", re.S)
 
 
 class SettingsError(ValueError):
@@ -56,8 +60,8 @@ def _rate(text: str) -> int | None:
 
 
 def _directory(text: str) -> Path:
-    if not text.strip() or "\0" in text:
-        raise ValueError("a content directory must be a path")
+    if not text or control_character_fault(text):
+        raise ValueError("a content directory must be a path without control characters")
     # Two spellings of one directory would look like two loaders to its lock.
     return Path(text).expanduser().resolve()
 
@@ -71,6 +75,8 @@ def _command(text: str) -> tuple[str, ...]:
 
 
 def _file(text: str) -> Path | None:
+    if fault := control_character_fault(text):
+        raise ValueError(f"the path {fault}")
     return Path(text).expanduser().resolve() if text.strip() else None
 
 
@@ -233,11 +239,25 @@ def read_settings(options: Mapping[str, object], environment: Mapping[str, str])
             values[option.field] = _value(option, options.get(option.name), environment.get(option.variable))
         except ValueError as error:
             errors.append(str(error))
+    buckets = _read_buckets(environment, errors)
     if errors:
         raise SettingsError("\n".join(errors))
     values["heartbeat_interval"] = min(float(str(values["heartbeat_interval"])), HEARTBEAT_LIMIT)
-    buckets = {name: given for name in ("media_bucket", "status_bucket") if (given := environment.get(name.upper()))}
     return Settings(**values, **buckets)  # type: ignore[arg-type]  # each was parsed by its option
+
+
+def _read_buckets(environment: Mapping[str, str], errors: list[str]) -> dict[str, str]:
+    """Return the buckets; add a sentence to `errors` for each invalid one."""
+    names = {entry.name: str(entry.default) for entry in fields(Settings) if entry.name in _BUCKETS}
+    for field_name in names:
+        name = clean_setting(environment.get(field_name.upper(), "")) or names[field_name]
+        try:
+            names[field_name] = check_bucket_name(name)
+        except ValueError as error:
+            errors.append(f"{field_name.upper()} {error}.")
+    if len(set(names.values())) < len(names):
+        errors.append("MEDIA_BUCKET and STATUS_BUCKET must be different buckets.")
+    return names
 
 
 def read_content_dirs(given: Sequence[str] | None, environment: Mapping[str, str]) -> tuple[Path, ...]:
@@ -254,19 +274,24 @@ def _value(option: Option, given: object, variable: str | None) -> object:
     try:
         parsed = [option.parse(text) for text in texts]
     except (BadName, ValueError) as error:
-        raise SettingsError(f"{source}: {str(error).rstrip('.')}.") from error
+        raise SettingsError(f"{source}: {_without_value(str(error))}.") from None
     return tuple(dict.fromkeys(parsed)) if option.repeatable else parsed[0]
 
 
+def _without_value(message: str) -> str:
+    """Return the message of a parser without the text it quotes: a secret may be in the wrong variable."""
+    return _QUOTED.sub("the value", message).rstrip(".")
+
+
 def _texts(option: Option, given: object, variable: str | None) -> Sequence[str]:
-    """Return the texts to parse, from the first source that has any."""
+    """Return the cleaned texts to parse, from the first source that has any."""
+    clean = clean_text if option.parse is _command else clean_setting  # a shell's quotation marks have a meaning
     if isinstance(given, list | tuple):
-        return [str(text) for text in given]
+        return [clean(str(text)) for text in given]
     if given is not None and given is not False:
-        return ["1" if given is True else str(given)]
-    if variable and option.repeatable:
-        return [text for text in variable.split(":") if text]
-    text = variable or option.default
+        return ["1" if given is True else clean(str(given))]
+    value = clean(variable or "")
     if option.repeatable:
-        return []
-    return [] if text is None else [text]
+        return [text for part in value.split(":") if (text := clean(part))]
+    first = value or option.default
+    return [] if first is None else [first]

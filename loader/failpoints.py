@@ -46,7 +46,7 @@ def enable_failpoints(environment: Mapping[str, str]) -> None:
         return
     name, _, times = wanted.partition(":")
     if name not in FAILPOINTS or not (times or "1").isdecimal():
-        raise ValueError(f"{VARIABLE} must be one of {', '.join(FAILPOINTS)}, not {wanted!r}.")
+        raise ValueError(f"{VARIABLE} must be one of {', '.join(FAILPOINTS)}.")
     _enabled[name] = itertools.count(int(times or "1") - 1, -1)
 
 

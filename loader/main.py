@@ -101,6 +101,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Mapping[str, object]) -> ExitCode:
     """Load with options (by their names in `loader.config`) and the environment. Raises SettingsError."""
+    redact.learn(*secrets_in(os.environ))
+    configure_logging(sys.stderr, redact, as_json=False)  # until the settings are known
     settings = _settings({option.name: options.get(option.name) for option in OPTIONS})
     redact.learn(*secrets_in(os.environ))
     configure_logging(sys.stderr, redact, as_json=settings.json)
@@ -130,12 +132,20 @@ def _check(settings: Settings) -> ExitCode:
 
 
 def _settings(given: Mapping[str, object]) -> Settings:
+    """Clean the environment and read the settings. Raises SettingsError with every error found."""
+    errors: list[str] = []
+    for prepare in (clean_variables, enable_failpoints):
+        try:
+            prepare(os.environ)
+        except ValueError as error:
+            errors.append(str(error))
     try:
-        clean_variables(os.environ)
-        enable_failpoints(os.environ)
-    except ValueError as error:
-        raise SettingsError(str(error)) from error
-    return read_settings(given, os.environ)
+        settings = read_settings(given, os.environ)
+    except SettingsError as error:
+        errors.append(str(error))
+    if errors:
+        raise SettingsError("\n".join(errors))
+    return settings
 
 
 def _stores(settings: Settings, stack: contextlib.ExitStack) -> list[ContentStore] | None:

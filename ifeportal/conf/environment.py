@@ -1,13 +1,13 @@
 """Settings of the portal, read from the environment: typed, with defaults and error messages.
 
-Pure: takes a mapping and returns a Config. Reads only the files that NAME_FILE variables name (secrets). `settings.py`
-builds Django's settings from it.
+Takes a mapping and returns a Config. Reads only the files that NAME_FILE variables name (secrets). `settings.py` builds
+Django's settings from it. No error contains the value of a variable.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,11 +15,33 @@ from urllib.parse import urlsplit
 
 import environ
 
+from loader.s3.auth.environment import bundle_fault, clean_variables, misnamed_variables
+from loader.s3.auth.values import (
+    check_access_key,
+    check_region,
+    check_secret,
+    clean_setting,
+    clean_text,
+    control_character_fault,
+    is_quoted,
+    read_text_file,
+)
+from loader.s3.bucket_names import check_bucket_name
+from loader.s3.http.proxies import proxy_for
+from loader.s3.http.urls import check_endpoint
+
 T = TypeVar("T")
 
 KEY_LENGTH = 50
 PLACEHOLDER_WORDS = ("changeme", "change-me", "change_me", "placeholder", "insecure", "development", "secret-key")
-RESERVED_BUCKET_NAMES = {"status", "healthz"}
+METRICS_TOKEN_LENGTH = 20
+HOST_NAME = r"[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?"
+ALLOWED_HOST = re.compile(rf"\*|\.?{HOST_NAME}|\[[0-9a-f:.]+\]", re.I)
+TRUSTED_ORIGIN = re.compile(rf"https?://(?:(?:\*\.)?{HOST_NAME}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?", re.I)
+SMTP = "django.core.mail.backends.smtp.EmailBackend"
+MAIL_TO_LOG = "django.core.mail.backends.console.EmailBackend"
+PASSWORD_HINT = "percent-encode special characters in the password"  # noqa: S105  a sentence
+MAIL_FORM = f"must be a URL such as smtp+tls://user:password@host:587 or consolemail://; {PASSWORD_HINT}"
 ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 DURATION_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 SECOND_FACTOR_GROUPS = ("staff", "manager", "operator", "viewer")
@@ -30,9 +52,9 @@ class ConfigError(ValueError):
     """Invalid settings; `str()` has one sentence per line."""
 
 
-def setting(parse: Callable[[str], T], default: T, meaning: str) -> T:
-    """Declare a setting: parser of its text, default, and documentation."""
-    value: T = field(default=default, metadata={"parse": parse, "meaning": meaning})
+def setting(parse: Callable[[str], T], default: T, meaning: str, *, secret: bool = False) -> T:
+    """Declare a setting: parser of its text, default, and documentation. `secret`: quotation marks may belong to it."""
+    value: T = field(default=default, metadata={"parse": parse, "meaning": meaning, "secret": secret})
     return value
 
 
@@ -67,12 +89,19 @@ def parse_names(value: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in value.split(",") if word.strip())
 
 
+def parse_hosts(value: str) -> tuple[str, ...]:
+    """Parse host names separated by commas, as Django's ALLOWED_HOSTS: without scheme, port and path."""
+    hosts = parse_names(value)
+    if not all(ALLOWED_HOST.fullmatch(host) for host in hosts):
+        raise ValueError("must be host names such as ife.example.org, separated by commas, without scheme and port")
+    return hosts
+
+
 def parse_origins(value: str) -> tuple[str, ...]:
-    """Parse origins separated by commas, each with its scheme."""
-    origins = parse_names(value)
-    for origin in origins:
-        if not re.fullmatch(r"https?://[^/\s]+", origin):
-            raise ValueError(f"must be origins such as https://ife.example.org, separated by commas, not {origin!r}")
+    """Parse origins separated by commas, each with its scheme. Removes one trailing slash of each."""
+    origins = tuple(origin.removesuffix("/") for origin in parse_names(value))
+    if not all(TRUSTED_ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError("must be origins such as https://ife.example.org, separated by commas")
     return origins
 
 
@@ -88,34 +117,47 @@ def parse_origin(value: str) -> str:
     return plain
 
 
-def parse_bucket_name(value: str) -> str:
-    if value in RESERVED_BUCKET_NAMES:
-        raise ValueError(
-            f"must not be {value!r}: SeaweedFS serves its health page at this path, so every listing is empty"
-        )
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value, re.ASCII):
-        raise ValueError("must be 3 to 63 lower-case letters, digits, dots and hyphens")
-    return value
-
-
 def url_parser(*schemes: str) -> Callable[[str], str]:
     """Return a parser of URLs that have a host and one of the schemes."""
+    form = f"must be a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}; {PASSWORD_HINT}"
 
     def parse(value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in schemes or not parts.hostname:
-            raise ValueError(f"must be a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        try:
+            parts = urlsplit(value)
+            valid = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # its text may contain a part of the password
+            valid = False
+        if not valid or not value.isascii() or " " in value:
+            raise ValueError(form)
         return value
 
     return parse
 
 
+def parse_endpoint(value: str) -> str:
+    """Parse the URL of the S3 service."""
+    try:
+        check_endpoint(value)
+    except ValueError as error:
+        raise ValueError(f"must be a URL such as https://s3.example.net: it {error}") from None
+    return value
+
+
+def parse_metrics_token(value: str) -> str:
+    if len(value) < METRICS_TOKEN_LENGTH or not (value.isascii() and value.isprintable()):
+        raise ValueError(f"must have at least {METRICS_TOKEN_LENGTH} random characters, all of them ASCII")
+    return value
+
+
 def parse_issuer(value: str) -> str:
     """Parse the URL of an OpenID Connect issuer: https, or http on this machine for development."""
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        raise ValueError("must be a URL that starts with https://") from None
     if parts.scheme != "https" and (parts.scheme, parts.hostname) not in (("http", "localhost"), ("http", "127.0.0.1")):
         raise ValueError("must be a URL that starts with https://")
-    if not parts.hostname or parts.query or parts.fragment:
+    if not parts.hostname or parts.query or parts.fragment or parts.username is not None or not value.isascii():
         raise ValueError("must be a URL such as https://login.example.org/realms/crew")
     return value.rstrip("/")
 
@@ -123,8 +165,8 @@ def parse_issuer(value: str) -> str:
 def parse_second_factor_groups(value: str) -> tuple[str, ...]:
     """Parse `staff` and roles, separated by commas, or `none`."""
     groups = () if value.strip() == "none" else parse_names(value)
-    if unknown := set(groups) - set(SECOND_FACTOR_GROUPS):
-        raise ValueError(f"must be none, or some of {', '.join(SECOND_FACTOR_GROUPS)}, not {min(unknown)!r}")
+    if set(groups) - set(SECOND_FACTOR_GROUPS):
+        raise ValueError(f"must be none, or some of {', '.join(SECOND_FACTOR_GROUPS)}")
     return groups
 
 
@@ -134,10 +176,10 @@ def parse_database_url(value: str) -> dict[str, Any]:
         raise ValueError("must start with postgres:// or sqlite:///")
     try:
         parsed: dict[str, Any] = environ.Env.db_url_config(value)
-    except (ValueError, KeyError, environ.ImproperlyConfigured) as error:
-        raise ValueError("must be a URL such as postgres://user:password@host/name") from error
+    except (ValueError, KeyError, environ.ImproperlyConfigured):  # its text may contain a part of the password
+        raise ValueError(f"must be a URL such as postgres://user:password@host/name; {PASSWORD_HINT}") from None
     if not parsed.get("NAME"):
-        raise ValueError("must name a database after the last slash")
+        raise ValueError(f"must name a database after the last slash; {PASSWORD_HINT}")
     return parsed
 
 
@@ -145,8 +187,10 @@ def parse_email_url(value: str) -> dict[str, Any]:
     """Parse `smtp+tls://user:password@host:587` or `consolemail://` into Django's EMAIL_ settings."""
     try:
         parsed: dict[str, Any] = environ.Env.email_url_config(value)
-    except (ValueError, KeyError, environ.ImproperlyConfigured) as error:
-        raise ValueError("must be a URL such as smtp+tls://user:password@host:587 or consolemail://") from error
+    except (ValueError, KeyError, environ.ImproperlyConfigured):
+        raise ValueError(MAIL_FORM) from None
+    if parsed["EMAIL_BACKEND"] == SMTP and not parsed.get("EMAIL_HOST"):
+        raise ValueError(MAIL_FORM)
     return parsed
 
 
@@ -160,21 +204,24 @@ class Config:
     debug: bool = setting(
         parse_flag,
         False,
-        "Development mode. Default: on, unless SECRET_KEY, ALLOWED_HOSTS or a PostgreSQL DATABASE_URL is set.",
+        "Development mode. Default: on, unless a setting is there that only production has: SECRET_KEY, ALLOWED_HOSTS, "
+        "a PostgreSQL DATABASE_URL, HTTPS=1, BEHIND_PROXY=1, SECOND_FACTOR_FOR, OIDC_ISSUER or a mail server.",
     )
     secret_key: str = setting(
         str,
         "",
         f"Signs cookies and links, encrypts second factors; at least {KEY_LENGTH} random characters. "
         "Required unless DEBUG.",
+        secret=True,
     )
     secret_key_fallbacks: tuple[str, ...] = setting(
         parse_names,
         (),
         "Earlier values of SECRET_KEY, separated by commas. What they signed or encrypted can still be read.",
+        secret=True,
     )
     allowed_hosts: tuple[str, ...] = setting(
-        parse_names, ("localhost", "127.0.0.1", "[::1]"), "Host names of this portal."
+        parse_hosts, ("localhost", "127.0.0.1", "[::1]"), "Host names of this portal."
     )
     csrf_trusted_origins: tuple[str, ...] = setting(
         parse_origins,
@@ -205,7 +252,10 @@ class Config:
         "Shares the counts of API throttles and the used one-time codes among all web processes. Optional.",
     )
     email_url: Mapping[str, Any] | None = setting(
-        parse_email_url, None, "Mail server. Default: e-mails are written to the log."
+        parse_email_url,
+        None,
+        "Mail server. Default: no e-mail is sent, and no password can be reset by e-mail. "
+        "With DEBUG e-mails are printed.",
     )
     portal_url: str = setting(
         parse_origin,
@@ -223,21 +273,21 @@ class Config:
         parse_issuer, "", "Single sign-on: URL of the OpenID Connect issuer. Default: passwords and passkeys only."
     )
     oidc_client_id: str = setting(str, "", "Single sign-on: client ID of this portal at the issuer.")
-    oidc_client_secret: str = setting(str, "", "Single sign-on: client secret of this portal.")
+    oidc_client_secret: str = setting(str, "", "Single sign-on: client secret of this portal.", secret=True)
     oidc_name: str = setting(str, "single sign-on", "Single sign-on: name of the service on the sign-in button.")
     oidc_creates_users: bool = setting(
         parse_flag,
         False,
         "Single sign-on: create a user, without airlines, for a verified e-mail address that no user has.",
     )
-    media_bucket: str = setting(parse_bucket_name, "ife-media", "Bucket of the content to load, also called staging.")
-    status_bucket: str = setting(parse_bucket_name, "ife-status", "Bucket of the reports from aircraft.")
+    media_bucket: str = setting(check_bucket_name, "ife-media", "Bucket of the content to load, also called staging.")
+    status_bucket: str = setting(check_bucket_name, "ife-status", "Bucket of the reports from aircraft.")
     aws_access_key_id: str = setting(
-        str, "", "S3 credentials. Any other source of credentials that boto3 supports works too."
+        check_access_key, "", "S3 credentials. Any other source of credentials that boto3 supports works too."
     )
-    aws_secret_access_key: str = setting(str, "", "S3 credentials: the secret of AWS_ACCESS_KEY_ID.")
-    aws_region: str = setting(str, "", "S3 region. Default: us-east-1.")
-    aws_endpoint_url_s3: str = setting(url_parser("http", "https"), "", "URL of the S3 service. Default: AWS.")
+    aws_secret_access_key: str = setting(check_secret, "", "S3 credentials: the secret of AWS_ACCESS_KEY_ID.")
+    aws_region: str = setting(check_region, "", "S3 region. Default: us-east-1.")
+    aws_endpoint_url_s3: str = setting(parse_endpoint, "", "URL of the S3 service. Default: AWS.")
     poll_interval: float = setting(
         parse_seconds,
         2.0,
@@ -256,7 +306,7 @@ class Config:
         (),
         "Private keys that sign what the admin publishes: PEM files of mode 0600, separated by commas.",
     )
-    signing_passphrase: str = setting(str, "", "Passphrase of the encrypted SIGNING_KEYS.")
+    signing_passphrase: str = setting(str, "", "Passphrase of the encrypted SIGNING_KEYS.", secret=True)
     ready_within: float | None = setting(
         parse_seconds,
         None,
@@ -267,24 +317,63 @@ class Config:
         "",
         "SQS queue that receives an event for each change in STATUS_BUCKET. Default: polls only.",
     )
-    metrics_token: str = setting(str, "", "/metrics: bearer token of the scraper. Staff need none.")
+    metrics_token: str = setting(
+        parse_metrics_token,
+        "",
+        f"/metrics: bearer token of the scraper, at least {METRICS_TOKEN_LENGTH} random characters. Staff need none.",
+        secret=True,
+    )
     live_sockets_per_user: int = setting(parse_count, 20, "Maximum number of live pages per user in one web process.")
     static_root: str = setting(str, "staticfiles", "Directory into which collectstatic copies static files.")
     log_level: str = setting(str, "INFO", "DEBUG, INFO, WARNING or ERROR.")
     log_json: bool | None = setting(parse_flag, None, "Log one JSON object per line. Default: on, unless DEBUG.")
 
 
+def load_config(environment: MutableMapping[str, str]) -> Config:
+    """Clean the variables that libraries read by themselves, then read all settings.
+
+    Raises ConfigError with a sentence for each invalid one.
+    """
+    config, problems = Config(), []
+    try:
+        clean_variables(environment)
+    except ValueError as error:
+        problems += str(error).splitlines()
+    try:
+        config = read_config(environment)
+    except ConfigError as error:
+        problems += str(error).splitlines()
+    problems += _library_problems(environment)
+    if problems:
+        raise ConfigError("\n".join(dict.fromkeys(problems)))
+    return config
+
+
+def _library_problems(environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield faults of what single sign-on and the event queue read from the environment."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        path = environment.get(name)
+        if path and not Path(path).is_dir() and (fault := bundle_fault(path)):
+            yield f"{name} {fault}."
+    try:
+        proxy_for(clean_setting(environment.get("STATUS_EVENTS_QUEUE_URL", "")), environment)
+    except ValueError as error:
+        yield f"{error}."
+
+
 def read_config(environment: Mapping[str, str]) -> Config:
     """Read all settings. Raises ConfigError with a sentence for each invalid one."""
     values: dict[str, Any] = {}
-    problems: list[str] = []
-    for entry in fields(Config):
-        name = entry.name.upper()
+    settings = {entry.name.upper(): entry for entry in fields(Config)}
+    problems = misnamed_variables(environment, settings.__contains__)
+    for name, entry in settings.items():
         try:
-            text = _read_value(environment, name)
+            text = _read_value(environment, name, secret=entry.metadata["secret"])
             if text:
                 values[entry.name] = entry.metadata["parse"](text)
-        except (ValueError, OSError) as error:
+        except UnusableFile as error:
+            problems.append(f"{name}_FILE {error}.")
+        except ValueError as error:
             problems.append(f"{name} {error}.")
     if "debug" not in values:
         values["debug"] = not _looks_like_production(values)
@@ -297,33 +386,64 @@ def read_config(environment: Mapping[str, str]) -> Config:
     return config
 
 
-def _read_value(environment: Mapping[str, str], name: str) -> str:
+class UnusableFile(ValueError):
+    """The file that NAME_FILE names cannot be used."""
+
+
+def _read_value(environment: Mapping[str, str], name: str, *, secret: bool) -> str:
     """Return the text of a setting, from NAME or from the file that NAME_FILE names; "" without either."""
-    path = environment.get(f"{name}_FILE")
-    if path and not environment.get(name):
-        return Path(path).read_text(encoding="utf-8").strip()
-    return environment.get(name, "").strip()
+    text = clean_text(environment.get(name, ""))
+    path = clean_setting(environment.get(f"{name}_FILE", ""))
+    if path and not text:
+        text = _read_file(path)
+    elif secret and is_quoted(text):
+        raise ValueError(f"is in quotation marks: remove them, or use {name}_FILE if they belong to it")
+    text = text if secret else clean_setting(text)
+    if fault := control_character_fault(text):
+        raise ValueError(f"{fault}. Set it again without it")
+    return text
+
+
+def _read_file(path: str) -> str:
+    try:
+        return clean_text(read_text_file(path))
+    except ValueError as error:
+        raise UnusableFile(str(error)) from None
 
 
 def _looks_like_production(values: Mapping[str, Any]) -> bool:
+    """Whether a setting is given that development does not need."""
     server = values.get("database_url", {}).get("ENGINE") == "django.db.backends.postgresql"
-    return server or "secret_key" in values or "allowed_hosts" in values
+    mail = values.get("email_url", {}).get("EMAIL_BACKEND") == SMTP
+    names = ("https", "behind_proxy", "second_factor_for", "oidc_issuer", "oidc_client_id", "oidc_client_secret")
+    return (
+        server or mail or "secret_key" in values or "allowed_hosts" in values or any(values.get(name) for name in names)
+    )
 
 
 def _conflicts(config: Config) -> list[str]:
-    problems = [] if config.debug else _secret_key_problems(config.secret_key)
+    problems = [] if config.debug else _production_problems(config)
     if config.media_bucket == config.status_bucket:
         problems.append("MEDIA_BUCKET and STATUS_BUCKET must be different buckets.")
     if bool(config.aws_access_key_id) != bool(config.aws_secret_access_key):
         problems.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together. Set both or neither.")
-    if "*" in config.allowed_hosts and not config.debug:
-        problems.append("ALLOWED_HOSTS must list the hosts: * would let any site open live updates.")
-    if config.email_url and not config.portal_url and not config.debug:
-        problems.append("PORTAL_URL is missing. EMAIL_URL requires it, for the links in e-mails.")
     if len({bool(value) for value in (config.oidc_issuer, config.oidc_client_id, config.oidc_client_secret)}) > 1:
         problems.append("OIDC_ISSUER, OIDC_CLIENT_ID and OIDC_CLIENT_SECRET belong together. Set all three or none.")
     if config.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         problems.append("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR.")
+    return problems
+
+
+def _production_problems(config: Config) -> list[str]:
+    problems = _secret_key_problems(config.secret_key)
+    if "*" in config.allowed_hosts:
+        problems.append("ALLOWED_HOSTS must list the hosts: * would let any site open live updates.")
+    if config.email_url and not config.portal_url:
+        problems.append("PORTAL_URL is missing. EMAIL_URL requires it, for the links in e-mails.")
+    if (config.email_url or {}).get("EMAIL_BACKEND") == MAIL_TO_LOG:
+        problems.append(
+            "EMAIL_URL must name a mail server: consolemail:// writes links that reset passwords to the log."
+        )
     return problems
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
 
-from loader.config import OPTIONS, Settings, SettingsError, read_settings
+from loader.config import OPTIONS, Option, Settings, SettingsError, read_content_dirs, read_settings
 from loader.contract.units import parse_duration, parse_size
 
 LEAST = {"airline": "ACME", "tail": "N1", "content_dir": ["/content"]}
@@ -140,3 +141,37 @@ def test_two_spellings_of_a_directory_are_one(tmp_path: Path) -> None:
     link.symlink_to(tmp_path / "content")
     given = [str(tmp_path / "content"), f"{tmp_path}/x/../content/", str(link)]
     assert read_settings({**LEAST, "content_dir": given}, {}).content_dirs == (tmp_path / "content",)
+
+
+@pytest.mark.parametrize("form", ["{}\r", " {}\n", '"{}"', "'{}'\r\n", "\ufeff{}", '\u200b"{}"'])
+def test_what_files_and_tools_add_around_a_value_is_removed(form: str) -> None:
+    values = {"AIRLINE": "ACME", "TAIL": "N1", "CONTENT_DIR": "/a:/b b", "MAX_TRANSFERS": "7", "WINDOW": "22:00-05:00"}
+    environment = {f"LOADER_{name}": form.format(value) for name, value in values.items()}
+    clean = {f"LOADER_{name}": value for name, value in values.items()}
+    assert read_settings({}, environment) == read_settings({}, clean)
+    options = {name.lower(): form.format(value) for name, value in values.items() if name != "CONTENT_DIR"}
+    assert read_settings({**options, "content_dir": [form.format("/a"), "/b b"]}, {}) == read_settings({}, clean)
+    assert read_content_dirs(None, environment) == (Path("/a"), Path("/b b"))
+
+
+def test_quotation_marks_of_a_command_are_those_of_a_shell() -> None:
+    settings = read_settings(LEAST, {"LOADER_LINK_CHECK": "'/opt/my check'\r\n", "LOADER_ON_LOADED": '"a b" "c d"'})
+    assert (settings.link_check, settings.on_loaded) == (("/opt/my check",), ("a b", "c d"))
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+@pytest.mark.parametrize(
+    "value", ["hunter2/\rhunter2", "hunter2'\x1b[2J\"", "\nhunter2 \0 hunter2/", "hunter2'/\u202e"]
+)
+def test_a_refusal_names_the_variable_and_not_its_value(option: Option, value: str) -> None:
+    given: dict[str, object] = {option.name: [value] if option.repeatable else value}
+    for options, environment in (({}, {option.variable: value}), (given, {})):
+        with pytest.raises(SettingsError) as refused:
+            read_settings(options, {"LOADER_AIRLINE": ".."} | environment)
+        assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize("name", ["content_dir", "trusted_keys"])
+def test_a_path_with_a_control_character_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="control character"):
+        read_settings({**LEAST, name: ["/a\rb"] if name == "content_dir" else "/a\rb"}, {})

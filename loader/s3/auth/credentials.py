@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from loader.errors import Code, WorldError
 from loader.s3.auth.redaction import redact
+from loader.s3.auth.values import check_access_key, check_secret, check_token, clean_setting
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
@@ -48,7 +49,7 @@ class CredentialProvider:
         return self._given is None
 
     def _from_chain(self) -> S3Credentials:
-        from botocore.exceptions import BotoCoreError  # noqa: PLC0415  late, see the module
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  late, see the module
         from botocore.session import Session  # noqa: PLC0415
 
         try:
@@ -60,8 +61,9 @@ class CredentialProvider:
                         Code.CREDENTIALS, "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
                     )
                 found = self._chain.get_frozen_credentials()
-        except BotoCoreError as error:
-            raise WorldError(Code.CREDENTIALS, f"no credentials ({type(error).__name__})") from error
+        except (BotoCoreError, ClientError, OSError) as error:
+            # Not chained: the error of a parser quotes a line of the file of credentials.
+            raise WorldError(Code.CREDENTIALS, f"no credentials ({type(error).__name__})") from None
         return S3Credentials(found.access_key or "", found.secret_key or "", found.token)
 
 
@@ -75,12 +77,16 @@ def _from_environment() -> S3Credentials | None:
 
 
 def _cleaned(keys: S3Credentials) -> S3Credentials:
-    """Trim white space around each part. Raises WorldError (CREDENTIALS) for characters a header cannot contain."""
-    access, secret, token = keys.access.strip(), keys.secret.strip(), (keys.token or "").strip()
+    """Clean each part as a setting. Raises WorldError (CREDENTIALS) for characters a header cannot contain."""
+    access, secret, token = clean_setting(keys.access), clean_setting(keys.secret), clean_setting(keys.token or "")
     redact.learn(secret, token)
-    for what, text in (("access key id", access), ("session token", token)):
-        if not (text.isascii() and text.isprintable()):
-            raise WorldError(Code.CREDENTIALS, f"the {what} contains a character that is not printable ASCII")
-    if not secret.isprintable():
-        raise WorldError(Code.CREDENTIALS, "the secret access key contains a character that is not printable")
+    for what, text, check in (
+        ("access key id", access, check_access_key),
+        ("secret access key", secret, check_secret),
+        ("session token", token, check_token),
+    ):
+        try:
+            check(text)
+        except ValueError as error:
+            raise WorldError(Code.CREDENTIALS, f"the {what} {error}") from None
     return S3Credentials(access, secret, token or None)

@@ -5,9 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
+# A host name, which may have underscores in private networks, or an IPv6 address.
+_HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _DNS_COMPATIBLE: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+
+
+def check_endpoint(text: str) -> SplitResult:
+    """Return the parts of a store's address. Raises ValueError, which continues a sentence and contains no value."""
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(_HOST.fullmatch(parts.hostname or "")) and parts.port != 0
+    except ValueError:  # a port that is not a number, or an incomplete IPv6 address
+        valid = False
+    if not valid:
+        raise ValueError("is not an http:// or https:// address, such as https://s3.example.net")
+    if parts.username is not None:
+        raise ValueError("must not contain a user name or a password")
+    if parts.query or parts.fragment:
+        raise ValueError("must not contain a query or a fragment")
+    return parts
 
 
 def endpoint_for(bucket: str, endpoint: str | None, region: str) -> tuple[str, str]:
@@ -16,9 +34,10 @@ def endpoint_for(bucket: str, endpoint: str | None, region: str) -> tuple[str, s
     On AWS the bucket is part of the host name, unless dots or capitals in its name would break TLS.
     """
     if endpoint:
-        parts = urlsplit(endpoint)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("the endpoint is not an http:// or https:// address")
+        try:
+            parts = check_endpoint(endpoint)
+        except ValueError as error:
+            raise ValueError(f"the endpoint {error}") from None
         return f"{parts.scheme}://{parts.netloc}", f"{parts.path.rstrip('/')}/{bucket}"
     domain = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
     if _DNS_COMPATIBLE.fullmatch(bucket):

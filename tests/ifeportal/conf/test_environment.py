@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import traceback
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from ifeportal.conf.environment import ConfigError, read_config
+from ifeportal.conf.environment import Config, ConfigError, load_config, read_config
 from tests.support.production_environment import KEY, PRODUCTION, manage
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -27,6 +29,37 @@ def test_without_any_setting_it_is_development() -> None:
 def test_what_only_production_sets_switches_debug_off(name: str) -> None:
     environment = {"SECRET_KEY": KEY, name: PRODUCTION[name]}
     assert not read_config(environment).debug
+
+
+OIDC = {"OIDC_ISSUER": "https://login.example.org", "OIDC_CLIENT_ID": "portal", "OIDC_CLIENT_SECRET": "s3cr3t-of-oidc"}
+ONLY_IN_PRODUCTION = [
+    {"HTTPS": "1"},
+    {"BEHIND_PROXY": "1"},
+    {"SECOND_FACTOR_FOR": "staff"},
+    {"EMAIL_URL": "smtp+tls://user:password@mail.example.org:587", "PORTAL_URL": "https://ife.example.org"},
+    OIDC,
+]
+
+
+@pytest.mark.parametrize("settings", ONLY_IN_PRODUCTION, ids=lambda settings: next(iter(settings)))
+def test_a_setting_that_only_production_needs_requires_a_key(settings: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"SECRET_KEY is missing.* For development, set DEBUG=1 instead"):
+        read_config(settings)
+    assert not read_config(settings | {"SECRET_KEY": KEY}).debug
+    assert read_config(settings | {"DEBUG": "1"}).debug
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"HTTPS": "0"}, {"BEHIND_PROXY": "off"}, {"SECOND_FACTOR_FOR": "none"}, {"EMAIL_URL": "consolemail://"}],
+)
+def test_a_setting_that_is_off_is_still_development(settings: dict[str, str]) -> None:
+    assert read_config(settings).debug
+
+
+def test_mail_with_links_may_not_go_to_the_log_in_production() -> None:
+    with pytest.raises(ConfigError, match="EMAIL_URL must name a mail server"):
+        read_config(PRODUCTION | {"EMAIL_URL": "consolemail://", "PORTAL_URL": "https://ife.example.org"})
 
 
 def test_another_sqlite_file_is_still_development() -> None:
@@ -67,7 +100,22 @@ def test_with_debug_off_a_key_is_needed_that_nobody_guesses(key: str, sentence: 
         ("POLL_INTERVAL", "9" * 400, "POLL_INTERVAL must be a duration"),
         ("STATUS_BUCKET", "status", "STATUS_BUCKET must not be 'status': SeaweedFS"),
         ("MEDIA_BUCKET", "healthz", "MEDIA_BUCKET must not be 'healthz': SeaweedFS"),
-        ("MEDIA_BUCKET", "Über/eimer", "MEDIA_BUCKET must be 3 to 63"),
+        ("MEDIA_BUCKET", "Über-eimer", "MEDIA_BUCKET must be 3 to 63"),
+        ("METRICS_TOKEN", "x", "METRICS_TOKEN must have at least 20 random characters"),
+        ("ALLOWED_HOSTS", "https://ife.example.org", "ALLOWED_HOSTS must be host names"),
+        ("ALLOWED_HOSTS", "ife.example.org:8000", "ALLOWED_HOSTS must be host names"),
+        ("ALLOWED_HOSTS", "\u0456fe.example.org", "ALLOWED_HOSTS must be host names"),
+        ("CSRF_TRUSTED_ORIGINS", "https://\u0456fe.example.org", "CSRF_TRUSTED_ORIGINS must be origins"),
+        ("REDIS_URL", "cache:6379/0", "REDIS_URL must be a URL"),
+        ("EMAIL_URL", "smtp.example.org:587", "EMAIL_URL must be a URL"),
+        ("EMAIL_URL", "smtp+tls://", "EMAIL_URL must be a URL"),
+        ("OIDC_ISSUER", "login.example.org", "OIDC_ISSUER must be a URL"),
+        ("OIDC_ISSUER", "https://[::1", "OIDC_ISSUER must be a URL"),
+        ("STATUS_EVENTS_QUEUE_URL", "sqs.example.org/1/events", "STATUS_EVENTS_QUEUE_URL must be a URL"),
+        ("AWS_REGION", "eu central", "AWS_REGION must be the name of a region"),
+        ("SECRET_KEY", f'"{KEY}"', "SECRET_KEY is in quotation marks: remove them, or use SECRET_KEY_FILE"),
+        ("POLL_INTERVAL", "2\n3", "POLL_INTERVAL contains a control character"),
+        ("OIDC_NAME", "single\x00sign-on", "OIDC_NAME contains a control character"),
         ("MEDIA_BUCKET", "ife-status", "MEDIA_BUCKET and STATUS_BUCKET must be different buckets."),
         ("DATABASE_URL", "mysql://host/name", "DATABASE_URL must start with postgres://"),
         ("DATABASE_URL", "postgres://host", "DATABASE_URL must name a database"),
@@ -93,15 +141,17 @@ def test_with_debug_off_a_key_is_needed_that_nobody_guesses(key: str, sentence: 
                 "https://ife.example.org:",
                 "https://[::1",
                 "https://[:::1]",
-                "https://ife.example.org\nX-Evil: 1",
                 "https://ife.example.org\\@evil.example",
                 "https://\u0456fe.example.org",
             )
         ),
+        ("PORTAL_URL", "https://ife.example.org\nX-Evil: 1", "PORTAL_URL contains a control character"),
         ("LIVE_SOCKETS_PER_USER", "0", "LIVE_SOCKETS_PER_USER must be a whole number above zero."),
         ("LIVE_SOCKETS_PER_USER", "\uff11\uff12", "LIVE_SOCKETS_PER_USER must be a whole number above zero."),
         ("LOG_LEVEL", "loud", "LOG_LEVEL must be DEBUG"),
-        ("SECRET_KEY_FILE", "/no/such/file", "SECRET_KEY"),
+        ("SECRET_KEY_FILE", "/no/such/file", "SECRET_KEY_FILE names a file that cannot be read (No such file"),
+        ("SECRET_KEY_FILE", "/etc", "SECRET_KEY_FILE names a file that cannot be read (Is a directory)"),
+        ("METRICS_TOKEN_FILE", "/dev/zero", "METRICS_TOKEN_FILE names a file of more than 1 MiB"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_a_sentence_that_names_it(name: str, value: str, sentence: str) -> None:
@@ -153,9 +203,80 @@ def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
     assert read_config({"SECRET_KEY_FILE": str(tmp_path / "key")}).secret_key == KEY
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", " \t\0"])
+def test_a_file_may_be_written_by_any_editor(encoding: str, end: str, tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(f"{KEY}{end}".encode(encoding))
+    assert read_config({"SECRET_KEY_FILE": f"{tmp_path / 'key'}\r"}).secret_key == KEY
+
+
+def test_a_file_that_is_not_text_is_refused_without_its_content(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"\xffhunter2")
+    with pytest.raises(ConfigError, match="SECRET_KEY_FILE names a file that is not text in UTF-8") as refused:
+        read_config({"SECRET_KEY_FILE": str(tmp_path / "key")})
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", [entry.name.upper() for entry in fields(Config)])
+@pytest.mark.parametrize("value", ["hunter2\rhunter2", "hunter2\0", "s3://hunter2/x\ty", "\u0441rew hunter2\x1b"])
+def test_no_refusal_contains_the_value(name: str, value: str, tmp_path: Path) -> None:
+    for environment in ({name: value}, {f"{name}_FILE": value}, {f"{name}_FILE": str(tmp_path / "hunter2")}):
+        said = refusal({"DEBUG": "1", **environment})
+        assert not said or name in said
+        assert "hunter2" not in said
+
+
+def refusal(environment: dict[str, str]) -> str:
+    """Return the error with its traceback, "" if the settings are accepted."""
+    try:
+        read_config(environment)
+    except ConfigError:
+        return traceback.format_exc()
+    return ""
+
+
+@pytest.mark.parametrize("name", ["\ufeffSECRET_KEY", "export SECRET_KEY", "SECRET_KEY "])
+def test_a_variable_with_something_before_its_name_is_not_passed_over(name: str) -> None:
+    with pytest.raises(ConfigError, match="SECRET_KEY is not set, because something precedes or follows its name"):
+        read_config({"DEBUG": "1", name: KEY})
+
+
+CLEAN = {
+    "ALLOWED_HOSTS": ("ife.example.org", ("ife.example.org",)),
+    "DEBUG": ("1", True),
+    "HTTPS": ("0", False),
+    "MEDIA_BUCKET": ("films", "films"),
+    "POLL_INTERVAL": ("3s", 3.0),
+    "REDIS_URL": ("redis://cache:6379/0", "redis://cache:6379/0"),
+    "AWS_ENDPOINT_URL_S3": ("http://store:9000", "http://store:9000"),
+    "AWS_REGION": ("garage", "garage"),
+    "PORTAL_URL": ("https://ife.example.org", "https://ife.example.org"),
+    "SECOND_FACTOR_FOR": ("staff", ("staff",)),
+    "OIDC_NAME": ("sign-on of the crew", "sign-on of the crew"),
+    "LOG_LEVEL": ("DEBUG", "DEBUG"),
+}
+
+
+@pytest.mark.parametrize("form", ['"{}"', "'{}'", "{}\r", " {}\r\n", "\ufeff{}", "\u200b{}\u00a0", "\ufeff'{}'\r"])
+@pytest.mark.parametrize("name", CLEAN)
+def test_what_files_and_tools_add_around_a_value_is_removed(name: str, form: str) -> None:
+    text, value = CLEAN[name]
+    assert getattr(read_config({"DEBUG": "1"} | {name: form.format(text)}), name.lower()) == value
+
+
+@pytest.mark.parametrize("command", ["check", "publish_campaign", "poll_buckets", "tail_policy", "qcluster"])
+def test_every_command_ends_with_2_and_the_sentence(command: str) -> None:
+    done = manage(command, MEDIA_BUCKET="s3://hunter2", HTTPS_PROXY="http://crew:hunter2/x@proxy:1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "MEDIA_BUCKET must be the name of a bucket alone, without s3://" in done.stderr
+    assert "HTTPS_PROXY must be the address of a proxy" in done.stderr
+    assert "hunter2" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_start_is_refused_without_a_key_and_without_a_traceback() -> None:
     done = manage("check", DEBUG="0")
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert "SECRET_KEY is missing." in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -202,7 +323,7 @@ def started(**more: str) -> subprocess.CompletedProcess[str]:
 def test_what_libraries_read_from_the_environment_is_trimmed() -> None:
     values = {
         "AWS_ACCESS_KEY_ID": "AKEY",
-        "AWS_CA_BUNDLE": "/etc/ssl/ca.pem",
+        "AWS_CONFIG_FILE": "/etc/aws/config",
         "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1",
         "AWS_PROFILE": "crew",
         "AWS_REGION": "eu-west-1",
@@ -219,6 +340,32 @@ def test_what_libraries_read_from_the_environment_is_trimmed() -> None:
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_REGION", "STATUS_BUCKET"])
 def test_a_control_character_inside_is_refused_and_the_value_not_shown(name: str) -> None:
     ended = started(**{name: "half\rother"})
-    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (ended.returncode, ended.stdout) == (2, "")
     assert f"{name} contains a control character" in ended.stderr
     assert "half" not in ended.stderr
+
+
+def test_credentials_of_the_store_may_be_in_files(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"AKEY\r\n")
+    (tmp_path / "secret").write_bytes("\ufeffthe-secret\n".encode("utf-16-le"))
+    files = {"AWS_ACCESS_KEY_ID_FILE": str(tmp_path / "key"), "AWS_SECRET_ACCESS_KEY_FILE": str(tmp_path / "secret")}
+    environment = {"DEBUG": "1", **files}
+    config = load_config(environment)
+    assert (config.aws_access_key_id, config.aws_secret_access_key) == ("AKEY", "the-secret")
+    # The client of the store and boto3 read the environment.
+    assert (environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]) == ("AKEY", "the-secret")
+
+
+@pytest.mark.parametrize("name", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_file_of_authorities_that_is_missing_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{name} names a file that cannot be read") as refused:
+        load_config({"DEBUG": "1", name: str(tmp_path / "hunter2.pem")})
+    assert "hunter2" not in str(refused.value)
+
+
+def test_the_proxy_of_the_event_queue_is_checked_too() -> None:
+    queue = {"STATUS_EVENTS_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/1/events"}
+    store = {"AWS_ENDPOINT_URL_S3": "http://store:9000", "HTTPS_PROXY": "socks5://proxy:1080"}
+    assert load_config({"DEBUG": "1", **store})
+    with pytest.raises(ConfigError, match="HTTPS_PROXY must be an http:// or https:// address"):
+        load_config({"DEBUG": "1", **store, **queue})

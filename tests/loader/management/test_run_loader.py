@@ -51,6 +51,18 @@ def test_help_names_every_option() -> None:
             "LOADER_POLL_INTERVAL",
         ),
         (("--airline", "A", "--tail", "N1", "--content-dir", "x"), {"LOADER_CRASH_AT": "noon"}, "LOADER_CRASH_AT"),
+        *(
+            (("--airline", "A", "--tail", "N1", "--content-dir", "x"), {name: value}, f"{name} {said}")
+            for name, value, said in (
+                ("MEDIA_BUCKET", "s3://hunter2/", "must be the name of a bucket alone"),
+                ("STATUS_BUCKET", "hunter2/x", "must be the name of a bucket alone"),
+                ("AWS_ENDPOINT_URL_S3", "hunter2.example.net", "is not an http:// or https:// address"),
+                ("AWS_CA_BUNDLE", "/hunter2.pem", "names a file that cannot be read (No such file or directory)"),
+                ("AWS_SHARED_CREDENTIALS_FILE", "/hunter2", "names a file that cannot be read"),
+                ("AWS_SECRET_ACCESS_KEY_FILE", "/hunter2", "names a file that cannot be read"),
+                ("HTTPS_PROXY", "http://crew:hunter2/x@proxy:1", "must be the address of a proxy"),
+            )
+        ),
         (("--frobnicate",), {}, "unrecognized arguments"),
     ],
 )
@@ -61,6 +73,7 @@ def test_wrong_settings_end_it_with_a_sentence(
     assert refused.returncode == 2
     assert said in refused.stderr
     assert "Traceback" not in refused.stderr
+    assert "hunter2" not in refused.stderr
     assert not (ROOT / "x").exists()
 
 

@@ -1,4 +1,4 @@
-"""White space around a setting is trimmed and control characters are refused; unexpected errors end `--once`."""
+"""Settings are cleaned, and control characters in them refused; unexpected errors end `--once`."""
 
 from __future__ import annotations
 
@@ -34,9 +34,25 @@ def stocked(aircraft: Aircraft) -> Aircraft:
 
 @pytest.mark.processes
 @pytest.mark.parametrize("name", [*CREDENTIALS, *STORE, "LOADER_TAIL", "LOADER_CONTENT_DIR"])
-def test_a_setting_from_a_windows_file_is_trimmed(stocked: Aircraft, name: str) -> None:
+def test_a_setting_from_a_windows_file_is_cleaned(stocked: Aircraft, name: str) -> None:
     value = stocked.environment(AWS_REGION="us-east-1")[name]
-    run = wait_for_exit(stocked.start("--once", **{name: f" {value}\r\n"}), 20)
+    run = wait_for_exit(stocked.start("--once", **{name: f' "{value}"\r\n'}), 20)
+    assert (run.code, run.stderr) == (0, "")
+    assert stocked.path("c", "a").read_bytes() == b"content"
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("how", ["files", "profile"])
+def test_keys_in_files_from_windows_are_cleaned(stocked: Aircraft, how: str, tmp_path: Path) -> None:
+    if how == "files":
+        for name in CREDENTIALS:
+            (tmp_path / name).write_bytes(f"{stocked.keys[name]}\r\n".encode("utf-16"))
+        keys = {f"{name}_FILE": str(tmp_path / name) for name in CREDENTIALS}
+    else:
+        lines = ("[crew]", *(f'{name.lower()} = "{stocked.keys[name]}" ' for name in CREDENTIALS), "")
+        (tmp_path / "profiles").write_bytes("\r\n".join(lines).encode())
+        keys = {"AWS_SHARED_CREDENTIALS_FILE": f"{tmp_path / 'profiles'}\r", "AWS_PROFILE": "crew\r"}
+    run = wait_for_exit(stocked.start("--once", **dict.fromkeys(CREDENTIALS, ""), **keys), 20)
     assert (run.code, run.stderr) == (0, "")
     assert stocked.path("c", "a").read_bytes() == b"content"
 

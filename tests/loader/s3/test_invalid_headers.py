@@ -40,7 +40,7 @@ def test_keys_are_trimmed_wherever_they_come_from(end: str, tmp_path: Path, monk
         S3Credentials("A\rB", "secret"),
         S3Credentials("A", "my\nown"),
         S3Credentials("A", "secret", "my\x00own"),
-        S3Credentials("\ufeffA", "secret"),
+        S3Credentials("A\ufeffB", "secret"),
         S3Credentials("A", "secret", "myöwn"),
         S3Credentials("\udc80A", "secret"),
     ],
