@@ -29,7 +29,8 @@ def take(limit: Limit, subject: str) -> bool:
     now = timezone.now()
     if _count(limit, subject, now):
         return True
-    new = AttemptCount(scope=limit.scope, subject=subject, ends_at=now)
+    # Not over, also for a process that took its time before this one did: it would start the period again.
+    new = AttemptCount(scope=limit.scope, subject=subject, ends_at=now + timedelta(seconds=limit.seconds))
     AttemptCount.objects.bulk_create([new], ignore_conflicts=True)
     return _count(limit, subject, now)
 

@@ -61,9 +61,15 @@ class ResetKeyForm(UserTokenForm):
 
     def clean(self) -> dict[str, Any]:
         """Raises ImmediateHttpResponse after too many wrong keys."""
+        if "key" not in self.cleaned_data:
+            return self._check()  # there is nothing to guess with
         subject = f"{self.cleaned_data.get('uidb36', '')[:40]} {client_network(context.request)}"
         if not attempts.take(WRONG_KEYS, subject):
             raise ImmediateHttpResponse(too_many_attempts(context.request, attempts.next_at(WRONG_KEYS, subject)))
-        cleaned: dict[str, Any] = super().clean()
+        cleaned = self._check()
         attempts.clear(WRONG_KEYS, subject)
+        return cleaned
+
+    def _check(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean()
         return cleaned

@@ -157,12 +157,8 @@ class SessionListView(ListUserSessionsView):
     success_url = ACCOUNT
 
     def form_valid(self, form: Form) -> HttpResponse:
-        others = UserSession.objects.filter(user=self.request.user).exclude(
-            session_key=self.request.session.session_key
-        )
         with transaction.atomic():
-            if others.exists():
-                audit.record(audit.Actor.of(self.request), "user.sessions.ended", self.request.user.get_username())
+            audit.record(audit.Actor.of(self.request), "user.sessions.ended", self.request.user.get_username())
             answer: HttpResponse = super().form_valid(form)
             end_other_sessions(self.request)
         return answer

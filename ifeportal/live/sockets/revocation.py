@@ -72,6 +72,9 @@ class RevocationWatcher(LoopTask):
         super().__init__()
         self._listeners: set[AuthorizedListener] = set()
 
+    def __len__(self) -> int:
+        return len(self._listeners)
+
     def add(self, listener: AuthorizedListener) -> None:
         """Watch this listener from now on; the first one starts the task."""
         self._listeners.add(listener)

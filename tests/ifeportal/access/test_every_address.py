@@ -123,7 +123,7 @@ RULES = {
     "mfa_add_webauthn": on_the_way(),
     "mfa_edit_webauthn": on_the_way(lambda its: [1]),
     "mfa_remove_webauthn": on_the_way(lambda its: [1]),
-    "usersessions_list": replace(signed_in(PAGE), writes=FORM),
+    "usersessions_list": replace(signed_in(PAGE), writes=FORM, apart=FORM),
     # Without a recent confirmation, a form is answered with a redirect to confirm.
     "tokens": replace(signed_in(PAGE), empty=Rule(302, 302, 302, 302, 302), writes=("post",)),
     "token-revoke": form_only(lambda its: [1], Rule(302, 404, 404, 404, 404)),

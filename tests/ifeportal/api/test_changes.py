@@ -6,11 +6,15 @@ import json
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal import auth as totp
 from django.contrib.sessions.models import Session
 from django.db import OperationalError, transaction
 from django.test import override_settings
 from rest_framework.test import APIClient
 
+from ifeportal.accounts.credentials import end_sessions
+from ifeportal.accounts.session_store import SessionStore
 from ifeportal.accounts.tokens import create_token
 from ifeportal.api import changes, changes_stream
 from ifeportal.live.connections import in_thread, open_sockets
@@ -18,11 +22,12 @@ from ifeportal.live.feed import FeedChange, publish
 from ifeportal.live.models import Counter
 from ifeportal.live.pruning import FORGOTTEN_COUNTER_ID
 from ifeportal.live.reader import FeedReader
-from ifeportal.models import Membership, Token
+from ifeportal.live.sockets.revocation import RevocationWatcher
+from ifeportal.models import Membership, Token, User
 from tests.conftest import Cast
 from tests.support.api_fleet import ClientOf
 from tests.support.asgi_client import AsgiExchange, open_exchange
-from tests.support.live_sockets import publish_now, publish_now_async
+from tests.support.live_sockets import publish_now, publish_now_async, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PATH = "/api/v1/changes/"
@@ -307,6 +312,108 @@ async def test_a_stream_ends_once_what_opened_it_is_gone(
         await exchange.event()
         await in_thread((Token.objects.filter(pk=token.pk) if lost == "token" else Session.objects.all()).delete)
         assert await exchange.event() == {}
+
+
+@pytest.fixture
+def seen_as_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have listeners notice lost access by the watcher alone."""
+    monkeypatch.setattr(changes_stream, "REAUTHORISE", 3600.0)
+
+
+def lose(cast: Cast, lost: str) -> None:
+    """Take away what a listener of Mona, with a session or a token, depends on."""
+    if lost == "membership":
+        Membership.objects.filter(user=cast.mona).delete()
+    elif lost == "role":
+        Membership.objects.filter(user=cast.mona).update(role="viewer")
+    elif lost == "user":
+        User.objects.filter(pk=cast.mona.pk).update(is_active=False)
+    elif lost == "password":
+        cast.mona.set_password("another long sentence")
+        cast.mona.save()
+    elif lost == "all sessions":
+        end_sessions(cast.mona)
+    elif lost == "second factor":
+        Authenticator.objects.filter(user=cast.mona).delete()
+    else:
+        (Token.objects.all() if lost == "token" else Session.objects.all()).delete()
+
+
+BY_SESSION = ["membership", "role", "user", "password", "session", "all sessions", "second factor"]
+BY_TOKEN = ["membership", "role", "user", "password", "token", "second factor"]
+LISTENERS = [(False, lost) for lost in BY_SESSION] + [(True, lost) for lost in BY_TOKEN]
+
+
+async def headers_of(cast: Cast, by_token: bool) -> dict[str, str]:
+    """Return the credentials of Mona, who has used a second factor."""
+    await in_thread(totp.TOTP.activate, cast.mona, "JBSWY3DPEHPK3PXP")
+    if by_token:
+        _, key = await in_thread(
+            lambda: create_token(cast.mona, "it", days=1, airline=None, may_write=False, has_second_factor=True)
+        )
+        return {"authorization": f"Bearer {key}"}
+    return {"cookie": f"sessionid={await in_thread(_session_with_second_factor, cast.mona)}"}
+
+
+def _session_with_second_factor(user: User) -> str:
+    key = sign_in(user)
+    store = SessionStore(key)
+    store["account_authentication_methods"] = [{"method": "mfa", "at": 1.0}]
+    store["account_authentication_methods_user"] = str(user.pk)
+    store.save()
+    return key
+
+
+@pytest.mark.parametrize(("by_token", "lost"), LISTENERS)
+@pytest.mark.usefixtures("seen_as_a_change")
+@override_settings(SECOND_FACTOR_FOR=("manager",))
+async def test_a_stream_ends_when_its_user_loses_what_it_depends_on(cast: Cast, by_token: bool, lost: str) -> None:
+    async with open_exchange(PATH, headers=STREAM | await headers_of(cast, by_token)) as exchange:
+        assert await exchange.read_status() == 200
+        await exchange.event()
+        await in_thread(lose, cast, lost)
+        assert await exchange.event() == {}
+    assert not open_sockets
+
+
+@pytest.mark.parametrize(("by_token", "lost"), LISTENERS)
+@pytest.mark.usefixtures("seen_as_a_change")
+@override_settings(SECOND_FACTOR_FOR=("manager",))
+async def test_a_waiting_request_is_answered_when_its_user_loses_what_it_depends_on(
+    cast: Cast, by_token: bool, lost: str
+) -> None:
+    rev = await publish_now_async(cast.acme, 1)
+    async with open_exchange(PATH, headers=await headers_of(cast, by_token), since=rev, wait=30) as exchange:
+        while not RevocationWatcher.current():
+            await in_thread(int)
+        await in_thread(lose, cast, lost)
+        refused = {"membership": 200, "role": 200, "second factor": 403}.get(lost, 401)
+        assert await exchange.read_status() == refused
+        answer = await exchange.read_json()
+        assert refused != 200 or answer == {"rev": rev, "more": False, "changes": []}
+
+
+@pytest.mark.usefixtures("seen_as_a_change")
+async def test_a_waiting_request_for_one_airline_is_refused_with_it(cast: Cast) -> None:
+    rev = await publish_now_async(cast.acme, 1)
+    async with open_exchange(PATH, cast.alice, airline="ACME", since=rev, wait=30) as exchange:
+        while not RevocationWatcher.current():
+            await in_thread(int)
+        await in_thread(Membership.objects.filter(user=cast.alice).delete)
+        assert await exchange.read_status() == 404
+
+
+@pytest.mark.usefixtures("seen_as_a_change")
+async def test_a_waiting_request_goes_on_when_its_user_gains_access(cast: Cast) -> None:
+    rev = await publish_now_async(cast.acme, 1)
+    async with open_exchange(PATH, cast.alice, since=rev, wait=30) as exchange:
+        while not RevocationWatcher.current():
+            await in_thread(int)
+        await in_thread(Membership.objects.create, user=cast.alice, airline=cast.beta)
+        while exchange.came.empty():
+            await publish_now_async(cast.beta, 7)
+        assert await exchange.read_status() == 200
+        assert objects(await exchange.read_json())
 
 
 async def test_looking_again_does_not_count_as_requests_and_goes_on(

@@ -7,6 +7,7 @@ from channels.testing import WebsocketCommunicator
 from django.contrib.sessions.models import Session
 from django.db import OperationalError
 from django.test import override_settings
+from django.utils import timezone
 
 from ifeportal.asgi import application
 from ifeportal.live.connections import in_thread, open_sockets
@@ -131,7 +132,10 @@ def looking_again(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(consumer, "REAUTHORISE", 0.2)
 
 
-@pytest.mark.parametrize("loss", ["disabled", "logged out", "password changed", "membership removed", "deleted"])
+LOSSES = ["disabled", "logged out", "session over", "all sessions ended", "password changed", "membership removed"]
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, "deleted"])
 @pytest.mark.parametrize("airline", ["ACME", None])
 @pytest.mark.usefixtures("looking_again")
 async def test_a_socket_is_closed_when_its_user_loses_the_right(cast: Cast, loss: str, airline: str | None) -> None:
@@ -140,6 +144,10 @@ async def test_a_socket_is_closed_when_its_user_loses_the_right(cast: Cast, loss
             type(cast.alice).objects.filter(pk=cast.alice.pk).update(is_active=False)
         elif loss == "logged out":
             Session.objects.all().delete()
+        elif loss == "session over":
+            Session.objects.update(expire_date=timezone.now())
+        elif loss == "all sessions ended":
+            type(cast.alice).objects.filter(pk=cast.alice.pk).update(session_epoch=1)
         elif loss == "password changed":
             cast.alice.set_password("another one")
             cast.alice.save()
