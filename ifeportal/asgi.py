@@ -12,10 +12,14 @@ pages = get_asgi_application()  # before the imports below: it loads the apps wh
 from ifeportal.api.changes_stream import ChangesStream  # noqa: E402
 from ifeportal.live.sockets.routing import sockets  # noqa: E402
 from ifeportal.web.asgi_middleware import BodyLimit, IgnoreRootPath  # noqa: E402
-from ifeportal.web.daphne_request import install_request_class  # noqa: E402
+from ifeportal.web.daphne_server import install_server  # noqa: E402
+from ifeportal.web.database_limits import CancelAbandonedQueries, limit_statements  # noqa: E402
 from ifeportal.web.database_timeout import DatabaseTimeout  # noqa: E402
+from ifeportal.web.user_limits import UserLimits  # noqa: E402
 
 # SQLite is a local file and cannot hang like a network connection.
-http = pages if connection.vendor == "sqlite" else DatabaseTimeout(pages)
+queries = CancelAbandonedQueries(pages)
+http = UserLimits(queries if connection.vendor == "sqlite" else DatabaseTimeout(queries))
 application = IgnoreRootPath(ProtocolTypeRouter({"http": BodyLimit(ChangesStream(http)), "websocket": sockets}))
-install_request_class()
+limit_statements()
+install_server()

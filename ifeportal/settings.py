@@ -42,6 +42,8 @@ METRICS_TOKEN = config.metrics_token
 BEHIND_PROXY = config.behind_proxy
 PROXY_HOPS = config.proxy_hops
 LIVE_SOCKETS_PER_USER = config.live_sockets_per_user
+CONNECTIONS_PER_ADDRESS = config.connections_per_address
+STATEMENT_TIMEOUT = config.statement_timeout
 
 INSTALLED_APPS = [
     "daphne",
@@ -78,8 +80,10 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "ifeportal.web.middleware.DefaultCacheControl",
     "ifeportal.web.middleware.RejectInvalidValues",
     "ifeportal.web.middleware.PasswordsLimited",
+    "ifeportal.web.middleware.QueriesLimited",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "ifeportal.web.middleware.CommonExceptHealth",
     "django.middleware.csrf.CsrfViewMiddleware",

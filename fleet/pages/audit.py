@@ -23,7 +23,8 @@ from ifeportal.tables import query
 from ifeportal.tables.cells import age, instant
 from ifeportal.tables.columns import Column, Table
 from ifeportal.tables.export import export
-from ifeportal.tables.query import SEARCH_LIMIT, TableQuery, order_by
+from ifeportal.tables.query import TableQuery, order_by
+from ifeportal.tables.search import SEARCH_LIMIT, check_search
 from ifeportal.web.responses import render_page
 
 SYSTEM_ACTORS: Final = {"command": "command line", "job": "portal"}  # by `via`, for entries without a user
@@ -46,10 +47,9 @@ class AuditQuery:
 
 
 def parse_filter(params: QueryDict) -> AuditQuery:
-    """Parse `who`, `action`, `q`, `since` and `until` (2026-12-01)."""
-    who, action, text = (
-        params.get(name, "").replace("\0", "").strip()[:SEARCH_LIMIT] for name in ("who", "action", "q")
-    )
+    """Parse `who`, `action`, `q`, `since` and `until` (2026-12-01). Raises SearchTooLong."""
+    who, action = (params.get(name, "").replace("\0", "").strip()[:SEARCH_LIMIT] for name in ("who", "action"))
+    text = check_search(params.get("q", ""))
     return AuditQuery(who, action, text, _day(params.get("since", "")), _day(params.get("until", "")))
 
 

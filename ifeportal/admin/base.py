@@ -29,6 +29,7 @@ from django.utils.text import slugify
 from ifeportal import audit
 from ifeportal.access import Role, ScopedQuerySet
 from ifeportal.models import Airline
+from ifeportal.tables.search import check_search
 
 M = TypeVar("M", bound=Model)
 Action = Literal["module", "view", "add", "change", "delete"]
@@ -199,6 +200,12 @@ class StaffAdmin(AuditedAdmin[M]):
             return super().get_changelist_instance(request)
         except OverflowError as error:
             raise IncorrectLookupParameters(error) from error
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[M], search_term: str
+    ) -> tuple[QuerySet[M], bool]:
+        """Search the list, or the choices of a related row. Raises SearchTooLong."""
+        return super().get_search_results(request, queryset, check_search(search_term))
 
     def formfield_for_foreignkey(
         self, db_field: Any, request: HttpRequest, **kwargs: Any

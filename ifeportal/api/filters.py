@@ -13,6 +13,22 @@ from rest_framework import filters
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
+from ifeportal.tables.search import SEARCH_LIMIT, SEARCH_WORDS, SearchTooLong, check_search
+
+
+class SearchFilter(filters.SearchFilter):
+    """`q=word word`: rows in which each word is in one of the view's `search_fields`. The text is bounded."""
+
+    search_description = f"Words that a row must contain: at most {SEARCH_WORDS} words and {SEARCH_LIMIT} characters."
+
+    def get_search_terms(self, request: Request) -> Any:
+        """Return the words. Raises ValidationError if the text is too long."""
+        try:
+            check_search(request.query_params.get(self.search_param, ""))
+        except SearchTooLong as error:
+            raise ValidationError({self.search_param: [str(error)]}) from error
+        return super().get_search_terms(request)
+
 
 class OrderingFilter(filters.BaseFilterBackend):
     """`ordering=-bytes_done,tail`: by the view's `orderings` (name in the API to path in the model).

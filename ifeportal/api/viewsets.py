@@ -12,13 +12,13 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.cache import get_conditional_response, patch_vary_headers
 from django_filters.rest_framework import DjangoFilterBackend
-from rest_framework import filters, serializers, viewsets
+from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ifeportal.access import ScopedQuerySet
 from ifeportal.api.etags import etag_of
-from ifeportal.api.filters import OrderingFilter
+from ifeportal.api.filters import OrderingFilter, SearchFilter
 from ifeportal.api.pagination import Pagination
 from ifeportal.live.feed import current_rev
 
@@ -47,7 +47,7 @@ class ReadOnlyViewSet(viewsets.ReadOnlyModelViewSet[M]):
 
     queryset: ScopedQuerySet[M]
     pagination_class = Pagination
-    filter_backends = [DjangoFilterBackend, filters.SearchFilter, OrderingFilter]
+    filter_backends = [DjangoFilterBackend, SearchFilter, OrderingFilter]
     orderings: ClassVar[Mapping[str, str]] = {}
     default_ordering: ClassVar[Sequence[str]] = ()
     newest_first: ClassVar[bool] = False

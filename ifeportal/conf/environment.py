@@ -324,6 +324,17 @@ class Config:
         secret=True,
     )
     live_sockets_per_user: int = setting(parse_count, 20, "Maximum number of live pages per user in one web process.")
+    connections_per_address: int = setting(
+        parse_count,
+        100,
+        "Maximum number of connections from one address (IPv6: one /64 network) to one web process. "
+        "Not used with BEHIND_PROXY, where the proxy must limit them.",
+    )
+    statement_timeout: float = setting(
+        parse_seconds,
+        30.0,
+        "Longest time of one query of a page or the API, with PostgreSQL. Jobs and commands have no limit.",
+    )
     static_root: str = setting(str, "staticfiles", "Directory into which collectstatic copies static files.")
     log_level: str = setting(str, "INFO", "DEBUG, INFO, WARNING or ERROR.")
     log_json: bool | None = setting(parse_flag, None, "Log one JSON object per line. Default: on, unless DEBUG.")

@@ -1,7 +1,7 @@
 """The query string of a long table: search, state, order and page.
 
 Builds conditions and orders; the only queries are a page's rows and their number. An invalid parameter falls back to
-the default, so that a pasted link never fails.
+the default, so that a pasted link never fails; only a search text that is too long is refused.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from django.db.models.expressions import Expression, OrderBy
 from django.http import QueryDict
 
 from ifeportal.tables.columns import Table
+from ifeportal.tables.search import SEARCH_LIMIT, check_search
 
 PAGE_SIZES: Final = (50, 100, 200, 500, 1_000)
 PAGE_ROWS: Final = PAGE_SIZES[0]
-SEARCH_LIMIT: Final = 200
 
 
 M = TypeVar("M", bound=Model)
@@ -48,13 +48,13 @@ class TableQuery:
 def parse_query(params: QueryDict, table: Table, states: Collection[str] = ()) -> TableQuery:
     """Read `q`, `state`, `campaign`, `sort` (a column of the table, with `-` for descending), `page` and `size`.
 
-    A `state` that is none of `states` selects all rows.
+    A `state` that is none of `states` selects all rows. Raises SearchTooLong.
     """
     state, order, size = params.get("state", ""), params.get("sort", ""), params.get("size", "")
     if order.removeprefix("-") not in table.orders:
         order = table.order
     return TableQuery(
-        search=_text(params, "q"),
+        search=check_search(params.get("q", "")),
         state=state if state in states else "",
         order=order.removeprefix("-"),
         descending=order.startswith("-"),

@@ -1,6 +1,6 @@
 """Request class for daphne: bounds the body and drops a header before the application is called.
 
-The command `daphne` has no option for a request class, so `ifeportal.asgi` installs this one when daphne imports it.
+`daphne_server` installs it.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class PortalRequest(http_protocol.WebRequest):
         self.content = BytesIO()
         self.requestHeaders.removeHeader(b"expect")  # Twisted would ask for the body
         channel = self.channel
+        channel.stop_deadline()
         uri = channel._path.decode("latin-1")
         response = body_too_large(unquote(uri.partition("?")[0]))
         channel.transport.write(_serialize(response))
@@ -87,11 +88,6 @@ class PortalRequest(http_protocol.WebRequest):
             "size": len(response.content),
         }
         self.server.log_action("http", "complete", details)
-
-
-def install_request_class() -> None:
-    """Make daphne use PortalRequest for every new connection."""
-    http_protocol.WebRequest = PortalRequest
 
 
 def _drop(data: bytes) -> None:

@@ -10,15 +10,22 @@ from typing import Final
 
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.template.loader import render_to_string
 from django.views import defaults
 
 from ifeportal.accounts.hashers import HASHING_RETRY_AFTER
+from ifeportal.tables.search import SearchTooLong
+from ifeportal.web.database_limits import is_cancelled_query
 from ifeportal.web.problems import API_PREFIX, NOT_FOUND_DETAIL, problem
 
 TOO_LARGE: Final = "The request body is too large."
 DATABASE_RETRY_AFTER: Final = 5  # seconds
+QUERY_TIMED_OUT: Final = (
+    "The database did not finish the query in time. Narrow the search or the filter, or ask for fewer rows."
+)
+TOO_MANY_AT_ONCE: Final = "You have too many requests running at the same time. Wait for them, then try again."
+BUSY_RETRY_AFTER: Final = 5  # seconds
 # For responses that are sent before, or instead of, the middleware that sets these.
 STANDALONE_HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -33,6 +40,8 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
         if isinstance(exception, RequestDataTooBig):
             return problem(413, TOO_LARGE, request.path)
         return problem(400, "The request is malformed.", request.path)
+    if isinstance(exception, SearchTooLong):
+        return HttpResponseBadRequest(render_to_string("search_too_long.html", {"sentence": exception}, request))
     return defaults.bad_request(request, exception)
 
 
@@ -52,6 +61,24 @@ def body_too_large(path: str) -> HttpResponse:
     return HttpResponse(render_to_string("413.html"), status=413, headers=STANDALONE_HEADERS)
 
 
+def too_many_at_once(path: str) -> HttpResponse:
+    """429 with Retry-After: the user has too many requests running. Complete without any middleware."""
+    headers = {"Retry-After": str(BUSY_RETRY_AFTER), **STANDALONE_HEADERS}
+    if path.startswith(API_PREFIX):
+        return problem(429, TOO_MANY_AT_ONCE, path, kind="too-many-requests", headers=headers)
+    page = render_to_string("too_many_at_once.html", {"sentence": TOO_MANY_AT_ONCE})
+    return HttpResponse(page, status=429, headers=headers)
+
+
+def query_timed_out(path: str) -> HttpResponse:
+    """503 with Retry-After: the database cancelled a query of this request."""
+    headers = {"Retry-After": str(DATABASE_RETRY_AFTER), **STANDALONE_HEADERS}
+    if path.startswith(API_PREFIX):
+        return problem(503, QUERY_TIMED_OUT, path, kind="query-timeout", headers=headers)
+    page = render_to_string("query_timed_out.html", {"sentence": QUERY_TIMED_OUT})
+    return HttpResponse(page, status=503, headers=headers)
+
+
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """403: the user may see the object but not do this."""
     if request.path.startswith(API_PREFIX):
@@ -67,8 +94,11 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """503 with Retry-After for a database outage, else 500."""
-    if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+    """503 with Retry-After for a database outage or a cancelled query, else 500."""
+    error = sys.exc_info()[1]
+    if is_cancelled_query(error):
+        return query_timed_out(request.path)
+    if isinstance(error, OperationalError | InterfaceError):
         return database_unavailable(request.path)
     if request.path.startswith(API_PREFIX):
         return problem(500, "An unexpected error occurred and was logged.", request.path)

@@ -1,16 +1,17 @@
-"""Middleware: refuse unusable values and hosts, require sign-in and the second factor, set Permissions-Policy."""
+"""Middleware: refuse unusable values and hosts, bound work, require sign-in and the second factor, set headers."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from allauth.account.adapter import get_adapter
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.middleware import LoginRequiredMiddleware
-from django.db import DataError
+from django.core.handlers.asgi import ASGIRequest
+from django.db import DataError, connections
 from django.http import (
     BadHeaderError,
     Http404,
@@ -27,8 +28,11 @@ from django.views.defaults import bad_request
 
 from ifeportal.accounts.hashers import TooManyPasswords
 from ifeportal.accounts.second_factor import SecondFactorGap, second_factor_gap
-from ifeportal.web.errors import too_many_passwords
+from ifeportal.models import User
+from ifeportal.web.database_limits import CONNECTION_KEY, is_cancelled_query
+from ifeportal.web.errors import query_timed_out, too_many_passwords
 from ifeportal.web.problems import API_PREFIX, problem
+from ifeportal.web.user_limits import USER_KEY, AuthenticatedBy
 
 INVALID_VALUE_ERRORS: Final = (DataError, UnicodeEncodeError, BadHeaderError)
 ALWAYS_ALLOWED: Final = {"healthz", "readyz", "account_logout", "admin:logout"}
@@ -88,6 +92,49 @@ class PasswordsLimited(MiddlewareMixin):
             return None
         logger.warning("too many passwords to hash at the same time: %s", request.path)
         return too_many_passwords(request)
+
+
+class QueriesLimited(MiddlewareMixin):
+    """Tell the ASGI middleware which connection and user a request has; respond with 503 to a cancelled query."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Publish the connection of this thread, so that a query is cancelled if the client leaves."""
+        if isinstance(request, ASGIRequest):
+            _scope_of(request)[CONNECTION_KEY] = connections["default"]
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Publish the user, if this request loaded one."""
+        if isinstance(request, ASGIRequest) and (found := _loaded_user(request)) is not None:
+            _scope_of(request)[USER_KEY] = found
+        return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if not is_cancelled_query(exception):
+            return None
+        logger.warning("a query was cancelled: %s: %s", request.path, exception)
+        return query_timed_out(request.path)
+
+
+def _scope_of(request: ASGIRequest) -> dict[str, Any]:
+    """Return the scope, which the ASGI middleware of this request shares."""
+    scope: Any = request.scope
+    return cast("dict[str, Any]", scope)
+
+
+def _loaded_user(request: HttpRequest) -> AuthenticatedBy | None:
+    """Return the user of the request without a query: None if nothing has loaded it."""
+    if getattr(request, "auth", None) is not None:  # REST framework copies both here
+        return AuthenticatedBy(cast(User, request.user).pk, by_token=True)
+    user = getattr(request, "_cached_user", None)
+    return AuthenticatedBy(user.pk, by_token=False) if user is not None and user.is_authenticated else None
+
+
+class DefaultCacheControl(MiddlewareMixin):
+    """Forbid caching of every response that does not say otherwise: most depend on the user."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        response.headers.setdefault("Cache-Control", "private, no-store")
+        return response
 
 
 class SignInRequired(LoginRequiredMiddleware):

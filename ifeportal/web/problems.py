@@ -27,6 +27,7 @@ PROBLEM_TYPES: Final[Mapping[str, str]] = {
     "too-many-requests": "Too many requests",
     "too-many-listeners": "Too many open connections",
     "database-away": "The database is not responding",
+    "query-timeout": "The query took too long",
 }
 NOT_FOUND_DETAIL: Final = "Not found, or you do not have access to it."
 

@@ -14,6 +14,8 @@ from ifeportal.embedded.processes import LOOPBACK, Process, free_port
 from tests.support.browser_portal import database_url
 from tests.support.portal_system import PATIENCE, ROOT, is_answering, wait_for
 
+RUN_DAPHNE = "from daphne.cli import CommandLineInterface; CommandLineInterface.entrypoint()"
+
 
 @dataclass(frozen=True)
 class WebAnswer:
@@ -26,13 +28,20 @@ class WebAnswer:
 
 
 class WebServer:
-    """The running server. Use as a context manager; `settings` are environment variables besides the database."""
+    """The running server. Use as a context manager; `settings` are environment variables besides the database.
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    `before` is Python code that runs in its process first, such as to shorten a time limit. `application` is another
+    one than the portal's.
+    """
+
+    def __init__(
+        self, folder: Path, *, before: str = "", application: str = "ifeportal.asgi:application", **settings: str
+    ) -> None:
         self.port = free_port()
         self.address = f"http://{LOOPBACK}:{self.port}"
         environment = {**os.environ, "DEBUG": "1", "DATABASE_URL": database_url(), "PYTHONUNBUFFERED": "1", **settings}
-        command = [sys.executable, "-m", "daphne", "-b", LOOPBACK, "-p", str(self.port), "ifeportal.asgi:application"]
+        start = ["-c", f"{before}\n{RUN_DAPHNE}"] if before else ["-m", "daphne"]
+        command = [sys.executable, *start, "-b", LOOPBACK, "-p", str(self.port), application]
         self.process = Process("web", command, log=folder / "web.log", environment=environment, folder=ROOT)
 
     @property

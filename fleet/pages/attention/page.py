@@ -26,7 +26,7 @@ from ifeportal.access import Role
 from ifeportal.formatting import quantity
 from ifeportal.models import Airline
 from ifeportal.tables.columns import Table
-from ifeportal.tables.query import SEARCH_LIMIT
+from ifeportal.tables.search import SEARCH_LIMIT, check_search
 
 GROUPS_A_PAGE: Final = 12
 FILTER_PARAMETERS: Final = ("airline", "kind", "q", "acknowledged")
@@ -48,6 +48,8 @@ class AttentionQuery:
 
     @classmethod
     def parse(cls, params: QueryDict) -> AttentionQuery:
+        """Read the parameters. Raises SearchTooLong."""
+        check_search(params.get("q", ""))
         return cls(*(params.get(name, "").replace("\0", "").strip()[:SEARCH_LIMIT] for name in FILTER_PARAMETERS))
 
     @property

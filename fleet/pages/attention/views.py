@@ -25,7 +25,7 @@ from ifeportal.audit import Actor
 from ifeportal.formatting import quantity
 from ifeportal.live.feed import current_rev
 from ifeportal.tables.export import export
-from ifeportal.tables.query import SEARCH_LIMIT
+from ifeportal.tables.search import SEARCH_LIMIT
 from ifeportal.web.responses import render_page
 
 LOADS_AT_ONCE: Final = 1_000  # acknowledged by one form

@@ -21,7 +21,8 @@ from fleet.pages.orderings import primary_load_order
 from fleet.pages.tail import presenter
 from fleet.pages.tail.columns import ITEMS, ItemRow
 from fleet.state.precedence import IS_LOADING, STATES, transfer_in_state
-from ifeportal.tables.query import PAGE_ROWS, SEARCH_LIMIT, TableQuery, select_rows
+from ifeportal.tables.query import PAGE_ROWS, TableQuery, select_rows
+from ifeportal.tables.search import SEARCH_LIMIT
 
 
 def loads_of(tail: Tail) -> list[Load]:
