@@ -48,6 +48,7 @@ def loader_plans(airline: str, tail: str) -> tuple[BucketPlan, BucketPlan]:
             reads=False,
             known_key=heartbeat_key(airline, tail),
             scratch=own + SCRATCH,
+            must_list=False,
             must_write=True,
         ),
     )

@@ -6,12 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 from loader.s3.check.findings import Finding, Outcome
 
 TIME_LIMIT: Final = 60.0  # seconds after which no further check begins
-Rights = Literal["read", "write", "none"]
 
 
 def _any_key(key: str) -> bool:
@@ -34,6 +33,7 @@ class BucketPlan:
     may_read: Callable[[str], bool] = _any_key
     known_key: str = ""
     scratch: str = ""
+    must_list: bool = True
     must_write: bool = False
     multipart: bool = False
 

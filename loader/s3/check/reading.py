@@ -17,6 +17,8 @@ _ACCURATE: Final = timedelta(minutes=1)
 _REFUSED: Final = timedelta(minutes=15)  # S3 refuses requests whose time differs by more
 _WRONG: Final = '"00000000000000000000000000000000"'
 _LOCAL: Final = ("localhost", "127.0.0.1", "[::1]")
+_LISTINGS: Final = "Nothing in this bucket is found."
+_NO_LISTINGS: Final = "The loader reports everything again when it starts."
 _PAGES: Final = "Of a large listing, only the beginning is found."
 _FOLDERS: Final = "Campaigns and airlines are not found."
 _KNOWN_OBJECT: Final = (
@@ -34,11 +36,12 @@ class ReadChecks:
 
     def checks(self) -> Sequence[Check]:
         """Return the checks in their order."""
+        listed, meaning = self._plan.must_list, _LISTINGS if self._plan.must_list else _NO_LISTINGS
         checks = [
             Check("address", self.check_address),
-            Check("list", self.check_listing, meaning="Nothing in this bucket is found."),
-            Check("pages", self.check_pages, meaning=_PAGES),
-            Check("folders", self.check_folders, meaning=_FOLDERS),
+            Check("list", self.check_listing, listed, meaning),
+            Check("pages", self.check_pages, listed, _PAGES),
+            Check("folders", self.check_folders, listed, _FOLDERS),
             Check("start-after", self.check_start_after, needed=False, meaning="Nothing here depends on it."),
             Check("clock", self.check_clock),
         ]
@@ -131,7 +134,7 @@ class ReadChecks:
         answer = self._probe.send("GET", self._plan.known_key, headers={"Range": "bytes=0-0"})
         if answer.error and answer.error.code not in (Code.OBJECT_GONE, Code.OBJECT_CHANGED):
             raise answer.error
-        exists = "" if answer.error is None else " (it does not exist yet)"
+        exists = " (it does not exist yet)" if answer.error and answer.error.code == Code.OBJECT_GONE else ""
         return self._say.ok("known-object", f"{self._plan.known_key} may be read{exists}.")
 
     def check_range(self) -> Finding:

@@ -55,7 +55,7 @@ class WriteChecks:
             Check("delete", self.check_delete, needed, _NO_PUBLISHING if publish else _OLD_ERRORS),
             Check("put", self.check_put, needed, _NO_PUBLISHING if publish else "Nothing can be reported."),
             Check("read-back", self.check_read_back, needed=False),
-            Check("names", self.check_names, needed, "Objects with such names are not found."),
+            Check("names", self.check_names, needed=False),
             Check("create", self.check_create, needed=False, meaning=self._lost),
             Check("replace", self.check_replace, needed=False, meaning=self._lost),
             Check("content-md5", self.check_md5, needed=False),
@@ -154,7 +154,7 @@ class WriteChecks:
         left = [key for key in dict.fromkeys(self._written) if not self._is_deleted(key)]
         kept = [version for version in self._versions if not self._delete_version(*version)]
         if left:
-            text = f"{len(left)} test objects could not be deleted. Delete {self._prefix} in {self._probe.bucket}."
+            text = f"Test objects could not be deleted ({len(left)}). Delete {self._prefix} in {self._probe.bucket}."
             return self._say.warning("clean-up", text, "Loader and portal ignore them.")
         if kept or (self._keeps_versions and not self._versions):
             text = "The bucket keeps versions, and the credentials may not delete them."
@@ -207,7 +207,13 @@ class WriteChecks:
 
     def _delete_left_behind(self) -> None:
         """Delete test objects of checks that were killed. An age that the store does not tell is taken as short."""
-        objects, now = self._probe.page(self._plan.scratch).objects, self._probe.date
+        try:
+            objects = self._probe.page(self._plan.scratch).objects
+        except WorldError as error:
+            if error.code == Code.FORBIDDEN:  # without the right to list, they are not found
+                return
+            raise
+        now = self._probe.date
         for info in objects if now else ():
             ours = info.key.startswith(self._plan.scratch)
             if now and ours and info.last_modified > EPOCH and now - info.last_modified > _LEFT_BEHIND:
