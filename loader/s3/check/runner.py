@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from loader.errors import ERRORS, Code, WorldError
@@ -29,10 +30,12 @@ def _check_bucket(bucket: S3Bucket, plan: BucketPlan, budget: Budget) -> Iterato
     probe, say = StoreProbe(bucket.transport), Reporter(plan.role)
     for check in ReadChecks(probe, plan).checks():
         result = _attempt(check, say, budget, probe)
-        yield result.finding
-        if check.name == "list" and result.is_unusable:
-            yield say.skipped("others", "Not tried: all other checks, because the bucket cannot be used.")
+        if check.name == "list" and result.error and result.error.code != Code.FORBIDDEN:
+            # No other request can succeed either: only a missing right affects single requests.
+            yield say.missing("list", describe_error(result.error), "The bucket cannot be used.")
+            yield say.skipped("others", "Not tried: all other checks.")
             return
+        yield result.finding
     if plan.scratch:
         yield from _write(WriteChecks(probe, plan), say, budget, probe)
 
@@ -55,16 +58,12 @@ def _write(writing: WriteChecks, say: Reporter, budget: Budget, probe: StoreProb
     yield cleaned
 
 
+@dataclass(frozen=True, slots=True)
 class _Result:
     """The finding of a check, and the error that ended it."""
 
-    def __init__(self, finding: Finding, error: WorldError | None = None) -> None:
-        self.finding, self.error = finding, error
-
-    @property
-    def is_unusable(self) -> bool:
-        """Whether no other request to the bucket can succeed either: only a missing right affects single requests."""
-        return self.error is not None and self.error.code != Code.FORBIDDEN
+    finding: Finding
+    error: WorldError | None = None
 
 
 def _attempt(check: Check, say: Reporter, budget: Budget, probe: StoreProbe) -> _Result:
