@@ -226,8 +226,10 @@ class _Exchange(Fault):
         if profile.checksums_refused and any(name.startswith(_CHECKSUMS) for name in names):
             return self._refused("checksums_refused", 400, "InvalidArgument")
         md5 = request.find("Content-MD5")
-        if profile.content_md5_required and request.method == "PUT" and not md5:
-            return self._refused("content_md5_required", 400, "InvalidRequest")
+        if profile.content_md5_required and request.method == "PUT":
+            self._count("content_md5_required")  # also if it is there
+            if not md5:
+                return self._refused("content_md5_required", 400, "InvalidRequest")
         if md5 and md5 != base64.b64encode(hashlib.md5(request.body, usedforsecurity=False).digest()).decode():
             return self._refused("bad_digest", 400, "BadDigest")
         if not {"if-match", "if-none-match"} & names:
