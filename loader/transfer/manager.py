@@ -244,7 +244,10 @@ class TransferManager:
         with self._wake:
             self._results.append(TransferOutcome(step, "", Code.INTERNAL))
         text = f"unexpected error ({type(error).__name__})"
-        self._context.reporter.error(step.campaign, step.item.name, Code.INTERNAL, text)
+        try:
+            self._context.reporter.error(step.campaign, step.item.name, Code.INTERNAL, text)
+        except Exception:  # the worker goes on, and the exit code says that an item failed
+            log.exception("The error of %s/%s cannot be reported", step.campaign, step.item.name)
 
     def _record(self, result: TransferOutcome) -> None:
         """Store a result. The caller has the lock."""
