@@ -96,7 +96,7 @@ class TailLease:
         self._own = OwnIdentity(frozenset(identities))
         self._etags = self._load_etags()
         self._conditional = True  # until the store refuses a condition that is fulfilled
-        self._last_digest = ""  # of the last heartbeat that arrived in this run
+        self.last_digest = ""  # MD5 of the last heartbeat that arrived in this run
         self.etag = ""  # of the last heartbeat that certainly arrived
 
     def add_own_etag(self, etag: str) -> None:
@@ -167,7 +167,7 @@ class TailLease:
     def _write_unconditionally(self, body: bytes, current: CurrentHolder | None) -> str:
         """Write after a look at what would be replaced. Returns and raises the same as `write`."""
         self._check_holder(current)
-        is_last = current is not None and (current.digest == self._last_digest or current.etag in self._etags)
+        is_last = current is not None and (current.digest == self.last_digest or current.etag in self._etags)
         replaced = (self.etag or current.etag) if current and is_last else ""
         self._record_arrival(self._bucket.put(self._key, body))
         if self._conditional:
@@ -194,8 +194,8 @@ class TailLease:
         self.etag = etag
         failpoint("heartbeat-sent")
         self._own = replace(self._own, held=True)
-        self._last_digest, self._etags = self._etags[0], [self.etag]
-        if self._last_digest != self.etag:  # a store whose ETags are not MD5 sums
+        self.last_digest, self._etags = self._etags[0], [self.etag]
+        if self.last_digest != self.etag:  # a store whose ETags are not MD5 sums
             self._save_etags()
 
     def _read_if_allowed(self) -> CurrentHolder | None:

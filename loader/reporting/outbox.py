@@ -8,11 +8,12 @@ that they arrive in order. Pure: no thread, clock or network; times are seconds 
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+
+from loader.s3.etags import is_md5_of
 
 RATE: Final = 50.0  # writes per second, all items together
 BURST: Final = 100.0  # writes at once after a pause
@@ -78,7 +79,10 @@ class Outbox:
         return max(waiting.due, self.paused_until)
 
     def set_listing(self, listed: Mapping[str, str]) -> None:
-        """Set the ETags of all objects in the bucket by key, and drop writes that would change nothing."""
+        """Set the ETags of all objects in the bucket by key, and drop writes that would change nothing.
+
+        An ETag is the MD5 of the body, or empty if that is unknown.
+        """
         self._listed = {**listed, **dict.fromkeys(self.known, "")}
         for key, waiting in list(self._waiting.items()):
             if self._is_current(key, waiting.body):
@@ -94,8 +98,7 @@ class Outbox:
         if key in self.known or self._listed is None:
             return key in self.known and self.known[key] == body
         etag = self._listed.get(key)
-        # Only an ETag that is an MD5 sum identifies a body; any other kind never matches.
-        same = etag is None if body is None else etag == hashlib.md5(body, usedforsecurity=False).hexdigest()
+        same = etag is None if body is None else is_md5_of(etag or "", body)
         if same:
             self.known[key] = body
         return same

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from loader.contract.keys import HEARTBEAT
 from loader.errors import WorldError
 from loader.reporting.context import ReportingContext
 from loader.reporting.outbox import Outbox
@@ -65,7 +66,10 @@ class ReportCache:
         return needs_listing
 
     def list_bucket(self) -> None:
-        """List the objects of this tail; reports that are among them are not sent again."""
+        """List the objects of this tail; reports that are among them are not sent again.
+
+        The heartbeat, which has just been written, shows whether the ETags of this store's listings are MD5 sums.
+        """
         try:
             listed = {found.key: found.etag for found in self._context.bucket.list(self._context.prefix)}
         except WorldError:  # these credentials may not allow it; then every report is sent
@@ -74,5 +78,8 @@ class ReportCache:
             # The edge of a thread: reports do not depend on the listing.
             log.exception("While listing the status bucket")
             return
+        heartbeat = listed.get(f"{self._context.prefix}{HEARTBEAT}", "")
+        if heartbeat.lower() != self._context.lease.last_digest:
+            listed = dict.fromkeys(listed, "")
         with self._lock:
             self._outbox.set_listing(listed)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -285,3 +286,28 @@ def test_a_value_that_came_during_a_write_waits_for_its_turn() -> None:
     assert outbox.take(105.0) is None
     assert outbox.next_due(105.0) == 111.0
     assert outbox.take(111.0) == ("k", b"2")
+
+
+@pytest.mark.parametrize(
+    ("spelling", "sent"),
+    [(str.lower, []), (str.upper, []), (lambda etag: f"{etag}-1", [b"1048576"])],
+    ids=["MD5", "MD5 in capitals", "no MD5"],
+)
+def test_a_listed_report_is_recognised_only_where_the_store_lists_md5_sums(
+    spelling: Callable[[str], str], sent: list[bytes]
+) -> None:
+    class Listing(Moody):
+        def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+            for info in super().list(prefix):
+                # The heartbeat is the proof: the ETags of other objects may look like MD5 sums anywhere.
+                yield replace(info, etag=spelling(info.etag)) if info.key.endswith("loader.json") else info
+
+    bucket = Listing()
+    bucket.put("ACME/N1/c/a.tgz.progress", b"1048576")
+    bucket.writes.clear()
+    again = make(bucket)
+    again.progress("c", "a", MIB, 9 * MIB)
+    again.start()
+    assert again.close(PATIENCE)
+    assert bucket.requests.list == 1
+    assert bucket.of("a.tgz.progress") == sent
