@@ -14,7 +14,7 @@ from loader.contract.keys import (
     queue_signature_key,
     signature_key,
 )
-from loader.contract.names import check_name
+from loader.contract.names import TGZ, check_name
 from loader.errors import BadName
 
 _LIKE_A_MANIFEST: Final = "campaign"  # the tail whose queue has the same file name as every manifest
@@ -66,7 +66,9 @@ def seaweedfs_identity(airline: str, tail: str, media: str, status: str) -> Iden
 
 def _of_campaigns(airline: str) -> list[str]:
     """Return the key patterns of all objects of campaigns that a loader reads."""
-    return [content_key(airline, "*", "*"), manifest_key(airline, "*"), signature_key(airline, "*")]
+    content = content_key(airline, "*", "*")
+    in_capitals = content.removesuffix(TGZ) + TGZ.upper()  # as tools on Windows upload it
+    return [content, in_capitals, manifest_key(airline, "*"), signature_key(airline, "*")]
 
 
 def _allow(action: str | list[str], resource: str | list[str]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def _is_content(path: Path, notice: OnNotice) -> bool:
         why = "hidden file"
     elif path.is_dir():
         why = "folder"
-    elif path.suffix != TGZ:
+    elif path.suffix.lower() != TGZ:
         why = f"the name does not end in {TGZ}"
     else:
         return True
@@ -112,7 +112,9 @@ def _name(path: Path, notice: OnNotice) -> str:
     name = unicodedata.normalize("NFC", path.name)
     if name != path.name:
         notice(f"the name is published in Unicode normalisation form C (NFC): {_display_name(path)}")
-    return name
+    if path.suffix != TGZ:
+        notice(f"the ending is published as {TGZ}: {_display_name(path)}")
+    return name.removesuffix(path.suffix) + TGZ
 
 
 def _illegal(names: Iterable[tuple[Path, str]]) -> list[str]:

@@ -33,6 +33,16 @@ def content_key(airline: str, campaign: str, content: str) -> str:
     return _prefix(airline, campaign) + _content_name(content) + TGZ
 
 
+def other_content_keys(airline: str, campaign: str, content: str) -> tuple[str, ...]:
+    """Return the keys at which the object of an item may be if there is none at its `content_key`. Raises BadName.
+
+    Tools on Windows write endings in capitals: the object of `movie` may be `movie.TGZ`, that of `movie.TGZ` too.
+    """
+    prefix, name = _prefix(airline, campaign), _content_name(content)
+    as_named = [] if name.endswith(TGZ) or not name.casefold().endswith(TGZ) else [prefix + name]
+    return (*as_named, prefix + name + TGZ.upper())
+
+
 def queue_key(airline: str, tail: str) -> str:
     """Return the key of a tail's transfer queue in the media bucket. Raises BadName."""
     return f"{check_name(airline)}/{FLEET}/{check_name(tail)}.json"
@@ -119,6 +129,9 @@ def parse_media_key(key: str) -> MediaKey | None:
         return MediaKey("signature", airline, campaign)
     if name.endswith(TGZ):
         return MediaKey("content", airline, campaign, content_name(name))
+    if name.casefold().endswith(TGZ):
+        ending = name[-len(TGZ) :]
+        raise BadName(f"the key {quoted_key(key)} ends in {ending}; rename the object, its ending must be {TGZ}")
     raise BadName(f"the key {quoted_key(key)} ends neither in {MANIFEST} nor in {TGZ}")
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
-from loader.contract.keys import content_key, manifest_key, signature_key
+from loader.contract.keys import content_key, manifest_key, other_content_keys, signature_key
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest
 from loader.contract.names import check_name, conflict_key
 from loader.errors import BadManifest, BadName, Code, ContractError, WorldError
@@ -279,7 +279,12 @@ class ManifestReader:
         """
         prefix = f"{self._airline}/{campaign}/"
         etags = {found.key: found.etag or _version_without_etag(found) for found in self._media.list(prefix)}
-        return {item.name: etags.get(content_key(self._airline, campaign, item.name), "") for item in manifest.content}
+        return {item.name: self._object_etag(etags, campaign, item.name) for item in manifest.content}
+
+    def _object_etag(self, etags: Mapping[str, str], campaign: str, content: str) -> str:
+        names = self._airline, campaign, content
+        keys = (content_key(*names), *other_content_keys(*names))
+        return next((etags[key] for key in keys if key in etags), "")
 
 
 def _refuse_conflicts(results: Mapping[str, ManifestResult]) -> dict[str, ManifestResult]:

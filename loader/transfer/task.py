@@ -10,8 +10,9 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
-from loader.contract.keys import content_key
+from loader.contract.keys import content_key, other_content_keys
 from loader.contract.names import TGZ
 from loader.contract.units import MIB
 from loader.errors import Code, Stopped, WorldError
@@ -31,6 +32,7 @@ from loader.reporting.reporter import StatusReporter
 from loader.s3.interface import Body
 from loader.storage.content_store import ContentStore
 from loader.storage.inventory import FileState
+from loader.storage.partial_file import PartialFile
 from loader.transfer.context import DownloadContext
 from loader.transfer.download import download_item
 
@@ -148,7 +150,6 @@ class TransferTask:
                     Code.NO_SPACE, f"{missing} bytes are still to be fetched and {max(0, free)} may be used"
                 )
             self._start(part.bytes_done)
-            key = content_key(context.airline, step.campaign, step.item.name)
 
             def finish() -> None:
                 store.install(
@@ -156,9 +157,33 @@ class TransferTask:
                 )
 
             try:
-                download_item(key, part, replace(context.download, stop=self.stop), self, finish)
+                self._download(part, finish)
             finally:
                 part.save()
+
+    def _download(self, part: PartialFile, finish: Callable[[], None]) -> None:
+        """Download the object of the item, or the one with an ending in capitals if there is no other."""
+        names = self._context.airline, self.step.campaign, self.step.item.name
+        context = replace(self._context.download, stop=self.stop)
+        try:
+            download_item(content_key(*names), part, context, self, finish)
+        except WorldError as error:
+            if error.code != Code.OBJECT_GONE:
+                raise
+            key = self._find_other_key(names)
+            if key is None:
+                raise
+            download_item(key, part, context, self, finish)
+
+    def _find_other_key(self, names: tuple[str, str, str]) -> str | None:
+        """Return another key at which the object is; None if there is none, or the store does not say."""
+        try:
+            return next((key for key in other_content_keys(*names) if self._exists(key)), None)
+        except WorldError:
+            return None
+
+    def _exists(self, key: str) -> bool:
+        return any(found.key == key for found in islice(self._context.download.media.list(key), 1))
 
     def _report_success(self) -> None:
         step, context, size = self.step, self._context, self.step.item.size

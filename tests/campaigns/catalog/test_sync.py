@@ -246,7 +246,7 @@ def test_a_refused_manifest_is_reported_as_long_as_it_stands_but_fetched_once(
         (b'{"content": [{"name": "a", "size": 1}, {"name": "A", "size": 1}]}', "content[1].name"),
         (b'{"content": [], "title": "\\u0000"}', "NUL"),
         (b"[" * 100_000, "nested deeper"),
-        (b"\xef\xbb\xbf{}", "byte order mark"),
+        (b"\xef\xbb\xbf{}", "content: is missing"),
     ],
 )
 def test_a_hostile_manifest_is_refused_with_its_place(

@@ -106,6 +106,18 @@ def test_the_manifest_is_written_last(folder: Path, media: RecordingBucket) -> N
     assert media.written.count(MANIFEST) == 2
 
 
+def test_endings_in_capitals_are_published_in_small_letters(folder: Path, media: RecordingBucket) -> None:
+    (folder / "MOVIE-2.TGZ").write_bytes(b"of Windows")
+    result = publish(folder, media)
+    assert "the ending is published as .tgz: MOVIE-2.TGZ" in result.notices
+    assert next(item["name"] for item in manifest(media)["content"]) == "MOVIE-2"
+    assert media.open("ACME/2026-12/MOVIE-2.tgz").read() == b"of Windows"
+    assert publish(folder, media).bytes_uploaded == 0
+    (folder / "movie-2.tgz").write_bytes(b"another")
+    with pytest.raises(PublishError, match="differ only in case"):
+        publish(folder, media)
+
+
 def test_publishing_again_sends_and_writes_nothing(folder: Path, media: RecordingBucket) -> None:
     first = publish(folder, media)
     written = len(media.written)
@@ -374,14 +386,14 @@ def test_what_is_no_tgz_is_left_alone_and_said(folder: Path, media: RecordingBuc
     (folder / "sub").mkdir()
     (folder / "sub" / "inner.tgz").write_bytes(b"x")
     (folder / "notes.txt").write_bytes(b"x")
-    (folder / "OLD.TGZ").write_bytes(b"x")
+    (folder / "OLD.TGZ.bak").write_bytes(b"x")
     (folder / "._movie-001.tgz").write_bytes(b"x")
     result = publish(folder, media)
     assert len(result.items) == 3
     assert {notice.partition(" (")[0] for notice in result.notices} == {
         "skipped sub",
         "skipped notes.txt",
-        "skipped OLD.TGZ",
+        "skipped OLD.TGZ.bak",
         "skipped ._movie-001.tgz",
     }
 

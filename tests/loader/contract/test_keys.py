@@ -16,6 +16,7 @@ from loader.contract.keys import (
     error_key,
     heartbeat_key,
     manifest_key,
+    other_content_keys,
     parse_media_key,
     parse_status_key,
     progress_key,
@@ -128,6 +129,25 @@ def test_a_status_key_of_another_shape_is_refused(key: str) -> None:
 def test_a_media_key_of_another_shape_is_refused(key: str) -> None:
     with pytest.raises(BadName):
         parse_media_key(key)
+
+
+@pytest.mark.parametrize(
+    ("content", "others"),
+    [
+        ("movie", ["A/c/movie.TGZ"]),
+        ("movie.TGZ", ["A/c/movie.TGZ", "A/c/movie.TGZ.TGZ"]),
+        ("movie.Tgz", ["A/c/movie.Tgz", "A/c/movie.Tgz.TGZ"]),
+        ("movie.tgz", ["A/c/movie.tgz.TGZ"]),
+    ],
+)
+def test_an_object_may_have_an_ending_in_capitals(content: str, others: list[str]) -> None:
+    assert list(other_content_keys("A", "c", content)) == others
+
+
+@pytest.mark.parametrize("ending", [".TGZ", ".Tgz"])
+def test_a_key_with_another_ending_is_no_content_and_says_why(ending: str) -> None:
+    with pytest.raises(BadName, match=f"ends in {ending}; rename the object, its ending must be .tgz"):
+        parse_media_key(f"A/c/movie{ending}")
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", ".fleet", "x" * 201, "e\u0301", "a\0"])
