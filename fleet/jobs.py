@@ -121,6 +121,7 @@ def _poll_root(lease: Lease, airline: Airline) -> None:
         uninterrupted_since=watched_since,
         seconds=POLL_TIME_LIMIT,
         previous_run=lease.succeeded_at,
+        catching_up=_is_catching_up(lease),
     )
     current = partitions_of(lease.name) or UNPARTITIONED
     result, parts = poll_root(airline, media, status, timezone.now(), options, partitions=current)
@@ -129,7 +130,7 @@ def _poll_root(lease: Lease, airline: Airline) -> None:
 
 
 def _poll_partition(lease: Lease, airline: Airline, partition: str) -> None:
-    options = PollOptions(lease=lease, seconds=POLL_TIME_LIMIT)
+    options = PollOptions(lease=lease, seconds=POLL_TIME_LIMIT, catching_up=_is_catching_up(lease))
     _schedule_next(lease, airline, poll_partition(airline, partition, _buckets()[1], timezone.now(), options))
 
 
@@ -170,6 +171,11 @@ def _schedule_next(lease: Lease, airline: Airline, result: PollResult) -> None:
         # One tail with more keys than are read: expensive, and incomplete anyway.
         lease.next_run_in = settings.POLL_CEILING
     _record_usage(airline.pk, result)
+
+
+def _is_catching_up(lease: Lease) -> bool:
+    """Return whether the poll before was unfinished: `_schedule_next` then starts a new series of successes."""
+    return lease.succeeded_at is not None and lease.steady_since == lease.succeeded_at
 
 
 def _events_are_flowing(lease: Lease) -> bool:

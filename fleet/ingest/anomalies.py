@@ -35,12 +35,17 @@ class OpenAnomaly:
     code: str
     detail: str
     etag: str
+    first_seen: datetime
+    last_seen: datetime
+
+
+_OPEN_COLUMNS: Final = ("pk", "key", "problem", "detail", "etag", "first_seen", "last_seen")
 
 
 def open_rows(airline: Airline | None, bucket: BucketName) -> dict[AnomalyKey, OpenAnomaly]:
     """Return the open anomalies of an airline (None: of no airline), by key and code."""
     rows = Anomaly.objects.filter(airline=airline, bucket=bucket, resolved_at=None)
-    found = (OpenAnomaly(*row) for row in rows.values_list("pk", "key", "problem", "detail", "etag"))
+    found = (OpenAnomaly(*row) for row in rows.values_list(*_OPEN_COLUMNS))
     return {(row.key, row.code): row for row in found}
 
 

@@ -11,7 +11,7 @@ from fleet.ingest.updates import LoadUpdate, TailUpdate
 from fleet.models.load import LoadKey
 from fleet.polling.fetcher import FetchResult
 from fleet.polling.provisioning import ProvisionedRows
-from fleet.reconcile.diff import TailChanges
+from fleet.reconcile.pending import TailChanges
 from fleet.reconcile.problems import Problems
 from fleet.state.observations import (
     ErrorObserved,

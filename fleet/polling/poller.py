@@ -47,8 +47,8 @@ class PollOptions:
 
     A lost `lease` ends the poll and rolls the transaction back. Since `uninterrupted_since` the airline has been polled
     without a long gap; None: it has not. After `seconds` spent on the changes of a partition, its rest is left to the
-    next poll. `previous_run` is the time of the poll before: time-based flags are updated at most every
-    `HEALTH_INTERVAL`.
+    next poll, which is `catching_up`. `previous_run` is the time of the poll before: time-based flags are updated at
+    most every `HEALTH_INTERVAL`.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -56,6 +56,7 @@ class PollOptions:
     uninterrupted_since: datetime | None = ALWAYS
     seconds: float = math.inf
     previous_run: datetime | None = None
+    catching_up: bool = False
 
     def is_due(self, now: datetime) -> bool:
         """Return whether the time-based flags are due."""
@@ -148,7 +149,9 @@ def _open_writer(
     """Yield a writer; at the end, publish the totals and add the request counts to its result."""
     meter = RequestMeter(status, *more)
     with Fetcher(status, options.lease) as fetcher:
-        writer = Writer(airline, fetcher, now, options.limits, options.lease, options.seconds)
+        writer = Writer(
+            airline, fetcher, now, options.limits, options.lease, options.seconds, catching_up=options.catching_up
+        )
         yield writer
         writer.publish_totals()
     writer.result += meter.read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
@@ -41,10 +42,11 @@ class EpochSeconds(Func):
 
 @dataclass(frozen=True, slots=True)
 class TailCount:
-    """A tail's id, and about how many keys it has."""
+    """A tail's id, about how many keys it has, and when the portal last saw something new of it."""
 
     pk: int
     keys: int
+    seen_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,10 @@ class DatabaseSnapshot:
     anomalies: dict[tuple[str, str], OpenAnomaly]
     dirty: frozenset[LoadKey]
     tails: dict[str, TailCount]
+
+    def last_served(self) -> dict[str, datetime]:
+        """Return when each tail was last written, by its name; tails that never were are left out."""
+        return {name: tail.seen_at for name, tail in self.tails.items() if tail.seen_at is not None}
 
     def restrict_to(self, keys: Collection[str]) -> None:
         """Remove all objects and anomalies except those with these keys."""
@@ -76,14 +82,14 @@ def load_snapshot(airline: Airline, partition: str = "", keys: Collection[str] |
     anomalies = _open_anomalies(airline, partition, keys)
     named = None if keys is None else _tails_of(airline, keys)
     rows = Tail.objects.filter(airline=airline).annotate(at=EpochSeconds("heartbeat_at"))
-    tails = list(rows.values_list("pk", "name", "heartbeat_etag", "at", "keys"))
+    tails = list(rows.values_list("pk", "name", "heartbeat_etag", "at", "keys", "seen_at"))
     selected = {
         pk: name for pk, name, *_ in tails if (f"{name}/".startswith(partition) if named is None else name in named)
     }
     campaigns = dict(Campaign.objects.filter(airline=airline).values_list("pk", "name"))
     versions = {
         heartbeat_key(airline.name, name): (etag, at)
-        for pk, name, etag, at, _ in tails
+        for pk, name, etag, at, *_ in tails
         if pk in selected and etag and at is not None
     }
     some = None if len(selected) == len(tails) else selected
@@ -102,7 +108,9 @@ def load_snapshot(airline: Airline, partition: str = "", keys: Collection[str] |
             if row.code == OLDER_OBJECT
         },
     )
-    return DatabaseSnapshot(known, anomalies, dirty, {name: TailCount(pk, count) for pk, name, _, _, count in tails})
+    return DatabaseSnapshot(
+        known, anomalies, dirty, {name: TailCount(pk, count, seen_at) for pk, name, _, _, count, seen_at in tails}
+    )
 
 
 def _open_anomalies(

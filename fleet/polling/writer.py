@@ -11,14 +11,13 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
-
-from django.db import InterfaceError, OperationalError
 
 from campaigns.models import Campaign
 from fleet.feed import publish_totals
 from fleet.ingest import anomalies
+from fleet.ingest.anomalies import OpenAnomaly
 from fleet.ingest.apply import ApplyResult, apply_tails
 from fleet.ingest.updates import Catalog, TailUpdate
 from fleet.models import Tail
@@ -29,13 +28,17 @@ from fleet.polling.result import PollResult, failure_message
 from fleet.polling.snapshot import DatabaseSnapshot
 from fleet.reconcile.diff import ListingDiff, diff_listing
 from fleet.reconcile.limits import Limits
+from fleet.reconcile.pending import NOT_SERVED, PendingChanges, TailChanges
 from fleet.reconcile.problems import BODY_PROBLEMS, Problem, Problems, stale_object_problem
+from ifeportal.database_errors import is_database_unavailable
 from ifeportal.models import Airline
 from ifeportal.work_lease import LeaseLost, WorkLease
 from loader.errors import Code
 from loader.s3.interface import ObjectInfo
 
 RECOUNT_THRESHOLD: Final = 100  # keys: a tail's stored count is updated if it is off by this and a quarter
+UNWRITTEN_TAILS: Final = 3  # that fail the poll if no other tail was written
+MAX_RETRY_PAUSE: Final = timedelta(minutes=1)  # between two attempts to write a tail
 logger = logging.getLogger(__name__)
 
 
@@ -45,6 +48,7 @@ class Writer:
 
     Calls the heartbeat of `lease` before each batch; a lost lease ends the poll. `elapsed` seconds were spent on
     fetching and writing the changes of one partition; after `time_limit` the rest is left to the next poll.
+    `catching_up`: the poll before had no time for all changes. `unwritten` counts the tails that could not be written.
     """
 
     airline: Airline
@@ -53,11 +57,13 @@ class Writer:
     limits: Limits
     lease: WorkLease
     time_limit: float
+    catching_up: bool = False
     result: PollResult = field(default_factory=PollResult)
     changed_campaigns: set[str] = field(default_factory=set)
     new_tails: bool = False
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)
     elapsed: float = 0.0
+    unwritten: int = 0
     _reread_keys: set[str] = field(default_factory=set)  # keys with an open anomaly whose bytes were read again
 
     def add_failure(self, sentence: str) -> None:
@@ -65,21 +71,27 @@ class Writer:
 
     def write_listing(self, objects: Iterable[ObjectInfo], snapshot: DatabaseSnapshot, limits: Limits) -> ListingDiff:
         """Compare a listing with the rows and write the changes as they are found; return the rest for `finish`."""
-        found = ListingDiff(Problems(limits.anomalies))
+        served = snapshot.last_served() if self.catching_up else None
+        found = ListingDiff(Problems(limits.anomalies), PendingChanges(limits, served))
         for tails in diff_listing(objects, snapshot.known, limits, found):
-            self._write_work({name: TailWork(name, changes) for name, changes in tails.items()}, snapshot, found)
+            self._write_work(_work_of(tails), snapshot, found)
         return found
 
     def finish(self, snapshot: DatabaseSnapshot, found: ListingDiff) -> None:
         """Write the remaining changes, compare loads with newer manifests, and record anomalies."""
-        work = {name: TailWork(name, changes) for name, changes in found.take_tails().items()}
+        work = _work_of(found.changes.take_turns())
         for tail, campaign in snapshot.dirty:
             work.setdefault(tail, TailWork(tail)).dirty.add(campaign)
         self._write_work(work, snapshot, found)
+        for tails in found.changes.rounds():
+            if found.unfinished:
+                break
+            self._write_work(_work_of(tails), snapshot, found)
+        self._check_unwritten()
         self.result += PollResult(
             objects_seen=found.objects,
             objects_changed=found.changed + len(found.deleted_keys),
-            unfinished=int(found.unfinished),
+            unfinished=int(found.unfinished or found.changes.left_out > 0),
             anomalies=self._record_anomalies(snapshot, found),
         )
         self._reread_keys, self.elapsed = set(), 0.0
@@ -111,7 +123,9 @@ class Writer:
         self.new_tails |= not rows.tails.keys().isdisjoint(found.new_tails)
         anomalous = {row.key for row in snapshot.anomalies.values()}
         started = time.monotonic() - self.elapsed
-        writable = [work[name] for name in sorted(work.keys() & rows.tails.keys())]
+        served = snapshot.last_served()
+        names = (work.keys() & rows.tails.keys()) - self._postponed(snapshot)
+        writable = [work[name] for name in sorted(names, key=lambda name: (served.get(name, NOT_SERVED), name))]
         for batch in make_batches(writable, snapshot.known.transfer_counts, rows.campaigns):
             self.lease.heartbeat()
             self._reread_keys |= anomalous & self._write_batch(batch, rows, found.problems)
@@ -149,9 +163,11 @@ class Writer:
             part = pending.pop()
             try:
                 applied = apply_tails(self.airline, part, catalog, self.now, lease=self.lease)
-            except (OperationalError, InterfaceError, LeaseLost):
-                raise  # The database or the lease is gone: the other tails would fail as well.
-            except Exception as error:  # noqa: BLE001  logged once the tail that causes it is known
+            except LeaseLost:
+                raise
+            except Exception as error:  # logged once the tail that causes it is known
+                if is_database_unavailable(error):
+                    raise
                 if len(part) > 1:
                     pks = list(part)
                     half = len(pks) // 2
@@ -170,22 +186,46 @@ class Writer:
                     problems.add(stale_object_problem(each.name, each.etag, each.at))
 
     def _report_unwritten(self, tail: str, error: Exception, problems: Problems) -> None:
+        """Report the tail at once, in a transaction of its own: raises the error of a database that is unavailable."""
         logger.error("failed to write the changes of %s/%s", self.airline.name, tail, exc_info=error)
-        self.add_failure(f"tail {tail}: {type(error).__name__}")
-        detail = f"The changes of this tail could not be written ({type(error).__name__}). The next poll retries."
-        problems.add(Problem(f"{self.airline.name}/{tail}/", Code.INTERNAL, detail))
+        self.unwritten += 1
+        detail = f"The changes of this tail could not be written ({type(error).__name__}). They are tried again."
+        problem = Problem(f"{self.airline.name}/{tail}/", Code.INTERNAL, detail)
+        anomalies.upsert_open(self.airline, "status", [problem], self.now)
+        problems.add(problem)
+
+    def _postponed(self, snapshot: DatabaseSnapshot) -> set[str]:
+        """Return the tails that could not be written and are not due for another attempt."""
+        start = len(self.airline.name) + 1
+        rows = (row for row in snapshot.anomalies.values() if row.code == Code.INTERNAL)
+        return {row.key[start:].removesuffix("/") for row in rows if self.now < row.last_seen + retry_pause(row)}
+
+    def _check_unwritten(self) -> None:
+        """Fail the poll if nothing can be written at all: then the cause is not one tail."""
+        if self.unwritten >= UNWRITTEN_TAILS and not self.result.changes:
+            self.add_failure(f"{self.unwritten} tails could not be written, and no other was")
 
     def _record_anomalies(self, snapshot: DatabaseSnapshot, found: ListingDiff) -> int:
         """Record the anomalies found and return how many are open. Problems of bytes not read again stay open."""
         reread = self._reread_keys.union(found.deleted_keys)
+        postponed = {f"{self.airline.name}/{tail}/" for tail in self._postponed(snapshot)}
         lasting = [
             row
             for row in snapshot.anomalies.values()
-            if not found.is_complete or (row.code in BODY_PROBLEMS and row.key not in reread)
+            if not found.is_complete or (row.code in BODY_PROBLEMS and row.key not in reread) or row.key in postponed
         ]
         return anomalies.replace_open(
             self.airline, "status", found.problems, snapshot.anomalies, self.now, unchanged=lasting
         )
+
+
+def _work_of(tails: Mapping[str, TailChanges]) -> dict[str, TailWork]:
+    return {name: TailWork(name, changes) for name, changes in tails.items()}
+
+
+def retry_pause(row: OpenAnomaly) -> timedelta:
+    """Return how long after an attempt a tail that cannot be written is tried again: as long as it has been failing."""
+    return min(max(row.last_seen - row.first_seen, timedelta()), MAX_RETRY_PAUSE)
 
 
 def remaining_limits(limits: Limits, snapshot: DatabaseSnapshot) -> Limits:

@@ -14,6 +14,7 @@ from typing import Final
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.names import AdmittedNames
 from fleet.reconcile.objects import ChangedObject, truncate_to_second
+from fleet.reconcile.pending import PendingChanges, TailChanges
 from fleet.reconcile.problems import Problem, Problems, stale_object_problem
 from ifeportal.storage.object_versions import is_confirmed, is_same_version, listed_version, storable_etag
 from loader.contract.keys import StatusKey, parse_status_key
@@ -46,28 +47,19 @@ class KnownObjects:
 
 
 @dataclass(slots=True)
-class TailChanges:
-    """Changed and deleted objects of one tail; `deleted` has the ETag last read."""
-
-    changed: list[ChangedObject] = field(default_factory=list)
-    deleted: list[tuple[StatusKey, str]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
 class ListingDiff:
     """The result of a comparison: of a complete listing, or cut by a limit (`truncated`) or by time (`unfinished`).
 
-    `keys` counts the objects of each tail.
+    `changes` are those not taken yet. `keys` counts the objects of each tail.
     """
 
     problems: Problems
+    changes: PendingChanges = field(default_factory=lambda: PendingChanges(Limits()))
     truncated: bool = False
     unfinished: bool = False
     keys: dict[str, int] = field(default_factory=dict)
     objects: int = 0
     changed: int = 0
-    pending: int = 0
-    tails: dict[str, TailChanges] = field(default_factory=dict)
     new_tails: list[str] = field(default_factory=list)
     new_campaigns: list[str] = field(default_factory=list)
     deleted_keys: list[str] = field(default_factory=list)
@@ -83,14 +75,10 @@ class ListingDiff:
             tail = home[start:].removesuffix("/")
             self.keys[tail] = self.keys.get(tail, 0) + keys
 
-    def tail(self, tail: str) -> TailChanges:
-        """Return the changes of a tail, to be added to."""
-        return self.tails.setdefault(tail, TailChanges())
-
-    def take_tails(self) -> dict[str, TailChanges]:
-        """Return the changes of all tails and forget them."""
-        taken, self.tails, self.pending = self.tails, {}, 0
-        return taken
+    @property
+    def tails(self) -> dict[str, TailChanges]:
+        """The changes of each tail that are to be written next."""
+        return self.changes.turns
 
 
 def diff_listing(
@@ -98,9 +86,9 @@ def diff_listing(
 ) -> Iterator[dict[str, TailChanges]]:
     """Compare a listing of one partition of an airline with `known`, into `found`.
 
-    Yields the changes of tails, taken out of `found`, whenever `limits.pending_objects` objects changed; the rest stays
-    in `found`. To stop early, the caller sets `found.unfinished`. Errors raised by `objects` pass through; `found` must
-    not be used then, as objects missing from a partial listing are not deleted.
+    Yields the changes of tails, taken out of `found.changes`, whenever they are due; the rest stays there. To stop
+    early, the caller sets `found.unfinished`. Errors raised by `objects` pass through; `found` must not be used then,
+    as objects missing from a partial listing are not deleted.
     """
     reader = _ListingReader(known, limits, found)
     versions, start = known.versions, len(known.airline) + 1
@@ -121,8 +109,8 @@ def diff_listing(
             reader.read(info)
         elif (seconds.get(listed_at) or seconds.setdefault(listed_at, int(listed_at.timestamp()))) > at:
             reader.read(info, same=is_confirmed(etag))
-        if found.pending >= limits.pending_objects:
-            yield found.take_tails()
+        if found.changes.is_due:
+            yield found.changes.take_turns()
             if found.unfinished:
                 break
     found.count(home, start, count)
@@ -135,7 +123,7 @@ def _add_deleted(found: ListingDiff, left: Mapping[str, ObjectVersion]) -> None:
     for key, (etag, _) in left.items():
         place = parse_status_key(key)
         if place is not None:
-            found.tail(place.tail).deleted.append((place, etag))
+            found.changes.tail(place.tail).deleted.append((place, etag))
             found.deleted_keys.append(key)
 
 
@@ -170,8 +158,7 @@ class _ListingReader:
             self._found.problems.add(stale)
             return
         self._found.changed += 1
-        self._found.pending += 1
-        self._found.tail(place.tail).changed.append(ChangedObject(place, info.key, info.size, etag, at, same, info))
+        self._found.changes.add(place.tail, ChangedObject(place, info.key, info.size, etag, at, same, info))
 
     def _admitted(self, place: StatusKey) -> bool:
         prefix = f"{place.airline}/{place.tail}/"

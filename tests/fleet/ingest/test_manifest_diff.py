@@ -9,7 +9,7 @@ import pytest
 
 from fleet.ingest.apply import ApplyResult, apply_tails
 from fleet.ingest.updates import TailUpdate
-from fleet.models import Load, Tail, Transfer
+from fleet.models import Anomaly, Load, Tail, Transfer
 from ifeportal.models import Airline
 from loader.errors import Code, WorldError
 from loader.s3.interface import ObjectInfo
@@ -186,8 +186,8 @@ def test_one_tail_that_cannot_be_written_stops_no_other(world: PollingWorld, mon
 
     monkeypatch.setattr("fleet.polling.writer.apply_tails", _second_fails)
     result = world.poll()
-    assert len(result.failures) == 1
-    assert "ValueError" in result.failures[0]
+    assert (result.failures, result.anomalies) == ((), 1)
+    assert "ValueError" in Anomaly.objects.get(resolved_at=None, key="ACME/N2/").detail
     assert Transfer.objects.count() == 2
     monkeypatch.undo()
     assert not world.poll().failures

@@ -15,8 +15,9 @@ from fleet.polling import poller
 from fleet.polling import writer as polling_writer
 from fleet.polling.poller import PollOptions, poll_airline, poll_partition, poll_root
 from fleet.reconcile import partitions
-from fleet.reconcile.diff import TailChanges, diff_listing
+from fleet.reconcile.diff import diff_listing
 from fleet.reconcile.limits import Limits
+from fleet.reconcile.pending import TailChanges
 from ifeportal.models import Airline, User
 from tests.fleet.polling.test_interleavings import truth
 from tests.support.polling_world import MIB, PollingWorld, transfer

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fleet.models import Load, Tail, Transfer
-from fleet.reconcile.diff import TailChanges, diff_listing
+from fleet.reconcile.diff import diff_listing
+from fleet.reconcile.pending import TailChanges
 from tests.support.polling_world import PollingWorld, load, rows, transfer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
