@@ -24,11 +24,11 @@ from qrcode.image.svg import SvgPathImage
 
 from ifeportal import audit
 from ifeportal.accounts import encryption, second_factor
-from ifeportal.accounts.devices import remember_device
 from ifeportal.accounts.hashers import TooManyPasswords
-from ifeportal.accounts.lockout import normalize_username, withdraw
-from ifeportal.accounts.networks import client_network
-from ifeportal.accounts.session_store import SIGNED_IN_AT
+from ifeportal.accounts.limits.devices import remember_device
+from ifeportal.accounts.limits.lockout import normalize_username, withdraw
+from ifeportal.accounts.limits.networks import client_network
+from ifeportal.accounts.sessions.store import SIGNED_IN_AT
 from ifeportal.models import User
 
 logger = logging.getLogger(__name__)

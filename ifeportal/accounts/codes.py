@@ -20,8 +20,8 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from django import forms
 
-from ifeportal.accounts import attempts
-from ifeportal.accounts.attempts import Limit
+from ifeportal.accounts.limits import attempts
+from ifeportal.accounts.limits.attempts import Limit
 from ifeportal.models import User
 
 CODES: Final = Limit("code", 5, 300)  # by user: codes of the app, recovery codes, passkeys as a second factor

@@ -10,11 +10,11 @@ from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
 from django.http import HttpRequest
 
-from ifeportal.accounts import attempts
-from ifeportal.accounts.attempts import Limit
-from ifeportal.accounts.networks import client_network
+from ifeportal.accounts.limits import attempts
+from ifeportal.accounts.limits.attempts import Limit
+from ifeportal.accounts.limits.networks import client_network
+from ifeportal.accounts.limits.throttles import too_many_attempts
 from ifeportal.accounts.password_reset import request_links
-from ifeportal.accounts.throttles import too_many_attempts
 
 RESET_LINKS: Final = Limit("reset-link", 5, 900)  # by e-mail address
 WRONG_KEYS: Final = Limit("wrong-reset-key", 5, 900)  # by user and network

@@ -11,7 +11,8 @@ from django.contrib.sessions.models import Session
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from ifeportal.accounts import attempts, password_reset
+from ifeportal.accounts import password_reset
+from ifeportal.accounts.limits import attempts
 from ifeportal.accounts.models import PasswordResetRequest
 from ifeportal.conf.authentication import COOL_OFF
 from ifeportal.jobs.leases import Lease

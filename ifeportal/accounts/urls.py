@@ -9,7 +9,7 @@ from django.urls import path, re_path
 from django.views.decorators.cache import never_cache
 
 from ifeportal.accounts import sso, token_views, views
-from ifeportal.accounts.throttles import (
+from ifeportal.accounts.limits.throttles import (
     CONFIRMATIONS,
     PASSKEY_SIGN_INS,
     RESET_KEYS,
@@ -23,9 +23,9 @@ ALWAYS = ("GET", "HEAD", "POST")
 confirm_password, confirm_code, confirm_passkey, change_password = (
     never_cache(limited(CONFIRMATIONS, view))
     for view in (
-        accounts.reauthenticate,
-        factors.reauthenticate,
-        passkeys.reauthenticate_webauthn,
+        views.ConfirmPasswordView.as_view(),
+        views.ConfirmCodeView.as_view(),
+        views.ConfirmPasskeyView.as_view(),
         views.ChangePasswordView.as_view(),
     )
 )

@@ -7,15 +7,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.account.decorators import reauthentication_required
 from allauth.account.internal.flows.login import record_authentication
-from allauth.account.views import PasswordChangeView
+from allauth.account.views import PasswordChangeView, ReauthenticateView
 from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base.views import IndexView
+from allauth.mfa.base.views import ReauthenticateView as ConfirmWithCode
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.views import GenerateRecoveryCodesView
 from allauth.mfa.totp.views import ActivateTOTPView, DeactivateTOTPView
 from allauth.mfa.webauthn.internal.auth import WebAuthn
-from allauth.mfa.webauthn.views import AddWebAuthnView, EditWebAuthnView, RemoveWebAuthnView
+from allauth.mfa.webauthn.views import (
+    AddWebAuthnView,
+    EditWebAuthnView,
+    ReauthenticateWebAuthnView,
+    RemoveWebAuthnView,
+)
 from allauth.usersessions.models import UserSession
 from allauth.usersessions.views import ListUserSessionsView
 from django.contrib import messages
@@ -25,10 +32,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse_lazy
 from django.utils.dateformat import format as date_format
+from django.utils.decorators import method_decorator
 
 from ifeportal import audit
-from ifeportal.accounts.credentials import end_other_sessions, suspend_tokens
 from ifeportal.accounts.second_factor import is_required
+from ifeportal.accounts.sessions.revocation import end_other_sessions, renew_key, suspend_tokens
 from ifeportal.models import User
 
 ACCOUNT = reverse_lazy("mfa_index")
@@ -69,6 +77,29 @@ class ChangePasswordView(PasswordChangeView):
             return redirect(ACCOUNT)
         answer: HttpResponseBase = super().dispatch(request, *args, **kwargs)
         return answer
+
+
+class _ConfirmView:
+    """Mix-in: a confirmation of identity gives the session a new key (OWASP ASVS 7.2.4)."""
+
+    request: HttpRequest
+
+    def form_valid(self, form: Form) -> HttpResponse:
+        answer: HttpResponse = super().form_valid(form)  # type: ignore[misc]  # of the view it is mixed into
+        renew_key(self.request)
+        return answer
+
+
+class ConfirmPasswordView(_ConfirmView, ReauthenticateView):
+    """Confirm with the password."""
+
+
+class ConfirmCodeView(_ConfirmView, ConfirmWithCode):
+    """Confirm with a code of an app or a recovery code."""
+
+
+class ConfirmPasskeyView(_ConfirmView, ReauthenticateWebAuthnView):
+    """Confirm with a passkey."""
 
 
 class _AuditedView:
@@ -151,8 +182,9 @@ class RemovePasskeyView(_RemovedFactorView, RemoveWebAuthnView):
         return super().form_valid(form)
 
 
+@method_decorator(reauthentication_required(allow_get=True), name="dispatch")
 class SessionListView(ListUserSessionsView):
-    """List the user's sessions, and end all others."""
+    """List the user's sessions; after a confirmation of identity, end all others."""
 
     success_url = ACCOUNT
 

@@ -26,8 +26,8 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from ifeportal import audit
-from ifeportal.accounts.credentials import end_sessions, revoke_tokens, suspend_tokens
 from ifeportal.accounts.models import AttemptCount
+from ifeportal.accounts.sessions.revocation import end_sessions, revoke_tokens, suspend_tokens
 from ifeportal.admin.base import Action, AirlineScopedAdmin, DeleteOnlyAdmin, StaffAdmin
 from ifeportal.conf.authentication import COOL_OFF, FAILURE_LIMIT
 from ifeportal.models import Membership, Token, User

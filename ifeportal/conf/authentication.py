@@ -27,7 +27,7 @@ def _passwords() -> dict[str, Any]:
             "ifeportal.accounts.hashers.Argon2",
             "ifeportal.accounts.hashers.PBKDF2",
         ],
-        "SESSION_ENGINE": "ifeportal.accounts.session_store",
+        "SESSION_ENGINE": "ifeportal.accounts.sessions.store",
         "PASSWORD_RESET_TIMEOUT": 3 * 3600,  # seconds
         "LOGIN_URL": "account_login",
         "LOGIN_REDIRECT_URL": "fleet",
@@ -43,12 +43,12 @@ def _lockout() -> dict[str, Any]:
         "AXES_LOCKOUT_PARAMETERS": [["username", "ip_address"]],
         "AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT": False,
         "AXES_RESET_ON_SUCCESS": True,
-        "AXES_HANDLER": "ifeportal.accounts.lockout.CountFirst",
+        "AXES_HANDLER": "ifeportal.accounts.limits.lockout.CountFirst",
         "AXES_DISABLE_ACCESS_LOG": True,  # it would grow without limit
         "AXES_ENABLE_ADMIN": False,  # our admin shows no form data
-        "AXES_USERNAME_CALLABLE": "ifeportal.accounts.lockout.attempted_username",
-        "AXES_CLIENT_IP_CALLABLE": "ifeportal.accounts.networks.client_network",
-        "AXES_LOCKOUT_CALLABLE": "ifeportal.accounts.lockout.lockout_response",
+        "AXES_USERNAME_CALLABLE": "ifeportal.accounts.limits.lockout.attempted_username",
+        "AXES_CLIENT_IP_CALLABLE": "ifeportal.accounts.limits.networks.client_network",
+        "AXES_LOCKOUT_CALLABLE": "ifeportal.accounts.limits.lockout.lockout_response",
         "AXES_SENSITIVE_PARAMETERS": ["csrfmiddlewaretoken"],  # the log may contain user name and network
         "AXES_VERBOSE": False,
     }

@@ -249,7 +249,7 @@ class Config:
     redis_url: str = setting(
         url_parser("redis", "rediss"),
         "",
-        "Shares the counts of API throttles and the used one-time codes among all web processes. Optional.",
+        "Shares the counts of API throttles among all web processes. Optional.",
     )
     email_url: Mapping[str, Any] | None = setting(
         parse_email_url,

@@ -1,6 +1,6 @@
-"""Cache that web processes share through Redis: request counts, and used one-time codes for 30 seconds.
+"""Cache that web processes share through Redis: counts of API requests.
 
-An outage of Redis must not fail a request. Failed passwords are counted in the database instead.
+An outage of Redis must not fail a request. Guesses are counted in the database instead (`ifeportal.accounts.limits`).
 """
 
 from __future__ import annotations

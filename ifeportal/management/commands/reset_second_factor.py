@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from ifeportal import audit
-from ifeportal.accounts.credentials import end_sessions, suspend_tokens
+from ifeportal.accounts.sessions.revocation import end_sessions, suspend_tokens
 from ifeportal.models import User
 
 HELP = (

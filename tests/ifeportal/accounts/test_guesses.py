@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from allauth.account.auth_backends import AuthenticationBackend
 from allauth.account.forms import default_token_generator
 from allauth.account.utils import user_pk_to_url_str
+from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal import auth as totp
 from allauth.mfa.webauthn.internal import auth as webauthn
@@ -24,11 +26,11 @@ from django.db.models import F
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from ifeportal.accounts import attempts, devices, lockout
-from ifeportal.accounts.attempts import Limit, take
 from ifeportal.accounts.codes import CODES
+from ifeportal.accounts.limits import attempts, devices, lockout
+from ifeportal.accounts.limits.attempts import Limit, take
+from ifeportal.accounts.limits.throttles import SIGN_INS
 from ifeportal.accounts.models import AttemptCount
-from ifeportal.accounts.throttles import SIGN_INS
 from ifeportal.conf.authentication import COOL_OFF, FAILURE_LIMIT
 from ifeportal.embedded.processes import free_port
 from ifeportal.models import User
@@ -40,6 +42,7 @@ from tests.support.live_sockets import PATIENCE
 
 pytestmark = pytest.mark.both_databases
 AT_ONCE = 12
+CODE_OF_STEP_10 = str(totp.format_hotp_value(totp.hotp_value("JBSWY3DPEHPK3PXP", 10)))
 LIMIT = Limit("test", 5, 60)
 
 
@@ -185,7 +188,7 @@ class Looked:
 
 
 def give_a_passkey(user: User) -> None:
-    user.authenticator_set.create(type="webauthn", data={"name": "key", "credential": {}})
+    Authenticator.objects.create(user=user, type="webauthn", data={"name": "key", "credential": {}})
 
 
 @pytest.mark.django_db(transaction=True)
@@ -255,6 +258,14 @@ def test_a_code_of_the_app_counts_once_in_all_processes(cast: Cast, code: Callab
         cache.clear()  # as in another process
     assert answers == [True, False]
     assert code(7) not in str(list(AttemptCount.objects.values()))
+
+
+def test_a_code_of_the_app_is_valid_for_30_seconds(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    give_an_app(cast.alice)
+    for seconds, accepted in ((-1, False), (0, True), (29, True), (30, False)):
+        clock = SimpleNamespace(time=lambda now=300 + seconds: now)  # the step of the code begins at 300 s
+        monkeypatch.setattr(totp, "time", clock)
+        assert totp.validate_totp_code("JBSWY3DPEHPK3PXP", CODE_OF_STEP_10) is accepted
 
 
 def test_the_link_that_was_sent_works_although_others_guessed_elsewhere(cast: Cast, client: Client) -> None:

@@ -22,6 +22,7 @@ from ifeportal.accounts.models import PasswordResetRequest
 from ifeportal.accounts.password_reset import RESET_JOB
 from ifeportal.models import Job, User
 from tests.conftest import Cast
+from tests.ifeportal.accounts.test_sign_in import give_an_app, is_in, sign_in
 
 pytestmark = pytest.mark.both_databases
 KNOWN = "alice@example.org"
@@ -146,3 +147,18 @@ def test_a_user_gets_a_link_only_if_active_and_with_a_password(alice: User) -> N
         ask(KNOWN)
         run_job()
     assert mail.outbox == []
+
+
+def test_a_reset_password_does_not_replace_the_second_factor(alice: User) -> None:
+    give_an_app(alice)
+    ask(KNOWN)
+    run_job()
+    link = re.search(r"/login/forgotten/\S+/", str(mail.outbox[0].body))
+    assert link
+    client = Client()
+    form = client.get(link[0])["Location"]
+    new = {"password1": "another long sentence", "password2": "another long sentence"}
+    assert client.post(form, new).status_code == 302
+    assert not is_in(client)
+    assert sign_in(client, password="another long sentence")["Location"] == "/login/second-factor/"
+    assert not is_in(client)

@@ -16,12 +16,12 @@ from django.db.models import F
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from ifeportal.accounts.attempts import Limit, take
-from ifeportal.accounts.credentials import end_sessions
 from ifeportal.accounts.jobs import clear_sessions
+from ifeportal.accounts.limits.attempts import Limit, take
+from ifeportal.accounts.limits.throttles import PASSKEY_SIGN_INS
 from ifeportal.accounts.models import AttemptCount, PasswordResetRequest
-from ifeportal.accounts.session_store import ANONYMOUS_AGE, SIGNED_IN_AT, SessionStore
-from ifeportal.accounts.throttles import PASSKEY_SIGN_INS
+from ifeportal.accounts.sessions.revocation import end_sessions
+from ifeportal.accounts.sessions.store import ANONYMOUS_AGE, SIGNED_IN_AT, SessionStore
 from ifeportal.models import AuditEntry, Job, User
 from tests.conftest import PASSWORD, Cast
 from tests.ifeportal.accounts.test_sign_in import give_an_app, is_in, sign_in
@@ -66,6 +66,20 @@ def test_nothing_but_a_sign_in_renews_a_session(cast: Cast, client: Client, way:
         return
     assert client.session[SIGNED_IN_AT] == began
     assert is_in(client)
+
+
+def test_confirming_ones_identity_gives_the_session_a_new_key(cast: Cast, client: Client) -> None:
+    sign_in(client)
+    old = client.session.session_key
+    client.post("/account/confirm/", {"password": "wrong"})
+    assert client.session.session_key == old
+    client.post("/account/confirm/", {"password": PASSWORD})
+    new = client.session.session_key
+    assert new != old
+    assert is_in(client)
+    client.cookies[settings.SESSION_COOKIE_NAME] = str(old)
+    assert not is_in(client)
+    assert [row.session_key for row in UserSession.objects.all()] == [new]
 
 
 def test_a_session_of_an_earlier_release_ends_8_hours_after_its_next_save(cast: Cast, client: Client) -> None:
@@ -128,8 +142,9 @@ def test_ending_the_other_sessions_needs_no_list_and_leaves_ones_own(cast: Cast,
     elsewhere = Client()
     for each in (client, elsewhere):
         sign_in(each)
+    client.post("/account/confirm/", {"password": PASSWORD})
     UserSession.objects.all().delete()
-    assert client.post("/account/sessions/").status_code == 302
+    assert client.post("/account/sessions/")["Location"] == "/account/"
     assert is_in(client)
     assert not is_in(elsewhere)
     assert AuditEntry.objects.filter(action="user.sessions.ended", who="alice").exists()

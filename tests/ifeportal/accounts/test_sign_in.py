@@ -429,7 +429,10 @@ def test_one_ends_all_other_sessions(cast: Cast, client: Client) -> None:
     page = client.get("/account/sessions/").content.decode()
     assert "Mine/1" in page
     assert "&lt;b&gt;Other&lt;/b&gt;/2" in page
-    assert client.post("/account/sessions/")["Location"] == "/account/"
+    confirm = client.post("/account/sessions/")["Location"]
+    assert confirm.startswith("/account/confirm/")
+    assert is_in(elsewhere)
+    assert client.post(confirm, {"password": PASSWORD, "next": "/account/sessions/"})["Location"] == "/account/"
     assert is_in(client)
     assert not is_in(elsewhere)
 

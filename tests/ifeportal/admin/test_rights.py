@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from django_q.models import Failure, OrmQ, Success, Task
 
-from ifeportal.accounts.attempts import Limit, take
+from ifeportal.accounts.limits.attempts import Limit, take
 from ifeportal.accounts.models import AttemptCount
 from ifeportal.accounts.tokens import create_token
 from ifeportal.models import AuditEntry, Token, User
@@ -61,7 +61,7 @@ def test_a_staff_user_changes_a_user_but_grants_no_right(cast: Cast, olga: Clien
 @pytest.mark.parametrize("name", ["olga", "ada"])
 def test_a_staff_user_changes_no_staff_not_even_oneself(cast: Cast, olga: Client, name: str) -> None:
     user: User = getattr(cast, name)
-    before = User.objects.filter(pk=user.pk).values().get()
+    before: dict[str, Any] = {**User.objects.filter(pk=user.pk).values().get()}
     assert olga.get(address(User, "change", user.pk)).status_code == 200
     assert olga.post(address(User, "change", user.pk), form(user)).status_code == 403
     password = f"/admin/ifeportal/user/{user.pk}/password/"
@@ -70,7 +70,7 @@ def test_a_staff_user_changes_no_staff_not_even_oneself(cast: Cast, olga: Client
     for action in ("delete_selected", "end_sessions", "revoke_tokens"):
         chosen = {"action": action, "_selected_action": [cast.alice.pk, user.pk], "post": "yes", "confirmed": "yes"}
         assert olga.post(address(User, "changelist"), chosen).status_code == 403
-    after = User.objects.filter(pk=user.pk).values().get()
+    after: dict[str, Any] = {**User.objects.filter(pk=user.pk).values().get()}
     assert {key for key in after if after[key] != before[key]} <= {"last_login"}
     assert User.objects.filter(pk=cast.alice.pk).exists()
 

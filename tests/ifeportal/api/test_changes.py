@@ -13,8 +13,8 @@ from django.db import OperationalError, transaction
 from django.test import override_settings
 from rest_framework.test import APIClient
 
-from ifeportal.accounts.credentials import end_sessions
-from ifeportal.accounts.session_store import SessionStore
+from ifeportal.accounts.sessions.revocation import end_sessions
+from ifeportal.accounts.sessions.store import SessionStore
 from ifeportal.accounts.tokens import create_token
 from ifeportal.api import changes, changes_stream
 from ifeportal.live.connections import in_thread, open_sockets

@@ -25,6 +25,13 @@ def end_sessions(user: User) -> int:
     return count
 
 
+def renew_key(request: HttpRequest) -> None:
+    """Give the session of the request a new key; the old one is invalid."""
+    UserSession.objects.filter(session_key=request.session.session_key).delete()
+    request.session.cycle_key()
+    UserSession.objects.create_from_request(request)
+
+
 def end_other_sessions(request: HttpRequest) -> None:
     """End all sessions of the request's user except the current one, which gets a new key. Call it in a transaction."""
     user = request.user

@@ -19,10 +19,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from ifeportal.accounts import attempts
-from ifeportal.accounts.attempts import Limit
-from ifeportal.accounts.devices import known_device
-from ifeportal.accounts.networks import client_network, client_site
+from ifeportal.accounts.limits import attempts
+from ifeportal.accounts.limits.attempts import Limit
+from ifeportal.accounts.limits.devices import known_device
+from ifeportal.accounts.limits.networks import client_network, client_site
 from ifeportal.conf.authentication import COOL_OFF, FAILURE_LIMIT
 
 USERNAME_LIMIT: Final = 255  # characters stored of an attempted user name

@@ -12,9 +12,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
 
-from ifeportal.accounts import attempts
-from ifeportal.accounts.attempts import Limit
-from ifeportal.accounts.networks import client_network, client_site
+from ifeportal.accounts.limits import attempts
+from ifeportal.accounts.limits.attempts import Limit
+from ifeportal.accounts.limits.networks import client_network, client_site
 
 View = Callable[..., HttpResponseBase]
 SITE_FACTOR: Final = 2  # times the limit of a network, for an IPv6 site with its 65,536 networks

@@ -14,7 +14,7 @@ from django.core import signing
 from django.http import HttpRequest, HttpResponseBase
 
 COOKIE: Final = "ife_device"
-SALT: Final = "ifeportal.accounts.devices"
+SALT: Final = "ifeportal.accounts.limits.devices"
 MAX_AGE: Final = 90 * 86_400  # seconds after the last sign-in
 
 

@@ -1,0 +1,1 @@
+"""Sessions: their end, and how sessions and tokens are ended before it."""
