@@ -17,8 +17,8 @@ from fleet.choices import Status
 from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
 from fleet.state.precedence import CHOICES, in_state, transfer_in_state
 from ifeportal.admin.base import ReadOnlyAdmin, ReadOnlyScopedAdmin, page_link
+from ifeportal.exports.responses import direct
 from ifeportal.tables.columns import Column, Table, fields
-from ifeportal.tables.export import export_as
 
 
 @admin.register(Tail)
@@ -226,4 +226,4 @@ class UsageAdmin(ReadOnlyScopedAdmin[Usage]):
 
     @admin.action(description="Export as CSV", permissions=["view"])
     def export(self, request: HttpRequest, rows: QuerySet[Usage]) -> HttpResponseBase:
-        return export_as(request, USAGE.with_rows(rows.select_related("airline")), "csv", "usage.csv")
+        return direct(request, USAGE.with_rows(rows.select_related("airline")), "csv", "usage.csv")

@@ -71,6 +71,7 @@ INSTALLED_APPS = [
     "ifeportal",
     "ifeportal.accounts",
     "ifeportal.live",
+    "ifeportal.exports",
     "campaigns",
     "fleet",
     "django_q",  # last: the `qcluster` command of `ifeportal` takes precedence
@@ -243,6 +244,7 @@ Q_CLUSTER = {
 JOBS = {name: f"fleet.jobs.{name}" for name in ("discover", "thin_samples", "archive_loads", "prune_feed")}
 JOBS |= {name: f"ifeportal.accounts.jobs.{name}" for name in ("send_reset_links", "clear_sessions")}
 JOBS |= {name: f"campaigns.jobs.{name}" for name in ("run_errands", "hash_items")}
+JOBS["write_exports"] = "ifeportal.exports.jobs.write_exports"
 if STATUS_EVENTS_QUEUE_URL:
     JOBS["take_events"] = "fleet.jobs.take_events"
 JOBS_PER_AIRLINE = {"poll": AirlineJob("fleet.jobs.poll", urgent_when_viewed=True)}

@@ -8,6 +8,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("api/", include("ifeportal.api.urls")),
     path("", include("ifeportal.web.health")),
+    path("", include("ifeportal.exports.urls")),
     path("", include("fleet.pages.urls")),
 ]
 handler400 = "ifeportal.web.errors.bad_request"

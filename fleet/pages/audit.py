@@ -18,11 +18,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from ifeportal.access import Role, role_or_403, sees_every_airline
+from ifeportal.exports.responses import export
 from ifeportal.models import Airline, AuditEntry
 from ifeportal.tables import query
 from ifeportal.tables.cells import age, instant
 from ifeportal.tables.columns import Column, Table
-from ifeportal.tables.export import export
 from ifeportal.tables.query import TableQuery, order_by
 from ifeportal.tables.search import SEARCH_LIMIT, check_search
 from ifeportal.web.responses import render_page

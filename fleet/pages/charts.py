@@ -25,9 +25,9 @@ from fleet.stats.readiness import load_readiness
 from fleet.stats.throughput import DAY, INTERVAL, Throughput, interval_start, throughput
 from ifeportal import formatting
 from ifeportal.access import visible_or_404
+from ifeportal.exports.responses import export
 from ifeportal.models import Airline
 from ifeportal.tables.columns import Column, Table
-from ifeportal.tables.export import export
 
 Values = Sequence[int | None]
 

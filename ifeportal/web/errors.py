@@ -61,12 +61,12 @@ def body_too_large(path: str) -> HttpResponse:
     return HttpResponse(render_to_string("413.html"), status=413, headers=STANDALONE_HEADERS)
 
 
-def too_many_at_once(path: str) -> HttpResponse:
+def too_many_at_once(path: str, sentence: str = TOO_MANY_AT_ONCE) -> HttpResponse:
     """429 with Retry-After: the user has too many requests running. Complete without any middleware."""
     headers = {"Retry-After": str(BUSY_RETRY_AFTER), **STANDALONE_HEADERS}
     if path.startswith(API_PREFIX):
-        return problem(429, TOO_MANY_AT_ONCE, path, kind="too-many-requests", headers=headers)
-    page = render_to_string("too_many_at_once.html", {"sentence": TOO_MANY_AT_ONCE})
+        return problem(429, sentence, path, kind="too-many-requests", headers=headers)
+    page = render_to_string("too_many_at_once.html", {"sentence": sentence})
     return HttpResponse(page, status=429, headers=headers)
 
 

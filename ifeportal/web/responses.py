@@ -1,8 +1,7 @@
-"""Responses of pages: rendered, compressed, or exported as a file."""
+"""Responses of pages: rendered and compressed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -12,9 +11,6 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from django.utils.decorators import decorator_from_middleware
-
-from ifeportal.tables.columns import Table
-from ifeportal.tables.export import export
 
 
 class GZipPages(GZipMiddleware):
@@ -35,14 +31,3 @@ def render_page(request: HttpRequest, template: str, context: dict[str, Any]) ->
     page = render(request, template, {"now": timezone.now(), "wall": request.GET.get("wall") == "1", **context})
     add_never_cache_headers(page)
     return page
-
-
-def export_response(request: HttpRequest, tables: Mapping[str, Callable[[], Table]]) -> HttpResponseBase | None:
-    """Return a table of the page as a file: `?export=` is the format, `?table=` the table, by default the first one.
-
-    Return None if the request does not ask for a file.
-    """
-    if "export" not in request.GET:
-        return None
-    first = next(iter(tables))
-    return export(request, tables.get(request.GET.get("table", first), tables[first])())

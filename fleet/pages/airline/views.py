@@ -10,9 +10,10 @@ from django.views.decorators.http import require_safe
 
 from fleet.pages.airline import exports, queries
 from fleet.pages.airline.page import load, parse_query
+from ifeportal.exports.responses import export_response
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
-from ifeportal.web.responses import compressed, export_response, render_page
+from ifeportal.web.responses import compressed, render_page
 
 
 @require_safe

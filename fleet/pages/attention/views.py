@@ -22,9 +22,9 @@ from fleet.pages.attention.columns import ISSUES, iter_lines
 from fleet.pages.attention.page import FILTER_PARAMETERS, AttentionQuery, load_issues, load_page
 from ifeportal.access import Role
 from ifeportal.audit import Actor
+from ifeportal.exports.responses import export
 from ifeportal.formatting import quantity
 from ifeportal.live.feed import current_rev
-from ifeportal.tables.export import export
 from ifeportal.tables.search import SEARCH_LIMIT
 from ifeportal.web.responses import render_page
 

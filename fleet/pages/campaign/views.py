@@ -19,8 +19,9 @@ from fleet.history import point_in_time
 from fleet.pages.campaign import exports, heatmap, history
 from fleet.pages.campaign.page import load, load_past, parse_request
 from ifeportal.access import visible_or_404
+from ifeportal.exports.responses import export_response
 from ifeportal.live.feed import current_rev
-from ifeportal.web.responses import compressed, export_response, render_page
+from ifeportal.web.responses import compressed, render_page
 
 
 @require_safe

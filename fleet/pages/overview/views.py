@@ -9,10 +9,11 @@ from django.views.decorators.http import require_safe
 
 from fleet.models import Anomaly
 from fleet.pages.overview import columns, exports, queries
+from ifeportal.exports.responses import export_response
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Airline
 from ifeportal.tables import query
-from ifeportal.web.responses import compressed, export_response, render_page
+from ifeportal.web.responses import compressed, render_page
 
 
 @require_safe

@@ -11,8 +11,9 @@ from fleet.models import Tail
 from fleet.pages.tail import exports, queries
 from fleet.pages.tail.page import load
 from ifeportal.access import visible_or_404
+from ifeportal.exports.responses import export_response
 from ifeportal.live.feed import current_rev
-from ifeportal.web.responses import export_response, render_page
+from ifeportal.web.responses import render_page
 
 
 @require_safe

@@ -127,6 +127,9 @@ RULES = {
     # Without a recent confirmation, a form is answered with a redirect to confirm.
     "tokens": replace(signed_in(PAGE), empty=Rule(302, 302, 302, 302, 302), writes=("post",)),
     "token-revoke": form_only(lambda its: [1], Rule(302, 404, 404, 404, 404)),
+    "exports": replace(signed_in(PAGE), writes=("post",), empty=Rule(302, 302, 302, 302, 302)),
+    "export-file": Rule(302, 404, 404, 404, 404, lambda its: [1]),
+    "export-delete": form_only(lambda its: [1], Rule(302, 404, 404, 404, 404)),
     "attention": signed_in(PAGE),
     "acknowledgement": form_only(lambda its: [], Rule(302, 404, 404, 404, 404)),  # the request names no load
     "matrix": own_airline(PAGE, lambda its: [its.airline.name, its.campaign.name]),

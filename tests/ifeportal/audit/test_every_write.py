@@ -13,13 +13,15 @@ import pytest
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.core.management import call_command, get_commands
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
 from campaigns.models import Draft
 from fleet.models import Acknowledgement, Load
 from ifeportal.accounts.tokens import create_token
+from ifeportal.exports.models import Export
+from ifeportal.exports.responses import signed_address
 from ifeportal.models import AuditEntry
 from tests.conftest import PASSWORD, Cast
 from tests.ifeportal.access.test_every_address import ADMIN, RULES, World, everything
@@ -55,7 +57,7 @@ OTHER_COMMANDS = {
 AUDITED_JOBS = {"run_errands"}  # the tests of drafts check its entries
 OTHER_JOBS = {
     *("archive_loads", "clear_sessions", "discover", "hash_items", "poll", "prune_feed", "send_reset_links"),
-    *("take_events", "thin_samples"),
+    *("take_events", "thin_samples", "write_exports"),  # the request of an export has an entry
 }
 
 
@@ -91,10 +93,22 @@ def published(world: World) -> int:
     return world.acme.draft.pk
 
 
+def offered(world: World) -> dict[str, Any]:
+    request = RequestFactory().get("/airlines/ACME/audit/", {"export": "csv"})
+    request.user = world.person("mona")
+    return {"address": signed_address(request, "ACME audit.csv")}
+
+
+def export(world: World) -> int:
+    return Export.objects.create(user=world.person("mona"), path="/", name="ACME audit.csv").pk
+
+
 THRESHOLDS = {"stalled_after_minutes": 20, "silent_after_hours": 12, "risk_before_hours": 72}
 WRITES = {
     "tokens": Write("token.made", "mona", lambda world: {"name": "x", "access": "read", "days": 9}),
     "token-revoke": Write("token.revoked", "mona", lambda world: {}, row=token),
+    "exports": Write("export.requested", "mona", offered),
+    "export-delete": Write("export.deleted", "mona", lambda world: {}, row=export),
     "airline-settings": Write("airline.settings", "otto", lambda world: THRESHOLDS),
     "tail-duty": Write("tail.duty", "otto", lambda world: {"duty": "stored", "aircraft_type": "A321neo"}),
     "acknowledgement": Write("load.acknowledged", "otto", stalled),

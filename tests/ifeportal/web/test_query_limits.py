@@ -87,7 +87,12 @@ def test_only_web_processes_have_the_limit_and_the_address_of_the_database_has_t
         environment = {**os.environ, "DATABASE_URL": database_url(), "DEBUG": "1", "STATEMENT_TIMEOUT": "9s", **more}
         done = subprocess.run(
             [sys.executable, "manage.py", "shell", "-v", "0", "-c", code],
-            **{"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "check": True, "timeout": 60},
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         )
         return done.stdout.split("limit")[-1].strip()
 

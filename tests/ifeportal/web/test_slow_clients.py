@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -119,9 +120,9 @@ def test_behind_a_proxy_its_own_address_has_no_limit(server: Server) -> None:
 
 
 def test_connections_leave_file_descriptors_for_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daphne_server.resource, "getrlimit", lambda _: (256, 4096))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))
     assert max_connections() == 192
-    monkeypatch.setattr(daphne_server.resource, "getrlimit", lambda _: (daphne_server.resource.RLIM_INFINITY, 0))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, 0))
     assert max_connections() == daphne_server.MAX_CONNECTIONS
 
 
