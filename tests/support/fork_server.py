@@ -27,6 +27,7 @@ from django.core.management import execute_from_command_line
 
 import loader
 from tests.support.aircraft import ROOT, Run, bare_environment
+from tests.support.localhost_names import resolve_localhost_names
 
 # Modules that the loader imports lazily.
 LAZY_IMPORTS = (
@@ -169,6 +170,7 @@ def _bear(order: Mapping[str, object]) -> int:
     assert isinstance(options, list)
     os.environ.clear()
     os.environ.update(environment)
+    resolve_localhost_names()
     execute_from_command_line(["manage.py", "run_loader", *options])
     os._exit(0)
 

@@ -97,6 +97,11 @@ class StoreProfile:
     findings: tuple[ExpectedFinding, ...] = ()
 
     @property
+    def addressing(self) -> str:
+        """The value of AWS_S3_ADDRESSING_STYLE to configure."""
+        return "virtual" if self.path_style_refused else "path"
+
+    @property
     def region(self) -> str:
         """The region to configure."""
         return self.regions[0] if self.regions else "us-east-1"
@@ -351,7 +356,7 @@ class _Exchange(Fault):
         """Add the empty objects that consoles create for folders, as every store but SeaweedFS lists them."""
         query = self._request.target.partition("?")[2]
         prefix = next((p[7:].replace("%2F", "/") for p in query.split("&") if p.startswith("prefix=")), "")
-        if not prefix or b"<IsTruncated>true" in page or b"<KeyCount>" not in page:
+        if not prefix.endswith("/") or b"<IsTruncated>true" in page or b"<KeyCount>" not in page:
             return page
         if "delimiter=" in query:
             added = f"<CommonPrefixes><Prefix>{prefix}an-empty-folder/</Prefix></CommonPrefixes>"

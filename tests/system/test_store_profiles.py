@@ -25,6 +25,7 @@ from tests.support.aircraft import Aircraft, publish
 from tests.support.fork_server import ForkServer
 from tests.support.polling_world import load, transfer
 from tests.support.proxied_buckets import ProxiedBuckets, StoreCredentials, open_problems
+from tests.support.portal_system import wait_until
 from tests.support.store_profiles import ITEM, PROFILES
 from tests.support.store_quirks import QuirkyStore, StoreProfile
 
@@ -129,6 +130,9 @@ def test_a_second_poll_reads_nothing_again(store: Store) -> None:
     assert transfer("movie-001", campaign="dec+jan").bytes_done == 123_457
     assert load(campaign="dec+jan").items_done == 1
     assert open_problems() == {}
+    if store.profile.listing_etag == "absent":
+        # Dates in whole seconds identify versions: an object of the same second may change unnoticed.
+        wait_until(lambda: proxied.poll().get_requests == 0)
     second = proxied.poll()
     assert (second.failures, second.get_requests, second.objects_changed) == ((), 0, 0)
     proxied.progress("N1/dec+jan/movie-001", 223_457)
