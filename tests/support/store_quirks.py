@@ -186,6 +186,8 @@ class _Exchange(Fault):
             if written := write_etag(etag.strip('"'), self._form):
                 head.headers["ETag"] = written
             self._count("object_etag")
+        if self._profile.transcodes and head.find("Content-Encoding") == "gzip":
+            self._count("transcodes")  # also if gzip is accepted
         if self._rewrites_body(head):
             head.length = None
         if self._profile.chunked and self._request.method == "GET" and head.length:
@@ -199,7 +201,6 @@ class _Exchange(Fault):
         elif self._is_listing and head.status == 200:
             yield self._listing(b"".join([chunk async for chunk in chunks]))
         elif self._is_transcoded(head):
-            self._count("transcodes")
             yield gzip.decompress(b"".join([chunk async for chunk in chunks]))
         elif self._request.method == "POST" and self._form != "md5":
             yield _ETAG.sub(self._xml_etag(self._form), b"".join([chunk async for chunk in chunks]))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import random
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,24 +17,26 @@ from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.management.commands.check_store import PLANS as PORTAL_PLANS
 from loader.s3.auth.credentials import S3Credentials
-from loader.s3.check.findings import Outcome
+from loader.s3.check.findings import Outcome, StoreReport
 from loader.s3.check.plan import Budget
 from loader.s3.check.runner import check_store
 from loader.s3.client import S3Bucket
+from loader.s3.http.transport import S3Request
 from loader.store_check import loader_plans
-from tests.support.aircraft import Aircraft, publish
+from tests.support.aircraft import AIRLINE, TAIL, Aircraft, publish
 from tests.support.fork_server import ForkServer
+from tests.support.localhost_names import resolving_localhost
 from tests.support.polling_world import load, transfer
-from tests.support.proxied_buckets import ProxiedBuckets, StoreCredentials, open_problems
 from tests.support.portal_system import wait_until
-from tests.support.store_profiles import ITEM, PROFILES
+from tests.support.proxied_buckets import ProxiedBuckets, StoreCredentials, open_problems
+from tests.support.store_profiles import BY_NAME, ITEM, PROFILES
 from tests.support.store_quirks import QuirkyStore, StoreProfile
 
 pytestmark = pytest.mark.processes
 
 MOVIE = random.Random(7).randbytes(700_000)
 PLANS = {
-    "loader": loader_plans("ACME", "N1"),
+    "loader": loader_plans(AIRLINE, TAIL),
     "portal": PORTAL_PLANS,
 }
 CUT = 300_000  # bytes after which the first connection breaks
@@ -51,6 +54,7 @@ class Store:
 
     quirks: QuirkyStore
     link: FaultProxy
+    endpoint: str
     media: S3Bucket
     status: S3Bucket
     trouble: list[Rule]
@@ -59,13 +63,17 @@ class Store:
     def profile(self) -> StoreProfile:
         return self.quirks.profile
 
-    def seen(self, bucket: S3Bucket) -> S3Bucket:
+    def check(self, user: str, region: str = "") -> StoreReport:
+        buckets = (self.seen(self.media, region), self.seen(self.status, region))
+        return check_store(user, list(zip(buckets, PLANS[user], strict=True)), Budget())
+
+    def seen(self, bucket: S3Bucket, region: str = "") -> S3Bucket:
         """Return a bucket as programs see it, without pauses between attempts."""
         keys = self.quirks.keys
         return S3Bucket(
             bucket.name,
-            endpoint=self.link.endpoint,
-            region=self.profile.region,
+            endpoint=self.endpoint,
+            region=region or self.profile.region,
             access_key=keys.access,
             secret_key=keys.secret,
             sleep=lambda _: None,
@@ -85,22 +93,45 @@ class Store:
         assert [rule for rule in self.trouble if rule.method in methods and not rule.hits] == []
 
 
-@pytest.fixture(params=PROFILES, ids=lambda profile: profile.name)
-def store(request: pytest.FixtureRequest, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket) -> Iterator[Store]:
-    quirks = QuirkyStore(request.param, S3Credentials(seaweed.access_key, seaweed.secret_key))
+def put_encoded(bucket: S3Bucket, key: str, body: bytes) -> None:
+    """Put an object that is stored compressed: with Content-Encoding."""
+    bucket.transport.call(S3Request("put", "PUT", key, {"Content-Encoding": "gzip"}, body=body))
+
+
+@pytest.fixture
+def stores(
+    seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[StoreProfile], Store]]:
+    """Return a function that makes the store of a profile."""
+    monkeypatch.setattr(socket, "getaddrinfo", resolving_localhost(socket.getaddrinfo))
+    keys = S3Credentials(seaweed.access_key, seaweed.secret_key)
     with FaultProxy(seaweed.endpoint) as link:
-        yield Store(quirks, link, media, status, quirks.impose(link))
+
+        def make(profile: StoreProfile) -> Store:
+            monkeypatch.setenv("AWS_S3_ADDRESSING_STYLE", profile.addressing)
+            endpoint = link.endpoint.replace("127.0.0.1", "localhost") if profile.path_style_refused else link.endpoint
+            quirks = QuirkyStore(profile, keys)
+            return Store(quirks, link, endpoint, media, status, quirks.impose(link))
+
+        yield make
+
+
+@pytest.fixture(params=PROFILES, ids=lambda profile: profile.name)
+def store(request: pytest.FixtureRequest, stores: Callable[[StoreProfile], Store]) -> Store:
+    return stores(request.param)
 
 
 def test_an_interrupted_load_resumes_and_reports(
     store: Store, fork_server: ForkServer, seaweed: SeaweedFS, tmp_path: Path
 ) -> None:
-    contents = {"movie-001": MOVIE, "jan+feb 100% é": b"a plus in the name"}
+    contents = {"movie-001": MOVIE, "jan+feb 100% é": b"a plus in the name", "zipped": gzip.compress(MOVIE[:9_000])}
     publish(store.media, "dec+jan", contents)
+    put_encoded(store.media, "ACME/dec+jan/zipped.tgz", contents["zipped"])
     cut = store.link.add(Rule(Reset(after=CUT), key=ITEM, nth=1 + sum(r.key == ITEM for r in store.trouble)))
-    aircraft = Aircraft(tmp_path / "content", store.link.endpoint, seaweed.environment(), store.media, store.status)
+    aircraft = Aircraft(tmp_path / "content", store.endpoint, seaweed.environment(), store.media, store.status)
     aircraft.folder.mkdir()
-    run = fork_server.start(aircraft.environment(AWS_REGION=store.profile.region), "--once").end()
+    place = {"AWS_REGION": store.profile.region, "AWS_S3_ADDRESSING_STYLE": store.profile.addressing}
+    run = fork_server.start(aircraft.environment(**place), "--once").end()
     assert run.code == 0, run
     assert {name: aircraft.path("dec+jan", name).read_bytes() for name in contents} == contents
     assert aircraft.progress("dec+jan") == {name: len(body) for name, body in contents.items()}
@@ -112,6 +143,7 @@ def test_an_interrupted_load_resumes_and_reports(
     assert resumed.sent < len(MOVIE)
     store.assert_happened("object_etag", "listing_etag", "key_count", "plus_unencoded", "year_one", "conditional_put")
     store.assert_happened("unknown_size", "no_date", "chunked", "versioned", "content_md5_required", "page_size")
+    store.assert_happened("folder_markers", "empty_first_page", "path_style_refused", "transcodes", "error_body")
     store.assert_troubled("GET", "PUT", "LIST")
 
 
@@ -158,26 +190,45 @@ def test_a_campaign_is_published_twice(store: Store, tmp_path: Path) -> None:
     store.assert_happened("conditional_put", "content_md5_required", "object_etag", "listing_etag", "key_count")
 
 
-@pytest.mark.parametrize("user", ["loader", "portal"])
+@pytest.mark.parametrize("user", PLANS)
 def test_a_check_names_what_the_store_does_differently(store: Store, user: str) -> None:
-    for bucket, key in ((store.media, "ACME/dec+jan/{}.tgz"), (store.status, "ACME/N1/dec+jan/{}.tgz.progress")):
+    for bucket, key in ((store.media, "ACME/dec+jan/{}.tgz"), (store.status, "ACME/D-ABCD/dec+jan/{}.tgz.progress")):
         for name in "ab":
             bucket.put(key.format(name), b"700000")
-    findings = check_store(
-        user, list(zip(map(store.seen, (store.media, store.status)), PLANS[user], strict=True)), Budget()
-    )
-    report = {(each.bucket, each.check): each for each in findings.findings}
-    assert findings.missing == []
+    report = store.check(user)
+    assert report.missing == []
     expected = {each.check: each for each in store.profile.findings}
-    assert {(each.check, str(each.outcome)) for each in report.values() if each.outcome != Outcome.OK} == {
-        (check, each.outcome)
-        for check, each in expected.items()
-        if each.outcome != "ok" and any(check == name for _, name in report)
-    }
-    for (_, check), finding in report.items():
-        if check in expected:
-            assert finding.text.startswith(expected[check].text)
+    tried = {each.check for each in report.findings}
+    warned = {each.check for each in report.findings if each.outcome != Outcome.OK}
+    assert warned == {check for check, each in expected.items() if each.outcome != "ok" and check in tried}
+    for finding in report.findings:
+        if finding.check in expected and finding.outcome == expected[finding.check].outcome:
+            assert finding.text.startswith(expected[finding.check].text)
     assert [each.key for bucket in (store.media, store.status) for each in bucket.list() if ".check" in each.key] == []
     store.assert_happened("object_etag", "listing_etag", "key_count", "plus_unencoded", "year_one", "conditional_put")
     store.assert_happened("unknown_size", "no_date", "versioned", "checksums_refused", "page_size")
     store.assert_happened("folder_markers", "empty_first_page", "path_style_refused")
+
+
+@pytest.mark.parametrize(
+    ("name", "region", "addressing", "said"),
+    [
+        ("Garage", "us-east-1", "path", "set AWS_REGION"),
+        ("Backblaze B2", "us-east-1", "path", "set AWS_REGION"),
+        ("Alibaba Cloud OSS", "us-east-1", "path", "set AWS_S3_ADDRESSING_STYLE=virtual"),
+    ],
+)
+def test_a_check_says_what_to_set_for_a_store(
+    stores: Callable[[StoreProfile], Store],
+    name: str,
+    region: str,
+    addressing: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = stores(BY_NAME[name])
+    monkeypatch.setenv("AWS_S3_ADDRESSING_STYLE", addressing)
+    report = store.check("loader", region)
+    assert {each.bucket for each in report.missing} == {"media", "status"}
+    assert all(said in each.text for each in report.missing)
+    assert store.quirks.happened["regions"] or store.quirks.happened["path_style_refused"]
