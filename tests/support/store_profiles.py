@@ -9,6 +9,7 @@ from tests.support.store_quirks import ExpectedFinding, StoreProfile, Trouble
 ITEM: Final = "*/movie-001.tgz"
 MANIFEST: Final = "*/campaign.json"
 HEARTBEAT: Final = "*/loader.json"
+PROGRESS: Final = "*.progress"
 
 NO_CONDITIONS: Final = (
     ExpectedFinding("create", "warning", "The store does not support If-None-Match"),
@@ -40,7 +41,7 @@ PROFILES: Final = (
         "MinIO",
         "cmd/api-errors.go: 503 SlowDownRead and SlowDownWrite; minio/minio 21463: pages of any length.",
         page_size=2,
-        trouble=(Trouble("GET", ITEM, 503, "SlowDownRead"), Trouble("PUT", "*.progress", 503, "SlowDownWrite")),
+        trouble=(Trouble("GET", ITEM, 503, "SlowDownRead"), Trouble("PUT", PROGRESS, 503, "SlowDownWrite")),
     ),
     StoreProfile(
         "Ceph RGW behind nginx",
@@ -82,7 +83,7 @@ PROFILES: Final = (
         ),
         trouble=(
             Trouble("GET", ITEM, 503, "ServiceUnavailable", retry_after=0),
-            Trouble("PUT", "*.progress", 408, "RequestTimeout"),
+            Trouble("PUT", PROGRESS, 408, "RequestTimeout"),
         ),
     ),
     StoreProfile(

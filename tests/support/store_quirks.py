@@ -190,7 +190,9 @@ class _Exchange(Fault):
             self._count("transcodes")  # also if gzip is accepted
         if self._rewrites_body(head):
             head.length = None
-        if self._profile.chunked and self._request.method == "GET" and head.length:
+        # What is stored compressed has a length, unless it is unpacked on the way.
+        encoded = bool(head.find("Content-Encoding"))
+        if self._profile.chunked and self._request.method == "GET" and head.length and not encoded:
             head.length = None
             self._count("chunked")
 
