@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rest_framework.request import Request
 from rest_framework.throttling import UserRateThrottle
 
-from ifeportal.accounts.networks import client_network
+from ifeportal.accounts.limits.networks import client_network
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView  # which itself imports the throttles of the settings

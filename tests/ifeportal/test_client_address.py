@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from django.test import RequestFactory, override_settings
 from rest_framework.request import Request
 
-from ifeportal.accounts.networks import client_network
+from ifeportal.accounts.limits.networks import client_network
 from ifeportal.api.throttling import CallerRateThrottle
 from ifeportal.client_address import client_address, parse_address
 

@@ -51,7 +51,9 @@ def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def entries(cast: Cast) -> None:
     rows = [
-        AuditEntry(at=timezone.now(), who="mona", airline=cast.acme, action="x", target=f"tail {n}: {'y' * 200}", via="page")
+        AuditEntry(
+            at=timezone.now(), who="mona", airline=cast.acme, action="x", target=f"tail {n}: {'y' * 200}", via="page"
+        )
         for n in range(ROWS)
     ]
     AuditEntry.objects.bulk_create(rows)
