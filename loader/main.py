@@ -170,7 +170,8 @@ def _load(settings: Settings, stores: Sequence[ContentStore], display: PlainDisp
     where = f"{settings.airline}/{settings.tail}"
     display.notice("start", f"Loading for {where} into {', '.join(map(str, settings.content_dirs))}", loader=where)
     board = StatusBoard(settings.airline, settings.tail, VERSION, space=lambda: [store.space() for store in stores])
-    link = LinkMonitor(*connect_target(media.name, media.endpoint, media.region), settings.link_check)
+    target = connect_target(media.name, media.endpoint, media.region, media.addressing_style)
+    link = LinkMonitor(*target, settings.link_check)
     watchdog = SystemdNotifier(os.environ)
     agent = AgentBuilder(
         settings,

@@ -28,7 +28,7 @@ from loader.s3.auth.values import (
 )
 from loader.s3.bucket_names import check_bucket_name
 from loader.s3.http.proxies import proxy_for
-from loader.s3.http.urls import check_endpoint
+from loader.s3.http.urls import check_endpoint, check_virtual_hosts, parse_addressing_style
 
 T = TypeVar("T")
 
@@ -115,6 +115,14 @@ def parse_origin(value: str) -> str:
     if not valid:
         raise ValueError("must be a URL such as https://ife.example.org, without a path or a user name")
     return plain
+
+
+def parse_style(value: str) -> str:
+    """Parse `auto`, `path` or `virtual`."""
+    try:
+        return parse_addressing_style(value)
+    except ValueError as error:
+        raise ValueError("must be auto, path or virtual") from error
 
 
 def url_parser(*schemes: str) -> Callable[[str], str]:
@@ -286,8 +294,15 @@ class Config:
         check_access_key, "", "S3 credentials. Any other source of credentials that boto3 supports works too."
     )
     aws_secret_access_key: str = setting(check_secret, "", "S3 credentials: the secret of AWS_ACCESS_KEY_ID.")
-    aws_region: str = setting(check_region, "", "S3 region. Default: us-east-1.")
-    aws_endpoint_url_s3: str = setting(parse_endpoint, "", "URL of the S3 service. Default: AWS.")
+    aws_region: str = setting(check_region, "", "S3 region. Default: that of the AWS profile, else us-east-1.")
+    aws_endpoint_url_s3: str = setting(
+        parse_endpoint, "", "URL of the S3 service. Default: that of the AWS profile, else AWS."
+    )
+    aws_s3_addressing_style: str = setting(
+        parse_style,
+        "auto",
+        "Where requests name the bucket: path, virtual (in the host name), or auto: virtual on AWS, path elsewhere.",
+    )
     poll_interval: float = setting(
         parse_seconds,
         2.0,
@@ -438,6 +453,11 @@ def _conflicts(config: Config) -> list[str]:
         problems.append("MEDIA_BUCKET and STATUS_BUCKET must be different buckets.")
     if bool(config.aws_access_key_id) != bool(config.aws_secret_access_key):
         problems.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together. Set both or neither.")
+    if config.aws_s3_addressing_style == "virtual" and config.aws_endpoint_url_s3:
+        try:
+            check_virtual_hosts(urlsplit(config.aws_endpoint_url_s3).hostname or "", config.media_bucket)
+        except ValueError as error:
+            problems.append(f"AWS_S3_ADDRESSING_STYLE cannot be virtual: {error}.")
     if len({bool(value) for value in (config.oidc_issuer, config.oidc_client_id, config.oidc_client_secret)}) > 1:
         problems.append("OIDC_ISSUER, OIDC_CLIENT_ID and OIDC_CLIENT_SECRET belong together. Set all three or none.")
     if config.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):

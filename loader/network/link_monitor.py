@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from loader.command_runner import run_command
 from loader.network.probes import Address, Resolver, accepts_connection, external_routes, has_route
 from loader.s3.http.proxies import proxy_for
-from loader.s3.http.urls import endpoint_for
+from loader.s3.http.urls import AddressingStyle, endpoint_for
 
 log = logging.getLogger("loader")
 ROUTE_INTERVAL: Final = 2.0  # seconds between two checks of the routes
@@ -82,9 +82,9 @@ def assess_link(results: ProbeResults, host: str) -> LinkState:
     return LinkState(True)
 
 
-def connect_target(bucket: str, endpoint: str | None, region: str) -> tuple[str, int]:
+def connect_target(bucket: str, endpoint: str | None, region: str, style: AddressingStyle = "auto") -> tuple[str, int]:
     """Return the host and port to connect to for a bucket: the store's, or those of the proxy in between."""
-    base = endpoint_for(bucket, endpoint, region)[0]
+    base = endpoint_for(bucket, endpoint, region, style)[0]
     if proxy := proxy_for(base, os.environ):
         return proxy.host, proxy.port
     parts = urlsplit(base)

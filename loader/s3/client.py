@@ -5,9 +5,10 @@ files. boto3 would take 0.4 s to import and fifty times the CPU for a page of a 
 `S3Bucket` and `loader.s3.memory.MemoryBucket` behave alike. Every failure is raised as `WorldError`, chained, without a
 secret or a signed address in its text.
 
-Addressing: with an endpoint, the bucket is the first segment of the path; on AWS, it is part of the host name if its
-name allows. Credentials, region and endpoint come from the arguments, else from AWS's variables, else (credentials
-only) from the rest of botocore's chain. `AWS_CA_BUNDLE` and `HTTPS_PROXY` are honoured.
+Addressing (`loader.s3.http.urls`): with an endpoint, the bucket is the first segment of the path, unless
+`AWS_S3_ADDRESSING_STYLE=virtual`; on AWS, it is part of the host name if its name allows. Credentials, region and
+endpoint come from the arguments, else from AWS's variables, else from the profile (`loader.s3.location`) and the rest
+of botocore's chain. `AWS_CA_BUNDLE` and `HTTPS_PROXY` are honoured.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class S3Bucket:
         connections: int = 16,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        """Send nothing yet. Raises ValueError for an endpoint that is not an http(s) address."""
+        """Send nothing yet. Raises ValueError for an endpoint or an addressing style that cannot be used."""
         self.name = name
         self.requests = RequestStats()
         self.store_clock = StoreClock()
@@ -84,6 +85,7 @@ class S3Bucket:
             sleep=sleep,
         )
         self.endpoint, self.region = self._transport.endpoint, self._transport.region
+        self.addressing_style = self._transport.style
         self._place = (self.endpoint or "", name)
 
     @property

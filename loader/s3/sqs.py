@@ -23,6 +23,7 @@ from urllib3.exceptions import ProxyError, SSLError
 from loader.errors import Code, WorldError
 from loader.s3.http.failures import causes_of, connection_failure
 from loader.s3.http.proxies import Proxy, proxy_for
+from loader.s3.location import find_location
 
 MAX_WAIT: Final = 6  # seconds to wait for a message; with TIMEOUT shorter than what is left of a work lease
 TIMEOUT: Final = 2  # seconds without a byte, in addition to the requested wait
@@ -68,9 +69,7 @@ class EventQueue:
         found = _REGION.search(parts.hostname or "")
         self.url = url
         self._endpoint = f"{parts.scheme}://{parts.netloc}"
-        self._region = (
-            (found and found[1]) or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-        )
+        self._region = found[1] if found else find_location().region
         self._proxy = proxy_for(self._endpoint, os.environ)
         self._lock = threading.Lock()
         self._client: Any = None

@@ -24,6 +24,7 @@ from loader.s3.http.proxies import proxy_for
 from loader.s3.http.responses import ObjectHeaders, read_limited, release_connection, translate_errors
 from loader.s3.http.urls import endpoint_for, host_header, quote_key
 from loader.s3.interface import RequestKind, RequestStats
+from loader.s3.location import find_location
 from loader.s3.retry import Backoff
 
 MAX_ATTEMPTS: Final = 3
@@ -88,12 +89,12 @@ class S3Transport:
         connections: int,
         sleep: Callable[[float], object],
     ) -> None:
-        """Send nothing yet. Raises ValueError for an endpoint or a proxy that is not an http(s) address."""
+        """Send nothing yet. Raises ValueError for an endpoint, a proxy or an addressing style that cannot be used."""
         self.bucket, self.requests = bucket, requests
-        self.endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        self.region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        location = find_location(endpoint, region)
+        self.endpoint, self.region, self.style = location.endpoint, location.region, location.style
         self.connections = connections
-        self._base, self._path_prefix = endpoint_for(bucket, self.endpoint, self.region)
+        self._base, self._path_prefix = endpoint_for(bucket, self.endpoint, self.region, self.style)
         self._host = host_header(self._base)
         self._credentials = CredentialProvider(credentials)
         self._timeouts = timeouts

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from ipaddress import ip_address
+from typing import Final, Literal
 from urllib.parse import SplitResult, quote, urlsplit
 
+AddressingStyle = Literal["auto", "path", "virtual"]
+_STYLES: Final[tuple[AddressingStyle, ...]] = ("auto", "path", "virtual")
 # A host name, which may have underscores in private networks, or an IPv6 address.
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _DNS_COMPATIBLE: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_HOST_NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 def check_endpoint(text: str) -> SplitResult:
@@ -28,21 +32,47 @@ def check_endpoint(text: str) -> SplitResult:
     return parts
 
 
-def endpoint_for(bucket: str, endpoint: str | None, region: str) -> tuple[str, str]:
-    """Return scheme and host, and the prefix of every path. Raises ValueError if `endpoint` is not an http(s) address.
+def parse_addressing_style(text: str) -> AddressingStyle:
+    """Parse the value of AWS_S3_ADDRESSING_STYLE. Raises ValueError."""
+    for style in _STYLES:
+        if text.lower() == style:
+            return style
+    raise ValueError(f"the addressing style (AWS_S3_ADDRESSING_STYLE) is not one of {', '.join(_STYLES)}")
 
-    On AWS the bucket is part of the host name, unless dots or capitals in its name would break TLS.
+
+def endpoint_for(bucket: str, endpoint: str | None, region: str, style: AddressingStyle = "auto") -> tuple[str, str]:
+    """Return scheme and host, and the prefix of every path.
+
+    With `auto`, the bucket is part of the host name on AWS, unless dots or capitals in its name would break TLS, and
+    part of the path elsewhere. Raises ValueError if `endpoint` is not an http(s) address, or has no host name that the
+    bucket could be part of.
     """
-    if endpoint:
-        try:
-            parts = check_endpoint(endpoint)
-        except ValueError as error:
-            raise ValueError(f"the endpoint {error}") from None
-        return f"{parts.scheme}://{parts.netloc}", f"{parts.path.rstrip('/')}/{bucket}"
-    domain = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
-    if _DNS_COMPATIBLE.fullmatch(bucket):
-        return f"https://{bucket}.{domain}", ""
-    return f"https://{domain}", f"/{bucket}"
+    if not endpoint:
+        domain = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+        if style != "path" and _DNS_COMPATIBLE.fullmatch(bucket):
+            return f"https://{bucket}.{domain}", ""
+        return f"https://{domain}", f"/{bucket}"
+    try:
+        parts = check_endpoint(endpoint)
+    except ValueError as error:
+        raise ValueError(f"the endpoint {error}") from None
+    path = parts.path.rstrip("/")
+    if style != "virtual":
+        return f"{parts.scheme}://{parts.netloc}", f"{path}/{bucket}"
+    check_virtual_hosts(parts.hostname or "", bucket)
+    return f"{parts.scheme}://{bucket}.{parts.netloc}", path
+
+
+def check_virtual_hosts(host: str, bucket: str) -> None:
+    """Raise ValueError unless the bucket can be part of the host name, as AWS_S3_ADDRESSING_STYLE=virtual requires."""
+    advice = "set AWS_S3_ADDRESSING_STYLE=path"
+    try:
+        ip_address(host)
+    except ValueError:
+        if _HOST_NAME.fullmatch(bucket):
+            return
+        raise ValueError(f"the bucket name {bucket!r} cannot be part of a host name; {advice}") from None
+    raise ValueError(f"the endpoint has an IP address, so the bucket cannot be part of its name; {advice}")
 
 
 def quote_key(key: str) -> str:

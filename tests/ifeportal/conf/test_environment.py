@@ -123,6 +123,7 @@ def test_with_debug_off_a_key_is_needed_that_nobody_guesses(key: str, sentence: 
         ("REDIS_URL", "http://host", "REDIS_URL must be a URL"),
         ("EMAIL_URL", "carrier-pigeon://host", "EMAIL_URL must be a URL"),
         ("AWS_ENDPOINT_URL_S3", "s3.example.org", "AWS_ENDPOINT_URL_S3 must be a URL"),
+        ("AWS_S3_ADDRESSING_STYLE", "dns", "AWS_S3_ADDRESSING_STYLE must be auto, path or virtual, not 'dns'"),
         ("AWS_ACCESS_KEY_ID", "AKIA", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together"),
         ("CSRF_TRUSTED_ORIGINS", "ife.example.org", "CSRF_TRUSTED_ORIGINS must be origins"),
         *(
@@ -158,6 +159,13 @@ def test_a_wrong_setting_is_refused_with_a_sentence_that_names_it(name: str, val
     with pytest.raises(ConfigError) as refused:
         read_config({"DEBUG": "1", name: value})
     assert sentence in str(refused.value)
+
+
+def test_a_bucket_cannot_be_part_of_an_ip_address() -> None:
+    local = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:8333"}
+    assert read_config(local | {"AWS_S3_ADDRESSING_STYLE": "path"}).aws_s3_addressing_style == "path"
+    with pytest.raises(ConfigError, match="AWS_S3_ADDRESSING_STYLE cannot be virtual: the endpoint has an IP address"):
+        read_config(local | {"AWS_S3_ADDRESSING_STYLE": "virtual"})
 
 
 def test_every_host_is_not_a_name_in_production() -> None:

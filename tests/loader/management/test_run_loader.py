@@ -77,6 +77,17 @@ def test_wrong_settings_end_it_with_a_sentence(
     assert not (ROOT / "x").exists()
 
 
+def test_an_address_that_cannot_be_used_ends_it_with_a_sentence(aircraft: Aircraft) -> None:
+    for style, said in (
+        ("dns", "AWS_S3_ADDRESSING_STYLE) is not one of"),
+        ("virtual", "the endpoint has an IP address"),
+    ):
+        refused = aircraft.load(AWS_S3_ADDRESSING_STYLE=style)
+        assert refused.code == 2
+        assert said in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
 def test_without_a_terminal_there_is_one_line_an_event(aircraft: Aircraft) -> None:
     publish(aircraft.media, "c", {"a": b"content"})
     process = aircraft.start("--once", LOADER_JSON="")

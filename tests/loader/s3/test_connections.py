@@ -10,7 +10,7 @@ import pytest
 
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
-from loader.s3.http.urls import endpoint_for
+from loader.s3.http.urls import AddressingStyle, endpoint_for
 from tests.support.scripted_store import Reply, ScriptedStore
 
 FOUND = Reply(200, b"ok", {"ETag": '"abc"'})
@@ -18,17 +18,37 @@ EXPIRED = Reply(400, b"<Error><Code>ExpiredToken</Code></Error>")
 
 
 @pytest.mark.parametrize(
-    ("bucket", "endpoint", "region", "base", "root"),
+    ("style", "bucket", "endpoint", "region", "base", "root"),
     [
-        ("ife-media", None, "eu-west-1", "https://ife-media.s3.eu-west-1.amazonaws.com", ""),
-        ("ife.media", None, "eu-west-1", "https://s3.eu-west-1.amazonaws.com", "/ife.media"),
-        ("ife-media", None, "cn-north-1", "https://ife-media.s3.cn-north-1.amazonaws.com.cn", ""),
-        ("ife-media", "http://127.0.0.1:8333", "us-east-1", "http://127.0.0.1:8333", "/ife-media"),
-        ("ife-media", "https://store.example.org/s3/", "us-east-1", "https://store.example.org", "/s3/ife-media"),
+        ("auto", "ife-media", None, "eu-west-1", "https://ife-media.s3.eu-west-1.amazonaws.com", ""),
+        ("auto", "ife.media", None, "eu-west-1", "https://s3.eu-west-1.amazonaws.com", "/ife.media"),
+        ("auto", "ife-media", None, "cn-north-1", "https://ife-media.s3.cn-north-1.amazonaws.com.cn", ""),
+        ("auto", "ife-media", "http://127.0.0.1:8333", "us-east-1", "http://127.0.0.1:8333", "/ife-media"),
+        ("auto", "ife-media", "https://a.example.org/s3/", "us-east-1", "https://a.example.org", "/s3/ife-media"),
+        ("path", "ife-media", None, "eu-west-1", "https://s3.eu-west-1.amazonaws.com", "/ife-media"),
+        ("path", "ife-media", "https://a.example.org", "eu-west-1", "https://a.example.org", "/ife-media"),
+        ("virtual", "ife-media", None, "eu-west-1", "https://ife-media.s3.eu-west-1.amazonaws.com", ""),
+        ("virtual", "ife-media", "https://a.example.org:9000", "", "https://ife-media.a.example.org:9000", ""),
+        ("virtual", "ife.media", "https://a.example.org/s3/", "", "https://ife.media.a.example.org", "/s3"),
     ],
 )
-def test_a_bucket_has_an_address(bucket: str, endpoint: str | None, region: str, base: str, root: str) -> None:
-    assert endpoint_for(bucket, endpoint, region) == (base, root)
+def test_a_bucket_has_an_address(
+    style: AddressingStyle, bucket: str, endpoint: str | None, region: str, base: str, root: str
+) -> None:
+    assert endpoint_for(bucket, endpoint, region, style) == (base, root)
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:8333", "http://[::1]:8333"])
+def test_an_ip_address_has_no_room_for_a_bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_S3_ADDRESSING_STYLE", "virtual")
+    with pytest.raises(ValueError, match=r"has an IP address.* set AWS_S3_ADDRESSING_STYLE=path"):
+        S3Bucket("ife-media", endpoint=endpoint)
+
+
+def test_an_unknown_addressing_style_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_S3_ADDRESSING_STYLE", "dns")
+    with pytest.raises(ValueError, match=r"'dns'.*AWS_S3_ADDRESSING_STYLE.*auto, path, virtual"):
+        S3Bucket("ife-media")
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:8333", "ftp://store", "store", "http://"])
