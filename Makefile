@@ -66,7 +66,8 @@ check: $(INSTALLED)  ## lint, types, layers, migrations, deployment settings
 	DATABASE_URL=sqlite:///:memory: $(BIN)/python manage.py makemigrations --check --dry-run
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	export SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') DEBUG=0 \
-	  ALLOWED_HOSTS=ife.example.org DATABASE_URL=postgres://ife:ife@127.0.0.1/ife STATIC_ROOT="$$folder"; \
+	  ALLOWED_HOSTS=ife.example.org DATABASE_URL=postgres://ife:ife@127.0.0.1/ife STATIC_ROOT="$$folder" \
+	  BEHIND_PROXY=1 SECOND_FACTOR_FOR=staff EMAIL_URL=smtp://127.0.0.1 PORTAL_URL=https://ife.example.org; \
 	echo "manage.py check --deploy"; \
 	$(BIN)/python manage.py collectstatic --noinput --verbosity 0; \
 	$(BIN)/python manage.py check --deploy --fail-level WARNING

@@ -11,6 +11,7 @@ pages = get_asgi_application()  # before the imports below: it loads the apps wh
 
 from ifeportal.api.changes_stream import ChangesStream  # noqa: E402
 from ifeportal.live.sockets.routing import sockets  # noqa: E402
+from ifeportal.web.access_log import install_access_log  # noqa: E402
 from ifeportal.web.asgi_middleware import BodyLimit, IgnoreRootPath  # noqa: E402
 from ifeportal.web.daphne_server import install_server  # noqa: E402
 from ifeportal.web.database_limits import CancelAbandonedQueries, limit_statements  # noqa: E402
@@ -23,3 +24,4 @@ http = UserLimits(queries if connection.vendor == "sqlite" else DatabaseTimeout(
 application = IgnoreRootPath(ProtocolTypeRouter({"http": BodyLimit(ChangesStream(http)), "websocket": sockets}))
 limit_statements()
 install_server()
+install_access_log()

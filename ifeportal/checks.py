@@ -37,3 +37,46 @@ def database_is_not_sqlite(app_configs: Sequence[AppConfig] | None, **kwargs: An
             id="ifeportal.W002",
         )
     ]
+
+
+@register(Tags.security, deploy=True)
+def second_factor_is_required(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Warn if no user must have a second factor: then one stolen password is enough."""
+    if settings.SECOND_FACTOR_FOR:
+        return []
+    return [
+        Warning(
+            "SECOND_FACTOR_FOR is not set: every user may sign in with a password alone.",
+            hint="Set SECOND_FACTOR_FOR=staff,manager,operator, or more.",
+            id="ifeportal.W003",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def mail_server_is_set(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Warn if no e-mail can be sent."""
+    if settings.PASSWORD_RESET_BY_EMAIL:
+        return []
+    return [
+        Warning(
+            "EMAIL_URL is not set: no e-mail is sent, and users cannot reset a forgotten password.",
+            hint="Set EMAIL_URL=smtp+tls://user:password@host:587 and PORTAL_URL.",
+            id="ifeportal.W004",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def proxy_is_trusted(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Warn if HTTPS is on without a proxy that ends TLS: daphne would redirect each of the proxy's requests."""
+    if settings.BEHIND_PROXY or not settings.HTTPS:
+        return []
+    return [
+        Warning(
+            "HTTPS is on and BEHIND_PROXY is off: behind a proxy, every page redirects to itself, and all clients "
+            "share one address in limits and in the audit log.",
+            hint="Set BEHIND_PROXY=1 behind your own proxy. Nothing is wrong if daphne itself ends TLS.",
+            id="ifeportal.W005",
+        )
+    ]

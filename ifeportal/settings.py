@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from csp.constants import NONE, SELF
 
 from ifeportal.conf.authentication import signin_settings
 from ifeportal.conf.environment import MAIL_TO_LOG, load_config
-from ifeportal.conf.logging import logging_settings
+from ifeportal.conf.logging import install_exception_hooks, logging_settings
 from ifeportal.jobs.kinds import AirlineJob
 from loader.errors import ExitCode
-from loader.s3.auth.redaction import secrets_in
+from loader.s3.auth.redaction import passwords_in, redact, secrets_in
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 try:
@@ -207,22 +206,21 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
-LOGGING = logging_settings(
-    level=config.log_level.upper(),
-    as_json=config.log_json if config.log_json is not None else not DEBUG,
-    secrets=[
-        config.secret_key,
-        *config.secret_key_fallbacks,
-        config.aws_secret_access_key,
-        *secrets_in(os.environ),
-        config.metrics_token,
-        config.signing_passphrase,
-        config.oidc_client_secret,
-        str(DATABASES["default"].get("PASSWORD") or ""),
-        str((config.email_url or {}).get("EMAIL_HOST_PASSWORD") or ""),
-        unquote(urlsplit(config.redis_url).password or ""),
-    ],
+redact.keep(
+    config.secret_key,
+    *config.secret_key_fallbacks,
+    *secrets_in(os.environ),
+    config.metrics_token,
+    config.signing_passphrase,
+    config.oidc_client_secret,
+    str(DATABASES["default"].get("PASSWORD") or ""),
+    str((config.email_url or {}).get("EMAIL_HOST_PASSWORD") or ""),
+    *passwords_in(config.redis_url),
 )
+LOGGING = logging_settings(
+    level=config.log_level.upper(), as_json=config.log_json if config.log_json is not None else not DEBUG
+)
+install_exception_hooks()
 
 WORKERS = 3 if STATUS_EVENTS_QUEUE_URL else 2  # one worker always waits for events
 # django-q2 only wakes workers: `ifeportal/jobs/runner.py` selects due jobs, retries them and stores their results.

@@ -101,10 +101,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Mapping[str, object]) -> ExitCode:
     """Load with options (by their names in `loader.config`) and the environment. Raises SettingsError."""
-    redact.learn(*secrets_in(os.environ))
+    redact.keep(*secrets_in(os.environ))
     configure_logging(sys.stderr, redact, as_json=False)  # until the settings are known
     settings = _settings({option.name: options.get(option.name) for option in OPTIONS})
-    redact.learn(*secrets_in(os.environ))
+    redact.keep(*secrets_in(os.environ))
     configure_logging(sys.stderr, redact, as_json=settings.json)
     if settings.check:
         return _check(settings)

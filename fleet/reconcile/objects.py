@@ -6,7 +6,8 @@ and `parse_body` parses them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -14,9 +15,10 @@ from fleet.reconcile.problems import Problem
 from fleet.state.observations import ErrorObserved, HeartbeatObserved, ObjectRewritten, Observation, ProgressObserved
 from ifeportal.storage.object_versions import is_dated, storable_etag, version_read
 from loader.contract import item_reports
-from loader.contract.heartbeat import HEARTBEAT_LIMIT, parse_heartbeat
+from loader.contract.heartbeat import HEARTBEAT_LIMIT, Heartbeat, parse_heartbeat
 from loader.contract.keys import StatusKey
 from loader.errors import ContractError
+from loader.s3.auth.redaction import redact
 from loader.s3.interface import GetResult, ObjectInfo
 
 
@@ -95,11 +97,25 @@ def parse_body(changed: ChangedObject, fetched: GetResult) -> ParsedObject:
         if changed.key.kind == "progress":
             return ParsedObject(ProgressObserved(etag, at, item_reports.parse_progress(_body_or_too_long(fetched))))
         if changed.key.kind == "heartbeat":
-            return ParsedObject(HeartbeatObserved(etag, at, parse_heartbeat(_body_or_too_long(fetched))))
+            return ParsedObject(HeartbeatObserved(etag, at, _redacted(parse_heartbeat(_body_or_too_long(fetched)))))
     except ContractError as error:
         return _unreadable(now, str(error))
     report = item_reports.parse_error(fetched.body, truncated=fetched.truncated)
-    return ParsedObject(ErrorObserved(etag, at, str(report.code or ""), report.text, report.truncated))
+    return ParsedObject(ErrorObserved(etag, at, str(report.code or ""), redact(report.text), report.truncated))
+
+
+def _redacted(heartbeat: Heartbeat) -> Heartbeat:
+    """Return the heartbeat without secrets in its texts: loaders of others may report signed addresses."""
+    extra = {name: _redacted_value(value) for name, value in heartbeat.extra.items()}
+    return replace(heartbeat, reason=redact(heartbeat.reason), extra=extra)
+
+
+def _redacted_value(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _redacted_value(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted_value(inner) for inner in value]
+    return redact(value) if isinstance(value, str) else value
 
 
 def _body_or_too_long(fetched: GetResult) -> bytes:

@@ -8,6 +8,7 @@ from allauth.account.adapter import get_adapter
 from allauth.account.forms import ChangePasswordForm, LoginForm, ResetPasswordForm, UserTokenForm
 from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
+from django.conf import settings
 from django.http import HttpRequest
 
 from ifeportal.accounts.limits import attempts
@@ -26,6 +27,11 @@ class SignInForm(LoginForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["login"].label = "User name"
+
+    @property
+    def offers_password_reset(self) -> bool:
+        """Whether the page links to password reset by e-mail."""
+        return bool(settings.PASSWORD_RESET_BY_EMAIL)
 
 
 class NewPasswordForm(ChangePasswordForm):

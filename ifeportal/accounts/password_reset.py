@@ -1,4 +1,4 @@
-"""Password reset links: requested by a page, sent by a job.
+"""Password reset links: requested by a page, sent by a job. Without a mail server there are none.
 
 The request stores the address alone, so it takes as long for an unknown address as for a known one. The job looks the
 users up, creates the links and sends them; a link is in no row, no log and no error.
@@ -9,13 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import wraps
 from smtplib import SMTPException
-from typing import Final
+from typing import Any, Final
 
 from allauth.account.forms import default_token_generator
 from allauth.account.internal.flows.password_reset import request_password_reset
 from allauth.account.internal.userkit import filter_users_by_email
+from django.conf import settings
 from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.utils import timezone
 
 from ifeportal.accounts.models import PasswordResetRequest
@@ -28,6 +31,18 @@ from loader.errors import Code
 RESET_JOB: Final = "send_reset_links"
 MAX_AGE: Final = timedelta(hours=1)  # of a request; an older one is not answered any more
 logger = logging.getLogger(__name__)
+
+
+def requires_email(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Return the view, except that it does not exist (404) without a mail server: its link would be in the log."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *arguments: Any, **keywords: Any) -> HttpResponseBase:
+        if not settings.PASSWORD_RESET_BY_EMAIL:
+            raise Http404
+        return view(request, *arguments, **keywords)
+
+    return guarded
 
 
 def request_links(email: str) -> None:

@@ -18,6 +18,7 @@ from ifeportal.accounts.limits.throttles import (
     SSO_SIGN_INS,
     limited,
 )
+from ifeportal.accounts.password_reset import requires_email
 
 ALWAYS = ("GET", "HEAD", "POST")
 confirm_password, confirm_code, confirm_passkey, change_password = (
@@ -37,14 +38,22 @@ urlpatterns = [
     path("login/cancelled/", login_cancelled, name="socialaccount_login_cancelled"),
     path("login/with/<slug:provider_id>/", limited(SSO_SIGN_INS, sso.start_login, ALWAYS), name="openid_connect_login"),
     path("login/with/<slug:provider_id>/back/", sso.callback, name="openid_connect_callback"),
-    path("login/forgotten/", limited(RESET_REQUESTS, accounts.password_reset), name="account_reset_password"),
-    path("login/forgotten/sent/", accounts.password_reset_done, name="account_reset_password_done"),
+    path(
+        "login/forgotten/",
+        requires_email(limited(RESET_REQUESTS, accounts.password_reset)),
+        name="account_reset_password",
+    ),
+    path("login/forgotten/sent/", requires_email(accounts.password_reset_done), name="account_reset_password_done"),
     re_path(
         r"^login/forgotten/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
-        never_cache(limited(RESET_KEYS, accounts.password_reset_from_key, ALWAYS)),
+        never_cache(requires_email(limited(RESET_KEYS, accounts.password_reset_from_key, ALWAYS))),
         name="account_reset_password_from_key",
     ),
-    path("login/forgotten/done/", accounts.password_reset_from_key_done, name="account_reset_password_from_key_done"),
+    path(
+        "login/forgotten/done/",
+        requires_email(accounts.password_reset_from_key_done),
+        name="account_reset_password_from_key_done",
+    ),
     path("login/disabled/", accounts.account_inactive, name="account_inactive"),
     path("logout/", never_cache(accounts.logout), name="account_logout"),
     path("account/", never_cache(views.AccountView.as_view()), name="mfa_index"),

@@ -6,9 +6,14 @@ browser, so control characters are escaped and credentials redacted, in messages
 
 from __future__ import annotations
 
+import logging
 import re
+import sys
+import threading
+import traceback
 import unicodedata
 from collections.abc import Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -17,18 +22,16 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from loader.s3.auth.redaction import HIDDEN, Redactor, redact
 
 SECRET_NAMES = re.compile(r"password|passwd|secret|token|authorization|cookie|signature|session_?key|api_?key", re.I)
-SECRET_TEXT = (
-    re.compile(r"(?<=X-Amz-Signature=)[^&\s\"']+", re.I),
-    re.compile(r"(?<=X-Amz-Credential=)[^&\s\"']+", re.I),
-    re.compile(r"(?<=X-Amz-Security-Token=)[^&\s\"']+", re.I),
-    re.compile(r"(?<=Signature=)[0-9a-f]{16,}", re.I),
-    re.compile(r"(?<=Authorization: )\S+ \S+", re.I),
-)
+API_TOKEN = re.compile(r"\bife_[0-9A-Za-z]{32,}")
+# Addresses of the sign-in pages: the link that resets a password; what a sign-in service adds to its redirect.
+RESET_LINK = re.compile(r"(?i)(login(?:/|%2F)forgotten(?:/|%2F))(?!(?:sent|done)(?:/|%2F))[^\s/\"'<>?&%]+")
+SIGN_IN_QUERY = re.compile(r"(?i)(/login/[^\s?\"'<>]*\?)[^\s\"'<>]+")
 DEPTH_LIMIT = 8
+logger = logging.getLogger(__name__)
 
 
-def logging_settings(*, level: str, as_json: bool, secrets: Sequence[str]) -> dict[str, Any]:
-    """Return Django's LOGGING. The texts in `secrets` are redacted in all log lines, also if encoded."""
+def logging_settings(*, level: str, as_json: bool, secrets: Sequence[str] = ()) -> dict[str, Any]:
+    """Return Django's LOGGING. Besides the secrets of the process, `secrets` are redacted in all lines."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -48,6 +51,8 @@ def logging_settings(*, level: str, as_json: bool, secrets: Sequence[str]) -> di
         "loggers": {
             # Django's defaults attach handlers to these loggers, which would write every line twice.
             "django": {"handlers": [], "level": level, "propagate": True},
+            # At DEBUG it writes the context of templates, with CSRF tokens.
+            "django.template": {"level": "INFO" if level == "DEBUG" else level},
             "django.server": {"handlers": [], "level": level, "propagate": True},
             # Scanners send wrong Host headers all the time, and Django logs each at ERROR.
             "django.security.DisallowedHost": {"handlers": [], "level": "CRITICAL", "propagate": False},
@@ -87,10 +92,34 @@ class LogRedactor:
         return self._redact_text(str(value), keep="\n" if key in ("exception", "stack") else "")
 
     def _redact_text(self, text: str, keep: str = "") -> str:
-        text = redact(self._redactor(text))
-        for pattern in SECRET_TEXT:
-            text = pattern.sub(HIDDEN, text)
-        return escape_control_characters(text, keep)
+        return escape_control_characters(hide_links(redact(self._redactor(text))), keep)
+
+
+def hide_links(text: str) -> str:
+    """Return the text without links that reset a password, queries of sign-in pages, and tokens of the API."""
+    text = RESET_LINK.sub(rf"\1{HIDDEN}", SIGN_IN_QUERY.sub(rf"\1{HIDDEN}", text))
+    return API_TOKEN.sub(HIDDEN, text)
+
+
+def install_exception_hooks() -> None:
+    """Log uncaught exceptions of the process and its threads, so that their tracebacks are redacted too."""
+    sys.excepthook = _uncaught
+    threading.excepthook = _uncaught_in_thread
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    elif logging.root.handlers:
+        logger.critical("uncaught exception", exc_info=(kind, error, trace))
+    else:  # before Django has configured the log
+        sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _uncaught_in_thread(hook: threading.ExceptHookArgs) -> None:
+    if hook.exc_value is not None:
+        name = hook.thread.name if hook.thread else "unknown"
+        logger.critical("uncaught exception in thread %s", name, exc_info=hook.exc_value)
 
 
 def escape_control_characters(text: str, keep: str = "") -> str:

@@ -17,6 +17,7 @@ from django.db.models import F, Q
 from ifeportal.access import ScopedQuerySet
 from loader.errors import Code, WorldError
 from loader.s3 import retry
+from loader.s3.auth.redaction import redact
 
 M = TypeVar("M", bound=models.Model)
 NO_ATTEMPTS: Final = {"attempts": 0, "next_try_at": None, "error_code": "", "error": "", "advice": ""}
@@ -119,5 +120,5 @@ class RetriedWork(models.Model):
             setattr(self, name, value)
 
     def _record(self, failure: WorkFailure, **columns: Any) -> bool:
-        columns |= {"error_code": failure.code.value, "error": failure.error, "advice": failure.advice}
+        columns |= {"error_code": failure.code.value, "error": redact(failure.error), "advice": failure.advice}
         return bool(self.current_request().update(attempts=self.attempts, **columns))

@@ -24,6 +24,7 @@ from ifeportal.jobs.queue import most_urgent, resolve
 from ifeportal.models import CLOCK_JUMP, Job
 from ifeportal.work_lease import LeaseLost
 from loader.s3 import retry
+from loader.s3.auth.redaction import redact
 
 CLOCK_TOLERANCE: Final = timedelta(milliseconds=50)  # by which the clocks of two machines may differ
 MAX_RETRY_DELAY: Final = 60.0  # seconds between two attempts of a failing job, unless its interval is longer
@@ -101,7 +102,7 @@ def _record_failure(claimed: Lease, interval: float, error: Exception) -> None:
 
 def _error_text(error: Exception) -> str:
     text = str(error) if isinstance(error, JobFailed) else f"{type(error).__name__}: {error}"
-    return text.replace("\0", "")[:ERROR_LIMIT]
+    return redact(text).replace("\0", "")[:ERROR_LIMIT]
 
 
 def run_due_jobs() -> None:

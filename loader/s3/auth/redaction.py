@@ -1,8 +1,9 @@
 r"""Hides secrets in text that is displayed, logged or sent: unchanged, and in the encodings other code applies.
 
 Errors rarely quote a value unchanged: a traceback contains its `repr` (`\r`, `\xe9`, `\'`), a body its JSON, an address
-its URL quoting, a header base64. Each secret is searched for in all of these, mixed and nested. Keys that become known
-later (a profile, an instance role) are added with `redact.learn`. Pure except for that list.
+its URL quoting, a header base64. Each secret is searched for in all of these, mixed and nested. `redact.keep` adds the
+secrets of the settings, `redact.learn` keys that become known later (a profile, an instance role). Pure except for
+these lists.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 HIDDEN: Final = "[hidden]"
 SHORTEST: Final = 6  # characters; hiding shorter secrets would hide ordinary words
 SECRETS: Final = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 LEARNED_LIMIT: Final = 64  # temporary keys are renewed while the process runs; the newest remain hidden
-_ADDRESSES: Final = re.compile(r"(?i)(?:https?|all)_proxy|AWS_ENDPOINT_URL(?:_\w+)?")
-_SIGNED: Final = re.compile(
-    r"(?i)((?:X-Amz-(?:Signature|Credential|Security-Token)|AWSAccessKeyId|Signature|Credential|Authorization)"
-    r"[\"']?\s*[=:]\s*[\"']?)(?:AWS4-HMAC-SHA256\s+|AWS\s+|Bearer\s+|Basic\s+)?[^\s\"'&,;<>]+"
+_ADDRESSES: Final = re.compile(r"(?i)(?:https?|all)_proxy|AWS_ENDPOINT_URL(?:_\w+)?|\w+_URL")
+_NAMES: Final = (
+    r"X-Amz-(?:Signature|Credential|Security-Token|S3session-Token)|AWSAccessKeyId|Signature|Credential|Authorization"
+    r"|sessionid|csrftoken|csrfmiddlewaretoken"
 )
+# As a header, a parameter, an entry of a dictionary or a pair; of text or bytes, perhaps in a string of a string.
+_IS: Final = r"(?:\\*[\"']?\s*(?:[=:]|%3[AaDd])\s*|\\*[\"']\s*,\s*)(?:b(?=\\*[\"']))?\\*[\"']?"
+_SCHEMES: Final = r"(?:(?:AWS4-HMAC-SHA256|AWS|Bearer|Basic|Token|Digest|Negotiate)\s+)?"
+_SIGNED: Final = re.compile(rf"(?i)((?:{_NAMES}){_IS}){_SCHEMES}[^\s\"'&,;<>]+")
 _USERINFO: Final = re.compile(r"(?<=://)[^\s/]+@")
 _LETTERS: Final = {"\t": "t", "\n": "n", "\r": "r", "\b": "b", "\f": "f", "\a": "a", "\v": "v", "\0": "0"}
 # Each level of repr or JSON doubles backslashes. Bounded, so that every search is fast.
@@ -36,25 +41,32 @@ class Redactor:
     """Removes secrets from texts. Thread-safe."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._patterns: dict[str, re.Pattern[str]] = {}
+        self._kept: dict[str, re.Pattern[str]] = {}
+        self._learned: dict[str, re.Pattern[str]] = {}
         self._longest_first: tuple[re.Pattern[str], ...] = ()
         self._lock = threading.Lock()
-        self.learn(*secrets)
+        self.keep(*secrets)
+
+    def keep(self, *secrets: str) -> None:
+        """Hide these secrets as long as the process runs."""
+        self._add(self._kept, secrets)
 
     def learn(self, *secrets: str) -> None:
-        """Hide these secrets from now on. Drops the oldest beyond LEARNED_LIMIT."""
-        for secret in secrets:
-            text = secret.strip()
-            if len(text) >= SHORTEST and text not in self._patterns:
-                self._add(text)
+        """Hide these secrets from now on, until LEARNED_LIMIT newer ones are learned."""
+        self._add(self._learned, secrets)
 
-    def _add(self, text: str) -> None:
+    def _add(self, patterns: dict[str, re.Pattern[str]], secrets: Iterable[str]) -> None:
+        texts = [secret.strip() for secret in secrets]
+        new = [text for text in texts if len(text) >= SHORTEST and text not in self._kept and text not in patterns]
+        if not new:
+            return
         with self._lock:
-            self._patterns[text] = re.compile(_pattern(text))
-            while len(self._patterns) > LEARNED_LIMIT:
-                del self._patterns[next(iter(self._patterns))]
+            patterns.update((text, re.compile(_pattern(text))) for text in new)
+            while len(self._learned) > LEARNED_LIMIT:
+                del self._learned[next(iter(self._learned))]
             # A secret may contain a shorter one.
-            self._longest_first = tuple(self._patterns[one] for one in sorted(self._patterns, key=len, reverse=True))
+            longest_first = sorted((self._learned | self._kept).items(), key=lambda item: len(item[0]), reverse=True)
+            self._longest_first = tuple(pattern for _, pattern in longest_first)
 
     def __call__(self, text: str) -> str:
         """Return the text without secrets, signatures, and user names and passwords in addresses."""
@@ -67,13 +79,17 @@ redact: Final = Redactor()  # the secrets of this process, from any source
 
 
 def secrets_in(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield secrets in AWS's variables, and passwords in the addresses of proxies and the store."""
+    """Yield secrets in AWS's variables, and passwords in addresses: of proxies, the store, the database and so on."""
     yield from (environment.get(name, "") for name in SECRETS)
     for name in filter(_ADDRESSES.fullmatch, environment):
-        try:
-            yield unquote(urlsplit(environment[name]).password or "")
-        except ValueError:  # not an address; the code that uses it reports that
-            continue
+        yield from passwords_in(environment[name])
+
+
+def passwords_in(address: str) -> Iterator[str]:
+    """Yield the password of an address, as written and decoded. Accepts addresses that no parser does."""
+    credentials, _, _ = address.rpartition("://")[2].rpartition("@")
+    password = credentials.partition(":")[2]
+    yield from (password, unquote(password))
 
 
 # Regular expressions for one secret.

@@ -303,7 +303,13 @@ def test_commands_work_in_development_with_nothing_set() -> None:
 
 @pytest.mark.slow("starts manage.py for every check")
 def test_the_deployment_check_has_nothing_to_say_in_production(tmp_path: Path) -> None:
-    environment = PRODUCTION | {"STATIC_ROOT": str(tmp_path / "static")}
+    environment = PRODUCTION | {
+        "STATIC_ROOT": str(tmp_path / "static"),
+        "BEHIND_PROXY": "1",
+        "SECOND_FACTOR_FOR": "staff",
+        "EMAIL_URL": "smtp+tls://user:password@mail.example.org:587",
+        "PORTAL_URL": "https://ife.example.org",
+    }
     before = manage("check", "--deploy", **environment)
     assert "ifeportal.W001" in before.stderr
     collected = manage("collectstatic", "--noinput", **environment)
@@ -313,10 +319,16 @@ def test_the_deployment_check_has_nothing_to_say_in_production(tmp_path: Path) -
     assert "no issues" in done.stdout
 
 
-def test_the_deployment_check_warns_of_sqlite_with_a_hint() -> None:
+def test_the_deployment_check_warns_of_what_is_missing_with_a_hint() -> None:
     done = manage("check", "--deploy", **PRODUCTION | {"DATABASE_URL": "sqlite:////tmp/never-made.sqlite3"})
-    assert "ifeportal.W002" in done.stderr
-    assert "HINT" in done.stderr
+    for warning in (
+        "W002) The database is SQLite",
+        "W003) SECOND_FACTOR_FOR is not set",
+        "W004) EMAIL_URL is not set",
+        "W005) HTTPS is on and BEHIND_PROXY is off",
+    ):
+        assert warning in done.stderr
+    assert done.stderr.count("HINT") >= 4
 
 
 def started(**more: str) -> subprocess.CompletedProcess[str]:

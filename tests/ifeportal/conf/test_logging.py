@@ -7,6 +7,8 @@ import io
 import json
 import logging
 import logging.config
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +30,15 @@ class Log:
         handler.setFormatter(configured.configure_formatter(made["formatters"]["structured"]))
         self.logger = logging.Logger("fleet.polling.poller")
         self.logger.addHandler(handler)
+
+    @contextmanager
+    def as_root(self) -> Iterator[None]:
+        """Make all loggers write here."""
+        before, logging.root.handlers[:] = list(logging.root.handlers), list(self.logger.handlers)
+        try:
+            yield
+        finally:
+            logging.root.handlers[:] = before
 
     @property
     def text(self) -> str:
@@ -135,3 +146,9 @@ def test_a_secret_is_hidden_in_the_forms_a_traceback_gives_it() -> None:
 def test_a_password_with_an_at_sign_is_hidden_whole(readable: Log) -> None:
     readable.logger.info("connecting to redis://:p@ss@cache:6379/0")
     assert "ss@" not in readable.text
+
+
+@pytest.mark.parametrize(("level", "of_templates"), [("DEBUG", "INFO"), ("INFO", "INFO"), ("ERROR", "ERROR")])
+def test_templates_never_log_their_context(level: str, of_templates: str) -> None:
+    loggers = logging_settings(level=level, as_json=True)["loggers"]
+    assert loggers["django.template"] == {"level": of_templates}

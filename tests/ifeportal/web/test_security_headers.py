@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -25,9 +26,9 @@ SHOWN = (
 )
 
 
-def effective(**environment: str) -> dict[str, Any]:
-    shown = f"{{name: getattr(settings, name) for name in {SHOWN}}}"
-    script = f"import json; from django.conf import settings; print(json.dumps({shown}))"
+def effective(shown: Sequence[str] = SHOWN, **environment: str) -> dict[str, Any]:
+    values = f"{{name: getattr(settings, name) for name in {tuple(shown)}}}"
+    script = f"import json; from django.conf import settings; print(json.dumps({values}))"
     done = manage("shell", "-v", "0", "-c", script, **environment)
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

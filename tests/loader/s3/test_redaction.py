@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from ifeportal.conf.logging import LogRedactor
 from loader.logs import configure_logging
-from loader.s3.auth.redaction import HIDDEN, Redactor, secrets_in
+from loader.s3.auth.redaction import HIDDEN, LEARNED_LIMIT, Redactor, secrets_in
 from loader.s3.client import S3Bucket
 from tests.loader.end_to_end.test_secret_redaction import Seen, look_on
 from tests.support.aircraft import ROOT, Aircraft
@@ -134,6 +134,65 @@ def test_passwords_of_addresses_are_hidden_whole(password: str) -> None:
     assert password.partition("@")[2] or password not in said
     assert "ss:word" not in said
     assert "Y3Jldzpw" not in said
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://crew:hunter2/hunter2@proxy:1",  # not percent-encoded: no parser finds the password
+        "crew:hunter2#hunter2@proxy:1",
+        "http://crew:hunter2%2Fhunter2@proxy:1",
+    ],
+)
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "all_proxy", "AWS_ENDPOINT_URL_S3", "DATABASE_URL", "REDIS_URL"])
+def test_a_password_is_hidden_in_whatever_address_it_is(name: str, address: str) -> None:
+    redactor = Redactor(secrets_in({name: address}))
+    written = address.rpartition("@")[0].rpartition("crew:")[2]
+    for text in (written, written.replace("%2F", "/"), f"port could not be cast: {written!r}", address):
+        assert "hunter2" not in redactor(text)
+
+
+def test_secrets_of_the_settings_stay_hidden_however_many_keys_follow() -> None:
+    redactor = Redactor(["password of the proxy"])
+    redactor.keep("another-password")
+    for number in range(2 * LEARNED_LIMIT):
+        redactor.learn(f"temporary-key-{number:04}")
+    newest = f"temporary-key-{2 * LEARNED_LIMIT - 1:04}"
+    assert redactor(f"password of the proxy, another-password, {newest}") == ", ".join([HIDDEN] * 3)
+
+
+SIGNATURE = "0123456789abcdef" * 4
+NOT_LEARNED = [
+    "GET https://b.s3.amazonaws.com/k?X-Amz-Credential={}%2F20261130&X-Amz-Signature={}&X-Amz-Security-Token={}",
+    "https://b.s3.amazonaws.com/k?AWSAccessKeyId={}&Signature={}&Expires=1",
+    "X-Amz-Signature%3D{}%26X-Amz-Credential%3D{}",
+    "Authorization: AWS4-HMAC-SHA256 Credential={}/20261130/r/s3/aws4_request, SignedHeaders=host, Signature={}",
+    "{{'Authorization': 'Bearer {}', 'X-Amz-Security-Token': '{}'}}",
+    "{{b'Authorization': b'Basic {}', b'x-amz-security-token': b'{}'}}",
+    "[('Authorization', 'Bearer {}'), (b'proxy-authorization', b'Basic {}')]",
+    '{{\\"Authorization\\": \\"Token {}\\", \\"X-Amz-Signature\\": \\"{}\\"}}',
+    "Proxy-Authorization: Basic {}",
+    "Cookie: sessionid={}; csrftoken={}",
+    "csrfmiddlewaretoken={}&login=crew",
+]
+
+
+@pytest.mark.parametrize("form", NOT_LEARNED)
+def test_signatures_and_headers_are_hidden_though_nobody_knew_them(form: str) -> None:
+    text = form.format(*[SIGNATURE] * 3)
+    assert SIGNATURE[:8] not in Redactor()(text)
+    assert SIGNATURE[:8] not in Redactor()(repr(text))
+    assert SIGNATURE[:8] not in Redactor()(json.dumps({"error": text}))
+
+
+def test_ordinary_sentences_stay_as_they_are() -> None:
+    for text in (
+        "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        "the signature of the campaign, which has expired, was rejected",
+        "the proxy 10.0.0.1:3128 does not accept the user name and password in HTTPS_PROXY (407)",
+        "GET ACME/2026-12/campaign.json: the store rejected the credentials (403 SignatureDoesNotMatch)",
+    ):
+        assert Redactor(["the-secret"])(text) == text
 
 
 TELLER = """
