@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-reset test test-postgresql test-sqlite test-thorough coverage check bench lock
+.PHONY: help install demo demo-reset test test-postgresql test-sqlite test-thorough coverage check audit bench lock
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -72,6 +72,16 @@ check: $(INSTALLED)  ## lint, types, layers, migrations, deployment settings
 	$(BIN)/python manage.py collectstatic --noinput --verbosity 0; \
 	$(BIN)/python manage.py check --deploy --fail-level WARNING
 
+AUDIT := .venv/audit/.installed
+
+$(AUDIT): requirements/audit.txt | $(INSTALLED)
+	@$(PYTHON) -m venv --clear .venv/audit
+	@.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
+	@touch $@
+
+audit: $(INSTALLED)  ## look for known vulnerabilities in the locked packages; needs a way to pypi.org
+	@.ci/audit
+
 PEERS := .venv/peers/.installed
 
 $(PEERS): requirements/bench.txt | $(INSTALLED)
@@ -97,3 +107,4 @@ lock: $(INSTALLED)  ## write requirements/*.txt anew from pyproject.toml
 	$(LOCK) pyproject.toml --extra portal -o requirements/portal.txt
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
 	$(LOCK) --group pyproject.toml:bench -o requirements/bench.txt
+	$(LOCK) --group pyproject.toml:audit -o requirements/audit.txt

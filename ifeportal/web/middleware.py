@@ -18,6 +18,7 @@ from django.http import (
     HttpRequest,
     HttpResponse,
     HttpResponseBase,
+    HttpResponseNotAllowed,
     HttpResponsePermanentRedirect,
 )
 from django.middleware.common import CommonMiddleware
@@ -34,6 +35,7 @@ from ifeportal.web.errors import query_timed_out, too_many_passwords
 from ifeportal.web.problems import API_PREFIX, problem
 from ifeportal.web.user_limits import USER_KEY, AuthenticatedBy
 
+DEBUGGING_METHODS: Final = ("TRACE", "TRACK", "CONNECT")
 INVALID_VALUE_ERRORS: Final = (DataError, UnicodeEncodeError, BadHeaderError)
 ALWAYS_ALLOWED: Final = {"healthz", "readyz", "account_logout", "admin:logout"}
 ALLOWED_TO_VERIFY: Final = ALWAYS_ALLOWED | {"mfa_reauthenticate", "mfa_reauthenticate_webauthn"}
@@ -52,18 +54,21 @@ logger = logging.getLogger(__name__)
 
 
 class RejectInvalidValues(MiddlewareMixin):
-    """Treat a NUL in a path or cookie, and a value that the database or a header cannot store, as a client error.
+    """Treat TRACE, a NUL in a path or cookie, and a value that cannot be stored, as a client error.
 
     PostgreSQL refuses NUL in text, SQLite does not. Web requests look up the values that they contain, so a DataError
     is caused by the request.
     """
 
-    def process_request(self, request: HttpRequest) -> None:
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
         """Drop cookies with a NUL. Raises Http404 for a path with a NUL, which no name contains."""
+        if request.method in DEBUGGING_METHODS:
+            return HttpResponseNotAllowed(["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"])
         if "\0" in request.path_info:
             raise Http404
         for name in [name for name, value in request.COOKIES.items() if "\0" in value]:
             del request.COOKIES[name]
+        return None
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if not isinstance(exception, INVALID_VALUE_ERRORS):

@@ -21,12 +21,18 @@ from fleet.api import urls as fleet_urls
 from fleet.archive import format
 from fleet.metrics import FleetCollector
 from fleet.reconcile.limits import Limits
+from ifeportal.accounts import hashers
 from ifeportal.api import urls
 from ifeportal.api.pagination import Pagination
 from ifeportal.api.viewsets import ReadOnlyViewSet
 from ifeportal.conf.environment import Config
-from ifeportal.live import connections
+from ifeportal.exports import downloads, responses, views, writing
+from ifeportal.exports.models import LIFETIME
+from ifeportal.live import connections, protocol
 from ifeportal.models import PACEMAKER, Airline
+from ifeportal.tables.export import ROW_LIMIT
+from ifeportal.tables.search import SEARCH_LIMIT, SEARCH_WORDS
+from ifeportal.web import daphne_server, user_limits
 from ifeportal.web.problems import PROBLEM_TYPES
 from loader.config import OPTIONS
 from loader.contract import item_reports, keys, manifest, names, strict_json, transfer_queue, units
@@ -175,6 +181,42 @@ def test_the_limits_of_the_api_are_as_documented() -> None:
     per_minute = {scope: int(rate.removesuffix("/min")) for scope, rate in rates.items()}
     assert f"{per_minute['user']:,} requests a minute and user" in text
     assert f"{Pagination.page_size} rows by default, at most {Pagination.max_page_size:,}" in text
+
+
+def test_every_test_that_the_security_page_names_exists() -> None:
+    text = read("docs/security.md")
+    named = set(re.findall(r"`(test_[a-z_0-9]+)`", text))
+    sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    defined = set(re.findall(r"^(?:async )?def (test_[a-z_0-9]+)\(", sources, re.M))
+    assert named
+    assert named <= defined
+    rows_of_asvs = re.findall(r"^\| (\d+\.\d+\.\d+) \| .+ \| (.+) \|$", text, re.M)
+    assert all("`test_" in tests for _, tests in rows_of_asvs)
+    assert len(rows_of_asvs) == text.split("## ASVS 5.0")[1].count("\n| ") - 2
+
+
+def test_the_limits_of_work_are_as_documented() -> None:
+    pages, security = " ".join(read("docs/pages.md").split()), " ".join(read("docs/security.md").split())
+    manual = " ".join(read("docs/operations.md").split())
+    for text, sentence in [
+        (security, f"{SEARCH_LIMIT} characters, {SEARCH_WORDS} words"),
+        (read("docs/api.md"), f"at most {SEARCH_WORDS} words and {SEARCH_LIMIT} characters"),
+        (security, f"{user_limits.MAX_RUNNING} in a web process; {user_limits.MAX_WAITING} wait, each for 20 s"),
+        (manual, f"runs {user_limits.MAX_RUNNING} requests of one user at a time"),
+        (manual, f"may take {daphne_server.HEAD_TIMEOUT:.0f} s and 16 KiB, a body {daphne_server.BODY_TIMEOUT:.0f} s"),
+        (manual, f"does not read an answer for {daphne_server.WRITE_TIMEOUT:.0f} s"),
+        (manual, f"at most {daphne_server.MAX_CONNECTIONS:,}"),
+        (security, f"{protocol.MESSAGE_LIMIT:,} characters; {daphne_server.SOCKET_MESSAGE_LIMIT // 1024} KiB"),
+        (pages, f"at most {responses.DIRECT_ROWS:,} rows is sent at once"),
+        (pages, f"| rows of a file | {ROW_LIMIT:,} | | size of a file | {writing.FILE_LIMIT // 2**20} MiB |"),
+        (pages, f"| time to write a file | {writing.TIME_LIMIT:.0f} s |"),
+        (pages, f"unfinished, in all | {views.UNFINISHED_PER_USER}, {views.STORED_PER_USER} |"),
+        (pages, f"| all files, compressed | {writing.SPACE_LIMIT // 2**30} GiB |"),
+        (pages, f"of a web process | {downloads.DOWNLOADS_PER_USER}, {downloads.DOWNLOADS_IN_ALL} |"),
+        (pages, f"deleted {LIFETIME.days * 24} hours after"),
+        (security, f"{hashers.MAX_CONCURRENT} at a time in a web process; {hashers.MAX_WAITING} wait"),
+    ]:
+        assert sentence in text, sentence
 
 
 def test_the_limits_of_the_contract_are_as_documented() -> None:

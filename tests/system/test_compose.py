@@ -13,7 +13,8 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -71,7 +72,7 @@ def copied() -> list[str]:
 
 
 def test_every_part_of_the_system_has_a_service(services: dict[str, Any]) -> None:
-    assert set(services) == {"seaweedfs", "buckets", "postgres", "aircraft", *PORTAL}
+    assert set(services) == {"seaweedfs", "s3", "buckets", "postgres", "aircraft", *PORTAL}
 
 
 def test_every_image_has_a_version_and_the_store_is_the_one_we_test_with(services: dict[str, Any]) -> None:
@@ -89,6 +90,38 @@ def test_ports_are_published_on_the_loopback_interface_only(services: dict[str, 
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def reachable(services: dict[str, Any], name: str) -> set[str]:
+    """Return the services that share a network with this one. Every port of a container is open in its networks."""
+    mine = set(services[name]["networks"])
+    return {other for other, service in services.items() if other != name and mine & set(service["networks"])}
+
+
+def test_the_inner_ports_of_the_store_are_in_a_network_with_the_forwarder_of_s3_only(
+    text: str, services: dict[str, Any]
+) -> None:
+    assert reachable(services, "seaweedfs") == {"s3"}
+    assert reachable(services, "aircraft") == {"s3"}
+    assert reachable(services, "postgres") == set(PORTAL)
+    assert reachable(services, "web") == {"s3", "buckets", "postgres", *PORTAL} - {"web"}
+    networks = yaml.safe_load(text)["networks"]
+    assert set(networks) == {network for service in services.values() for network in service["networks"]}
+    assert all(networks[name]["internal"] for name in ("store", "aircraft", "database"))
+    assert not any("network_mode" in service or "expose" in service for service in services.values())
+    assert "ports" not in services["seaweedfs"] | services["s3"] | services["postgres"]
+    assert services["s3"]["command"] == ["python", "-m", "ifeportal.embedded.port_forwarder", "8333", "seaweedfs:8333"]
+
+
+def test_each_client_of_the_store_has_a_key_of_its_own(services: dict[str, Any], secrets: dict[str, str]) -> None:
+    keys = {name: environment(services[name], secrets)["AWS_ACCESS_KEY_ID"] for name in ("buckets", "web", "aircraft")}
+    assert keys == {
+        "buckets": secrets["SETUP_ACCESS_KEY"],
+        "web": secrets["PORTAL_ACCESS_KEY"],
+        "aircraft": secrets["AIRCRAFT_ACCESS_KEY"],
+    }
+    for name in PORTAL:
+        assert environment(services[name], secrets)["AWS_ACCESS_KEY_ID"] == keys["web"]
 
 
 def test_every_secret_is_asked_for_and_none_has_a_default(text: str, secrets: dict[str, str]) -> None:
@@ -157,7 +190,7 @@ def test_everybody_means_the_same_two_buckets_and_none_is_a_health_page(
     for name in (*PORTAL, "aircraft"):
         given = environment(services[name], secrets)
         assert (given["MEDIA_BUCKET"], given["STATUS_BUCKET"]) == ("ife-media", "ife-status")
-        assert given["AWS_ENDPOINT_URL_S3"] == "http://seaweedfs:8333"
+        assert given["AWS_ENDPOINT_URL_S3"] == "http://s3:8333"
     assert "('ife-media', 'ife-status')" in services["buckets"]["command"][-1]
 
 
@@ -172,7 +205,7 @@ def test_what_waits_waits_for_something_that_can_be_waited_for(services: dict[st
 
 
 def test_our_containers_have_no_rights_to_lose(services: dict[str, Any]) -> None:
-    for name in (*PORTAL, "buckets", "aircraft"):
+    for name in (*PORTAL, "s3", "buckets", "aircraft"):
         assert services[name]["read_only"] is True
         assert services[name]["cap_drop"] == ["ALL"]
     dockerfile = (ROOT / "Dockerfile").read_text()
@@ -212,9 +245,23 @@ def test_the_store_starts_as_written_and_gives_each_key_its_rights_only(
     )
     process.start()
     try:
+        with _forwarded(ports["s3.port"], tmp_path) as endpoint:  # as clients reach it
+            _check_rights(endpoint, secrets)
         endpoint = f"http://{LOOPBACK}:{ports['s3.port']}"
-        _check_rights(endpoint, secrets)
         _load(endpoint, environment(services["aircraft"], secrets), secrets, tmp_path / "content")
+    finally:
+        process.stop()
+
+
+@contextmanager
+def _forwarded(port: int, folder: Path) -> Iterator[str]:
+    """Run the service `s3` in front of a port of this machine."""
+    own = free_port()
+    command = [sys.executable, "-m", "ifeportal.embedded.port_forwarder", str(own), f"{LOOPBACK}:{port}"]
+    process = Process("s3", command, log=folder / "s3.log", environment=dict(os.environ), folder=ROOT)
+    process.start()
+    try:
+        yield f"http://{LOOPBACK}:{own}"
     finally:
         process.stop()
 

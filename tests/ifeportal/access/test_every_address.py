@@ -420,7 +420,9 @@ def everything() -> dict[str, list[dict[str, Any]]]:
     passing = (Session, Change, Counter)
     rows = {}
     for model in apps.get_models():
-        if model._meta.app_label in ("ifeportal", "live", "campaigns", "fleet", "auth") and (model not in passing):
+        if model._meta.app_label in ("ifeportal", "live", "exports", "campaigns", "fleet", "auth") and (
+            model not in passing
+        ):
             rows[model._meta.label] = [
                 {key: value for key, value in row.items() if key != "last_login"}
                 for row in model._default_manager.order_by("pk").values()

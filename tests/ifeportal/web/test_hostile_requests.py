@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 
 import pytest
+from django.conf import settings
 from django.core.cache import cache
 from django.test import Client
 
 from campaigns.models import Campaign
 from fleet.models import Load, Tail
+from ifeportal.models import Token
 from tests.conftest import Cast
 from tests.support.populated_airlines import portal_routes
 from tests.support.profiles import scaled
@@ -89,6 +92,28 @@ def test_no_cookie_breaks_a_request(db: None, name: str) -> None:
         client = Client(raise_request_exception=False, HTTP_COOKIE=f"{name}={value}")
         for path in ("/", "/login/", "/healthz", "/api/v1/loads/", "/admin/login/"):
             assert client.get(path).status_code < 500, f"{path} with {value[:40]}"
+
+
+FORMS = {
+    "fields": {f"field{number}": "x" for number in range(settings.DATA_UPLOAD_MAX_NUMBER_FIELDS + 1)},
+    "files": {f"file{number}": BytesIO(b"x") for number in range(settings.DATA_UPLOAD_MAX_NUMBER_FILES + 1)},
+}
+
+
+@pytest.mark.parametrize("case", FORMS)
+def test_a_form_with_too_many_fields_or_files_is_refused(ada: Client, case: str) -> None:
+    for path in ("/login/", "/account/tokens/", "/exports/"):
+        for file in FORMS[case].values():
+            if isinstance(file, BytesIO):
+                file.seek(0)
+        assert ada.post(path, FORMS[case]).status_code == 400, path
+
+
+def test_a_part_of_a_form_with_long_headers_is_refused(ada: Client) -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="name"\r\nX-Long: ' + b"y" * 2_000 + b"\r\n\r\nx\r\n--b--\r\n"
+    answer = ada.post("/account/tokens/", part, content_type="multipart/form-data; boundary=b")
+    assert answer.status_code == 400
+    assert not Token.objects.exists()
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body[:24]))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.test import Client
+from django.utils.http import content_disposition_header
 
 from tests.conftest import Cast
 from tests.support.production_environment import PRODUCTION, manage
@@ -71,6 +72,21 @@ def test_development_is_plain_http_on_sqlite_that_waits_for_its_turn() -> None:
 
 def test_a_session_ends_after_a_working_day() -> None:
     assert settings.SESSION_COOKIE_AGE <= 8 * 3600
+
+
+@pytest.mark.parametrize("address", ["/", "/login/", "/healthz", "/api/v1/", "/exports/", "/admin/", "/no/such/page"])
+def test_no_address_answers_a_trace(client: Client, cast: Cast, address: str) -> None:
+    client.force_login(cast.ada)
+    answer = client.generic("TRACE", address, HTTP_X_SECRET="echo me")
+    assert answer.status_code in (404, 405)
+    assert b"echo me" not in answer.content
+
+
+def test_the_name_of_a_download_has_no_control_characters() -> None:
+    header = content_disposition_header(True, 'a"b\r\nX-Injected: 1 ü.csv')
+    assert header is not None
+    assert "\r" not in header
+    assert "\n" not in header
 
 
 @pytest.mark.parametrize("address", ["/", "/login/", "/no/such/page", "/healthz", "/api/v1/"])

@@ -213,6 +213,27 @@ def test_too_many_or_too_long_headers_are_refused(server: Server) -> None:
     assert "Traceback" not in web.log
 
 
+SMUGGLED = {
+    "two lengths": b"Content-Length: 5\r\nContent-Length: 50\r\n",
+    "length and chunked": b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+    "unknown encoding": b"Transfer-Encoding: gzip, chunked\r\n",
+    "length that is no number": b"Content-Length: +5\r\n",
+}
+
+
+def test_a_request_with_an_ambiguous_end_is_refused_and_what_follows_is_no_request(server: Server) -> None:
+    web = server()
+    for name, lines in SMUGGLED.items():
+        with web.connect() as connection:
+            connection.sendall(b"POST /login/ HTTP/1.1\r\nHost: 127.0.0.1\r\n" + lines + b"\r\n0\r\n\r\n" + WHOLE)
+            said = b""
+            with suppress(ConnectionError):
+                while part := connection.recv(65_536):
+                    said += part
+        assert said.startswith(b"HTTP/1.1 400"), name
+        assert b"200 OK" not in said, name
+
+
 def test_a_socket_takes_only_short_messages(server: Server, cast: Cast) -> None:
     web, cookie = server(), {"Cookie": f"{settings.SESSION_COOKIE_NAME}={sign_in(cast.alice)}"}
     for size in (daphne_server.SOCKET_MESSAGE_LIMIT + 1, 2 * MIB):
