@@ -94,7 +94,7 @@ def test_no_cookie_breaks_a_request(db: None, name: str) -> None:
             assert client.get(path).status_code < 500, f"{path} with {value[:40]}"
 
 
-FORMS = {
+FORMS: dict[str, dict[str, object]] = {
     "fields": {f"field{number}": "x" for number in range(settings.DATA_UPLOAD_MAX_NUMBER_FIELDS + 1)},
     "files": {f"file{number}": BytesIO(b"x") for number in range(settings.DATA_UPLOAD_MAX_NUMBER_FILES + 1)},
 }
