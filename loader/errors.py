@@ -380,7 +380,6 @@ class Stopped(Exception):
 CODE_OF_ERRNO: Final[Mapping[int, Code]] = {
     errno.ENOSPC: Code.NO_SPACE,
     errno.EDQUOT: Code.NO_SPACE,
-    errno.EFBIG: Code.NO_SPACE,
     errno.EROFS: Code.READ_ONLY,
     errno.EACCES: Code.READ_ONLY,
     errno.EPERM: Code.READ_ONLY,

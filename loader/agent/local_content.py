@@ -91,7 +91,8 @@ class LocalContent:
         spaces, campaigns = [], []
         for index, store in enumerate(self._stores):
             try:
-                space = DiskSpace((store.space().free or 0) - self._reserve, store.device)
+                usage, reserve = store.space(), self._reserve
+                space = DiskSpace((usage.free or 0) - reserve, store.device, reserve, store.lacks_inodes)
                 on_disk = store.list_campaigns()
             except WorldError as error:
                 self._handle_failure(error)

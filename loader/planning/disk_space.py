@@ -13,6 +13,7 @@ class SpaceBudget:
 
     def __init__(self, spaces: Sequence[DiskSpace]) -> None:
         self._devices = [space.device for space in spaces]
+        self._spaces = spaces
         self._free: dict[int, int] = {}
         for space in spaces:
             self._free[space.device] = min(space.free, self._free.get(space.device, space.free))
@@ -24,6 +25,17 @@ class SpaceBudget:
     def available(self, store: int) -> int:
         """Return the bytes that a directory can still take."""
         return max(0, self._free[self._devices[store]])
+
+    def lacks_inodes(self, store: int) -> bool:
+        return self._spaces[store].lacks_inodes
+
+    def why_refused(self, store: int, need: int) -> str:
+        """Return why a directory cannot take `need` more bytes."""
+        if self.lacks_inodes(store):
+            return f"too few inodes are left for another file, although {self.available(store)} bytes are free"
+        reserve = self._spaces[store].reserve
+        kept_free = f" besides the reserve of {reserve} bytes" if reserve else ""
+        return f"{need} bytes are still to be fetched and {self.available(store)} bytes may be used{kept_free}"
 
     def reserve(self, store: int, size: int) -> None:
         """Reserve bytes that will be written to a directory."""

@@ -13,7 +13,7 @@ from loader.errors import Cause, Code
 from loader.storage.inventory import ItemKey
 
 # A retry would only repeat failures with these causes. All other ones are retried after every poll.
-_BLOCKING_CAUSES: Final = frozenset({Cause.OBJECT, Cause.DISK, Cause.ACCESS, Cause.LOADER})
+_BLOCKING_CAUSES: Final = frozenset({Cause.OBJECT, Cause.DISK, Cause.MANIFEST, Cause.ACCESS, Cause.LOADER})
 BLOCK_TIME: Final = 600.0  # seconds
 
 

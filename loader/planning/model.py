@@ -29,10 +29,15 @@ class TargetCampaign:
 
 @dataclass(frozen=True, slots=True)
 class DiskSpace:
-    """Free bytes of one content directory, without the reserve. Directories on one device share them."""
+    """Free bytes of one content directory, without the reserve. Directories on one device share them.
+
+    `reserve`: bytes that stay free. `lacks_inodes`: the file system can take no more files.
+    """
 
     free: int
     device: int
+    reserve: int = 0
+    lacks_inodes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,12 +185,14 @@ def _download_step(candidate: _Candidate, budget: SpaceBudget, eviction: Evictio
         reverse=True,
     )
     needs = {store: candidate.item.size - candidate.states[store].bytes_done for store in order}
-    store = next((store for store in order if needs[store] <= budget.available(store)), None)
+    # An item that was begun has its files already.
+    usable = [store for store in order if candidate.states[store].bytes_done or not budget.lacks_inodes(store)]
+    store = next((store for store in usable if needs[store] <= budget.available(store)), None)
     if store is None:
-        store = eviction.make_room(needs, budget)
+        store = eviction.make_room({store: needs[store] for store in usable}, budget)
     if store is None:
         store = order[0]
-        reason = f"{needs[store]} bytes are still to be fetched and {budget.available(store)} bytes may be used"
+        reason = budget.why_refused(store, needs[store])
         if eviction.withheld:
             reason += f"; nothing is removed to free space: {eviction.withheld}"
         bytes_done = candidate.states[store].bytes_done

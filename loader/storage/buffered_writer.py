@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import Final
 
 from loader.failpoints import failpoint
+from loader.storage.directory import sync
 
 log = logging.getLogger("loader")
 
@@ -216,7 +217,7 @@ class BufferedWriter:
 
     def _sync(self) -> None:
         try:
-            os.fdatasync(self._descriptor)
+            sync(self._descriptor, os.fdatasync)
         except OSError:
             # After a failed fsync the kernel may report success the next time, although the bytes are lost.
             self.sync_failed = True

@@ -122,7 +122,8 @@ def _freed_bytes(files: Iterable[os.stat_result]) -> int:
     for status in files:
         identity = status.st_dev, status.st_ino
         names[identity] = names.get(identity, 0) + 1
-        if names[identity] == status.st_nlink:
+        # Some FUSE file systems report 0 names, and the same number for every file.
+        if status.st_nlink <= 1 or names[identity] == status.st_nlink:
             freed += _disk_usage(status)
     return freed
 
@@ -210,7 +211,7 @@ def purge(root: Directory, campaign: str, contents: Collection[str] | None) -> i
             folder.remove(campaign + _JSON)
             folder.fsync()
     # The status is from right before the removal, so only the last of several hard links has a count of 1.
-    return sum(_disk_usage(status) for status in files if status.st_nlink == 1)
+    return sum(_disk_usage(status) for status in files if status.st_nlink <= 1)
 
 
 def _has_any(root: Directory, campaign: str, names: Collection[str]) -> bool:

@@ -66,8 +66,24 @@ class ContentStore:
 
     def space(self) -> StoreUsage:
         with translate_disk_errors("free space"):
-            total, free = self._root.space()
-        return StoreUsage(str(self.path), total, free)
+            space = self._root.space()
+        path = os.fsencode(self.path).decode(errors="backslashreplace")  # a path may have bytes that are not UTF-8
+        extra = {} if space.files_free is None else {"files_free": space.files_free}
+        return StoreUsage(path, space.total, space.free, extra)
+
+    @property
+    def lacks_inodes(self) -> bool:
+        """Whether the file system can take no more files, however many bytes are free."""
+        with translate_disk_errors("free space"):
+            return self._root.space().lacks_inodes
+
+    def why_full(self, reserve: int) -> str:
+        """Return what is missing after NO_SPACE. `reserve`: bytes that the loader leaves free."""
+        with translate_disk_errors("free space"):
+            space = self._root.space()
+        if space.lacks_inodes:
+            return f"{space.files_free} inodes are left, too few for another file, although {space.free} bytes are free"
+        return f"{space.free} bytes are free, and the reserve is {reserve} bytes"
 
     @property
     def device(self) -> int:

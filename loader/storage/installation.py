@@ -19,7 +19,7 @@ from loader.contract.manifest import Item
 from loader.contract.names import TGZ
 from loader.errors import Stopped
 from loader.failpoints import failpoint
-from loader.storage.directory import Directory
+from loader.storage.directory import Directory, sync
 from loader.storage.inventory import ManifestVersion
 from loader.storage.item_index import ItemIndex, ItemRecord
 from loader.storage.layout import HELD_DIR, LOADER_DIR, PARTS_DIR, STAGED_DIR
@@ -95,7 +95,7 @@ class Installer:
             descriptor = folder.open_file(name, os.O_RDONLY, shared=True)
             with os.fdopen(descriptor, "rb", buffering=0) as stream:
                 digest = _sha256(stream.readinto, stop)
-                os.fsync(descriptor)
+                sync(descriptor)
                 status = os.fstat(descriptor)
             if status.st_size != item.size or (item.sha256 is not None and digest != item.sha256):
                 return False

@@ -24,7 +24,17 @@ from loader.storage.state_files import read_state
 _JSON: Final = ".json"
 # The file system has no hard links, or refuses this one (see link(2)): the item is then downloaded.
 _LINK_REFUSED: Final = frozenset(
-    {errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOENT, errno.ELOOP}
+    {
+        errno.EMLINK,
+        errno.EXDEV,
+        errno.EPERM,
+        errno.EACCES,
+        errno.EOPNOTSUPP,
+        errno.ENOSYS,
+        errno.EINVAL,
+        errno.ENOENT,
+        errno.ELOOP,
+    }
 )
 _Content = tuple[str, int]  # SHA-256, size
 _Location = tuple[str, str]  # campaign, content

@@ -8,6 +8,7 @@ downloaded again. Touches only the directories it is given. Raises WorldError.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import threading
@@ -20,7 +21,7 @@ from loader.errors import Code, Stopped, WorldError
 from loader.failpoints import failpoint
 from loader.storage.buffered_writer import SYNC_EVERY, BufferedWriter
 from loader.storage.byte_ranges import Extent
-from loader.storage.directory import Directory, Durability, translate_disk_errors
+from loader.storage.directory import Directory, Durability, sync, translate_disk_errors
 from loader.storage.partial_state_file import PartialStateFile
 
 _BLOCK: Final = 1024 * 1024
@@ -119,7 +120,18 @@ class PartialFile:
             self.etag, self._state.last_modified = etag, last_modified
             self._may_have_file = True
             self._descriptor = self._folder.open_file(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            self._check_size()
             failpoint("part-begun")
+
+    def _check_size(self) -> None:
+        """Raise OSError EFBIG before the first byte if the file system has a limit below the item's size."""
+        try:
+            os.lseek(self._descriptor, self.item.size, os.SEEK_SET)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOVERFLOW):
+                raise
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG)) from error
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
 
     def write_buffer(self, flush_after: float) -> memoryview:
         """Return memory for the bytes that follow. Pass the filled part of it to `append`.
@@ -214,7 +226,7 @@ class PartialFile:
 
     def _sync(self) -> None:
         try:
-            os.fdatasync(self._descriptor)
+            sync(self._descriptor, os.fdatasync)
         except OSError:
             # After a failed fsync the kernel may report success the next time, although the bytes are lost.
             self.discard()
@@ -258,7 +270,7 @@ class PartialFile:
         self.flush(last=True)
         with translate_disk_errors(self._file):
             try:
-                os.fsync(self._descriptor)
+                sync(self._descriptor)
             except OSError:
                 self.discard()
                 raise

@@ -38,7 +38,7 @@ class PartialStateFile:
         item = self._item
         status = self._folder.stat_file(f"{item.name}{TGZ}.part")
         state = PartialState.from_json(read_state(self._folder, self._name)) if status else None
-        if state is None or status is None or status.st_nlink != 1 or not state.etag:
+        if state is None or status is None or status.st_nlink > 1 or not state.etag:
             return None, []
         if (state.size, state.sha256) != (item.size, item.sha256) or status.st_size > item.size:
             return None, []

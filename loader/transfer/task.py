@@ -105,7 +105,7 @@ class TransferTask:
             context.listener.handle(ItemStopped(step.campaign, step.item.name))
             return None
         except WorldError as error:
-            return self._failed(error)
+            return self._failed(self._explain(error))
         except BaseException as error:
             # The edge of a thread: the other items continue.
             log.exception("While loading %s/%s%s", step.campaign, step.item.name, TGZ)
@@ -146,9 +146,8 @@ class TransferTask:
             part.resume(self.stop)
             missing, free = part.missing, (store.space().free or 0) - context.reserve
             if missing > max(0, free):
-                raise WorldError(
-                    Code.NO_SPACE, f"{missing} bytes are still to be fetched and {max(0, free)} may be used"
-                )
+                text = f"{missing} bytes are still to be fetched and {max(0, free)} may be used"
+                raise WorldError(Code.NO_SPACE, text)
             self._start(part.bytes_done)
 
             def finish() -> None:
@@ -194,6 +193,15 @@ class TransferTask:
         )
         if not step.staged:
             context.on_installed(step.campaign, step.item.name, step.store)
+
+    def _explain(self, error: WorldError) -> WorldError:
+        """Add to NO_SPACE what is missing: bytes besides the reserve, or inodes."""
+        if error.code is not Code.NO_SPACE:
+            return error
+        try:
+            return WorldError(error.code, f"{error}; {self._store.why_full(self._context.reserve)}")
+        except WorldError:
+            return error
 
     def _failed(self, error: WorldError) -> TransferOutcome:
         step = self.step

@@ -88,6 +88,20 @@ def test_a_folder_that_cannot_be_synced_makes_no_item_whole(
     assert_heals(aircraft, invariants)
 
 
+@pytest.mark.parametrize("error", ["EINVAL", "ENOSYS", "EOPNOTSUPP"])
+def test_a_file_system_that_cannot_sync_is_warned_of_once_and_used(
+    aircraft: Aircraft, invariants: Invariants, trace: Path, error: str
+) -> None:
+    run = run_traced(aircraft, trace, SYNCS, inject=f"error={error}")
+    assert run.code == 0
+    assert len(injected(trace)) > 4
+    warnings = [line for line in run.stderr.splitlines() if "cannot sync" in line]
+    assert [("directories" in line, "files" in line.partition("(")[0]) for line in warnings].count((True, False)) == 1
+    assert len(warnings) == 2
+    assert aircraft.errors() == {}
+    assert aircraft.progress("c") == {name: len(body) for name, body in CONTENTS.items()}
+
+
 @pytest.mark.parametrize(("error", "code"), [("ENOSPC", "NO_SPACE"), ("EIO", "IO_ERROR")])
 def test_a_write_that_fails_fails_the_item_once(
     error: str, code: str, aircraft: Aircraft, link: FaultProxy, invariants: Invariants, trace: Path
@@ -106,7 +120,8 @@ def test_a_write_that_is_cut_short_is_gone_on_with_at_the_byte_written(
 ) -> None:
     limit = 300_001  # not a multiple of any block size
     assert wait_for_exit(start_under(["prlimit", f"--fsize={limit}"], aircraft, "--once")).code == 1
-    assert_only_bad_failed(aircraft, invariants, "NO_SPACE")
+    assert_only_bad_failed(aircraft, invariants, "IO_ERROR")
+    assert "the file is larger than the file system or the process allows" in aircraft.errors()["bad"]
     kept = aircraft.part("c", "bad").stat().st_size
     assert 0 < kept <= limit
     assert_heals(aircraft, invariants)
