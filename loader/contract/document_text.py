@@ -1,7 +1,8 @@
 """Decodes a JSON document as editors and web tools write it. Pure; bounded in time and memory.
 
-Read: UTF-8, with or without a byte order mark; UTF-16 and UTF-32 with one; gzip of any of these. Everything else is
-refused with a sentence that names the form. Loader and portal use the same function, so both read the same documents.
+Manifests, which people write, are read as UTF-8 with or without a byte order mark, UTF-16 and UTF-32 with one, and gzip
+of any of these. Documents that only programs write must be plain UTF-8. Everything else is refused with a sentence that
+names the form. Loader and portal use the same functions, so both read the same documents.
 """
 
 from __future__ import annotations
@@ -51,6 +52,19 @@ def decode_document(body: bytes, limit: int) -> str:
     for mark, encoding in _MARKS:
         if body.startswith(mark):
             return _decode(body.removeprefix(mark), encoding)
+    return _decode_unmarked(body)
+
+
+def decode_plain(body: bytes) -> str:
+    """Return the text of a document in plain UTF-8. Raises UnreadableDocument."""
+    if body.startswith(GZIP):
+        raise UnreadableDocument("the document is compressed with gzip; store it uncompressed")
+    if not is_plain(body):
+        raise UnreadableDocument("the document begins with a byte order mark; save it as UTF-8 without one")
+    return _decode_unmarked(body)
+
+
+def _decode_unmarked(body: bytes) -> str:
     for beginning, form in _OTHER_FORMS:
         if body.startswith(beginning):
             raise UnreadableDocument(f"the document is {form}; store it as UTF-8 text, or compress it once with gzip")

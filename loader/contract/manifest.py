@@ -88,7 +88,8 @@ def parse_manifest(body: bytes, *, airline: str, campaign: str) -> Manifest:
         BadManifest: the body breaks the contract; the sentence names the field. The code is BAD_NAME if a name is
             the reason, else BAD_MANIFEST.
     """
-    return manifest_from_json(loads(body, limit=MANIFEST_LIMIT, error=BadManifest), airline=airline, campaign=campaign)
+    document = loads(body, limit=MANIFEST_LIMIT, error=BadManifest, any_form=True)
+    return manifest_from_json(document, airline=airline, campaign=campaign)
 
 
 def manifest_from_json(document: object, *, airline: str, campaign: str) -> Manifest:

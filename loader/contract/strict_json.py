@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Final, NoReturn, TypeVar
 
-from loader.contract.document_text import UnreadableDocument, decode_document
+from loader.contract.document_text import UnreadableDocument, decode_document, decode_plain
 from loader.errors import Code, ContractError
 
 DEPTH_LIMIT: Final = 16
@@ -50,8 +50,8 @@ class _Refused(ValueError):
     """Raised inside the parser's hooks; never leaves this module."""
 
 
-def loads(body: bytes, *, limit: int, error: type[E]) -> object:
-    """Return the value in `body`.
+def loads(body: bytes, *, limit: int, error: type[E], any_form: bool = False) -> object:
+    """Return the value in `body`. `any_form`: people write it, so it may have any form that `decode_document` reads.
 
     Raises:
         error: the body exceeds `limit` bytes (also when decompressed) or a limit of this module, has a form that
@@ -60,7 +60,7 @@ def loads(body: bytes, *, limit: int, error: type[E]) -> object:
     if len(body) > limit:
         raise error(f"the document is longer than {limit:,} bytes")
     try:
-        text = decode_document(body, limit)
+        text = decode_document(body, limit) if any_form else decode_plain(body)
     except UnreadableDocument as exc:
         raise error(str(exc)) from exc
     _check_size_and_depth(text, error)
@@ -73,7 +73,7 @@ def loads(body: bytes, *, limit: int, error: type[E]) -> object:
             parse_int=_parse_short_integer,
         )
     except json.JSONDecodeError as exc:
-        reason = _explain(text, exc.pos) or exc.msg
+        reason = (_explain(text, exc.pos) if any_form else "") or exc.msg
         raise error(f"line {exc.lineno}, column {exc.colno}: not JSON ({reason})") from exc
     except _Refused as exc:
         raise error(str(exc)) from exc

@@ -11,7 +11,6 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from loader.contract.document_text import decode_document
 from loader.contract.keys import queue_key, queue_signature_key
 from loader.contract.transfer_queue import (
     QUEUE_LIMIT,
@@ -180,8 +179,7 @@ class TransferQueueReader:
             return
         self.queue = queue
         try:
-            text = decode_document(body, QUEUE_LIMIT)
-            self._store.write_state(QUEUE_STATE, {} if queue is None else {"body": text, "signed": signed})
+            self._store.write_state(QUEUE_STATE, {} if queue is None else {"body": body.decode(), "signed": signed})
         except WorldError:  # transfers report a disk that cannot be written; the next run reads the bucket again
             log.warning("The transfer queue could not be stored on disk", exc_info=True)
 

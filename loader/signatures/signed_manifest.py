@@ -45,7 +45,7 @@ def read_signed_manifest(payload: bytes, scope: SigningScope) -> SignedManifest:
         BadManifest: it breaks the contract.
         BadEnvelope: it was signed for another scope, or does not name its scope or version.
     """
-    document = loads(payload, limit=MANIFEST_LIMIT, error=BadManifest)
+    document = loads(payload, limit=MANIFEST_LIMIT, error=BadManifest, any_form=True)
     if not isinstance(document, dict):
         raise BadEnvelope("it does not say which airline and campaign it was signed for")
     for name, expected in (("airline", scope.airline), ("campaign", scope.campaign)):

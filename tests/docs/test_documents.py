@@ -289,6 +289,7 @@ def test_the_keys_of_the_contract_are_those_that_are_built() -> None:
         keys.manifest_key("A", "C"),
         keys.content_key("A", "C", "i"),
         keys.queue_key("A", "T"),
+        keys.queue_signature_key("A", "T"),
         keys.progress_key("A", "T", "C", "i"),
         keys.error_key("A", "T", "C", "i"),
         keys.campaign_error_key("A", "T", "C"),

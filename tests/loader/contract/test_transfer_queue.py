@@ -137,7 +137,8 @@ def test_any_json_is_orders_or_refused_with_the_place(document: dict[str, Any]) 
         (body(settings={"window": "01:00-02:00," * 24 + "03:00-04:00"}), "settings.window: more than 24 spans"),
         (b'{"version": NaN}', "NaN is not JSON"),
         (b"[" * 100_000, "nested deeper"),
-        (b"\xef\xbb\xbf{}", "version: is missing"),
+        (b"\xef\xbb\xbf{}", "byte order mark"),
+        (b"\x1f\x8b{}", "compressed with gzip"),
         (b" " * (QUEUE_LIMIT + 1), "longer than"),
     ],
 )
