@@ -22,6 +22,7 @@ OUTPUT_LIMIT: Final = 1024  # bytes stored of the start and of the end of the ou
 _GRACE: Final = 1.0  # seconds between SIGTERM and SIGKILL
 _TICK: Final = 0.25  # seconds within which a stop is noticed
 _SECRET: Final = re.compile(r"AWS_|.*(SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|_KEY)|(DATABASE|REDIS|EMAIL)_URL", re.I)
+_PROXY: Final = re.compile(r"(?:https?|all)_proxy", re.I)
 _URL_WITH_PASSWORD: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]*@", re.I)
 
 
@@ -104,7 +105,9 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if not _SECRET.match(name) and not _URL_WITH_PASSWORD.match(value.strip())
+        if not _SECRET.match(name)
+        and not _URL_WITH_PASSWORD.match(value.strip())
+        and not (_PROXY.fullmatch(name) and "@" in value)  # the address of a proxy needs no scheme
     }
 
 

@@ -8,6 +8,7 @@ their connections.
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 from allauth.core.exceptions import ImmediateHttpResponse
@@ -25,6 +26,8 @@ from django.shortcuts import render
 from requests import RequestException
 
 from ifeportal.models import User
+from loader.s3.http.failures import SIGN_IN_SERVICE, library_failure
+from loader.s3.http.proxies import proxy_for
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +128,13 @@ def _run_view(view: Any, request: HttpRequest, provider_id: str) -> HttpResponse
     except SocialApp.DoesNotExist as error:
         raise Http404 from error
     except (RequestException, KeyError) as error:  # no response, or one that breaks the standard
-        logger.warning("single sign-on: no valid response from the service: %r", error)
+        logger.warning("single sign-on: no valid response from the service: %s", _reason(error))
         return render(request, "socialaccount/authentication_error.html", status=502)
     return response
+
+
+def _reason(error: Exception) -> str:
+    """Return why the service did not respond, for the log."""
+    apps = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]
+    address = apps[0]["settings"]["server_url"] if apps else ""
+    return library_failure(error, proxy_for(address, os.environ), SIGN_IN_SERVICE) or repr(error)

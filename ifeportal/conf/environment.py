@@ -381,10 +381,11 @@ def _library_problems(environment: Mapping[str, str]) -> Iterator[str]:
         path = environment.get(name)
         if path and not Path(path).is_dir() and (fault := bundle_fault(path)):
             yield f"{name} {fault}."
-    try:
-        proxy_for(clean_setting(environment.get("STATUS_EVENTS_QUEUE_URL", "")), environment)
-    except ValueError as error:
-        yield f"{error}."
+    for name in ("STATUS_EVENTS_QUEUE_URL", "OIDC_ISSUER"):
+        try:
+            proxy_for(clean_setting(environment.get(name, "")), environment)
+        except ValueError as error:
+            yield f"{error}."
 
 
 def read_config(environment: Mapping[str, str]) -> Config:

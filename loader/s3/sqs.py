@@ -18,10 +18,8 @@ from itertools import islice
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from urllib3.exceptions import ProxyError, SSLError
-
 from loader.errors import Code, WorldError
-from loader.s3.http.failures import causes_of, connection_failure
+from loader.s3.http.failures import library_failure
 from loader.s3.http.proxies import Proxy, proxy_for
 from loader.s3.location import find_location
 
@@ -174,19 +172,16 @@ def _translate_errors(doing: str, proxy: Proxy | None = None) -> Iterator[None]:
         raise WorldError(_error_code(name), f"{doing} events: the queue refused ({name!a})") from error
     except BotoCoreError as error:
         name = type(error).__name__
+        reason = library_failure(error, proxy, "the queue")
         # Not chained: botocore quotes what a proxy or a file of credentials contains.
-        raise WorldError(_error_code(name), f"{doing} events failed ({name}{_reason(error, proxy)})") from None
+        raise WorldError(
+            _error_code(name), f"{doing} events failed ({': '.join(filter(None, (name, reason)))})"
+        ) from None
     except (ResponseParserError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         # Not a response of SQS: the page of a proxy, or other JSON.
         raise WorldError(
             Code.NETWORK, f"{doing} events: the response is not from a queue ({type(error).__name__})"
         ) from error
-
-
-def _reason(error: BaseException, proxy: Proxy | None) -> str:
-    """Return why TLS or the proxy failed, as ": reason"; empty for other errors, whose name says it."""
-    inner = next((cause for cause in causes_of(error) if isinstance(cause, SSLError | ProxyError)), None)
-    return f": {connection_failure(inner, proxy, 'the queue')[1]}" if inner else ""
 
 
 def _error_code(name: str) -> Code:

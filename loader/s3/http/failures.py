@@ -27,6 +27,7 @@ _UNKNOWN_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21, 24, 27})
 _WRONG_NAME: Final = frozenset({62, 64})
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "HTTPS_PROXY")
 _NOTHING_IN_COMMON: Final = ("HANDSHAKE_FAILURE", "PROTOCOL_VERSION", "NO_PROTOCOLS", "UNSUPPORTED_PROTOCOL")
+SIGN_IN_SERVICE: Final = "the sign-in service"
 TLS_EXPECTED: Final = "the store uses TLS on this port: use https:// in its address"
 
 
@@ -50,6 +51,15 @@ def connection_failure(error: HTTPError, proxy: Proxy | None, peer: str = "the s
     if any(isinstance(cause, http.client.BadStatusLine) and str(cause).startswith(_TLS_ALERT) for cause in causes):
         return Code.NETWORK, TLS_EXPECTED
     return Code.NETWORK, f"the connection failed ({type(causes[-1]).__name__})"
+
+
+def library_failure(error: BaseException, proxy: Proxy | None, peer: str) -> str:
+    """Return why TLS or the proxy failed, for an error of a library that uses urllib3; "" for any other reason."""
+    causes = list(causes_of(error))
+    if proxy and (status := _tunnel_status(causes)):
+        return _proxy_refusal(proxy, status, peer)
+    inner = next((cause for cause in causes if isinstance(cause, SSLError | ProxyError)), None)
+    return connection_failure(inner, proxy, peer)[1] if inner else ""
 
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:
@@ -118,9 +128,10 @@ def _tls_reason(error: ssl.SSLError, peer: str) -> str:
 def _certificate_reason(error: ssl.SSLCertVerificationError, peer: str) -> str:
     code, now = error.verify_code, f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     if code in _UNKNOWN_AUTHORITY:
+        bundle = "REQUESTS_CA_BUNDLE" if peer == SIGN_IN_SERVICE else "AWS_CA_BUNDLE"
         return (
             f"the certificate of {peer} is not from an authority that this machine trusts; "
-            "set AWS_CA_BUNDLE to a file with the authority's certificate"
+            f"set {bundle} to a file with the authority's certificate"
         )
     if code in _WRONG_NAME:
         return f"the certificate of {peer} is for another name ({error.verify_message.rstrip('.')})"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -28,6 +30,9 @@ from ifeportal.conf.authentication import signin_settings
 from ifeportal.conf.environment import Config, ConfigError, read_config
 from ifeportal.models import Membership, User
 from tests.conftest import Cast
+from tests.support.certificates import write_certificate
+from tests.support.connect_proxy import ConnectProxy
+from tests.support.scripted_store import ScriptedStore
 
 CLIENT, SECRET = "portal", "a-secret-between-the-two"
 ALICE = {"sub": "a-1", "email": "alice@example.org", "email_verified": True}
@@ -272,6 +277,28 @@ def test_a_service_that_is_away_is_said_so(service: Service, client: Client) -> 
         answer = client.get("/login/with/sso/")
     assert answer.status_code == 502
     assert "returned an invalid response" in answer.content.decode()
+
+
+@pytest.mark.parametrize("fault", ["authority", "proxy"])
+def test_why_the_service_cannot_be_reached_is_in_the_log(
+    fault: str, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(write_certificate(tmp_path / "certificate.pem"))
+    with ScriptedStore(context) as server, ConnectProxy(("127.0.0.1", 9), "Basic other") as proxy:
+        reason = (
+            "the certificate of the sign-in service is not from an authority that this machine trusts; set REQUESTS_"
+        )
+        if fault == "proxy":
+            monkeypatch.setenv("HTTPS_PROXY", f"http://crew:hunter2hunter2@{proxy.address}")
+            reason = f"the proxy {proxy.address} does not accept the user name and password in HTTPS_PROXY (407)"
+        config = Config(oidc_issuer=server.endpoint, oidc_client_id=CLIENT, oidc_client_secret=SECRET)
+        with override_settings(SOCIALACCOUNT_PROVIDERS=signin_settings(config, https=False)["SOCIALACCOUNT_PROVIDERS"]):
+            assert client.get("/login/with/sso/").status_code == 502
+    assert reason in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 def test_without_the_settings_there_is_no_such_way(cast: Cast, client: Client) -> None:

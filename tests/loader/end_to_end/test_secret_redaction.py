@@ -5,6 +5,7 @@ Checked: its output, the status bucket, the socket, exceptions, and the list of 
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import logging
@@ -26,6 +27,7 @@ from loader.logs import configure_logging
 from loader.s3.auth.redaction import HIDDEN, Redactor, secrets_in
 from loader.s3.client import S3Bucket
 from tests.support.aircraft import ROOT, Aircraft, publish
+from tests.support.connect_proxy import ConnectProxy
 from tests.support.echo_store import ECHO_KINDS, MEDIA, STATUS, EchoStore
 from tests.support.local_programs import GET_STATUS
 
@@ -138,6 +140,19 @@ def test_a_store_that_cannot_be_reached(tmp_path: Path, endpoint: str, more: dic
         seen = run(tmp_path / "content", there, **more)
     assert (seen.code, any(code in text for text in seen.texts)) == (75, True)
     seen.assert_free_of(SECRET, TOKEN, PASSWORD)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("as_json", ["1", ""], ids=["json", "plain"])
+def test_a_proxy_that_refuses_the_password_and_repeats_it(as_json: str, tmp_path: Path) -> None:
+    with ConnectProxy(("127.0.0.1", 9)) as proxy:
+        address = f"http://crew:{PASSWORD}@{proxy.address}"
+        seen = run(tmp_path / "content", "https://store.invalid", HTTPS_PROXY=address, LOADER_JSON=as_json)
+        reason = f"the proxy {proxy.address} does not accept the user name and password in HTTPS_PROXY (407)"
+        sent = {headers["proxy-authorization"] for _, headers in proxy.asked}
+    assert (seen.code, any(reason in text for text in seen.texts)) == (75, True)
+    assert sent == {f"Basic {base64.b64encode(f'crew:{PASSWORD}'.encode()).decode()}"}
+    seen.assert_free_of(SECRET, TOKEN, PASSWORD, *sent)
 
 
 @pytest.mark.processes

@@ -121,9 +121,11 @@ def test_no_secret_of_ours_is_in_its_environment() -> None:
         "DATABASE_URL": "e",
         "PLAYER_PASSWORD": "f",
         "HTTPS_PROXY": "http://user:word@proxy:8080",
+        "https_proxy": "user:word@proxy:8080",
+        "HTTP_PROXY": "proxy:8080",
         "NO_PROXY": "localhost",
     }
-    assert set(without_secrets(ours)) == {"PATH", "LOADER_TAIL", "NO_PROXY"}
+    assert set(without_secrets(ours)) == {"PATH", "LOADER_TAIL", "HTTP_PROXY", "NO_PROXY"}
 
 
 # Pending runs.

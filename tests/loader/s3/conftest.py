@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import itertools
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from moto.server import ThreadedMotoServer
 
 from loader.s3.client import S3Bucket
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
+from tests.support.certificates import write_certificate
 from tests.support.scripted_store import Reply, ScriptedStore
 
 _numbers = itertools.count()
@@ -69,27 +64,7 @@ def scripted(store: ScriptedStore, waits: list[float]) -> S3Bucket:
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """A self-signed certificate for the loopback interface, with its key in the same file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = dt.datetime.now(dt.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = tmp_path / "certificate.pem"
-    path.write_bytes(secret + signed.public_bytes(serialization.Encoding.PEM))
-    return path
+    return write_certificate(tmp_path / "certificate.pem")
 
 
 @pytest.fixture

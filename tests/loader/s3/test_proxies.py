@@ -14,6 +14,7 @@ from loader.errors import WorldError
 from loader.network.link_monitor import connect_target
 from loader.s3.client import S3Bucket
 from loader.s3.http.proxies import Proxy, bypasses_proxy, parse_proxy, proxy_for
+from loader.s3.sqs import EventQueue
 from tests.support.connect_proxy import ConnectProxy
 from tests.support.scripted_store import ScriptedStore
 
@@ -233,3 +234,43 @@ def test_a_proxy_that_speaks_no_tls_is_named(store: ScriptedStore, monkeypatch: 
     monkeypatch.setenv("HTTPS_PROXY", store.endpoint.replace("http://", "https://"))
     with pytest.raises(WorldError, match=r"the proxy 127\.0\.0\.1:.* does not use TLS on this port: use http://"):
         bucket("https://store.invalid").get("k", 10)
+
+
+# The queue of events, whose client is boto3.
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-secret")
+
+
+@pytest.mark.usefixtures("keys")
+def test_the_queue_is_reached_by_the_same_rules(
+    tls_store: ScriptedStore, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    with ConnectProxy(target(tls_store), BASIC) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"crew:p%40ss@{proxy.address}")
+        for tunnels, no_proxy in ((1, ""), (1, "127.0.0.0/8")):
+            monkeypatch.setenv("NO_PROXY", no_proxy)
+            with pytest.raises(WorldError, match="the response is not from a queue"):
+                EventQueue(f"{tls_store.endpoint}/1/events").receive(1, 0)
+            assert proxy.tunnels == tunnels
+        assert len(tls_store.asked) == 2
+
+
+@pytest.mark.usefixtures("keys")
+def test_a_refusal_of_the_proxy_is_reported_for_the_queue_too(
+    tls_store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ConnectProxy(target(tls_store), BASIC) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://crew:wr0ng%20one@{proxy.address}")
+        with pytest.raises(WorldError) as failed:
+            EventQueue(f"{tls_store.endpoint}/1/events").receive(1, 0)
+        reason = f"the proxy {proxy.address} does not accept the user name and password in HTTPS_PROXY (407)"
+        assert reason in str(failed.value)
+        assert proxy.asked
+    shown = "".join(traceback.format_exception(failed.value))
+    for secret in ("wr0ng", base64.b64encode(b"crew:wr0ng one").decode()):
+        assert secret not in shown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import ipaddress
 import socket
 import ssl
 import threading
@@ -12,40 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.sqs import EventQueue
+from tests.support.certificates import HOUR, write_certificate
 from tests.support.scripted_store import Reply, ScriptedStore
 
 FOUND = Reply(200, b"ok", {"ETag": '"abc"'})
-HOUR = dt.timedelta(hours=1)
 Stores = Callable[..., ScriptedStore]
-
-
-def certificate(path: Path, *, begins: dt.timedelta, ends: dt.timedelta, address: str) -> Path:
-    """Write a self-signed certificate for one address, valid from and until these distances from now, and its key."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now + begins)
-        .not_valid_after(now + ends)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path.write_bytes(key.private_bytes(*form) + signed.public_bytes(serialization.Encoding.PEM))
-    return path
 
 
 @pytest.fixture
@@ -65,7 +39,7 @@ def stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stores]:
         trusted: bool = True,
         protocol: ssl.TLSVersion | None = None,
     ) -> ScriptedStore:
-        path = certificate(tmp_path / "certificate.pem", begins=begins, ends=ends, address=address)
+        path = write_certificate(tmp_path / "certificate.pem", begins=begins, ends=ends, address=address)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(path)
         if protocol:
