@@ -21,7 +21,7 @@ from fleet.history import events
 from fleet.history.events import load_history_state, transfer_history_state
 from fleet.ingest.rows import lock_tails
 from fleet.models import Load, Tail, Transfer
-from fleet.state import health
+from fleet.state import forecast, health
 from fleet.state.health import (
     HealthPolicy,
     LoadHealth,
@@ -83,6 +83,27 @@ def update_health(airline: Airline, now: datetime, uninterrupted_since: datetime
         items = _update_transfers(airline, [pk for pk, _ in transfers], policy, also=updated.relabeled)
         publish(row_changes(items, updated.rows, silent))
     return updated.campaigns
+
+
+def review_risk(airline: Airline, campaigns: Collection[int], now: datetime) -> None:
+    """Clear the flag of loads of these campaigns (ids) that are not at risk by the new dates of their exhibition."""
+    rows = _open_loads(airline).filter(campaign__in=campaigns, at_risk=True)
+    tails = set(rows.values_list("tail", flat=True))
+    if not tails:
+        return
+    with transaction.atomic():
+        lock_tails(airline, tails)
+        locked = rows.filter(tail__in=tails).select_related("tail__airline", "campaign")
+        before = timedelta(hours=airline.risk_before_hours)
+        cleared = [row for row in locked if not forecast.is_load_at_risk(row, _exhibition(row), before, now)]
+        for row in cleared:
+            row.at_risk = False
+        update(Load, ["at_risk"], [(row.pk, False) for row in cleared])
+        publish(row_changes([], cleared, set()))
+
+
+def _exhibition(row: Load) -> forecast.ExhibitionDates:
+    return forecast.ExhibitionDates(row.campaign.exhibition_starts, row.campaign.exhibition_ends)
 
 
 def _open_loads(airline: Airline) -> QuerySet[Load]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -13,7 +13,8 @@ from fleet.ingest.aggregates import aggregate_transfers, baseline_samples, lates
 from fleet.ingest.rows import clear_object_versions
 from fleet.ingest.updates import Catalog, OpenLoad, SupersededObjects, TailUpdate
 from fleet.models import Load, ProgressSample, Tail
-from fleet.state.load import LOAD_FIELDS, LoadState, next_load_state, with_campaign_error
+from fleet.state.forecast import ExhibitionDates
+from fleet.state.load import LOAD_FIELDS, LoadContext, LoadState, next_load_state, with_campaign_error
 from fleet.state.observations import is_outdated
 from ifeportal.bulk import upsert, where_in
 
@@ -90,7 +91,14 @@ def _write_affected(
     for load, before, state in affected:
         row = load.row
         after = next_load_state(
-            before, state, totals[row.pk], errors.get(row.pk), now, rates.get(row.pk), baselines.get(row.pk)
+            before,
+            state,
+            totals[row.pk],
+            errors.get(row.pk),
+            now,
+            rates.get(row.pk),
+            baselines.get(row.pk),
+            _context(row),
         )
         if load.fresh or load.archived or after != before:
             before_states.append(None if load.fresh else load_history_state(row))
@@ -103,3 +111,11 @@ def _write_affected(
     samples = [ProgressSample(load=row, at=now, bytes_done=row.bytes_done) for row in changed]
     ProgressSample.objects.bulk_create(samples, ignore_conflicts=True)
     return written, events.load_events(zip(before_states, written, strict=True), now)
+
+
+def _context(row: Load) -> LoadContext:
+    return LoadContext(
+        ExhibitionDates(row.campaign.exhibition_starts, row.campaign.exhibition_ends),
+        timedelta(hours=row.tail.airline.risk_before_hours),
+        row.campaign.manifest_as_of,
+    )

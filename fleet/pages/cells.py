@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from fleet.models import Load, Transfer
 from fleet.pages import bars
+from fleet.stats.rollup import COUNTED_STATES, Rollup
 from ifeportal import formatting
 from ifeportal.tables.cells import age, figure, figure_text, held, labelled
 from loader.errors import find_error_kind
@@ -27,6 +28,16 @@ def state(load: Load, context: object) -> str:
         f'<span class="state" data-field="state" data-as="state" data-state="{word}">{word}</span>'
         f'<span data-show="at_risk"{risk}> <span class="badge warn state" data-state="at_risk">at risk</span></span>'
     )
+
+
+def tail_states(sums: Rollup) -> str:
+    """Render how many tails are in each state: a campaign as a whole is not in the state of one of its tails."""
+    counts = (
+        f'<span data-show="{word}"{"" if getattr(sums, word) else " hidden"}>'
+        f'<span class="state" data-state="{word}">{figure(getattr(sums, word), word, "count")} {word}</span> </span>'
+        for word in COUNTED_STATES
+    )
+    return "".join(counts)
 
 
 def progress(load: Load, context: object) -> str:

@@ -16,7 +16,7 @@ from typing import Final
 
 from campaigns.catalog.sync import sync_catalog
 from fleet.ingest import anomalies
-from fleet.ingest.health import update_health
+from fleet.ingest.health import review_risk, update_health
 from fleet.ingest.verification import update_campaign_verification
 from fleet.models import Load, Tail
 from fleet.polling.fetcher import Fetcher
@@ -184,7 +184,10 @@ def _read_media(writer: Writer, media: Bucket) -> None:
     if catalog.failure is not None:
         writer.add_failure(failure_message("media", catalog.failure))
     writer.changed_campaigns |= {row.name for row in catalog.campaigns_changed}
-    update_campaign_verification(airline, {row.pk for row in catalog.campaigns_changed})
+    changed = {row.pk for row in catalog.campaigns_changed}
+    update_campaign_verification(airline, changed)
+    if changed:
+        review_risk(airline, changed, writer.now)
     problems = Problems(limits.anomalies)
     for each in catalog.problems:
         problems.add(Problem(each.key, each.code, each.detail, each.etag))

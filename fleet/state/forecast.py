@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from fleet.state.rates import RateSample
 from loader.contract.item_reports import COUNT_LIMIT
@@ -113,3 +113,29 @@ def is_at_risk(
     if expected is not None and expected.latest > start:
         return True
     return (expected is None or status == "failed") and start - now < risk_before
+
+
+class LoadFigures(Protocol):
+    """The figures of a load that a forecast needs, named as in the model."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def bytes_done(self) -> int: ...
+    @property
+    def bytes_total(self) -> int | None: ...
+    @property
+    def rate_bps(self) -> int | None: ...
+    @property
+    def effective_bps(self) -> int | None: ...
+
+
+def forecast_load(load: LoadFigures, now: datetime) -> Forecast | None:
+    """Return when a load will be complete by its own figures; None if unknown."""
+    remaining = None if load.bytes_total is None else load.bytes_total - load.bytes_done
+    return forecast(remaining, load.rate_bps, load.effective_bps, now)
+
+
+def is_load_at_risk(load: LoadFigures, exhibition: ExhibitionDates, risk_before: timedelta, now: datetime) -> bool:
+    """Return whether a load is at risk by its own figures."""
+    return is_at_risk(load.status, exhibition, forecast_load(load, now), risk_before, now)

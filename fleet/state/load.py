@@ -7,13 +7,14 @@ every other timestamp is the LastModified of an object.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from fleet.choices import Inconsistency, Status, Verification
 from fleet.state import forecast, rates
 from fleet.state.observations import ErrorObservation, ErrorSlot, is_later, latest_of
 from loader.contract.item_reports import COUNT_LIMIT
+from loader.errors import Code
 
 
 class LoadState(NamedTuple):
@@ -56,6 +57,9 @@ class LoadState(NamedTuple):
 
 LOAD_FIELDS: Final = LoadState._fields
 
+# How long after a manifest was written a loader may still report that it is missing, from a listing of before.
+LISTING_DELAY: Final = timedelta(minutes=2)
+
 # They change as time passes and are of no use in an archive.
 TIME_DEPENDENT_FIELDS: Final = LOAD_FIELDS[LOAD_FIELDS.index("silent") :]
 
@@ -94,6 +98,24 @@ class TransferTotals:
     finished_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LoadContext:
+    """What else decides the state of a load: the dates of its campaign, its airline's threshold, its manifest's date.
+
+    `manifest_as_of`: LastModified of the newest manifest that was read; None if there never was one.
+    """
+
+    exhibition: forecast.ExhibitionDates
+    risk_before: timedelta
+    manifest_as_of: datetime | None
+
+    def is_premature(self, state: LoadState) -> bool:
+        """Return whether the campaign's error only says that its manifest was not there yet: it is being uploaded."""
+        if state.campaign_error_code != Code.OBJECT_GONE:
+            return False
+        return self.manifest_as_of is None or not is_later(state.error_at, self.manifest_as_of + LISTING_DELAY)
+
+
 def with_campaign_error(state: LoadState, seen: ErrorObservation | None) -> LoadState:
     """Return the load after an observation of its `campaign.json.error`."""
     error = ErrorSlot(state.error_etag, state.error_at, state.campaign_error_code, state.campaign_error).after(seen)
@@ -110,14 +132,17 @@ def next_load_state(
     now: datetime,
     rate_bps: int | None,
     baseline: rates.RateSample | None = None,
+    context: LoadContext | None = None,
 ) -> LoadState:
     """Return the load after its transfers changed.
 
     `before` is the stored state, `state` the same with the campaign's error. `rate_bps` is measured from samples and
-    used only if bytes moved. From `baseline`, if given, the effective rate is counted from now on.
+    used only if bytes moved. From `baseline`, if given, the effective rate is counted from now on. With `context`, a
+    load that was at risk is only so if it still is by the new figures.
     """
     complete = totals.bytes_total is not None and totals.done == totals.items
     campaign_failed = bool(state.error_etag) and not (complete and is_later(totals.as_of, state.error_at))
+    campaign_failed = campaign_failed and not (context is not None and context.is_premature(state))
     status = _load_status(totals, complete=complete, campaign_failed=campaign_failed)
     after = _with_error(_with_figures(state._replace(status=status.value), totals), failure, campaign_failed)
     moving = status == Status.LOADING or (status == Status.FAILED and totals.loading > 0)
@@ -126,7 +151,10 @@ def next_load_state(
         moved_at=now if moved else before.moved_at,
         rate_bps=(rate_bps if moved else before.rate_bps) if moving else None,
     )
-    return _with_effective_rate(before, after, now, baseline, open_=status in (Status.LOADING, Status.FAILED))
+    after = _with_effective_rate(before, after, now, baseline, open_=status in (Status.LOADING, Status.FAILED))
+    if not after.at_risk or context is None:
+        return after
+    return after._replace(at_risk=forecast.is_load_at_risk(after, context.exhibition, context.risk_before, now))
 
 
 def _with_figures(state: LoadState, totals: TransferTotals) -> LoadState:

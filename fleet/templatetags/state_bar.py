@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from django import template
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
-from fleet.pages import bars
+from fleet.pages import bars, cells
 from fleet.state.precedence import AT_RISK
 from fleet.stats.rollup import COUNTED_STATES, Rollup
 
@@ -44,6 +44,12 @@ def readiness(sums: Rollup, address: str) -> dict[str, Any]:
     start = f"{address}{'&' if '?' in address else '?'}state="
     counts = [(word, label, count, f"{start}{word}", word in ALWAYS) for word, label, count in counted(sums)]
     return {"sums": sums, "counts": counts}
+
+
+@register.simple_tag
+def tail_states(sums: Rollup) -> SafeString:
+    """Render how many tails are in each state."""
+    return mark_safe(cells.tail_states(sums))  # noqa: S308  (words of our own and numbers)
 
 
 register.filter("state_label", bars.state_label)

@@ -20,11 +20,11 @@ from django.utils.safestring import SafeString, mark_safe
 from fleet.choices import ServiceStatus
 from fleet.models import Load, Tail
 from fleet.pages.airline.queries import CampaignTotals
-from fleet.pages.cells import error_row, row_url
+from fleet.pages.cells import error_row, row_url, tail_states
 from fleet.pages.columns import LOAD_COLUMNS, TOTALS, changed
 from fleet.serialization import serialize_campaign, serialize_load
 from ifeportal import formatting
-from ifeportal.tables.cells import age, figure, figure_text, labelled, state, titled
+from ifeportal.tables.cells import age, figure, figure_text, labelled, titled
 from ifeportal.tables.columns import Cell, Column, Table, field_title, fields, template_cell
 
 
@@ -186,7 +186,7 @@ def _campaign_name(row: CampaignTotals, context: Any) -> str:
 
 
 def _campaign_state(row: CampaignTotals, context: Any) -> str:
-    return state(row.sums.state) if row.sums.loads else '<span class="muted">no tails yet</span>'
+    return labelled("Tails", tail_states(row.sums)) if row.sums.loads else '<span class="muted">no tails yet</span>'
 
 
 def _campaign_tails(row: CampaignTotals, context: Any) -> str:
@@ -230,7 +230,10 @@ CAMPAIGNS: Final = Table(
             css="c-items num", header_css="num", render=_campaign_tails,
         ),
         *fields("tails_out"),
-        Column("state", "State", itemgetter("state"), css="c-state", header_css="", render=_campaign_state),
+        Column(
+            "state", "State", itemgetter("state"), label="Tails by state",
+            css="c-state", header_css="", render=_campaign_state,
+        ),
         *changed(
             TOTALS,
             Column(
@@ -251,7 +254,7 @@ CAMPAIGNS: Final = Table(
     ),
     page=("campaign", "exhibition_starts", "state", "percent", "tails", "complete", "items_failed", "items", "bytes"),
     serialize=serialize_campaign,
-    row_attributes=lambda row: {"data-key": f"campaign:{row.campaign.pk}", "data-state": row.sums.state},
+    row_attributes=lambda row: {"data-key": f"campaign:{row.campaign.pk}"},
 )  # fmt: skip
 
 

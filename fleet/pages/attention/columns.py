@@ -13,6 +13,7 @@ from fleet.attention.diagnosis import CauseKind, Finding
 from fleet.attention.queries import Issue, IssueGroup
 from fleet.models import Acknowledgement, Load
 from fleet.pages.cells import as_of, tail_link
+from fleet.pages.risk import risk_sentence
 from ifeportal.tables.cells import age, figure, labelled
 from ifeportal.tables.columns import Column, Table, template_cell
 
@@ -64,10 +65,8 @@ def _finding_text(finding: Finding, load: Load, now: datetime) -> str:
             return f"last contact {age(load.tail.heard_at, now)}"
         case CauseKind.STALLED:
             return f"last data {age(load.moved_at, now)}"
-        case CauseKind.AT_RISK if load.eta_seconds is None:
-            return "time left unknown"
         case CauseKind.AT_RISK:
-            return f"{figure(load.eta_seconds, 'eta_seconds', 'duration')} left at the current rate"
+            return escape(risk_sentence(load, now))
     return ""
 
 

@@ -19,6 +19,7 @@ from fleet.models import Anomaly, Load, Tail, Transfer
 from fleet.pages import anomalies
 from fleet.pages.anomalies import AnomalySummary
 from fleet.pages.freshness import Freshness, StoreOutage, airline_freshness, store_outage
+from fleet.pages.risk import risk_sentence
 from fleet.pages.tail import presenter, queries
 from fleet.pages.tail.columns import EVENTS, ITEMS, LOADS, MOVING, ItemRow
 from fleet.pages.tail.presenter import DiskFit, LoadGroup
@@ -125,7 +126,7 @@ def _primary(load: Load, now: datetime) -> PrimaryLoad:
         expected is not None,
         formatting.band(load.eta_seconds, load.eta_latest_seconds),
         presenter.completion(load, expected),
-        presenter.risk_sentence(load, now),
+        risk_sentence(load, now),
     )
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from campaigns.models import Campaign, ContentItem
 from fleet.choices import Status, Verification
 from fleet.models import Load, Tail, Transfer
-from fleet.state.forecast import ExhibitionDates, Forecast, forecast, start_of_day
+from fleet.state.forecast import Forecast, forecast_load, start_of_day
 from fleet.state.verification import heartbeat_entry, verification_level
 from ifeportal import formatting
 
@@ -96,7 +96,7 @@ def expected_completion(load: Load, now: datetime) -> Forecast | None:
     """Forecast completion from the observed rates; None if the load is not loading or its size is unknown."""
     if load.status != Status.LOADING or load.bytes_total is None:
         return None
-    return forecast(load.bytes_total - load.bytes_done, load.rate_bps, load.effective_bps, now)
+    return forecast_load(load, now)
 
 
 def completion(load: Load, expected: Forecast | None) -> str:
@@ -124,22 +124,6 @@ def manifest_label(campaign: Campaign) -> str:
     if campaign.version is None:
         return ""
     return f"version {campaign.version}, {'signed' if campaign.signed else 'not signed'}"
-
-
-def risk_sentence(load: Load, now: datetime) -> str:
-    """Return why the load is at risk; empty if it is not."""
-    exhibition = ExhibitionDates(load.campaign.exhibition_starts, load.campaign.exhibition_ends)
-    if not load.at_risk or exhibition.starts is None:
-        return ""
-    start = start_of_day(exhibition.starts)
-    when = f"{'starts' if start > now else 'started'} on {formatting.instant(start)[:10]}"
-    likely = expected_completion(load, now)
-    if load.status == Status.FAILED:
-        return f"The exhibition {when}, and a failed item may never complete."
-    if likely is None:
-        return f"The exhibition {when}. No completion time can be estimated from the observed rates."
-    by = f"{formatting.instant(likely.latest)[:16]} UTC"
-    return f"The exhibition {when}. At the observed rates, this load completes by {by} at the latest."
 
 
 def checked_by(item: ContentItem | None) -> str:

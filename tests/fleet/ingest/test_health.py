@@ -317,6 +317,22 @@ class TestAtRisk:
         world.poll()
         assert not load().at_risk
 
+    def test_a_later_exhibition_clears_the_flag_with_the_manifest_that_says_so(
+        self, world: PollingWorld, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.manifest(items={"a": 1000}, exhibition={"starts": "2026-12-02"})
+        world.progress("N1/2026-12/a", 10)
+        for _ in range(2):
+            world.poll()
+            world.later(60)
+        assert load().at_risk
+        monkeypatch.setattr("fleet.polling.poller.update_health", lambda *_: set())  # not due in this poll
+        world.manifest(items={"a": 1000}, exhibition={"starts": "2027-02-01"})
+        before = rev()
+        world.poll()
+        assert not load().at_risk
+        assert newest_states(before)["load"]["at_risk"] is False
+
     def test_not_once_the_exhibition_is_over_or_where_no_start_is_known(self, world: PollingWorld) -> None:
         begun(world)
         world.later(60)

@@ -198,6 +198,20 @@ def test_with_a_campaign_rows_and_counts_are_of_its_loads(cast: Cast, alice: Cli
     assert 'data-src="/airlines/ACME/campaigns/2026-11/readiness/"' in page_html(page)
 
 
+def test_a_campaign_is_not_called_silent_because_of_one_tail(cast: Cast, alice: Client) -> None:
+    campaign = create_campaign(cast.acme)
+    loads = [create_load(create_tail(cast.acme, name), campaign, "loading") for name in ("VP-A", "VP-B", "VP-C")]
+    Load.objects.filter(pk=loads[0].pk).update(silent=True)
+    for address in ("/airlines/ACME/", campaign.get_absolute_url(), "/airlines/ACME/?wall=1", "/"):
+        page = page_html(alice.get(address))
+        for key in (f"campaign:{campaign.pk}", f"airline:{cast.acme.pk}"):
+            assert f'data-key="{key}" data-state' not in page
+        assert not re.search(r'data-field="state"[^>]*>silent', re.sub(r"(?s)<tbody.*?</tbody>", "", page)), address
+    for address in ("/airlines/ACME/", campaign.get_absolute_url()):
+        shown = page_text(alice.get(address), f"campaign:{campaign.pk}")
+        assert re.search(r"Tails:? .*1 silent.* 2 loading", shown), shown
+
+
 def test_a_tail_at_risk_says_so_beside_its_state_and_when_it_may_be_whole(cast: Cast, alice: Client) -> None:
     load = create_load(create_tail(cast.acme, "VP-A"), create_campaign(cast.acme), "loading")
     Load.objects.filter(pk=load.pk).update(at_risk=True, rate_bps=2_000_000, effective_bps=1_000_000)

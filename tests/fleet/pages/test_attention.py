@@ -106,6 +106,18 @@ def test_what_stands_on_top_of_loading_needs_attention_too(
     assert f'data-kind="{word}"' in text(browse(cast.alice))
 
 
+def test_a_load_at_risk_is_explained_by_its_slower_rate(cast: Cast) -> None:
+    """By the current rate alone it would be complete long before: that is not why it is at risk."""
+    load = create_load(create_tail(cast.acme, "N1"), create_campaign(cast.acme))
+    left = (load.bytes_total or 0) - load.bytes_done
+    Load.objects.filter(pk=load.pk).update(
+        status=Status.LOADING, at_risk=True, rate_bps=left // 60, effective_bps=left // (90 * 86_400)
+    )
+    page = text(browse(cast.alice))
+    assert "At the observed rates, this load completes by" in page
+    assert "left at the current rate" not in page
+
+
 @pytest.mark.parametrize("duty", [ServiceStatus.STORED, ServiceStatus.RETIRED])
 def test_tails_out_of_service_and_archived_loads_are_left_alone(cast: Cast, duty: ServiceStatus) -> None:
     out, archived = failing(cast.acme, "N1", "N2")

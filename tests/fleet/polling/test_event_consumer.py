@@ -393,7 +393,7 @@ def test_what_there_was_no_time_to_write_comes_again(pushed: PushedWorld, monkey
     no_time = PollOptions(seconds=0.0)
     taken = consume_events(pushed.queue, pushed.media, pushed.status, lambda: pushed.clock, no_time, wait=0)
     assert taken.result.failures == ()
-    assert [row.load.tail.name for row in Transfer.objects.filter(bytes_done=MIB)] == ["N1"]
+    assert [row.load.tail.name for row in Transfer.objects.filter(bytes_done=MIB)] == ["N2"], "seen least recently"
     assert len(pushed.queue.messages) == 2
     pushed.queue.redeliver()
     quietly(pushed)

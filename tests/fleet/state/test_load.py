@@ -7,7 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fleet.state.load import ItemError, LoadState, TransferTotals, next_load_state, with_campaign_error
+from fleet.state.forecast import ExhibitionDates
+from fleet.state.load import (
+    LISTING_DELAY,
+    ItemError,
+    LoadContext,
+    LoadState,
+    TransferTotals,
+    next_load_state,
+    with_campaign_error,
+)
 from fleet.state.observations import ErrorObserved, ObjectDeleted
 from loader.contract.item_reports import COUNT_LIMIT
 
@@ -94,3 +103,36 @@ def test_rate_and_moment_change_only_when_bytes_moved() -> None:
         moved, moved, replace(sums, done=1, loading=0, bytes_done=9, finished_at=LATER), None, LATER, 7
     )
     assert (done.rate_bps, done.finished_at) == (None, LATER)
+
+
+GONE = LoadState(error_etag="e", error_at=START, campaign_error_code="OBJECT_GONE", campaign_error="no campaign.json")
+
+
+@pytest.mark.parametrize(
+    ("manifest_as_of", "code", "status"),
+    [
+        (None, "OBJECT_GONE", "pending"),
+        (START, "OBJECT_GONE", "pending"),
+        (LATER, "OBJECT_GONE", "pending"),
+        (START - LISTING_DELAY, "OBJECT_GONE", "pending"),
+        (START - LISTING_DELAY - timedelta(seconds=1), "OBJECT_GONE", "failed"),
+        (None, "BAD_MANIFEST", "failed"),
+        (LATER, "FORBIDDEN", "failed"),
+    ],
+)
+def test_a_campaign_whose_manifest_comes_last_has_not_failed_while_it_is_uploaded(
+    manifest_as_of: datetime | None, code: str, status: str
+) -> None:
+    state = GONE._replace(campaign_error_code=code)
+    context = LoadContext(ExhibitionDates(None, None), timedelta(days=2), manifest_as_of)
+    after = next_load_state(state, state, TransferTotals(items=1), None, LATER, None, None, context)
+    assert (after.status, after.error_code) == (status, code if status == "failed" else "")
+
+
+def test_a_load_at_risk_is_so_no_longer_with_the_bytes_that_bring_it_in_time() -> None:
+    context = LoadContext(ExhibitionDates(START.date() + timedelta(days=1), None), timedelta(days=2), START)
+    before = LoadState(status="loading", bytes_total=10**9, bytes_done=0, at_risk=True, moved_at=START)
+    sums = TransferTotals(items=1, reported=1, loading=1, bytes_done=10**6, bytes_total=10**9)
+    for rate, at_risk in ((10**6, False), (10, True), (None, True)):
+        after = next_load_state(before, before, sums, None, LATER, rate, None, context)
+        assert after.at_risk is at_risk, rate
