@@ -191,6 +191,7 @@ def _settings(url: str, folder: Path) -> dict[str, str]:
         "ALLOWED_HOSTS": f"{HOST},127.0.0.1",
         "HTTPS": "0",
         "LIVE_SOCKETS_PER_USER": str(fanout.SOCKETS),
+        "CONNECTIONS_PER_ADDRESS": str(2 * fanout.SOCKETS),
         "DJANGO_SETTINGS_MODULE": "ifeportal.settings",
         "LOG_LEVEL": "WARNING",
         "STATIC_ROOT": str(folder / "static"),

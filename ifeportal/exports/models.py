@@ -62,7 +62,7 @@ class Export(RetriedWork):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     path = models.CharField(max_length=2_000)
     query = models.TextField(blank=True)
-    name = models.CharField(max_length=300, help_text="Name of the file.")
+    name = models.CharField(max_length=1_000, help_text="Name of the file.")
     state = models.CharField(max_length=8, choices=ExportState, default=ExportState.QUEUED)
     rows = models.PositiveIntegerField(default=0)
     total = models.PositiveIntegerField(null=True)

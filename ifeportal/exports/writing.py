@@ -25,7 +25,7 @@ from ifeportal.work_lease import WorkLease
 PART_SIZE: Final = 256 * 1024  # bytes of text in one stored part
 FILE_LIMIT: Final = 256 * 2**20  # bytes of one file
 SPACE_LIMIT: Final = 2**30  # bytes of all stored files, compressed
-TIME_LIMIT: Final = 200.0  # seconds for one file; a worker is killed after 300
+TIME_LIMIT: Final = 120.0  # seconds for one file; a worker is killed after 300
 logger = logging.getLogger(__name__)
 
 NO_ACCESS: Final = "You no longer have access to the page that exports this table."

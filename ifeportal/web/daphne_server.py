@@ -193,6 +193,15 @@ def client_network(address: Any) -> str:
     return str(found)
 
 
+def raise_file_limit() -> None:
+    """Raise the soft limit of file descriptors as far as needed and allowed: its usual value is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = int(MAX_CONNECTIONS / FILES_SHARE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft not in (resource.RLIM_INFINITY, hard) and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
 def max_connections() -> int:
     """Return how many connections the process may have at a time, so that descriptors are left for other files."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -204,6 +213,7 @@ def max_connections() -> int:
 def _http_factory(its_server: Any) -> BoundedConnections:
     # Behind a proxy every connection comes from the proxy, which must limit its clients itself.
     per_address = None if settings.BEHIND_PROXY else settings.CONNECTIONS_PER_ADDRESS
+    raise_file_limit()
     return BoundedConnections(PortalHTTPFactory(its_server), per_address, max_connections())
 
 

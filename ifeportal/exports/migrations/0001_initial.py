@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
                 ('advice', models.TextField(blank=True, help_text='What to do about the error.')),
                 ('path', models.CharField(max_length=2000)),
                 ('query', models.TextField(blank=True)),
-                ('name', models.CharField(help_text='Name of the file.', max_length=300)),
+                ('name', models.CharField(help_text='Name of the file.', max_length=1000)),
                 ('state', models.CharField(choices=[('queued', 'Queued'), ('writing', 'Writing'), ('ready', 'Ready'), ('failed', 'Failed')], default='queued', max_length=8)),
                 ('rows', models.PositiveIntegerField(default=0)),
                 ('total', models.PositiveIntegerField(null=True)),

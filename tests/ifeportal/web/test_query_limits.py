@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.db import OperationalError, connection, connections, transaction
-from django.test import Client
+from django.test import Client, override_settings
 
 from ifeportal.web.database_limits import cancel_query, is_cancelled_query, limit_statements
 from tests.conftest import Cast
@@ -125,6 +125,7 @@ def test_a_cancelled_query_is_told_from_an_outage() -> None:
     assert not is_cancelled_query(KeyError())
 
 
+@override_settings(STATEMENT_TIMEOUT=30.0)
 def test_the_limit_precedes_the_options_of_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connections.settings["default"], "OPTIONS", {"options": "-c search_path=x"})
     limit_statements()

@@ -122,6 +122,13 @@ def test_behind_a_proxy_its_own_address_has_no_limit(server: Server) -> None:
 def test_connections_leave_file_descriptors_for_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))
     assert max_connections() == 192
+    changed: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: changed.append(limits))
+    daphne_server.raise_file_limit()
+    assert changed == [(4096, 4096)], "as far as the process may raise it"
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (4096, 4096))
+    daphne_server.raise_file_limit()
+    assert len(changed) == 1
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, 0))
     assert max_connections() == daphne_server.MAX_CONNECTIONS
 
