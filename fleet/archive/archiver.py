@@ -30,11 +30,12 @@ from fleet.state.transfer import TRANSFER_FIELDS
 from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from ifeportal.storage.background import map_in_threads
+from ifeportal.storage.conditional_writes import replace_object
 from ifeportal.storage.object_versions import is_dated, is_same_version
 from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.contract.keys import campaign_error_key, error_key, load_prefix, parse_status_key, progress_key
 from loader.errors import Code, ContractError, WorldError
-from loader.s3.conditional import Overtaken, put_if_unchanged
+from loader.s3.conditional import Overtaken
 from loader.s3.interface import Bucket, GetResult, NotModified, ObjectInfo
 
 OBJECTS_LIMIT: Final = 70_000  # of one load: 30,000 items with two objects each, and a margin
@@ -211,7 +212,7 @@ def upload(status: Bucket, prepared: PreparedArchive) -> None:
     """
     key = _key(prepared)
     try:
-        put_if_unchanged(status, key, prepared.body, None)
+        replace_object(status, key, prepared.body, None, _note_unconditional)
     except Overtaken:
         _replace(status, key, prepared)
     if _read_archive(status, key) != prepared.body:
@@ -233,9 +234,13 @@ def _replace(status: Bucket, key: str, prepared: PreparedArchive) -> None:
     except ContractError as error:
         raise NotArchivable(f"another object is at {key}: {error}") from error
     try:
-        put_if_unchanged(status, key, prepared.body, there.etag)
+        replace_object(status, key, prepared.body, there, _note_unconditional)
     except Overtaken as error:
         raise NotArchivable("its archive was replaced meanwhile") from error
+
+
+def _note_unconditional(text: str) -> None:
+    """Ignore the advice for publishers: the archive that was just read is replaced, and read back afterwards."""
 
 
 def _read_archive(status: Bucket, key: str) -> bytes | None:

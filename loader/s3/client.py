@@ -22,11 +22,11 @@ from typing import Final
 from loader.clock import StoreClock
 from loader.errors import Code, WorldError
 from loader.s3.auth.credentials import S3Credentials
-from loader.s3.errors import NoSuchBucket
+from loader.s3.errors import Busy, NoSuchBucket
 from loader.s3.etags import etag_header, is_weak
 from loader.s3.http.headers import parse_http_date, write_condition
 from loader.s3.http.responses import ResponseBody, etag_of, is_compressed_in_transit, release_connection
-from loader.s3.http.transport import MAX_ATTEMPTS, S3Request, S3Response, S3Transport
+from loader.s3.http.transport import S3Request, S3Response, S3Transport
 from loader.s3.http.urls import quote_query
 from loader.s3.interface import (
     NOT_MODIFIED,
@@ -51,8 +51,9 @@ class S3Bucket:
     """A bucket of an S3, for use by any number of threads: `loader.s3.interface.Bucket`.
 
     Timeouts are in seconds, for one wait on the socket. `sleep` waits between attempts; a loader passes the wait of its
-    stop event. Calls for small objects are attempted three times if a retry may help, conditional writes once: a retry
-    could not distinguish its own first attempt from another client's write.
+    stop event. Calls for small objects are attempted three times if a retry may help, conditional writes only if
+    the store refused the attempt: otherwise, a retry could not distinguish its own first attempt from another client's
+    write.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class S3Bucket:
     def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
         condition = write_condition(if_none_match=if_none_match, if_match=if_match)
         response = self._transport.call(
-            S3Request("put", "PUT", key, condition, body=body), attempts=1 if condition else MAX_ATTEMPTS
+            S3Request("put", "PUT", key, condition, body=body), repeat_after=Busy if condition else WorldError
         )
         return etag_of(response.headers, f"PUT {key}")
 

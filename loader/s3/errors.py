@@ -54,6 +54,7 @@ _BUSY: Final = (
     "ConditionalRequestConflict",
     "OperationAborted",
 )
+_DID_NOTHING: Final = ("ConditionalRequestConflict", "OperationAborted", "SlowDown", "SlowDownWrite", "TooManyRequests")
 _DAMAGED: Final = ("IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch")
 _UNSUPPORTED: Final = (501, 505)
 # As nginx, Apache and Go write it.
@@ -97,6 +98,10 @@ class NoSuchBucket(WorldError):
     """The bucket itself does not exist (OBJECT_GONE)."""
 
 
+class Busy(WorldError):
+    """The store refused the request for now and did nothing: also a conditional write can be repeated (THROTTLED)."""
+
+
 class UploadGone(WorldError):
     """The multipart upload does not exist (any more): completed, aborted or expired (OBJECT_GONE)."""
 
@@ -109,6 +114,7 @@ _KINDS: Final[Mapping[str, type[WorldError]]] = {
     "NotImplemented": Unsupported,
     "NoSuchBucket": NoSuchBucket,
     "NoSuchUpload": UploadGone,
+    **dict.fromkeys(_DID_NOTHING, Busy),
     **dict.fromkeys(("InvalidPart", "InvalidPartOrder", "EntityTooSmall"), PartsRefused),
 }
 
@@ -164,7 +170,9 @@ class S3ErrorResponse:
 
     @property
     def _kind(self) -> type[WorldError]:
-        return Unsupported if self.status in _UNSUPPORTED else _KINDS.get(self.s3_code, WorldError)
+        if self.status in _UNSUPPORTED:
+            return Unsupported
+        return _KINDS.get(self.s3_code, Busy if self.status == 429 else WorldError)
 
     def _reason(self, bucket: str, now: datetime) -> str:
         shown = f"{self.status} {self.s3_code}".strip()

@@ -117,7 +117,7 @@ PROFILES: Final = (
         "compatibility: encoding-type=url differs (iterate-ch/cyberduck 15264: a plus is not encoded).",
         regions=("garage",),
         plus_unencoded=True,
-        findings=(ExpectedFinding("names", "warning", "Listings encode names in another way"),),
+        findings=(ExpectedFinding("names", "ok", "Names with any character are listed as they were written."),),
     ),
     StoreProfile(
         "SeaweedFS",

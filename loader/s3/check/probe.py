@@ -49,6 +49,7 @@ class StoreProbe:
         self.bucket = transport.bucket
         self.date: datetime | None = None
         self.date_received: datetime | None = None
+        self._plus_is_space: bool | None = None  # in encoded names of listings, see `loader.s3.listing`
 
     @property
     def server(self) -> str:
@@ -117,6 +118,15 @@ class StoreProbe:
             query["prefix"] = prefix
         answer = self.send("GET", "", query=query, limit=LISTING_LIMIT).require()
         try:
-            return parse_listing(answer.body)
+            page = parse_listing(answer.body, prefix, self._plus_is_space)
+            if page.ambiguous:
+                self._plus_is_space = not self._is_listed(page.ambiguous)
+                page = parse_listing(answer.body, prefix, self._plus_is_space)
         except ValueError as error:
             raise WorldError(Code.NETWORK, f"LIST {prefix}: the response is not a listing: {error}") from error
+        return page
+
+    def _is_listed(self, name: str) -> bool:
+        """Whether a key begins with this name, which contains a plus sign. Raises WorldError, ValueError."""
+        query = {"list-type": "2", "encoding-type": "url", "max-keys": "1", "prefix": name}
+        return bool(parse_listing(self.send("GET", "", query=query, limit=LISTING_LIMIT).require().body, name).objects)

@@ -107,14 +107,19 @@ class S3Transport:
         """URL of the bucket."""
         return f"{self._base}{self._path_prefix}"
 
-    def call(self, request: S3Request, attempts: int = MAX_ATTEMPTS) -> S3Response:
-        """Send a request, retry with full jitter while that may help, and return the response. Raises WorldError."""
+    def call(
+        self, request: S3Request, attempts: int = MAX_ATTEMPTS, repeat_after: type[WorldError] = WorldError
+    ) -> S3Response:
+        """Send a request, retry with full jitter while that may help, and return the response. Raises WorldError.
+
+        `repeat_after`: only errors of this class are followed by a retry.
+        """
         backoff = Backoff(attempts, FIRST_RETRY_WAIT, MAX_RETRY_WAIT)
         while True:
             try:
                 return self._attempt(request)
             except WorldError as error:
-                wait = self.retry_delay(error, backoff)
+                wait = self.retry_delay(error, backoff) if isinstance(error, repeat_after) else None
                 if wait is None:
                     raise
             self._sleep(wait)

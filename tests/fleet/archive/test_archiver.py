@@ -27,7 +27,7 @@ from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.formatting import iso
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, User
-from loader.errors import Code, WorldError
+from loader.errors import Code, Unsupported, WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.interface import GetResult
 from tests.support.archived_loads import (
@@ -344,6 +344,22 @@ def test_without_the_right_to_delete_the_load_lives_on(world: PollingWorld) -> N
     assert len(own_object_keys(world)) == 4
     world.poll()
     assert load_facts() == before
+
+
+@pytest.mark.parametrize(
+    "refusal", [Unsupported(Code.INTERNAL, "501 NotImplemented"), WorldError(Code.OBJECT_CHANGED, "412")]
+)
+def test_a_store_without_conditional_writes_gets_archives_too(world: PollingWorld, refusal: WorldError) -> None:
+    def put(key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
+        if if_none_match or if_match:
+            raise refusal
+        return world.status.put(key, body)
+
+    finished(world)
+    (outcome,) = archive(world, OverriddenBucket(world.status, put=put))
+    assert outcome.left_alone == ""
+    assert own_object_keys(world) == []
+    assert is_archived()
 
 
 def test_an_archive_that_reads_back_otherwise_deletes_nothing(world: PollingWorld) -> None:

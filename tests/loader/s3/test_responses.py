@@ -188,11 +188,23 @@ def test_an_open_is_tried_once(store: ScriptedStore, scripted: S3Bucket) -> None
     assert scripted.requests.get == 1
 
 
-def test_a_conditional_put_is_tried_once(store: ScriptedStore, scripted: S3Bucket) -> None:
-    store.answers(refusal(503, "SlowDown"))
+def test_a_conditional_put_that_may_have_arrived_is_tried_once(store: ScriptedStore, scripted: S3Bucket) -> None:
+    store.answers(refusal(500, "InternalError"))
     with pytest.raises(WorldError):
         scripted.put("k", b"", if_none_match=True)
     assert scripted.requests.put == 1
+
+
+@pytest.mark.parametrize(
+    "busy",
+    [refusal(409, "ConditionalRequestConflict"), refusal(503, "SlowDown"), refusal(429, "TooManyRequests"), Reply(429)],
+)
+def test_a_conditional_put_that_was_not_begun_is_tried_again(
+    store: ScriptedStore, scripted: S3Bucket, busy: Reply
+) -> None:
+    store.answers(busy, Reply(200, b"", OBJECT))
+    assert scripted.put("k", b"", if_none_match=True)
+    assert [asked.headers["if-none-match"] for asked in store.asked] == ["*", "*"]
 
 
 @pytest.mark.parametrize("reply", [refusal(501, "NotImplemented"), refusal(400, "NotImplemented"), Reply(501)])
