@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from loader.errors import Cause, Code, WorldError
+from loader.errors import Cause, Code, Unsupported, WorldError
 from loader.s3.conditional import Overtaken, put_if_unchanged
 from loader.s3.interface import Bucket, GetResult
 
@@ -59,7 +59,7 @@ def replace_object(
 
 def _may_reject_the_condition(error: WorldError) -> bool:
     """Return whether the store may have refused the condition rather than the write: 501, 400 and the like."""
-    return error.permanent and error.code != Code.OBJECT_GONE
+    return isinstance(error, Unsupported) or (error.permanent and error.code != Code.OBJECT_GONE)
 
 
 def _is_same(current: GetResult | None, before: GetResult | None) -> bool:
