@@ -100,9 +100,14 @@ def _read_files(environment: MutableMapping[str, str]) -> list[str]:
         if not path or environment.get(name):
             continue
         try:
-            environment[name] = clean_setting(read_text_file(path))
+            value = clean_setting(read_text_file(path))
         except ValueError as error:
             faults.append(f"{name}_FILE {error}.")
+            continue
+        if value:
+            environment[name] = value
+        else:
+            faults.append(f"{name}_FILE names an empty file.")
     return faults
 
 

@@ -44,7 +44,7 @@ def profile_faults(environment: Mapping[str, str]) -> Iterator[str]:
         path = os.path.expanduser(given or default)  # noqa: PTH111  unlike Path's, it accepts an unknown home directory
         if not given and not Path(path).is_file():
             continue
-        name = variable if given else default
+        name = variable if given else f"{variable}, {default} by default,"
         try:
             sections = _parse(path)
         except ValueError as error:

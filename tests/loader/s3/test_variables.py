@@ -136,6 +136,10 @@ def test_a_file_of_a_key_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     assert faults(AWS_SECRET_ACCESS_KEY_FILE=str(tmp_path / "lines"))[0].startswith(
         "AWS_SECRET_ACCESS_KEY contains a control character"
     )
+    (tmp_path / "empty").write_text(" \r\n")
+    assert faults(AWS_SECRET_ACCESS_KEY_FILE=str(tmp_path / "empty")) == [
+        "AWS_SECRET_ACCESS_KEY_FILE names an empty file."
+    ]
     assert faults(AWS_SECRET_ACCESS_KEY_FILE="/hunter2") == [
         "AWS_SECRET_ACCESS_KEY_FILE names a file that cannot be read (No such file or directory)."
     ]
@@ -177,6 +181,15 @@ def test_a_file_of_profiles_may_have_line_ends_of_windows_and_quotation_marks(en
     lines = ("[crew]", 'aws_access_key_id = "AKEY"', "aws_secret_access_key='the-secret' ", "")
     (tmp_path / "profiles").write_bytes(ends.join(lines).encode())
     cleaned(AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "profiles"), AWS_PROFILE="crew\r")
+
+
+def test_a_file_at_its_default_place_is_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cleaned()
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").write_text("aws_secret_access_key = hunter2\n")
+    (fault,) = faults()
+    assert fault.startswith("AWS_SHARED_CREDENTIALS_FILE, ~/.aws/credentials by default, names a file that is not made")
 
 
 def test_a_profile_that_does_not_exist_is_refused(tmp_path: Path) -> None:
