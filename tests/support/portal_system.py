@@ -38,10 +38,10 @@ def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> No
     wait_for("the condition", lambda: bool(condition()), seconds)
 
 
-def is_answering(address: str, portal: Process) -> bool:
+def is_answering(address: str, portal: Process, path: str = "/login/") -> bool:
     """Return whether the portal responds yet. Raises AssertionError if its process has exited."""
     try:
-        with urlopen(f"{address}/login/", timeout=PATIENCE):
+        with urlopen(f"{address}{path}", timeout=PATIENCE):
             return True
     except OSError:  # not listening or not ready yet
         assert portal.ended is None, portal.log_tail()

@@ -75,7 +75,7 @@ class WebServer:
 
     def __enter__(self) -> Self:
         self.process.start()
-        wait_for("the web server answers", lambda: is_answering(self.address, self.process))
+        wait_for("the web server answers", lambda: is_answering(self.address, self.process, "/healthz"))
         return self
 
     def __exit__(self, *_: object) -> None:
