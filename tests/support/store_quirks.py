@@ -346,6 +346,7 @@ class _Exchange(Fault):
             ("listing_etag", profile.listing_etag != "md5", _ETAG.pattern, self._xml_etag(profile.listing_etag)),
             ("key_count", profile.key_count == "absent", rb"<KeyCount>\d+</KeyCount>", b""),
             ("key_count", profile.key_count == "of the bucket", rb"<KeyCount>\d+<", b"<KeyCount>50493<"),
+            ("blank", profile.plus_unencoded, rb"\+(?=[^<>]*</(?:Key|Prefix)>)", b"%20"),  # unlike SeaweedFS
             ("plus_unencoded", profile.plus_unencoded, rb"%2B(?=[^<>]*</(?:Key|Prefix)>)", b"+"),
             ("year_one", profile.year_one, rb"<LastModified>[^<]*<", b"<LastModified>0001-01-01T00:00:00Z<"),
         ]

@@ -21,8 +21,8 @@ from loader.s3.check.runner import check_store
 HELP: Final = """Try out what the portal needs of its buckets, and say in a line each what works and what is missing.
 
 It lists and reads both buckets. In the media bucket it also writes, replaces and deletes small test objects below
-.check/, if the credentials allow it. They are deleted again, also when the command is interrupted. It takes about a
-minute at most, and needs no database.
+.check/, if the credentials allow it. They are deleted again, also when the command is interrupted. It takes seconds,
+less than two minutes with a store that hardly answers, and needs no database.
 
 Exit codes: 0 everything that is needed works; 1 something is missing; 2 invalid settings; 75 interrupted, or out of
 time: what was tried works.

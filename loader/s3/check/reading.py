@@ -64,7 +64,7 @@ class ReadChecks:
             return self._say.ok("list", f"Listings work. There is no object {where} yet.")
         text = f"Listings work: {len(page.objects):,} objects on the first page {where}."
         if not all(info.etag for info in page.objects):
-            return self._say.warning("list", text, "They have no ETags, so that unchanged objects are read again.")
+            return self._say.warning("list", text, "They have no ETags: size and date are compared instead.")
         if any(info.last_modified <= EPOCH for info in page.objects):
             return self._say.warning("list", text, "They have no dates, so that the age of objects is unknown.")
         return self._say.ok("list", text)

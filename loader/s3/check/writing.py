@@ -10,6 +10,7 @@ import base64
 import contextlib
 import hashlib
 import secrets
+import time
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
@@ -26,6 +27,7 @@ _BODY: Final = b"Written by a check of the store. It may be deleted.\n"
 _OTHER: Final = b"Written by a check of the store, a second time. It may be deleted.\n"
 _WRONG: Final = '"00000000000000000000000000000000"'
 _LEFT_BEHIND: Final = timedelta(hours=1)  # age of test objects that no running check uses any more
+_CLEAN_UP_TIME: Final = 20.0  # seconds after which no further deletion is tried
 _NAME: Final = "a+b %é"  # what stores encode differently
 
 _TWO_MACHINES: Final = "Two machines that load the same tail do not notice each other."
@@ -151,7 +153,8 @@ class WriteChecks:
         for upload in self._uploads:
             with contextlib.suppress(WorldError):  # completed before
                 upload.abort()
-        left = [key for key in dict.fromkeys(self._written) if not self._is_deleted(key)]
+        ends = time.monotonic() + _CLEAN_UP_TIME
+        left = [key for key in dict.fromkeys(self._written) if not self._is_deleted(key, ends)]
         kept = [version for version in self._versions if not self._delete_version(*version)]
         if left:
             text = f"Test objects could not be deleted ({len(left)}). Delete {self._prefix} in {self._probe.bucket}."
@@ -183,7 +186,6 @@ class WriteChecks:
     def _put(
         self, key: str, body: bytes, headers: Mapping[str, str] | None = None, expected: Collection[str] = ()
     ) -> Answer:
-        headers = {"Content-MD5": _md5(body), **(headers or {})}  # buckets with Object Lock require it
         answer = self._probe.send("PUT", key, headers=headers, body=body, expected=expected)
         if version := answer.headers.get("x-amz-version-id"):
             self._versions.append((key, version))
@@ -219,9 +221,11 @@ class WriteChecks:
             if now and ours and info.last_modified > EPOCH and now - info.last_modified > _LEFT_BEHIND:
                 self._delete(info.key)
 
-    def _is_deleted(self, key: str) -> bool:
-        """Delete an object, in several attempts. Return whether that succeeded."""
+    def _is_deleted(self, key: str, ends: float) -> bool:
+        """Delete an object, in attempts before `ends` on the monotonic clock. Return whether one succeeded."""
         for wait in (0.2, 1.0, 0.0):
+            if time.monotonic() > ends:
+                return False
             try:
                 self._delete(key)
             except WorldError as error:
