@@ -34,6 +34,7 @@ from ifeportal.models import Membership, Token, User
 
 M = TypeVar("M", bound=Model)
 RIGHTS: Final = ("is_staff", "is_superuser", "groups", "user_permissions")  # fields of a user that grant rights
+RIGHTS_NOTE: Final = "Only superusers grant these rights, and change users who are staff."
 
 # The portal stores e-mail addresses with users and the sign-in service in its settings. Deleting a `UserSession` row
 # would not end the session.
@@ -167,6 +168,16 @@ class UserAdmin(StaffAdmin[User], _UserAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
         fields = [str(name) for name in super().get_readonly_fields(request, obj)]
         return fields if request.user.is_superuser else [*fields, *RIGHTS]
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> list[tuple[Any, Any]]:
+        """Explain to others than superusers why they cannot change rights."""
+        fieldsets = [*super().get_fieldsets(request, obj)]
+        if obj is None or request.user.is_superuser:
+            return fieldsets
+        return [
+            (name, {**options, "description": RIGHTS_NOTE} if "is_superuser" in options["fields"] else options)
+            for name, options in fieldsets
+        ]
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Save the user. A disabled one has no session, also if they are enabled again."""

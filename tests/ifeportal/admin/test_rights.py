@@ -53,6 +53,7 @@ def test_a_staff_user_changes_a_user_but_grants_no_right(cast: Cast, olga: Clien
     assert rights(cast.alice) == (False, False, 0, 0)
     page = olga.get(address(User, "change", cast.alice.pk)).content.decode()
     assert 'name="is_superuser"' not in page
+    assert "Only superusers grant these rights" in page
     assert 'name="user_permissions"' not in page
     assert olga.post(address(User, "add"), form(cast.alice, username="eve", **NEW)).status_code == 302
     assert rights(User.objects.get(username="eve")) == (False, False, 0, 0)
