@@ -55,7 +55,7 @@ def read(reader: ManifestReader) -> MediaSnapshot:
     [
         (content_key(AIRLINE, "c", "a"), "it has no campaign.json yet"),
         (f"{AIRLINE}/c/poster.jpg", "it has no campaign.json yet"),
-        (f"{AIRLINE}/c/sub/", "it has no campaign.json yet"),
+        (f"{AIRLINE}/c/sub/", "it is an empty folder"),
         (f"{AIRLINE}/c/", "it is an empty folder"),
     ],
 )

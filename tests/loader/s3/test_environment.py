@@ -160,6 +160,6 @@ def test_once_ends_after_a_surprise_and_the_ground_hears(
 
 @pytest.mark.processes
 def test_reports_that_a_surprise_ended_do_not_count_as_sent(stocked: Aircraft) -> None:
-    run, _ = surprised(stocked, "reporting.report_cache", "ReportCache", "list_bucket")
+    run, _ = surprised(stocked, "reporting.sender", "StatusSender", "_send")
     assert run.code == 75
     assert run.of("status_away")
