@@ -8,6 +8,7 @@ next listing, so the next poll retries them.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,7 @@ from loader.errors import Code
 from loader.s3.interface import ObjectInfo
 
 RECOUNT_THRESHOLD: Final = 100  # keys: a tail's stored count is updated if it is off by this and a quarter
+BACKLOG_TIME_LIMIT: Final = 5.0  # seconds of one poll for tails with more changes than fit in a turn
 UNWRITTEN_TAILS: Final = 3  # that fail the poll if no other tail was written
 MAX_RETRY_PAUSE: Final = timedelta(minutes=1)  # between two attempts to write a tail
 logger = logging.getLogger(__name__)
@@ -83,10 +85,7 @@ class Writer:
         for tail, campaign in snapshot.dirty:
             work.setdefault(tail, TailWork(tail)).dirty.add(campaign)
         self._write_work(work, snapshot, found)
-        for tails in found.changes.rounds():
-            if found.unfinished:
-                break
-            self._write_work(_work_of(tails), snapshot, found)
+        self._write_rounds(snapshot, found)
         self._check_unwritten()
         self.result += PollResult(
             objects_seen=found.objects,
@@ -95,6 +94,17 @@ class Writer:
             anomalies=self._record_anomalies(snapshot, found),
         )
         self._reread_keys, self.elapsed = set(), 0.0
+
+    def _write_rounds(self, snapshot: DatabaseSnapshot, found: ListingDiff) -> None:
+        """Write what tails have beyond their turns, for a short time: the other tails wait for the next poll."""
+        end = self.elapsed + BACKLOG_TIME_LIMIT
+        is_shared = self.time_limit < math.inf and not snapshot.known.partition.endswith("/")
+        for number, tails in enumerate(found.changes.rounds()):
+            if is_shared and number and self.elapsed >= end:
+                found.unfinished = True
+            if found.unfinished:
+                break
+            self._write_work(_work_of(tails), snapshot, found)
 
     def update_key_counts(self, snapshot: DatabaseSnapshot, found: ListingDiff) -> None:
         """Store the number of keys of each tail where it changed a lot. Airlines are partitioned by these counts."""

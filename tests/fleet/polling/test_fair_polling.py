@@ -67,6 +67,25 @@ def test_a_tail_that_is_read_for_the_first_time_holds_up_no_other(
     assert Transfer.objects.exclude(load__tail__name="A-HUGE").count() == 12
 
 
+def test_a_poll_spends_little_time_on_a_tail_with_a_backlog_so_that_the_next_one_comes_soon(
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.polling.writer.BACKLOG_TIME_LIMIT", 0.0)
+    limits = Limits(tail_objects=10)
+    world.progress("N1/2026-12/a", 1)
+    world.poll()
+    for number in range(95):
+        world.progress(f"A-HUGE/2026-12/item-{number}", 7)
+    seen = []
+    for cycle in range(10):
+        world.later()
+        world.progress("N1/2026-12/a", 20 + cycle)
+        seen.append(poll(world, limits, seconds=10**6, catching_up=bool(cycle)).unfinished)
+        assert transfer("a").bytes_reported == 20 + cycle
+    assert seen == [1, 1, 1, 1, 0, 0, 0, 0, 0, 0], "a turn and a round of ten each"
+    assert Transfer.objects.filter(load__tail__name="A-HUGE").count() == 95
+
+
 def test_late_tails_catch_up_under_lasting_overload(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """In each poll there is time for one batch of three tails, and every tail has changes again."""
     monkeypatch.setattr("fleet.polling.batches.OBJECTS_A_BATCH", 6)
