@@ -47,7 +47,7 @@ def test_an_ip_address_has_no_room_for_a_bucket(endpoint: str, monkeypatch: pyte
 
 def test_an_unknown_addressing_style_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_S3_ADDRESSING_STYLE", "dns")
-    with pytest.raises(ValueError, match="AWS_S3_ADDRESSING_STYLE.*auto, path, virtual"):
+    with pytest.raises(ValueError, match=r"AWS_S3_ADDRESSING_STYLE.*auto, path, virtual"):
         S3Bucket("ife-media")
 
 
