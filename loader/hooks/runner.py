@@ -122,10 +122,22 @@ class HookRunner:
             new = [one for one in pending if self._accepts(one)]
             self._waiting.update({one.key: one for one in new})
             if new and self._thread is None and not self._stop.is_set():
-                # A daemon thread: a command that cannot be ended must not keep the loader from exiting.
-                self._thread = threading.Thread(target=self._run, name="hooks", daemon=True)
-                self._thread.start()
+                self._start()
             self._condition.notify_all()
+
+    def _start(self) -> None:
+        """Start the thread. The caller has the lock."""
+        # A daemon thread: a command that cannot be ended must not keep the loader from exiting.
+        thread = threading.Thread(target=self._run, name="hooks", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            log.exception("The command after loading cannot run: no thread can be started")
+            for pending in self._waiting.values():
+                self._set_failed(pending)
+            self._waiting.clear()
+            return
+        self._thread = thread
 
     def close(self, seconds: float) -> None:
         """End a running command and start no other; their runs stay pending. Wait for at most `seconds`."""

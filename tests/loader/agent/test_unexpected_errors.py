@@ -299,6 +299,24 @@ def test_a_run_whose_reports_never_work_loads_and_ends_with_75(
     assert (loader.folder / "c" / "film.tgz").read_bytes() == BODY
 
 
+@pytest.mark.parametrize("name", ["poll", "hooks"])
+def test_a_run_ends_though_a_thread_cannot_be_started(
+    loader: Loader, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    start, refused = threading.Thread.start, []
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == name:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert loader.run_once() == 1
+    assert refused
+    assert loader.heartbeat.extra["ended"] is True
+
+
 def test_a_display_that_fails_stops_nothing(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     fault = Fault(Surprise())
     fault.install(monkeypatch, Collector, "handle")
