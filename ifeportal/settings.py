@@ -184,6 +184,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_AGE = 8 * 3600
 SECOND_FACTOR_FOR = config.second_factor_for
+OIDC_ISSUER = config.oidc_issuer
 OIDC_CREATES_USERS = config.oidc_creates_users
 globals().update(signin_settings(config, https=HTTPS))
 X_FRAME_OPTIONS = "DENY"

@@ -135,6 +135,4 @@ def _run_view(view: Any, request: HttpRequest, provider_id: str) -> HttpResponse
 
 def _reason(error: Exception) -> str:
     """Return why the service did not respond, for the log."""
-    apps = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]  # type: ignore[misc]  # set from a mapping
-    address = apps[0]["settings"]["server_url"] if apps else ""
-    return library_failure(error, proxy_for(address, os.environ), SIGN_IN_SERVICE) or repr(error)
+    return library_failure(error, proxy_for(settings.OIDC_ISSUER, os.environ), SIGN_IN_SERVICE) or repr(error)

@@ -295,7 +295,8 @@ def test_why_the_service_cannot_be_reached_is_in_the_log(
             monkeypatch.setenv("HTTPS_PROXY", f"http://crew:hunter2hunter2@{proxy.address}")
             reason = f"the proxy {proxy.address} does not accept the user name and password in HTTPS_PROXY (407)"
         config = Config(oidc_issuer=server.endpoint, oidc_client_id=CLIENT, oidc_client_secret=SECRET)
-        with override_settings(SOCIALACCOUNT_PROVIDERS=signin_settings(config, https=False)["SOCIALACCOUNT_PROVIDERS"]):
+        providers = signin_settings(config, https=False)["SOCIALACCOUNT_PROVIDERS"]
+        with override_settings(SOCIALACCOUNT_PROVIDERS=providers, OIDC_ISSUER=server.endpoint):
             assert client.get("/login/with/sso/").status_code == 502
     assert reason in caplog.text
     assert "hunter2" not in caplog.text
