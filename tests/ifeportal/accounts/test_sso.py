@@ -279,6 +279,7 @@ def test_a_service_that_is_away_is_said_so(service: Service, client: Client) -> 
     assert "returned an invalid response" in answer.content.decode()
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("fault", ["authority", "proxy"])
 def test_why_the_service_cannot_be_reached_is_in_the_log(
     fault: str, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
