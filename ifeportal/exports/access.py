@@ -1,4 +1,4 @@
-"""What a user could see when a file was written, to compare with what they can see when they download it."""
+"""Rights of a user when a file was written, to compare with their rights when they download it."""
 
 from __future__ import annotations
 

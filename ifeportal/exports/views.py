@@ -118,7 +118,7 @@ async def _read_async(parts: list[int]) -> AsyncIterator[bytes]:
 
 @sync_to_async
 def _read_part(pk: int) -> bytes:
-    """Return a part. The connection is not kept while the client reads it."""
+    """Return a part. The connection is closed before the client reads it."""
     try:
         return ExportPart.objects.get(pk=pk).text
     finally:

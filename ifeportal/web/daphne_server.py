@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 class PortalChannel(http.HTTPChannel):
     """One connection: with a deadline for each request that arrives, and a way to wait for a slow reader.
 
-    Twisted's own timeout starts again with each byte, so a client that sends one byte a minute would stay for ever.
+    Twisted's own timeout starts again with each byte, so a client that sends one byte a minute would never be disconnected.
     """
 
     _deadline: IDelayedCall | None = None
@@ -165,7 +165,7 @@ class BoundedConnections(WrappingFactory):
 class PortalServer(server.Server):
     """daphne's server, in which `send` of an ASGI application waits for a client that reads slowly.
 
-    Without that, a streamed file would be kept in memory for a client that does not read it.
+    Without that, a streamed file would fill the memory when its client does not read it.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

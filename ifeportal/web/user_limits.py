@@ -1,7 +1,7 @@
 """ASGI middleware: each user has a few requests running at a time; further ones wait, without a thread.
 
-Under ASGI every request has a thread of its own, so one user could slow the process down for everybody. Users are told
-apart by their credentials, before any query: a session or token is counted by itself until its user is known.
+Under ASGI every request has a thread of its own, so one user could slow down the process for all others. Users are
+distinguished by their credentials, before any query: a session or token counts by itself until its user is known.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from io import BytesIO
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -94,7 +95,7 @@ def test_no_cookie_breaks_a_request(db: None, name: str) -> None:
             assert client.get(path).status_code < 500, f"{path} with {value[:40]}"
 
 
-FORMS: dict[str, dict[str, object]] = {
+FORMS: dict[str, dict[str, Any]] = {
     "fields": {f"field{number}": "x" for number in range(settings.DATA_UPLOAD_MAX_NUMBER_FIELDS + 1)},
     "files": {f"file{number}": BytesIO(b"x") for number in range(settings.DATA_UPLOAD_MAX_NUMBER_FILES + 1)},
 }

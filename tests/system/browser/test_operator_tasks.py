@@ -6,12 +6,15 @@ import csv
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import expect
 
 from fleet.choices import Status
 from fleet.models import Acknowledgement, Load, Transfer
 from ifeportal.access import Role
-from ifeportal.models import Membership
+from ifeportal.exports.jobs import write_exports
+from ifeportal.exports.responses import DIRECT_ROWS
+from ifeportal.models import AuditEntry, Membership
 from tests.conftest import Cast
 from tests.support.browser_portal import PATIENCE
 from tests.support.page_rows import create_campaign, create_load, create_tail
@@ -56,6 +59,29 @@ def test_a_table_is_narrowed_and_ordered_its_link_shows_the_same_and_its_file_to
         rows = list(csv.DictReader(lines))
     assert [row["tail"] for row in rows] == ["VP-YYY", "VP-XXX"]
     assert not any(value.startswith("=") for row in rows for value in row.values())
+
+
+def test_a_large_file_is_prepared_while_its_page_waits_and_then_downloaded(
+    fleet: Cast, visit: Visitor, tmp_path: Path
+) -> None:
+    count, at = DIRECT_ROWS + 1, timezone.now()
+    AuditEntry.objects.bulk_create(
+        AuditEntry(at=at, who="mona", airline=fleet.acme, action="x", target=f"row {n}", via="page")
+        for n in range(count)
+    )
+    page = visit(fleet.mona).go("/airlines/ACME/audit/?q=row", live=False)
+    page.locator("a[href*='export=csv']").first.click()
+    page.get_by_role("button", name="Prepare file").click()
+    expect(page.locator("#exports")).to_contain_text("queued")
+    write_exports()
+    link = page.get_by_role("link", name="Download")
+    expect(link).to_be_visible()  # the page refreshes its list
+    with page.expect_download() as download:
+        link.click()
+    file = tmp_path / "audit.csv"
+    download.value.save_as(file)
+    with file.open(newline="") as lines:
+        assert len(list(csv.DictReader(lines))) == count
 
 
 def test_an_airline_of_others_is_not_there(fleet: Cast, visit: Visitor) -> None:

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from campaigns.models import Campaign, ManifestState
 from fleet.models import Anomaly, Tail, Transfer
+from ifeportal.exports.models import Export, ExportState
 from tests.conftest import PASSWORD, Cast
 from tests.support.browser_portal import PATIENCE, PortalProcess, axe_violations
 from tests.support.page_rows import create_campaign, create_fleet, create_load, create_tail, now
@@ -29,6 +30,7 @@ QUIET_PAGES = (
     "/account/",
     "/account/tokens/",
     "/account/sessions/",
+    "/exports/",
 )
 DOORS = ("/login/", "/login/forgotten/")
 
@@ -43,6 +45,10 @@ def fleet(portal: PortalProcess, cast: Cast) -> Cast:
         manifest_state=ManifestState.REFUSED,
         manifest_problem="content[0].name: missing.",
     )
+    for state in (ExportState.READY, ExportState.FAILED):  # an unfinished one would keep its page busy
+        Export.objects.create(
+            user=cast.ada, path="/", name=f"{'x' * 90}.csv", state=state, finished_at=now(), error="No."
+        )
     tail = create_tail(cast.acme, "VP-" + "W" * 60)
     create_load(tail, campaign, "failed")
     first = Tail.objects.get(name="VP-AAA")
@@ -67,7 +73,7 @@ def fits(page: Page, width: int) -> None:
     page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
 
 
-@pytest.mark.slow("axe checks 15 pages at two widths in two themes")
+@pytest.mark.slow("axe checks 16 pages at two widths in two themes")
 def test_no_page_has_a_fault_of_accessibility_or_complains_in_the_console(fleet: Cast, visit: Visitor) -> None:
     """All rules on desktop and phone; dark mode changes only colours."""
     window, stranger = visit(fleet.ada, reduced_motion="reduce"), visit(None, reduced_motion="reduce")
