@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 class PortalChannel(http.HTTPChannel):
     """One connection: with a deadline for each request that arrives, and a way to wait for a slow reader.
 
-    Twisted's own timeout starts again with each byte, so a client that sends one byte a minute would never be disconnected.
+    Twisted's own timeout starts again with each byte, so one byte a minute would keep a connection open.
     """
 
     _deadline: IDelayedCall | None = None
