@@ -21,7 +21,7 @@ from fleet.simulation.faults import ERROR_XML, Chunks, Fault, Head, Request, Rul
 from fleet.simulation.proxy import FaultProxy
 from loader.s3.auth.credentials import S3Credentials
 from loader.s3.auth.sigv4 import sign_request
-from loader.s3.http.urls import quote_query
+from loader.s3.http.urls import AddressingStyle, quote_query
 
 EtagForm = Literal["md5", "weak", "upper", "unquoted", "azure", "azure-1", "absent"]
 """How an ETag is written: as MD5 in quotes, as W/"…", in capitals, without quotes, as 0x8D…, as 0x8D…-1, not at all."""
@@ -97,7 +97,7 @@ class StoreProfile:
     findings: tuple[ExpectedFinding, ...] = ()
 
     @property
-    def addressing(self) -> str:
+    def addressing(self) -> AddressingStyle:
         """The value of AWS_S3_ADDRESSING_STYLE to configure."""
         return "virtual" if self.path_style_refused else "path"
 

@@ -6,8 +6,9 @@ import gzip
 import random
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -21,7 +22,10 @@ from loader.s3.check.findings import Outcome, StoreReport
 from loader.s3.check.plan import Budget
 from loader.s3.check.runner import check_store
 from loader.s3.client import S3Bucket
+from loader.s3.http import transport
 from loader.s3.http.transport import S3Request
+from loader.s3.http.urls import AddressingStyle
+from loader.s3.location import StoreLocation, find_location
 from loader.store_check import loader_plans
 from tests.support.aircraft import AIRLINE, TAIL, Aircraft, publish
 from tests.support.fork_server import ForkServer
@@ -95,6 +99,22 @@ class Store:
         assert [rule for rule in met if not rule.hits] == []
 
 
+class MakeStore(Protocol):
+    """Makes the store of a profile."""
+
+    def __call__(self, profile: StoreProfile, style: AddressingStyle | None = None) -> Store: ...
+
+
+def in_style(endpoint: str, style: AddressingStyle) -> Callable[[str | None, str | None], StoreLocation]:
+    """Return `find_location` with this addressing style for the endpoint."""
+
+    def find(given: str | None = None, region: str | None = None) -> StoreLocation:
+        location = find_location(given, region)
+        return replace(location, style=style) if given == endpoint else location
+
+    return find
+
+
 def put_encoded(bucket: S3Bucket, key: str, body: bytes) -> None:
     """Put an object that is stored compressed: with Content-Encoding."""
     bucket.transport.call(S3Request("put", "PUT", key, {"Content-Encoding": "gzip"}, body=body))
@@ -103,15 +123,16 @@ def put_encoded(bucket: S3Bucket, key: str, body: bytes) -> None:
 @pytest.fixture
 def stores(
     seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[StoreProfile], Store]]:
+) -> Iterator[MakeStore]:
     """Return a function that makes the store of a profile."""
     monkeypatch.setattr(socket, "getaddrinfo", resolving_localhost(socket.getaddrinfo))
     keys = S3Credentials(seaweed.access_key, seaweed.secret_key)
     with FaultProxy(seaweed.endpoint) as link:
 
-        def make(profile: StoreProfile) -> Store:
-            monkeypatch.setenv("AWS_S3_ADDRESSING_STYLE", profile.addressing)
+        def make(profile: StoreProfile, style: AddressingStyle | None = None) -> Store:
             endpoint = link.endpoint.replace("127.0.0.1", "localhost") if profile.path_style_refused else link.endpoint
+            # The variable would apply to the buckets that other threads create meanwhile, too.
+            monkeypatch.setattr(transport, "find_location", in_style(endpoint, style or profile.addressing))
             quirks = QuirkyStore(profile, keys)
             return Store(quirks, link, endpoint, media, status, quirks.impose(link))
 
@@ -119,7 +140,7 @@ def stores(
 
 
 @pytest.fixture(params=PROFILES, ids=lambda profile: profile.name)
-def store(request: pytest.FixtureRequest, stores: Callable[[StoreProfile], Store]) -> Store:
+def store(request: pytest.FixtureRequest, stores: MakeStore) -> Store:
     return stores(request.param)
 
 
@@ -214,7 +235,7 @@ def test_a_check_names_what_the_store_does_differently(store: Store, user: str) 
 
 
 @pytest.mark.parametrize(
-    ("name", "region", "addressing", "said"),
+    ("name", "region", "style", "said"),
     [
         ("Garage", "us-east-1", "path", "set AWS_REGION"),
         ("Backblaze B2", "us-east-1", "path", "set AWS_REGION"),
@@ -222,15 +243,13 @@ def test_a_check_names_what_the_store_does_differently(store: Store, user: str) 
     ],
 )
 def test_a_check_says_what_to_set_for_a_store(
-    stores: Callable[[StoreProfile], Store],
+    stores: MakeStore,
     name: str,
     region: str,
-    addressing: str,
+    style: AddressingStyle,
     said: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    store = stores(BY_NAME[name])
-    monkeypatch.setenv("AWS_S3_ADDRESSING_STYLE", addressing)
+    store = stores(BY_NAME[name], style)
     report = store.check("loader", region)
     assert {each.bucket for each in report.missing} == {"media", "status"}
     assert all(said in each.text for each in report.missing)

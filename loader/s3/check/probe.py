@@ -59,6 +59,12 @@ class StoreProbe:
         return f"{parts.scheme}://{parts.hostname}{port}"
 
     @property
+    def is_local(self) -> bool:
+        """Whether the store is on this machine."""
+        host = urlsplit(self.transport.address).hostname or ""
+        return host in ("localhost", "127.0.0.1", "::1") or host.endswith(".localhost")
+
+    @property
     def is_path_style(self) -> bool:
         return urlsplit(self.transport.address).path.endswith(f"/{self.bucket}")
 

@@ -16,7 +16,6 @@ from loader.s3.interface import ObjectInfo
 _ACCURATE: Final = timedelta(minutes=1)
 _REFUSED: Final = timedelta(minutes=15)  # S3 refuses requests whose time differs by more
 _WRONG: Final = '"00000000000000000000000000000000"'
-_LOCAL: Final = ("localhost", "127.0.0.1", "[::1]")
 _LISTINGS: Final = "Nothing in this bucket is found."
 _NO_LISTINGS: Final = "The loader reports everything again when it starts."
 _PAGES: Final = "Of a large listing, only the beginning is found."
@@ -75,7 +74,7 @@ class ReadChecks:
         text = f"{probe.bucket!r} at {server}, {style} addresses, region {probe.transport.region}"
         if server.startswith("https:"):
             return self._say.ok("address", f"{text}, with TLS.")
-        if any(server.startswith(f"http://{host}") for host in _LOCAL):
+        if probe.is_local:
             return self._say.ok("address", f"{text}, without TLS on this machine.")
         meaning = "Everyone on the way can read and change what is transferred. Use an https:// endpoint."
         return self._say.warning("address", f"{text}, without TLS.", meaning)

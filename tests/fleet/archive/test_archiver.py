@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -395,9 +396,11 @@ def test_an_archive_that_another_process_replaces_meanwhile_leaves_the_load_alon
     packed = archiver.prepare(load().pk).archive
     world.status.put(KEY, build_archive(replace(packed, title="older")))
 
+    versions = itertools.count()
+
     def overtaken(key: str, limit: int) -> GetResult | None:
         found = world.status.get(key, limit)
-        world.status.put(KEY, build_archive(replace(packed, title="newer")))
+        world.status.put(KEY, build_archive(replace(packed, title=f"newer {next(versions)}")))
         return found
 
     (outcome,) = archive(world, OverriddenBucket(world.status, get=overtaken))
