@@ -85,7 +85,7 @@ def test_a_signal_ends_it_and_nothing_is_left_behind(
     with FaultProxy(seaweed.endpoint) as link:
         hung = link.add(Rule(Hang(), "PUT", "*/replaced", times=None))
         aircraft.endpoint = link.endpoint
-        environment = aircraft.environment(LOADER_JSON="0", LOADER_READ_TIMEOUT="1s")
+        environment = aircraft.environment(LOADER_JSON="0", LOADER_READ_TIMEOUT="3s")
         process = fork_server.start(environment, "--check")
         wait_until(lambda: hung.hits > 0)
         process.send(signal.SIGTERM)
