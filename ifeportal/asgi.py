@@ -11,11 +11,11 @@ pages = get_asgi_application()  # before the imports below: it loads the apps wh
 
 from ifeportal.api.changes_stream import ChangesStream  # noqa: E402
 from ifeportal.live.sockets.routing import sockets  # noqa: E402
-from ifeportal.web.access_log import install_access_log  # noqa: E402
 from ifeportal.web.asgi_middleware import BodyLimit, IgnoreRootPath  # noqa: E402
-from ifeportal.web.daphne_server import install_server  # noqa: E402
 from ifeportal.web.database_limits import CancelAbandonedQueries, limit_statements  # noqa: E402
 from ifeportal.web.database_timeout import DatabaseTimeout  # noqa: E402
+from ifeportal.web.server.access_log import install_access_log  # noqa: E402
+from ifeportal.web.server.daphne_server import install_server  # noqa: E402
 from ifeportal.web.user_limits import UserLimits  # noqa: E402
 
 # SQLite is a local file and cannot hang like a network connection.

@@ -32,8 +32,9 @@ from ifeportal.live import connections, protocol
 from ifeportal.models import PACEMAKER, Airline
 from ifeportal.tables.export import ROW_LIMIT
 from ifeportal.tables.search import SEARCH_LIMIT, SEARCH_WORDS
-from ifeportal.web import daphne_server, user_limits
+from ifeportal.web import user_limits
 from ifeportal.web.problems import PROBLEM_TYPES
+from ifeportal.web.server import daphne_server
 from loader.config import OPTIONS
 from loader.contract import item_reports, keys, manifest, names, strict_json, transfer_queue, units
 from loader.contract.heartbeat import HEARTBEAT_LIMIT, parse_heartbeat

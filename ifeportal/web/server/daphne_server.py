@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web import http
 
-from ifeportal.web.daphne_request import PortalRequest
+from ifeportal.web.server.daphne_request import PortalRequest
 
 HEAD_TIMEOUT: Final = 20.0  # seconds for a complete request line with all headers
 BODY_TIMEOUT: Final = 60.0  # seconds for a complete body, which has at most 2 MiB

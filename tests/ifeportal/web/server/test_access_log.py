@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from ifeportal import asgi
 from ifeportal.models import User
-from ifeportal.web.access_log import RedactedAccessLog
+from ifeportal.web.server.access_log import RedactedAccessLog
 from tests.conftest import Cast
 from tests.ifeportal.web.test_security_headers import effective
 from tests.support.portal_system import wait_for

@@ -19,8 +19,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from ifeportal.web import daphne_server
-from ifeportal.web.daphne_server import BoundedConnections, client_network, max_connections
+from ifeportal.web.server import daphne_server
+from ifeportal.web.server.daphne_server import BoundedConnections, client_network, max_connections
 from tests.conftest import Cast
 from tests.support.live_sockets import sign_in
 from tests.support.portal_system import PATIENCE, wait_for
@@ -30,7 +30,7 @@ from tests.support.web_server import WebServer
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
 MIB = 2**20
-SHORT = "import ifeportal.asgi; from ifeportal.web import daphne_server as limits; limits.{} = {}"
+SHORT = "import ifeportal.asgi; from ifeportal.web.server import daphne_server as limits; limits.{} = {}"
 HEAD = b"POST /login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
 WHOLE = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 Server = Callable[..., WebServer]
