@@ -16,7 +16,9 @@ from ifeportal.accounts.limits import attempts
 from ifeportal.accounts.models import PasswordResetRequest
 from ifeportal.conf.authentication import COOL_OFF
 from ifeportal.jobs.leases import Lease
-from ifeportal.jobs.runner import run
+from ifeportal.jobs.runner import JobFailed, run
+from ifeportal.storage.deletion_time import deletion_time
+from loader.errors import WorldError
 
 BETWEEN_SENDINGS: Final = 15.0  # seconds; a request makes the job due at once
 BETWEEN_CLEANINGS: Final = 86_400.0  # seconds
@@ -33,8 +35,20 @@ def send_reset_links() -> None:
 
 
 def clear_sessions() -> None:
-    """Delete ended sessions, counts of past attempts, and requests that were never answered."""
-    run("clear_sessions", BETWEEN_CLEANINGS, lambda lease: _clear(lease, timezone.now()))
+    """Delete ended sessions, counts of past attempts, and requests that were never answered.
+
+    Raises JobFailed if the clocks of the portal and the database contradict each other. The object store is not asked:
+    signing in does not depend on it.
+    """
+
+    def work(lease: Lease) -> None:
+        try:
+            now = deletion_time(None)
+        except WorldError as error:
+            raise JobFailed(f"{error.code}: {error}") from error
+        _clear(lease, now)
+
+    run("clear_sessions", BETWEEN_CLEANINGS, work)
 
 
 def _clear(lease: Lease, now: datetime) -> None:

@@ -19,8 +19,8 @@ from loader.s3.interface import Bucket
 _NOTHING: Final = "Nothing is deleted by date"
 
 
-def deletion_time(bucket: Bucket) -> datetime:
-    """Return the earliest of the clocks (aware, UTC).
+def deletion_time(bucket: Bucket | None) -> datetime:
+    """Return the earliest of the clocks (aware, UTC). Without a bucket only the database's is compared.
 
     Costs one request, and only if the bucket has not answered before or its last answer contradicts this machine.
 
@@ -28,7 +28,7 @@ def deletion_time(bucket: Bucket) -> datetime:
         WorldError: CLOCK_SKEW if the clocks contradict each other, or the reason why the store's time is unknown.
     """
     local = timezone.now()
-    clocks = {"object store's": _store_time(bucket, local)}
+    clocks = {"object store's": _store_time(bucket, local)} if bucket is not None else {}
     if (database := _database_time()) is not None:
         clocks["database's"] = database
     for name, time in clocks.items():

@@ -12,6 +12,7 @@ from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.models import Session
+from django.db import connection
 from django.db.models import F
 from django.test import Client, override_settings
 from django.utils import timezone
@@ -22,6 +23,7 @@ from ifeportal.accounts.limits.throttles import PASSKEY_SIGN_INS
 from ifeportal.accounts.models import AttemptCount, PasswordResetRequest
 from ifeportal.accounts.sessions.revocation import end_sessions
 from ifeportal.accounts.sessions.store import ANONYMOUS_AGE, SIGNED_IN_AT, SessionStore
+from ifeportal.jobs.runner import JobFailed
 from ifeportal.models import AuditEntry, Job, User
 from tests.conftest import PASSWORD, Cast
 from tests.ifeportal.accounts.test_sign_in import give_an_app, is_in, sign_in
@@ -122,6 +124,19 @@ def test_the_daily_job_deletes_what_has_ended_and_nothing_else(cast: Cast) -> No
     assert AttemptCount.objects.exists()
     assert not PasswordResetRequest.objects.exists()
     assert Job.objects.get(name="clear_sessions").due_at > timezone.now() + timedelta(hours=23)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no clock of its own")
+@pytest.mark.parametrize("span", [timedelta(days=40), timedelta(days=-40)], ids=str)
+def test_the_daily_job_deletes_nothing_while_the_clock_contradicts_the_database(
+    cast: Cast, client: Client, monkeypatch: pytest.MonkeyPatch, span: timedelta
+) -> None:
+    sign_in(client)
+    real_now = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: real_now() + span)
+    with pytest.raises(JobFailed, match="CLOCK_SKEW: Nothing is deleted by date: the portal's clock is"):
+        clear_sessions()
+    assert Session.objects.count() == 1
 
 
 # Ended everywhere.

@@ -51,8 +51,8 @@ READS = {"admin:campaigns_draft_progress"}
 # The other commands need no entry: they read, serve, import from the buckets, or write no row.
 AUDITED_COMMANDS = {"encrypt_second_factors", "reset_second_factor"}
 OTHER_COMMANDS = {
-    *("archive_loads", "demo", "pacemaker", "poll_buckets", "publish_campaign", "qcluster", "sign_campaign"),
-    *("sign_queue", "simulate_fleet", "tail_policy", "trust_keys"),
+    *("archive_loads", "check_store", "demo", "pacemaker", "poll_buckets", "publish_campaign", "qcluster"),
+    *("sign_campaign", "sign_queue", "simulate_fleet", "tail_policy", "trust_keys"),
 }
 AUDITED_JOBS = {"run_errands"}  # the tests of drafts check its entries
 OTHER_JOBS = {
