@@ -250,8 +250,8 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.exclude(name=PACEMAKER)
 
     def running(self, now: datetime) -> Self:
-        """Return jobs with a valid lease."""
-        return self.filter(lease_until__gte=now)
+        """Return jobs with a valid lease, which no clock gave that was ahead."""
+        return self.filter(lease_until__gte=now, lease_until__lte=now + CLOCK_JUMP)
 
     def free(self, now: datetime) -> Self:
         """Return jobs without a lease or with an expired one, also one that a clock gave that was ahead."""
@@ -324,7 +324,7 @@ class Job(models.Model):
 
         The pacemaker's own row is `running` or `away`.
         """
-        if self.lease_until is not None and self.lease_until >= now:
+        if self.lease_until is not None and now <= self.lease_until <= now + CLOCK_JUMP:
             return "running"
         if self.name == PACEMAKER:
             return "away"

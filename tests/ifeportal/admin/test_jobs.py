@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from ifeportal.jobs.leases import lease
-from ifeportal.models import PACEMAKER, Job
+from ifeportal.models import CLOCK_JUMP, PACEMAKER, Job
 from tests.conftest import Cast
 
 PAGE = "/admin/ifeportal/job/"
@@ -29,7 +29,7 @@ def jobs(db: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, Job]:
         "waiting": Job(name="poll:WAITS", due_at=now + hour, **shared),
         "due": Job(name="poll:DUE", due_at=now, **shared),
         "late": Job(name="poll:LATE", due_at=now - hour, **shared),
-        "running": Job(name="poll:RUNS", due_at=now - hour, lease_until=now + hour, holder="host:7:x"),
+        "running": Job(name="poll:RUNS", due_at=now - hour, lease_until=now + CLOCK_JUMP, holder="host:7:x"),
         "failing": Job(name="discover", due_at=now + hour, failures=3, error="status bucket: <b>TIMEOUT</b>"),
     }
     return {state: Job.objects.create(**_fields(row)) for state, row in rows.items()}
