@@ -1,4 +1,4 @@
-"""The tests that SECURITY.md names for the requirements it meets exist."""
+"""The tests that docs/security.md names for the requirements it meets exist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_test_that_the_requirements_name_is_there() -> None:
-    rows = re.findall(r"^\| [\d., ]+: .*\|$", (ROOT / "SECURITY.md").read_text(), re.M)
+    rows = re.findall(r"^\| [\d., ]+: .*\|$", (ROOT / "docs/security.md").read_text(), re.M)
     named = [re.findall(r"`(test_\w+)`", row) for row in rows]
     assert len(rows) > 10
     assert all(named)
