@@ -13,6 +13,8 @@ from typing import Final
 
 _REFILL_BYTES: Final = 1024 * 1024
 _MAX_DOUBLINGS: Final = 30  # a larger power could overflow a float
+# A generator of its own: threads that retry do not disturb whoever has seeded the shared one.
+_JITTER: Final = random.Random()  # noqa: S311  no secret depends on it
 
 
 def delay(failures: int, first: float, longest: float, factor: float = 2.0) -> float:
@@ -25,7 +27,7 @@ def delay(failures: int, first: float, longest: float, factor: float = 2.0) -> f
 
 def full_jitter(limit: float) -> float:
     """Return a random delay up to `limit`, so that clients that failed together do not retry together."""
-    return random.uniform(0.0, limit)  # noqa: S311  no secret depends on it
+    return _JITTER.uniform(0.0, limit)
 
 
 def no_jitter(limit: float) -> float:
