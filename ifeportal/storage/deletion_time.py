@@ -35,7 +35,7 @@ def deletion_time(bucket: Bucket | None) -> datetime:
         if abs(local - time) > TOLERANCE:
             difference = describe_difference(local, time)
             raise WorldError(Code.CLOCK_SKEW, f"{_NOTHING}: the portal's clock is {difference} the {name}.")
-    return min(local, *clocks.values())
+    return min([local, *clocks.values()])
 
 
 def _store_time(bucket: Bucket, local: datetime) -> datetime:

@@ -38,11 +38,12 @@ def profile_faults(environment: Mapping[str, str]) -> Iterator[str]:
     if environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY"):
         return
     profile = environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE") or "default"
-    found = False
+    found, missing = False, []
     for variable, default in _FILES:
         given = environment.get(variable)
         path = os.path.expanduser(given or default)  # noqa: PTH111  unlike Path's, it accepts an unknown home directory
-        if not given and not Path(path).is_file():
+        if not Path(path).exists():
+            missing += [variable] if given else []  # no fault, as in boto3, if the other file has the profile
             continue
         name = variable if given else f"{variable}, {default} by default,"
         try:
@@ -54,7 +55,9 @@ def profile_faults(environment: Mapping[str, str]) -> Iterator[str]:
             if sections.has_section(section):
                 found = True
                 yield from _section_faults(name, section, sections[section])
-    if not found and profile != "default":
+    if not found:
+        yield from (f"{variable} names a file that cannot be read (No such file or directory)." for variable in missing)
+    if not found and not missing and profile != "default":
         yield "AWS_PROFILE names a profile that the files of credentials do not contain."
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.production_environment import KEY
 from tests.support.web_server import WebServer
 
-TOKEN = "the scraper's token"
+TOKEN = "a-token-of-at-least-20-characters"
 
 
 @pytest.mark.processes

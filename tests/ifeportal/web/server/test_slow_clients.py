@@ -86,24 +86,26 @@ def test_a_request_that_arrives_byte_by_byte_ends_at_its_deadline(server: Server
     assert web.ask("GET", "/healthz").status == 200
 
 
-def test_an_address_has_so_many_connections_and_sockets_count(server: Server) -> None:
+def test_an_address_has_so_many_connections(server: Server) -> None:
     web = server(CONNECTIONS_PER_ADDRESS="3")
     with ExitStack() as stack:
-        live = stack.enter_context(connect(f"ws{web.address[4:]}/ws/live/", origin=Origin(web.address)))
-        first = stack.enter_context(web.connect())
-        stack.enter_context(web.connect())
+        first, kept, _ = (stack.enter_context(web.connect()) for _ in range(3))
         with web.connect() as refused, suppress(ConnectionError):
             assert refused.recv(1) == b""
         wait_for("a line in the log", lambda: "refused a connection from 127.0.0.1" in web.log)
         first.close()
         wait_for("a free place", lambda: is_served(web))
-        with suppress(ConnectionClosed):  # without a session it is closed, and its place is free too
-            while live.recv(timeout=PATIENCE):
-                pass
-        kept = stack.enter_context(web.connect())
-        wait_for("another free place", lambda: is_served(web))
         kept.sendall(WHOLE)
         assert kept.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_a_live_socket_is_one_of_the_connections_of_its_address(server: Server) -> None:
+    web = server(CONNECTIONS_PER_ADDRESS="1")
+    live = connect(f"ws{web.address[4:]}/ws/live/", origin=Origin(web.address))
+    with live, suppress(ConnectionClosed):  # without a session it is closed, and its place is free
+        while live.recv(timeout=PATIENCE):
+            pass
+    wait_for("a free place", lambda: is_served(web))
 
 
 def is_served(web: WebServer) -> bool:
