@@ -81,7 +81,7 @@ def test_without_a_script_the_numbers_are_a_link_away_and_a_failure_is_said(movi
     plain = visit(moving.alice, java_script_enabled=False).go("/airlines/ACME/tails/VP-AAA/", live=False)
     with plain.expect_download() as download:
         plain.locator("rate-chart").get_by_role("link", name="CSV").click()
-    assert download.value.path().read_text().startswith("at,received_bps")
+    assert download.value.path().read_text("utf-8-sig").startswith("at,received_bps")
     page = visit(moving.alice).context.new_page()
     page.route("**/rate/", lambda route: route.abort())
     page.goto("/airlines/ACME/tails/VP-AAA/")
