@@ -36,7 +36,7 @@ class StatusSender:
         self._wake = threading.Condition()  # over a reentrant lock: the cache takes it, too
         self.cache = ReportCache(context, self._outbox, self._wake)
         self.lease_checked = threading.Event()
-        self._wake_at = self._heartbeat_due = self._heartbeat_retry_at = self._last_call = 0.0
+        self._wake_at = self._heartbeat_due = self._heartbeat_retry_at = self._last_call = self._failed_at = 0.0
         self._has_lease = self._sending_heartbeat = self._final_sent = False
         self._closing = self._ended = self._incomplete = False
         self._helpers, self._surprises, self._last_write_time = 0, 0, 0.0
@@ -266,7 +266,8 @@ class StatusSender:
             now = self._clock()
             self._last_write_time = now - began
             self._outbox.sent(key, body, now)
-            self.backoff.reset()
+            if began >= self._failed_at:  # one that began earlier says nothing about the store since
+                self.backoff.reset()
             self._wake.notify_all()
 
     def _postpone(self, key: str, error: WorldError, *, alone: bool) -> None:
@@ -286,9 +287,9 @@ class StatusSender:
 
     def _count_failure(self, error: WorldError) -> tuple[bool, float]:
         """Return whether it is the first of a series, and when to try again. The caller has the lock."""
-        is_first = self.backoff.failures == 0
+        is_first, self._failed_at = self.backoff.failures == 0, self._clock()
         wait = self.backoff.next_delay(error.retry_after)
-        return is_first, self._clock() + (min(wait, 1.0) if self._closing else wait)
+        return is_first, self._failed_at + (min(wait, 1.0) if self._closing else wait)
 
     def _report_unreachable(self, error: WorldError) -> None:
         self._context.on_unreachable(f"The status bucket cannot be written: {error.code}: {error}")

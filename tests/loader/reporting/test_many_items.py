@@ -396,6 +396,36 @@ def test_a_store_in_trouble_is_asked_by_one_alone() -> None:
     writer.close(0.1)
 
 
+def test_a_write_that_began_before_a_failure_does_not_end_the_pause_after_it() -> None:
+    class Mixed(Slow):
+        began, failed, go_on = threading.Event(), threading.Event(), threading.Event()
+
+        def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
+            if key.endswith("early.tgz.progress"):
+                self.began.set()
+                assert self.go_on.wait(PATIENCE)
+            elif key.endswith("late.tgz.progress"):
+                assert self.began.wait(PATIENCE)
+                self.failed.set()
+                raise WorldError(Code.NETWORK, "no route")
+            return super().put(key, body, if_none_match=if_none_match, if_match=if_match)
+
+    bucket = Mixed()
+    writer = make(bucket)
+    writer.start()
+    for name in ("first", "early", "late"):
+        writer.progress("c", name, 1, 1, final=True)
+        wait_until(lambda: len(bucket.written) > 1)  # a slow write, after which others may start at once
+    assert bucket.failed.wait(PATIENCE)
+    wait_until(lambda: writer._sender.backoff.failures > 0)
+    before = writer._sender.backoff.failures
+    bucket.go_on.set()
+    wait_until(lambda: "early" in {key.rpartition("/")[2].split(".")[0] for key, _ in bucket.written})
+    wait_until(lambda: not writer._sender._outbox.in_flight)
+    assert writer._sender.backoff.failures >= before
+    writer.close(0.1)
+
+
 NOW = datetime(2026, 12, 15, tzinfo=UTC)
 
 
