@@ -8,9 +8,9 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# Tests wait more than they compute, hence two more than there are cores. Beyond four a machine gains little: each worker
-# has an object store of its own.
-WORKERS ?= -n $(shell n=$$(( $$(nproc) + 2 )); echo $$(( n > 4 ? 4 : n )))
+# Tests wait more than they compute, hence three more than there are cores. Beyond five a machine gains little: each
+# worker has an object store of its own.
+WORKERS ?= -n $(shell n=$$(( $$(nproc) + 3 )); echo $$(( n > 5 ? 5 : n )))
 PYTEST = $(BIN)/python -m $(MEASURED) pytest --dist worksteal --durations 30 $(ARGS)
 
 help:  ## say what there is

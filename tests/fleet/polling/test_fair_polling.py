@@ -18,7 +18,7 @@ from ifeportal.models import Airline, Job
 from tests.support.polling_world import PollingWorld, transfer
 from tests.support.proxied_buckets import open_problems
 
-pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+pytestmark = pytest.mark.django_db
 
 TAILS = [f"N{number:02}" for number in range(12)]
 

@@ -13,7 +13,7 @@ from tests.support.polling_world import transfer
 from tests.support.portal_system import wait_for
 from tests.support.proxied_buckets import ProxiedBuckets, RewrittenBody, open_problems
 
-pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+pytestmark = pytest.mark.django_db
 
 NAMES = [f"item-{number}" for number in range(10)]
 QUOTE = rb"(?:\"|&quot;|&#34;)?"

@@ -22,7 +22,7 @@ VALUES = (
     *("a%00b", "%FF%FE", "%ED%A0%80", "..%2F..", "%0D%0AX-Injected%3A+1"),
     *("9" * 30, "9" * 5000, "-1", "1e400", "%EF%BC%91", "__class__"),
 )
-EVERY = scaled(1, quick=3)  # each parameter gets every so many values; together the parameters of a page get all
+EVERY = scaled(1, quick=6)  # each parameter gets every so many values; together the parameters of a page get all
 LISTS = [name for name, _ in portal_routes() if name.startswith("api-") and name.endswith("-list")]
 FILTERS = (
     *("airline", "tail", "campaign", "content", "status", "error_code", "stalled", "listed", "search", "ordering"),
