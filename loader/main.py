@@ -61,6 +61,9 @@ from loader.transfer.rate_limit import RateLimiter
 from loader.transfer.task import TaskContext
 
 log = logging.getLogger("loader")
+# Buckets live as long as the process: a connection pool that a thread frees while the interpreter exits changes the
+# registry over which the exit function of `weakref` iterates, which then logs an error.
+_BUCKETS: Final[list[S3Bucket]] = []
 FLUSH: Final = 2.0  # seconds that a received byte may wait in memory at most, however long the progress interval is
 
 ABOUT: Final = (
@@ -326,7 +329,7 @@ class AgentBuilder:
 
 def _bucket(name: str, settings: Settings, stop: threading.Event, connections: int) -> S3Bucket:
     try:
-        return S3Bucket(
+        bucket = S3Bucket(
             name,
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
@@ -335,6 +338,8 @@ def _bucket(name: str, settings: Settings, stop: threading.Event, connections: i
         )
     except ValueError as error:
         raise SettingsError(f"{error}.") from error
+    _BUCKETS.append(bucket)
+    return bucket
 
 
 @contextlib.contextmanager
