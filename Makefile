@@ -79,7 +79,7 @@ $(AUDIT): requirements/audit.txt | $(INSTALLED)
 	@.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
 	@touch $@
 
-audit: $(INSTALLED)  ## look for known vulnerabilities in the locked packages; needs a way to pypi.org
+audit: $(INSTALLED)  ## look for known vulnerabilities in the locked packages; needs a way to osv.dev
 	@.ci/audit
 
 PEERS := .venv/peers/.installed

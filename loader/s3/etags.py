@@ -34,7 +34,7 @@ def etag_header(etag: str) -> str:
 
 
 def etag_text(etag: str) -> str:
-    """Return the text between the quotes: the name of an uploaded part, whoever weakened its ETag on the way."""
+    """Return the text between the quotes: the name of an uploaded part, also if a proxy made its ETag a weak one."""
     return etag[len(_WEAK) : -1] if is_weak(etag) else etag
 
 

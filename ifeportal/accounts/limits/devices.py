@@ -1,6 +1,6 @@
 """Devices on which a user has signed in before: a signed cookie, as OWASP's "device cookies".
 
-It authenticates nobody. An attack on a user name from many networks slows down the attempts for that name, except those
+It does not authenticate. An attack on a user name from many networks slows down the attempts for that name, except those
 from a device that knows it.
 """
 

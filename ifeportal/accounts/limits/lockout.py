@@ -2,7 +2,7 @@
 
 A user name is locked for the network (and, for IPv6, the site) that the wrong passwords come from. After
 NAME_FAILURES of them from all networks together, further ones are only checked slowly, except on a device that the user
-has used before, so that nobody can lock a user out. Touches failed attempts and counts.
+has used before, so that no attack locks a user out. Touches failed attempts and counts.
 """
 
 from __future__ import annotations
@@ -175,6 +175,6 @@ def _locked_until(name: str, network: str) -> datetime | None:
 
 
 def _pair(name: str, network: str) -> QuerySet[AccessAttempt]:
-    # Without the browser, which the client chooses: with it, every name of a browser would count anew.
+    # Without the browser, which the client chooses: with it, each made-up browser would be counted separately.
     rows: QuerySet[AccessAttempt] = AccessAttempt.objects.filter(username=name, ip_address=network, user_agent="")
     return rows
