@@ -1,7 +1,7 @@
 """Devices on which a user has signed in before: a signed cookie, as OWASP's "device cookies".
 
-It does not authenticate. An attack on a user name from many networks slows down the attempts for that name, except those
-from a device that knows it.
+It does not authenticate. An attack on a user name from many networks slows down the attempts for that name, except
+those from a device that knows it.
 """
 
 from __future__ import annotations
