@@ -13,7 +13,7 @@ from typing import Final
 
 _REFILL_BYTES: Final = 1024 * 1024
 _MAX_DOUBLINGS: Final = 30  # a larger power could overflow a float
-# A generator of its own: threads that retry do not disturb whoever has seeded the shared one.
+# Not the shared generator of `random`: retrying threads would change what other code draws after seeding it.
 _JITTER: Final = random.Random()  # noqa: S311  no secret depends on it
 
 
