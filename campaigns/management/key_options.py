@@ -15,6 +15,18 @@ from campaigns.signing.private_keys import BadKeyError, load_key, read_passphras
 from loader.errors import ExitCode
 
 
+def add_signing_key_options(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--key",
+        required=True,
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="PEM file (mode 0600) with a private key; repeatable",
+    )
+    add_passphrase_option(parser)
+
+
 def add_passphrase_option(parser: CommandParser) -> None:
     parser.add_argument(
         "--passphrase-file",

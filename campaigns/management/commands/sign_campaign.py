@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
-from campaigns.management.key_options import add_passphrase_option, load_keys
+from campaigns.management.key_options import add_signing_key_options, load_keys
 from campaigns.signing.envelopes import SigningError
 from campaigns.signing.manifest_signature import count_missing_signatures, format_summary, sign_campaign
 from campaigns.signing.trust_file import TrustFileError, load_chain
@@ -37,15 +37,7 @@ class Command(BucketCommand):
         parser.add_argument(
             "--campaign", required=True, help="campaign: second segment of the keys, for example 2026-12"
         )
-        parser.add_argument(
-            "--key",
-            required=True,
-            type=Path,
-            action="append",
-            metavar="FILE",
-            help="PEM file (mode 0600) with a private key; repeatable",
-        )
-        add_passphrase_option(parser)
+        add_signing_key_options(parser)
         parser.add_argument("--sha256", metavar="HEX", help="sign only if campaign.json has this SHA-256")
         parser.add_argument(
             "--trust",

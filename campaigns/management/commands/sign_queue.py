@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
-from campaigns.management.key_options import add_passphrase_option, load_keys
+from campaigns.management.key_options import add_signing_key_options, load_keys
 from campaigns.signing.envelopes import SigningError
 from campaigns.signing.queue_signature import format_queue_summary, sign_queue
 from ifeportal.management.base import BucketCommand, exit_code
@@ -31,15 +30,7 @@ class Command(BucketCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--airline", required=True, help="airline: first segment of the keys, for example ACME")
         parser.add_argument("--tail", required=True, help="tail, for example D-ABCD")
-        parser.add_argument(
-            "--key",
-            required=True,
-            type=Path,
-            action="append",
-            metavar="FILE",
-            help="PEM file (mode 0600) with a private key; repeatable",
-        )
-        add_passphrase_option(parser)
+        add_signing_key_options(parser)
         parser.add_argument("--sha256", metavar="HEX", help="sign only if the queue has this SHA-256")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
