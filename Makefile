@@ -5,6 +5,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-reset test test-postgresql test-sqlite test-thorough coverage check audit bench lock
 
+# Some images set it. Without bytecode each of the hundreds of processes of a test run compiles the project again.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
