@@ -100,6 +100,10 @@ def quick_passwords() -> Iterator[None]:
 
 @pytest.fixture
 def cast(db: None) -> Cast:
+    return create_cast()
+
+
+def create_cast() -> Cast:
     # In three statements, because half of all tests need it.
     acme, beta = Airline.objects.bulk_create([Airline(name="ACME"), Airline(name="BETA")])
     key = make_password(PASSWORD)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
+from pytest_django import DjangoDbBlocker
 
 from ifeportal.access import Role
 from ifeportal.accounts.tokens import create_token
 from ifeportal.airlines.branding import set_logo
 from ifeportal.live.models import Change, Counter
 from ifeportal.models import Airline, Token, User
-from tests.conftest import Cast
+from tests.conftest import Cast, create_cast
 from tests.support.populated_airlines import PopulatedAirline, populate_airline, portal_routes
+from tests.support.shared_rows import shared_rows
 
 USERS = ("anonymous", "nick", "alice", "otto", "mona", "bob", "bruno", "olga", "ada")
 UNSAFE = ("post", "put", "patch", "delete")
@@ -196,15 +199,19 @@ ORDINARY = [name for name, _ in portal_routes() if not name.startswith("admin:")
 
 @dataclass(frozen=True)
 class World:
+    """Two airlines, the sessions of all users, and all rows as they are at the start of each test."""
+
     cast: Cast
     acme: PopulatedAirline
     beta: PopulatedAirline
+    sessions: Mapping[str, str]
+    rows: dict[str, list[dict[str, Any]]]
 
     def client(self, user: str) -> Client:
         """Return a client of the user, signed in unless anonymous."""
         client = Client(raise_request_exception=False)
-        if user != "anonymous":
-            client.force_login(self.person(user))
+        if user in self.sessions:
+            client.cookies[settings.SESSION_COOKIE_NAME] = self.sessions[user]
         return client
 
     def person(self, user: str) -> User:
@@ -221,18 +228,36 @@ class World:
         return tuple(mark for holding in hidden.get(user, ()) for mark in holding.marks)
 
 
+@pytest.fixture(scope="module")
+def shared_world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
+    with shared_rows(django_db_blocker):
+        cast = create_cast()
+        Airline.objects.all().delete()
+        of_acme = {cast.alice: Role.VIEWER, cast.otto: Role.OPERATOR, cast.mona: Role.MANAGER}
+        of_beta = {cast.bob: Role.VIEWER, cast.bruno: Role.MANAGER}
+        acme = populate_airline(Airline(name="ACME", colour="#aa2200"), members=of_acme, first_id=4_100_000_000_000)
+        beta = populate_airline(Airline(name="BETA", colour="#0022aa"), members=of_beta, first_id=8_700_000_000_000)
+        for holding in (acme, beta):
+            set_logo(holding.airline, b"\x89PNG")
+            holding.airline.save()
+        sessions = {name: session_of(getattr(cast, name)) for name in USERS if name != "anonymous"}
+        cast = replace(cast, acme=acme.airline, beta=beta.airline)
+        yield World(cast, acme, beta, sessions, everything())
+
+
+def session_of(user: User) -> str:
+    """Sign the user in and return the key of the session."""
+    client = Client()
+    client.force_login(user)
+    key = client.session.session_key
+    assert key
+    return key
+
+
 @pytest.fixture
-def world(cast: Cast) -> World:
+def world(shared_world: World, db: None) -> World:
     cache.clear()  # throttle counts
-    Airline.objects.all().delete()
-    of_acme = {cast.alice: Role.VIEWER, cast.otto: Role.OPERATOR, cast.mona: Role.MANAGER}
-    of_beta = {cast.bob: Role.VIEWER, cast.bruno: Role.MANAGER}
-    acme = populate_airline(Airline(name="ACME", colour="#aa2200"), members=of_acme, first_id=4_100_000_000_000)
-    beta = populate_airline(Airline(name="BETA", colour="#0022aa"), members=of_beta, first_id=8_700_000_000_000)
-    for holding in (acme, beta):
-        set_logo(holding.airline, b"\x89PNG")
-        holding.airline.save()
-    return World(replace(cast, acme=acme.airline, beta=beta.airline), acme, beta)
+    return shared_world
 
 
 def test_every_address_has_a_rule_and_every_rule_an_address() -> None:
@@ -260,7 +285,6 @@ def test_each_user_gets_what_the_rule_says_and_nothing_foreign(world: World, nam
 def test_nobody_changes_anything_where_no_write_is_declared(world: World, name: str) -> None:
     rule = RULES[name]
     address = reverse(name, args=rule.arguments(world.acme))
-    before = everything()
     for user in USERS:
         client = world.client(user)
         for method in (word for word in UNSAFE if word not in rule.apart):
@@ -269,7 +293,7 @@ def test_nobody_changes_anything_where_no_write_is_declared(world: World, name: 
             if method not in rule.writes and not (rule.empty and method == "post"):
                 assert answer.status_code >= 300, f"{user}: {method} {address}"
             assert_nothing_foreign(world, user, address, answer)
-    assert everything() == before
+    assert everything() == world.rows
 
 
 @pytest.mark.parametrize("name", [name for name in RULES if RULES[name].empty])
@@ -285,7 +309,6 @@ def test_a_form_is_taken_from_those_alone_whom_the_rule_names(world: World, name
 @pytest.mark.parametrize("name", [name for name in ORDINARY if name.startswith("api-")])
 def test_a_token_opens_no_more_than_its_airline_and_one_that_reads_writes_nothing(world: World, name: str) -> None:
     rule = RULES[name]
-    before = everything()
     for user, may_write in (("olga", True), ("mona", False)):
         _, key = create_token(world.person(user), "test", days=1, airline=world.acme.airline, may_write=may_write)
         client = Client(raise_request_exception=False, headers={"Authorization": f"Bearer {key}"})
@@ -298,7 +321,7 @@ def test_a_token_opens_no_more_than_its_airline_and_one_that_reads_writes_nothin
             for method in UNSAFE if not may_write else ():
                 assert getattr(client, method)(address).status_code == 403, f"{method} {address}"
     Token.objects.all().delete()
-    assert everything() == before
+    assert everything() == world.rows
 
 
 @pytest.mark.parametrize("name", [name for name in ORDINARY if name.startswith("api-") and name.endswith("-list")])
@@ -359,11 +382,10 @@ def test_every_page_of_the_admin_works_for_a_superuser(world: World, name: str) 
 
 @pytest.mark.parametrize("name", ADMIN)
 def test_staff_without_permissions_change_nothing_in_the_admin(world: World, name: str) -> None:
-    before = everything()
     client = world.client("olga")
     if name not in ADMIN_OPEN:
         assert client.post(admin_address(name, world), {"post": "yes"}).status_code < 500
-    assert everything() == before
+    assert everything() == world.rows
 
 
 def assert_nothing_foreign(world: World, user: str, address: str, answer: Any) -> None:
