@@ -18,8 +18,11 @@ from tests.support.invariants import Invariants
 
 
 @pytest.fixture
-def aircraft(tmp_path: Path, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket) -> Aircraft:
-    return Aircraft(tmp_path / "content", seaweed.endpoint, seaweed.environment(), media, status)
+def aircraft(
+    tmp_path: Path, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket, fork_server: ForkServer
+) -> Aircraft:
+    keys = seaweed.environment()
+    return Aircraft(tmp_path / "content", seaweed.endpoint, keys, media, status, starter=fork_server.popen)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -31,6 +31,21 @@ def bare_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(told)}
 
 
+def start_interpreter(options: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start the command in a new interpreter, as a user does."""
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "run_loader", *options],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+Starter = Callable[[Sequence[str], Mapping[str, str]], "subprocess.Popen[str]"]
+
+
 @dataclass
 class Run:
     """The exit code of a process and what it printed with --json."""
@@ -45,7 +60,10 @@ class Run:
 
 @dataclass
 class Aircraft:
-    """One tail with one content directory. `endpoint` is the address of its store."""
+    """One tail with one content directory. `endpoint` is the address of its store.
+
+    `starter` starts its processes: `ForkServer.popen` does it in a tenth of the time.
+    """
 
     folder: Path
     endpoint: str
@@ -53,6 +71,7 @@ class Aircraft:
     media: S3Bucket
     status: S3Bucket
     extra: dict[str, str] = field(default_factory=dict)
+    starter: Starter = start_interpreter
 
     def environment(self, **more: str) -> dict[str, str]:
         return {
@@ -75,14 +94,7 @@ class Aircraft:
 
     def start(self, *options: str, **more: str) -> subprocess.Popen[str]:
         """Start the command; the caller waits for it or ends it."""
-        return subprocess.Popen(
-            [sys.executable, "manage.py", "run_loader", *options],
-            cwd=ROOT,
-            env=self.environment(**more),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return self.starter(options, self.environment(**more))
 
     def load(self, *options: str, **more: str) -> Run:
         """Run `run_loader --once` to its end."""
