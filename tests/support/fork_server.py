@@ -91,7 +91,7 @@ class ForkedPopen(subprocess.Popen[str]):
 
     def __init__(self, fork_server: ForkServer, options: Sequence[str], environment: Mapping[str, str]) -> None:
         self._fork_server, self._order = fork_server, {"options": options, "environment": dict(environment)}
-        super().__init__(["run_loader", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        super().__init__(["run_loader", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
 
     def _execute_child(self, *arguments: Any) -> None:
         pipes = arguments[10:16]  # standard input, output and errors: the end that is read, then the one written
@@ -122,7 +122,10 @@ class ForkServer:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.fork_server"], cwd=ROOT, env=bare_environment(), stdin=theirs
+                [sys.executable, "-m", "tests.support.fork_server"],
+                cwd=ROOT,
+                env=bare_environment(),
+                stdin=theirs.fileno(),
             )
 
     def start(
