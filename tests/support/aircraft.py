@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 from fleet.simulation.proxy import RecordedRequest
 from loader.contract.heartbeat import Heartbeat, parse_heartbeat
@@ -191,46 +190,3 @@ def publish(
     manifest = Manifest(tuple(items), version=version, exhibition=exhibition or Exhibition())
     media.put(manifest_key(airline, campaign), build_manifest(manifest))
     return items
-
-
-class InvariantSampler:
-    """Compares bucket and disk repeatedly and records violations of the invariants.
-
-    I1: a final name has only content of a published version. I2: `.progress` is digits, at most the size, and the size
-    only when I1 holds. `editions`: the valid contents of each name.
-    """
-
-    def __init__(self, aircraft: Aircraft, campaign: str, editions: Mapping[str, Sequence[bytes]]) -> None:
-        self._aircraft, self._campaign, self._editions = aircraft, campaign, editions
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.samples = 0
-        self.broken: list[str] = []
-
-    def check(self) -> None:
-        """Take one sample. Read the bucket first: what it reports must already be on disk."""
-        told = self._aircraft.progress(self._campaign)
-        self.samples += 1
-        for name, editions in self._editions.items():
-            path = self._aircraft.path(self._campaign, name)
-            there = path.read_bytes() if path.exists() else None
-            if there is not None and there not in editions:
-                self.broken.append(f"I1: {name} has {len(there)} unpublished bytes")
-            done, sizes = told.get(name), [len(edition) for edition in editions]
-            if done is not None and done > max(sizes):
-                self.broken.append(f"I2: {name} reports {done} of {sizes} bytes")
-            if done and done in sizes and there not in [edition for edition in editions if len(edition) == done]:
-                self.broken.append(f"I2: {name} is reported complete and is not")
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.02):
-            self.check()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self.check()

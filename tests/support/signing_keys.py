@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -53,7 +52,3 @@ def keyring(
 def signed_version(ring: TrustedKeys, *names: str) -> TrustedKeysVersion:
     """Return a version of trusted keys signed by these people."""
     return TrustedKeysVersion(ring, envelope(build_trusted_keys(ring), *names, kind=TRUST_TYPE))
-
-
-def with_fields(document: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    return {**document, **fields}
