@@ -135,7 +135,6 @@ class Plan:
 
     `ended`: campaigns skipped because their exhibition has ended. `deferred`: (campaign, time) that the queue does not
     allow yet; `next_change`: the first of these times that is in the future. `refused_removals`: (campaign, reason).
-    `partial_campaigns`: campaigns of which the plan has only some items, so that they do not become complete.
     """
 
     steps: tuple[PlanStep, ...] = ()
@@ -144,4 +143,3 @@ class Plan:
     deferred: tuple[tuple[str, datetime], ...] = ()
     refused_removals: tuple[tuple[str, str], ...] = ()
     next_change: datetime | None = None
-    partial_campaigns: frozenset[str] = frozenset()

@@ -6,7 +6,6 @@ from `loader.planning.model`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -91,7 +90,6 @@ def make_plan(
     candidates.sort(key=_order(context))
     eviction = EvictionPlanner(ranking, with_manifest_dates(on_disk, targets), context, named)
     steps = _place_items(candidates, SpaceBudget(spaces), eviction, blocked)
-    planned_items = Counter(ranked.target.campaign for ranked in ranking.items)
     return Plan(
         steps=tuple(steps),
         ended=tuple(ranking.ended),
@@ -100,9 +98,6 @@ def make_plan(
         refused_removals=tuple(ranking.refused),
         # A removal that is due by the local clock waits for the next poll: only the store can confirm the time.
         next_change=min((when for _, when in ranking.deferred if when > context.now), default=None),
-        partial_campaigns=frozenset(
-            target.campaign for target in targets if 0 < planned_items[target.campaign] < len(target.manifest.content)
-        ),
     )
 
 

@@ -147,7 +147,6 @@ def test_an_entry_of_some_items_makes_steps_of_these_only() -> None:
         simple("c", "a", "b", "c"), simple("d", "a"), queue=[QueueEntry("c", ("b", "not listed")), QueueEntry("d")]
     )
     assert done(made) == [("c", "b", "fetch"), ("d", "a", "fetch")]
-    assert made.partial_campaigns == {"c"}
 
 
 def test_an_entry_of_no_items_is_not_one_of_all() -> None:
@@ -158,7 +157,6 @@ def test_the_first_entry_that_names_an_item_decides_for_it() -> None:
     queue = [QueueEntry("c"), QueueEntry("d"), QueueEntry("c", ("film",), priority=9)]
     made = plan(simple("c", "a", "film"), simple("d", "x"), queue=queue)
     assert done(made) == [("c", "film", "fetch"), ("c", "a", "fetch"), ("d", "x", "fetch")]
-    assert made.partial_campaigns == frozenset()
 
 
 def test_what_may_not_be_begun_yet_is_told_for_later() -> None:
@@ -172,7 +170,6 @@ def test_what_may_not_be_begun_yet_is_told_for_later() -> None:
     assert done(made) == [("c", "film", "fetch"), ("e", "a", "fetch")]
     assert made.deferred == (("c", LATER), ("d", LATER + timedelta(hours=1)))
     assert made.next_change == LATER
-    assert made.partial_campaigns == {"c"}
 
 
 def test_an_item_held_back_is_held_back_though_a_later_entry_takes_all() -> None:
@@ -453,7 +450,6 @@ def test_some_items_are_purged_and_others_loaded() -> None:
     made = plan(simple("c", "a", "b", "d", "e"), aboard=[DECEMBER, CampaignOnDisk("c", bytes=(1,))], queue=queue)
     assert names(made) == ["b", "d", "e"]
     assert made.removals == (Removal("c", ("a",), "requested by the transfer queue"),)
-    assert made.partial_campaigns == {"c"}
 
 
 def test_of_what_is_purged_whole_the_items_asked_for_before_stay() -> None:
