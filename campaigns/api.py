@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import django_filters
-from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 
 from campaigns.models import ContentItem
 from ifeportal.api.filters import BooleanFilter
+from ifeportal.api.schema import with_summaries
 from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer, column_names
 
 
@@ -60,10 +60,7 @@ class ContentFilter(django_filters.FilterSet):
     listed = BooleanFilter(field_name="listed")
 
 
-@extend_schema_view(
-    list=extend_schema(summary="List content items", tags=["content"]),
-    retrieve=extend_schema(summary="Get a content item", tags=["content"]),
-)
+@with_summaries("content", "List content items", "Get a content item")
 class Content(ReadOnlyViewSet[ContentItem]):
     """Content items of campaigns."""
 

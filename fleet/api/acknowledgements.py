@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import django_filters
-from drf_spectacular.utils import extend_schema, extend_schema_serializer, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -17,7 +17,7 @@ from fleet.attention.queries import REASONS
 from fleet.models import Acknowledgement, Load
 from ifeportal.access import Role, role_or_403
 from ifeportal.api.filters import BooleanFilter, ChoicesFilter
-from ifeportal.api.schema import with_errors
+from ifeportal.api.schema import with_errors, with_summaries
 from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
 from ifeportal.audit import Actor
 from ifeportal.formatting import iso
@@ -85,10 +85,7 @@ class AcknowledgementFilter(LoadScopedFilter):
     withdrawn = BooleanFilter(field_name="withdrawn_at", lookup_expr="isnull", exclude=True)
 
 
-@extend_schema_view(
-    list=extend_schema(summary="List acknowledgements", tags=["attention"]),
-    retrieve=extend_schema(summary="Retrieve an acknowledgement", tags=["attention"]),
-)
+@with_summaries("attention", "List acknowledgements", "Retrieve an acknowledgement")
 class AcknowledgementViewSet(ReadOnlyViewSet[Acknowledgement]):
     """Acknowledgements of loads that need attention."""
 

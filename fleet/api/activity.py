@@ -6,11 +6,12 @@ from typing import Any
 
 import django_filters
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_serializer, extend_schema_view
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from fleet.models import ThroughputInterval, Usage
 from ifeportal.api.filters import datetime_range
+from ifeportal.api.schema import with_summaries
 from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
 from ifeportal.formatting import iso
 
@@ -76,10 +77,7 @@ class UsageFilter(django_filters.FilterSet):
     day_before = django_filters.DateFilter(field_name="day", lookup_expr="lt", label="Before this day.")
 
 
-@extend_schema_view(
-    list=extend_schema(summary="List bytes received", tags=["moved"]),
-    retrieve=extend_schema(summary="Retrieve an interval", tags=["moved"]),
-)
+@with_summaries("moved", "List bytes received", "Retrieve an interval")
 class ThroughputViewSet(ReadOnlyViewSet[ThroughputInterval]):
     """Bytes received, by airline and interval of five minutes."""
 
@@ -92,10 +90,7 @@ class ThroughputViewSet(ReadOnlyViewSet[ThroughputInterval]):
     orderings = {"airline": "airline__name", "at": "at", "bytes": "bytes"}
 
 
-@extend_schema_view(
-    list=extend_schema(summary="List bucket requests", tags=["usage"]),
-    retrieve=extend_schema(summary="Retrieve a day", tags=["usage"]),
-)
+@with_summaries("usage", "List bucket requests", "Retrieve a day")
 class UsageViewSet(ReadOnlyViewSet[Usage]):
     """Requests of the portal to both buckets, by airline and day. Only staff see them."""
 

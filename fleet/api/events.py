@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 import django_filters
-from drf_spectacular.utils import extend_schema, extend_schema_serializer, extend_schema_view
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from fleet.api.filters import LOAD_SCOPED_ORDERINGS, LoadScopedFilter
 from fleet.choices import State
 from fleet.models import Event
 from ifeportal.api.filters import ChoicesFilter
+from ifeportal.api.schema import with_summaries
 from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer, column_names
 from ifeportal.formatting import iso
 
@@ -71,10 +72,7 @@ NAME_COLUMNS: Final = (
 )
 
 
-@extend_schema_view(
-    list=extend_schema(summary="List events", tags=["events"]),
-    retrieve=extend_schema(summary="Retrieve an event", tags=["events"]),
-)
+@with_summaries("events", "List events", "Retrieve an event")
 class EventViewSet(ReadOnlyViewSet[Event]):
     """Changes of loads and items: the timeline and the history of errors."""
 

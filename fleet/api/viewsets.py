@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from django.db import transaction
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -30,6 +30,7 @@ from fleet.service_status import update_tail
 from fleet.stats import rollup
 from ifeportal import audit
 from ifeportal.access import Role, role_or_403
+from ifeportal.api.schema import with_summaries
 from ifeportal.api.viewsets import ReadOnlyViewSet, column_names
 from ifeportal.models import Airline
 
@@ -46,10 +47,7 @@ TOTALS_ORDERINGS = {
 }
 
 
-@extend_schema_view(
-    list=extend_schema(summary="List airlines", tags=["airlines"]),
-    retrieve=extend_schema(summary="Retrieve an airline", tags=["airlines"]),
-)
+@with_summaries("airlines", "List airlines", "Retrieve an airline")
 class AirlineViewSet(ReadOnlyViewSet[Airline]):
     """Airlines with the totals of their loads."""
 
@@ -64,10 +62,7 @@ class AirlineViewSet(ReadOnlyViewSet[Airline]):
         return rollup.airlines(rows)
 
 
-@extend_schema_view(
-    list=extend_schema(summary="List campaigns", tags=["campaigns"]),
-    retrieve=extend_schema(summary="Retrieve a campaign", tags=["campaigns"]),
-)
+@with_summaries("campaigns", "List campaigns", "Retrieve a campaign")
 class CampaignViewSet(ReadOnlyViewSet[Campaign]):
     """Campaigns with the totals of their loads on all tails."""
 
@@ -88,10 +83,7 @@ class CampaignViewSet(ReadOnlyViewSet[Campaign]):
         return rollup.campaigns(rows)
 
 
-@extend_schema_view(
-    list=extend_schema(summary="List tails", tags=["tails"]),
-    retrieve=extend_schema(summary="Retrieve a tail", tags=["tails"]),
-)
+@with_summaries("tails", "List tails", "Retrieve a tail")
 class TailViewSet(ReadOnlyViewSet[Tail]):
     """Aircraft with the totals of their loads."""
 
@@ -133,10 +125,7 @@ class TailViewSet(ReadOnlyViewSet[Tail]):
         return Response(serialize_tail(rollup.tails(Tail.objects.filter(pk=row.pk)).get()))
 
 
-@extend_schema_view(
-    list=extend_schema(summary="List loads", tags=["loads"]),
-    retrieve=extend_schema(summary="Retrieve a load", tags=["loads"]),
-)
+@with_summaries("loads", "List loads", "Retrieve a load")
 class LoadViewSet(ReadOnlyViewSet[Load]):
     """Loads: campaigns on tails."""
 
@@ -155,10 +144,7 @@ class LoadViewSet(ReadOnlyViewSet[Load]):
     }
 
 
-@extend_schema_view(
-    list=extend_schema(summary="List transfers", tags=["transfers"]),
-    retrieve=extend_schema(summary="Retrieve a transfer", tags=["transfers"]),
-)
+@with_summaries("transfers", "List transfers", "Retrieve a transfer")
 class TransferViewSet(ReadOnlyViewSet[Transfer]):
     """Transfers: content items on tails."""
 
@@ -178,10 +164,7 @@ class TransferViewSet(ReadOnlyViewSet[Transfer]):
     }
 
 
-@extend_schema_view(
-    list=extend_schema(summary="List anomalies", tags=["anomalies"]),
-    retrieve=extend_schema(summary="Retrieve an anomaly", tags=["anomalies"]),
-)
+@with_summaries("anomalies", "List anomalies", "Retrieve an anomaly")
 class AnomalyViewSet(ReadOnlyViewSet[Anomaly]):
     """Objects in the buckets that could not be read. Only staff see those that name no known airline."""
 

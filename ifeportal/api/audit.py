@@ -6,11 +6,12 @@ from typing import Any
 
 import django_filters
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_serializer, extend_schema_view
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from ifeportal.access import Role
 from ifeportal.api.filters import ChoicesFilter, datetime_range
+from ifeportal.api.schema import with_summaries
 from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
 from ifeportal.formatting import iso
 from ifeportal.models import VIA_CHOICES, AuditEntry, User
@@ -58,10 +59,7 @@ class AuditFilter(django_filters.FilterSet):
     at_after, at_before = datetime_range("at")
 
 
-@extend_schema_view(
-    list=extend_schema(summary="List the audit log", tags=["audit"]),
-    retrieve=extend_schema(summary="Get an audit entry", tags=["audit"]),
-)
+@with_summaries("audit", "List the audit log", "Get an audit entry")
 class AuditViewSet(ReadOnlyViewSet[AuditEntry]):
     """Changes and who made them. Visible to managers of the airline and to staff; the list is empty for others."""
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from drf_spectacular.utils import extend_schema, extend_schema_view
 
 from ifeportal.web.problems import MEDIA_TYPE, PROBLEM_TYPES, TYPE_PREFIX
+
+V = TypeVar("V")
 
 PROBLEM_SCHEMA: Final = {
     "type": "object",
@@ -63,6 +67,14 @@ ETAG_HEADERS: Final = {
         "schema": {"type": "integer"},
     },
 }
+
+
+def with_summaries(tag: str, list_summary: str, retrieve_summary: str) -> Callable[[type[V]], type[V]]:
+    """Return a decorator of viewsets that sets the tag and the summaries of the list and of one row."""
+    return extend_schema_view(
+        list=extend_schema(summary=list_summary, tags=[tag]),
+        retrieve=extend_schema(summary=retrieve_summary, tags=[tag]),
+    )
 
 
 def with_errors(errors: Mapping[str, str]) -> dict[str, Any]:
