@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from benchmarks.loader import scenarios
@@ -25,7 +26,7 @@ from benchmarks.loader.scenarios import Bench
 from benchmarks.loader.setup import MEDIA, STATUS, GroundStore
 from benchmarks.network.namespaces import unavailable_reason
 from benchmarks.shared import peers
-from benchmarks.shared.goals import JOBS, Row, table
+from benchmarks.shared.goals import JOBS, Row, parse_jobs, table
 from benchmarks.shared.machine import describe_machine
 from benchmarks.shared.processes import MeasurementError
 from ifeportal.embedded.seaweedfs import SeaweedFS
@@ -79,7 +80,11 @@ def run_jobs(bench: Bench, wanted: Sequence[str]) -> list[Row]:
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(prog="python -m benchmarks.loader", description=__doc__)
     arguments.add_argument(
-        "--only", type=_names, default=list(JOBS), help=f"jobs: {','.join(JOBS)} (all)", metavar="JOBS"
+        "--only",
+        type=partial(parse_jobs, JOBS),
+        default=list(JOBS),
+        help=f"jobs: {','.join(JOBS)} (all)",
+        metavar="JOBS",
     )
     arguments.add_argument("--runs", type=int, default=5, metavar="N", help="runs of each variant (%(default)s)")
     arguments.add_argument("--link-runs", type=int, default=3, metavar="N", help="runs over the bad link (%(default)s)")
@@ -92,13 +97,6 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="folder for the content (%(default)s)")
     arguments.add_argument("--json", type=Path, metavar="FILE", help="write every run to this file")
     return arguments
-
-
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := set(names) - JOBS.keys():
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: not one of {', '.join(JOBS)}")
-    return names
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,7 @@ from benchmarks.polling import peers as polling_peers
 from benchmarks.polling.peers import CURL, NAMES
 from benchmarks.polling.setup import KINDS, Bench
 from benchmarks.shared import peers
-from benchmarks.shared.goals import Row, table
+from benchmarks.shared.goals import Row, parse_jobs, table
 from benchmarks.shared.machine import describe_machine
 from benchmarks.shared.processes import MeasurementError
 from ifeportal.embedded.seaweedfs import SeaweedFS
@@ -84,7 +85,11 @@ def rows(bench: Bench) -> list[Row]:
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(prog="python -m benchmarks.polling", description=__doc__)
     arguments.add_argument(
-        "--only", type=_names, default=DEFAULT, metavar="JOBS", help=f"jobs: {','.join(JOBS)} (large,small)"
+        "--only",
+        type=partial(parse_jobs, JOBS),
+        default=DEFAULT,
+        metavar="JOBS",
+        help=f"jobs: {','.join(JOBS)} (large,small)",
     )
     arguments.add_argument(
         "--database", choices=["sqlite", "postgresql"], default="postgresql", help="database to poll into (%(default)s)"
@@ -104,13 +109,6 @@ def parser() -> argparse.ArgumentParser:
         "--profiles", type=Path, metavar="FOLDER", help="write profiles of two cycles to this folder"
     )
     return arguments
-
-
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := set(names) - JOBS.keys():
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: not one of {', '.join(JOBS)}")
-    return names
 
 
 def main() -> None:

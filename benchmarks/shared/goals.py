@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from argparse import ArgumentTypeError
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
@@ -24,6 +25,14 @@ EQUAL: Final = "wall ÷ (`s5cmd cp`, `openssl sha256` two at a time, `sync -d`)"
 AWS: Final = "wall ÷ `aws s3 cp` classic (not verified)"
 RCLONE: Final = "wall ÷ `rclone copy --multi-thread-streams 0` (hashes)"
 Unit = Literal["", "s", "MiB", "MB", "%", "count"]
+
+
+def parse_jobs(known: Collection[str], text: str) -> list[str]:
+    """Return the names in a comma-separated list. Raises ArgumentTypeError."""
+    names = text.split(",")
+    if unknown := set(names).difference(known):
+        raise ArgumentTypeError(f"{', '.join(sorted(unknown))}: not one of {', '.join(known)}")
+    return names
 
 
 @dataclass(frozen=True, slots=True)
