@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("", include("ifeportal.accounts.urls")),
+    path("", include("ifeportal.accounts.pages.urls")),
     path("admin/", admin.site.urls),
     path("api/", include("ifeportal.api.urls")),
     path("", include("ifeportal.web.health")),

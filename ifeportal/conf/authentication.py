@@ -58,10 +58,10 @@ def _allauth() -> dict[str, Any]:
     return {
         "ACCOUNT_ADAPTER": "ifeportal.accounts.adapters.AccountAdapter",
         "ACCOUNT_FORMS": {
-            "login": "ifeportal.accounts.forms.SignInForm",
-            "change_password": "ifeportal.accounts.forms.NewPasswordForm",
-            "reset_password": "ifeportal.accounts.forms.ForgottenPasswordForm",
-            "user_token": "ifeportal.accounts.forms.ResetKeyForm",
+            "login": "ifeportal.accounts.pages.forms.SignInForm",
+            "change_password": "ifeportal.accounts.pages.forms.NewPasswordForm",
+            "reset_password": "ifeportal.accounts.pages.forms.ForgottenPasswordForm",
+            "user_token": "ifeportal.accounts.pages.forms.ResetKeyForm",
         },
         "ACCOUNT_RATE_LIMITS": False,  # they count in the cache, and only after a look; `attempts` counts instead
         "ACCOUNT_LOGIN_METHODS": {"username"},
@@ -75,13 +75,13 @@ def _second_factors(https: bool) -> dict[str, Any]:
     return {
         "MFA_ADAPTER": "ifeportal.accounts.adapters.MFAAdapter",
         "MFA_FORMS": {
-            "authenticate": "ifeportal.accounts.codes.SecondFactorForm",
-            "reauthenticate": "ifeportal.accounts.codes.ConfirmCodeForm",
-            "activate_totp": "ifeportal.accounts.codes.ActivateAppForm",
-            "add_webauthn": "ifeportal.accounts.passkeys.AddPasskeyForm",
-            "authenticate_webauthn": "ifeportal.accounts.passkeys.PasskeySecondFactorForm",
-            "login_webauthn": "ifeportal.accounts.passkeys.PasskeySignInForm",
-            "reauthenticate_webauthn": "ifeportal.accounts.passkeys.PasskeyReauthenticationForm",
+            "authenticate": "ifeportal.accounts.pages.codes.SecondFactorForm",
+            "reauthenticate": "ifeportal.accounts.pages.codes.ConfirmCodeForm",
+            "activate_totp": "ifeportal.accounts.pages.codes.ActivateAppForm",
+            "add_webauthn": "ifeportal.accounts.pages.passkeys.AddPasskeyForm",
+            "authenticate_webauthn": "ifeportal.accounts.pages.passkeys.PasskeySecondFactorForm",
+            "login_webauthn": "ifeportal.accounts.pages.passkeys.PasskeySignInForm",
+            "reauthenticate_webauthn": "ifeportal.accounts.pages.passkeys.PasskeyReauthenticationForm",
         },
         "MFA_RATE_LIMITS": False,  # as ACCOUNT_RATE_LIMITS
         "MFA_SUPPORTED_TYPES": ["totp", "webauthn", "recovery_codes"],

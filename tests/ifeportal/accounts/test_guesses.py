@@ -26,11 +26,11 @@ from django.db.models import F
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from ifeportal.accounts.codes import CODES
 from ifeportal.accounts.limits import attempts, devices, lockout
 from ifeportal.accounts.limits.attempts import Limit, take
 from ifeportal.accounts.limits.throttles import SIGN_INS
 from ifeportal.accounts.models import AttemptCount
+from ifeportal.accounts.pages.codes import CODES
 from ifeportal.conf.authentication import COOL_OFF, FAILURE_LIMIT
 from ifeportal.embedded.processes import free_port
 from ifeportal.models import User

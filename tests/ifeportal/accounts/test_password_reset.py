@@ -16,9 +16,9 @@ from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from ifeportal.accounts.forms import RESET_LINKS
 from ifeportal.accounts.jobs import send_reset_links
 from ifeportal.accounts.models import PasswordResetRequest
+from ifeportal.accounts.pages.forms import RESET_LINKS
 from ifeportal.accounts.password_reset import RESET_JOB
 from ifeportal.models import Job, User
 from tests.conftest import Cast

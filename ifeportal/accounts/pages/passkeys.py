@@ -17,7 +17,7 @@ from allauth.mfa.webauthn.forms import (
 )
 from django import forms
 
-from ifeportal.accounts.codes import counted
+from ifeportal.accounts.pages.codes import counted
 from ifeportal.models import User
 
 CREDENTIAL_LIMIT: Final = 65_536  # characters of a credential, which may contain a large attestation certificate

@@ -8,7 +8,7 @@ from allauth.socialaccount.views import login_cancelled
 from django.urls import path, re_path
 from django.views.decorators.cache import never_cache
 
-from ifeportal.accounts import sso, token_views, views
+from ifeportal.accounts import sso
 from ifeportal.accounts.limits.throttles import (
     CONFIRMATIONS,
     PASSKEY_SIGN_INS,
@@ -18,6 +18,7 @@ from ifeportal.accounts.limits.throttles import (
     SSO_SIGN_INS,
     limited,
 )
+from ifeportal.accounts.pages import token_views, views
 from ifeportal.accounts.password_reset import requires_email
 
 ALWAYS = ("GET", "HEAD", "POST")

@@ -1,0 +1,1 @@
+"""Pages for sign-in, second factors, sessions and API tokens: forms and views."""
