@@ -178,11 +178,9 @@ class _ItemHasher:
         """Record the failure, with the state to resume from if there is another attempt."""
         self._item.attempts += 1
         failure = WorkFailure.of(error, ADVICE.get(error.code, ""))
+        progress = {"hashed_bytes": self._hash.count, "hash_state": self._hash.state()}
         # An item that is too slow has no state to resume from: another attempt would end the same way.
-        if self._item.can_retry(failure) and error.code != Code.TOO_SLOW:
-            progress = {"hashed_bytes": self._hash.count, "hash_state": self._hash.state()}
-            self._item.postpone(failure, self._context.clock(), **progress)
-        else:
+        if error.code == Code.TOO_SLOW or not self._item.postpone(failure, self._context.clock(), **progress):
             self._item.give_up(failure, hash_pending=False, hashed_bytes=0, hash_state="")
 
 

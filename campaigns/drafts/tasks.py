@@ -109,9 +109,7 @@ def _perform(draft: Draft, media: Bucket, context: DraftTaskContext) -> None:
 def _retry_or_give_up(draft: Draft, error: WorldError, now: datetime) -> None:
     advice = ADVICE.get(error.code, "If the error persists, check that the portal can reach the media bucket.")
     failure = WorkFailure.of(error, advice)
-    if draft.can_retry(failure):
-        draft.postpone(failure, now)
-    else:
+    if not draft.postpone(failure, now):
         _give_up(draft, failure)
 
 

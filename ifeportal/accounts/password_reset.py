@@ -87,7 +87,5 @@ def _retry_or_give_up(request: PasswordResetRequest, error: Exception, now: date
     """Only the kind of error is stored and logged: its text can contain the address."""
     failure = WorkFailure(Code.NETWORK, f"The mail server did not accept the e-mail: {type(error).__name__}.")
     logger.warning("password reset: attempt %s: %s", request.attempts, failure.error)
-    if request.can_retry(failure):
-        request.postpone(failure, now)
-    else:
+    if not request.postpone(failure, now):
         request.delete()

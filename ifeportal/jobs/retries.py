@@ -101,14 +101,13 @@ class RetriedWork(models.Model):
         self.attempts += 1
         return True
 
-    def can_retry(self, failure: WorkFailure) -> bool:
-        """Whether the policy allows another attempt after this failure of the current one."""
-        return self.retry_policy.next_pause(self.attempts, failure) is not None
-
     def postpone(self, failure: WorkFailure, now: datetime, **columns: Any) -> bool:
-        """Record the failure and the time of the next attempt. False if the request is no longer current."""
-        pause = self.retry_policy.next_pause(self.attempts, failure) or 0.0
-        return self._record(failure, next_try_at=now + timedelta(seconds=pause), **columns)
+        """Record the failure and the time of the next attempt. False, with nothing recorded, if none is left."""
+        pause = self.retry_policy.next_pause(self.attempts, failure)
+        if pause is None:
+            return False
+        self._record(failure, next_try_at=now + timedelta(seconds=pause), **columns)
+        return True
 
     def give_up(self, failure: WorkFailure, **columns: Any) -> bool:
         """Record the failure; no attempt follows. False if the request is no longer current."""

@@ -51,7 +51,6 @@ def test_an_attempt_that_ends_with_its_worker_is_counted_and_due_after_the_longe
 def test_work_that_failed_is_due_after_its_pause_and_says_why(draft: Draft) -> None:
     draft.begin_attempt(NOON)
     draft.begin_attempt(NOON)
-    assert draft.can_retry(AWAY)
     assert draft.postpone(AWAY, NOON)
     row = Draft.objects.get()
     assert (row.attempts, row.error_code, row.error, row.advice) == (2, "NETWORK", AWAY.error, "Wait.")
@@ -60,7 +59,7 @@ def test_work_that_failed_is_due_after_its_pause_and_says_why(draft: Draft) -> N
 
 def test_work_that_is_given_up_keeps_its_error_until_it_starts_over(draft: Draft) -> None:
     draft.attempts = RetryPolicy().max_attempts
-    assert not draft.can_retry(AWAY)
+    assert not draft.postpone(AWAY, NOON)
     assert draft.give_up(AWAY, state=DraftState.FAILED)
     row = Draft.objects.get()
     assert (row.state, row.attempts, row.next_try_at, row.error_code) == (DraftState.FAILED, 8, None, "NETWORK")
@@ -72,7 +71,7 @@ def test_work_that_is_given_up_keeps_its_error_until_it_starts_over(draft: Draft
 def test_an_attempt_at_a_request_that_was_repeated_meanwhile_changes_nothing(draft: Draft) -> None:
     Draft.objects.update(requested_at=NOON + timedelta(minutes=1))
     assert not draft.begin_attempt(NOON)
-    assert not draft.postpone(AWAY, NOON)
+    draft.postpone(AWAY, NOON)
     assert not draft.give_up(AWAY, state=DraftState.FAILED)
     row = Draft.objects.get()
     assert (row.state, row.attempts, row.error_code, draft.attempts) == (DraftState.SCANNING, 0, "", 0)
