@@ -46,9 +46,9 @@ def test_a_share_is_written_as_people_write_it() -> None:
 
 
 def test_a_store_on_the_loopback_interface_is_forwarded_without_being_asked() -> None:
-    told, ports = near_end_environment({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:8333", "A": "b"})
+    environment, ports = near_end_environment({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:8333", "A": "b"})
     assert ports == [8333]
-    assert told == {"AWS_ENDPOINT_URL_S3": f"http://{FAR}:8333", "A": "b", "LOSSY_FAR": FAR}
+    assert environment == {"AWS_ENDPOINT_URL_S3": f"http://{FAR}:8333", "A": "b", "LOSSY_FAR": FAR}
     assert near_end_environment({"AWS_ENDPOINT_URL_S3": "https://s3.example.org"})[1] == []
 
 

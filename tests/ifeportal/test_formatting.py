@@ -32,14 +32,14 @@ def test_a_number_is_written_by_the_rule(how: str, value: int | None, text: str)
 
 @pytest.mark.parametrize(("how", "seconds", "text"), cases("age"))
 def test_an_age_is_written_by_the_rule(how: str, seconds: int | None, text: str) -> None:
-    then = None if seconds is None else NOW - timedelta(seconds=seconds)
-    assert formatting.age(then, NOW) == text
+    moment = None if seconds is None else NOW - timedelta(seconds=seconds)
+    assert formatting.age(moment, NOW) == text
 
 
 @pytest.mark.parametrize(("how", "seconds", "text"), cases("until"))
 def test_how_soon_something_is_is_written_by_the_rule(how: str, seconds: int | None, text: str) -> None:
-    then = None if seconds is None else NOW - timedelta(seconds=seconds)
-    assert formatting.until(then, NOW) == text
+    moment = None if seconds is None else NOW - timedelta(seconds=seconds)
+    assert formatting.until(moment, NOW) == text
 
 
 @given(st.integers(1000, 2**53), st.integers(0, 10**12))

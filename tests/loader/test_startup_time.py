@@ -28,7 +28,7 @@ def test_the_help_takes_less_than_a_client_of_the_store_would_alone() -> None:
 
 def test_the_help_does_without_boto3() -> None:
     environment = bare_environment() | {"PYTHONPROFILEIMPORTTIME": "1"}
-    told = subprocess.run(HELP, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=PATIENCE)
-    imported = {line.rpartition("|")[2].strip() for line in told.stderr.splitlines() if line.startswith("import time:")}
+    done = subprocess.run(HELP, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "loader.config" in imported
     assert imported.isdisjoint({"boto3", "botocore"})

@@ -25,8 +25,8 @@ DIGITS = re.compile(rb"[0-9]{1,20}")
 
 def bare_environment() -> dict[str, str]:
     """Return this process's environment without the loader's settings, credentials and the portal's settings."""
-    told = ("LOADER_", "AWS_", "DJANGO_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(told)}
+    prefixes = ("LOADER_", "AWS_", "DJANGO_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
 
 
 def start_interpreter(options: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
@@ -129,22 +129,22 @@ class Aircraft:
 
     def progress(self, campaign: str) -> dict[str, int]:
         """Return the reported bytes by content."""
-        told: dict[str, int] = {}
+        reported: dict[str, int] = {}
         for key, body in self.reports().items():
             name = parse_status_key(key)
             if name is not None and name.kind == "progress" and name.campaign == campaign:
                 assert DIGITS.fullmatch(body), body
-                told[name.content] = int(body)
-        return told
+                reported[name.content] = int(body)
+        return reported
 
     def errors(self) -> dict[str, str]:
         """Return the reported errors by content; the error of a campaign by its name."""
-        told: dict[str, str] = {}
+        reported: dict[str, str] = {}
         for key, body in self.reports().items():
             name = parse_status_key(key)
             if name is not None and name.kind in ("error", "campaign_error"):
-                told[name.content or name.campaign] = body.decode().rstrip("\n")
-        return told
+                reported[name.content or name.campaign] = body.decode().rstrip("\n")
+        return reported
 
     def heartbeat(self) -> Heartbeat:
         fetched = self.status.get(f"{AIRLINE}/{TAIL}/loader.json", 100_000)

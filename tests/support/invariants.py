@@ -64,12 +64,12 @@ class Invariants:
         with self._lock:
             self.samples += 1
             editions = {key: list(known) for key, known in self._digests.items()}
-            told = self._told()
+            reported = self._reported()
             there = {(path.parent.name, path.stem): self._digest(path) for path in self._finals()}
             for key, digest in there.items():
                 if digest and digest not in [sha256 for _, sha256 in editions.get(key, [])]:
                     self.broken.append(f"I1: {key} has unpublished content")
-            for path, body in told.items():
+            for path, body in reported.items():
                 self._judge(path, body, editions, there)
             self._judge_disk()
 
@@ -129,7 +129,7 @@ class Invariants:
 
     # Read little: a sample must not take CPU time from the loader.
 
-    def _told(self) -> dict[str, bytes]:
+    def _reported(self) -> dict[str, bytes]:
         """Return every object of the status bucket except the heartbeat; small bodies are cached by ETag."""
         found: dict[str, bytes] = {}
         for entry in self._aircraft.status.list():

@@ -87,10 +87,10 @@ def populate_airline(airline: Airline, *, members: Mapping[User, Role], first_id
         first_seen=now,
         last_seen=now,
     )
-    told = {"load": load, "at": now, "state": State.LOADING}
+    common = {"load": load, "at": now, "state": State.LOADING}
     note = {"note": f"{word} is on it", "who": f"{word}-person"}
-    event = Event.objects.create(pk=next(ids), **told, text=f"{word} began", bytes_done=400)
-    acknowledgement = Acknowledgement.objects.create(pk=next(ids), **told, **note)
+    event = Event.objects.create(pk=next(ids), **common, text=f"{word} began", bytes_done=400)
+    acknowledgement = Acknowledgement.objects.create(pk=next(ids), **common, **note)
     moved = ThroughputInterval.objects.create(pk=next(ids), airline=airline, at=now, bytes=400)
     entry = AuditEntry.objects.create(
         pk=next(ids), at=now, airline=airline, whose=airline.name, action="x", target=f"{word}-thing", via="page"

@@ -84,11 +84,11 @@ def test_an_aircraft_that_enforces_signatures_obeys_what_was_signed(
 def test_several_people_sign_the_same_queue_and_a_new_one_begins_anew(media: MemoryBucket, keys: Path) -> None:
     put(media, 1)
     sign(keys)
-    told = json.loads(sign(keys, "--json", by="tess"))
-    assert (len(told["keys"]), len(told["others"]), told["names_its_tail"]) == (1, 1, False)
+    report = json.loads(sign(keys, "--json", by="tess"))
+    assert (len(report["keys"]), len(report["others"]), report["names_its_tail"]) == (1, 1, False)
     put(media, 2)
-    told = json.loads(sign(keys, "--json"))
-    assert (told["version"], len(told["keys"]), len(told["others"])) == (2, 1, 0)
+    report = json.loads(sign(keys, "--json"))
+    assert (report["version"], len(report["keys"]), len(report["others"])) == (2, 1, 0)
 
 
 def test_a_queue_that_does_not_name_its_tail_is_signed_with_a_warning(media: MemoryBucket, keys: Path) -> None:

@@ -274,9 +274,9 @@ def test_a_wrong_value_is_refused_with_a_sentence(olga: APIClient, query: str, p
     answer = olga.get(f"/api/v1/{query}")
     assert answer.status_code == 400
     assert answer["Content-Type"] == "application/problem+json"
-    told = answer.json()
-    assert (told["status"], told["title"]) == (400, "A parameter has an invalid value")
-    assert told["errors"][parameter][0].startswith(says)
+    problem = answer.json()
+    assert (problem["status"], problem["title"]) == (400, "A parameter has an invalid value")
+    assert problem["errors"][parameter][0].startswith(says)
 
 
 @pytest.mark.parametrize("query", ["transfers/?page=9", "transfers/?page=x", "transfers/?q=%00", "loads/?page=-1"])

@@ -50,8 +50,8 @@ def test_an_operator_acknowledges_and_withdraws(cast: Cast, client_of: ClientOf,
         assert client.delete(f"/api/v1/acknowledgements/{row['id']}/").status_code == 204
     assert Acknowledgement.objects.get().withdrawn_at is not None
     assert client.get("/api/v1/attention/").json()["count"] == 1
-    told = AuditEntry.objects.order_by("pk").values_list("action", "via", "who")
-    assert list(told) == [
+    entries = AuditEntry.objects.order_by("pk").values_list("action", "via", "who")
+    assert list(entries) == [
         ("load.acknowledged", "api", "alice"),
         ("load.acknowledgement withdrawn", "api", "alice"),
     ]

@@ -33,13 +33,13 @@ def archived(world: PollingWorld) -> PollingWorld:
     return world
 
 
-def told(world: PollingWorld, news: LoadUpdate) -> None:
+def apply_update(world: PollingWorld, news: LoadUpdate) -> None:
     apply_tails(Airline.objects.get(), {tail().pk: TailUpdate({CAMPAIGN: news})}, catalog(), world.clock)
 
 
 def test_a_new_manifest_leaves_it_alone(archived: PollingWorld) -> None:
     before = rows()
-    told(archived, LoadUpdate())
+    apply_update(archived, LoadUpdate())
     assert rows() == before
 
 
@@ -48,7 +48,7 @@ def test_objects_that_are_still_there_and_those_that_are_gone_change_nothing(arc
     a, b, c = (transfer(name) for name in "abc")
     assert a.progress_at is not None
     assert c.error_at is not None
-    told(
+    apply_update(
         archived,
         LoadUpdate(
             progress={
@@ -65,7 +65,7 @@ def test_objects_that_are_still_there_and_those_that_are_gone_change_nothing(arc
 
 
 def test_a_progress_that_moved_wakes_it_and_the_rest_is_read_anew(archived: PollingWorld) -> None:
-    told(archived, LoadUpdate(progress={"b": ProgressObserved("x", archived.clock, 80)}))
+    apply_update(archived, LoadUpdate(progress={"b": ProgressObserved("x", archived.clock, 80)}))
     assert load().archived_at is None
     assert (transfer("b").bytes_done, transfer("b").progress_etag, load().bytes_done) == (80, "x", 180)
     assert (transfer("a").status, transfer("a").progress_etag, transfer("a").bytes_done) == ("complete", "", 100)
@@ -73,12 +73,12 @@ def test_a_progress_that_moved_wakes_it_and_the_rest_is_read_anew(archived: Poll
 
 
 def test_an_item_that_is_reported_for_the_first_time_wakes_it(archived: PollingWorld) -> None:
-    told(archived, LoadUpdate(progress={"new": ProgressObserved("x", archived.clock, 1)}))
+    apply_update(archived, LoadUpdate(progress={"new": ProgressObserved("x", archived.clock, 1)}))
     assert (load().archived_at, transfer("new").bytes_done, transfer("a").progress_etag) == (None, 1, "")
 
 
 def test_a_new_error_of_the_campaign_wakes_it(archived: PollingWorld) -> None:
-    told(archived, LoadUpdate(campaign_error=ErrorObserved("x", archived.clock, "EXPIRED", "late")))
+    apply_update(archived, LoadUpdate(campaign_error=ErrorObserved("x", archived.clock, "EXPIRED", "late")))
     row = load()
     assert (row.archived_at, row.error_code, row.error_etag) == (None, "EXPIRED", "x")
     assert transfer("a").progress_etag == ""
@@ -87,9 +87,9 @@ def test_a_new_error_of_the_campaign_wakes_it(archived: PollingWorld) -> None:
 def test_the_same_error_of_the_campaign_wakes_it_only_if_it_was_written_anew(archived: PollingWorld) -> None:
     row = load()
     assert row.error_at is not None
-    told(archived, LoadUpdate(campaign_error=ObjectRewritten(row.error_etag, row.error_at)))
+    apply_update(archived, LoadUpdate(campaign_error=ObjectRewritten(row.error_etag, row.error_at)))
     assert load().archived_at is not None
-    told(archived, LoadUpdate(campaign_error=ObjectRewritten(row.error_etag, archived.clock)))
+    apply_update(archived, LoadUpdate(campaign_error=ObjectRewritten(row.error_etag, archived.clock)))
     assert load().archived_at is None
 
 

@@ -124,7 +124,7 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FIRST = [cycle for cycle in demo_campaigns(NOW.date()) if cycle.name == "2026-12"]
 
 
-def told(since: float, until: float) -> dict[str, bytes]:
+def writes_between(since: float, until: float) -> dict[str, bytes]:
     return dict(reports(FIRST, since, until, NOW))
 
 
@@ -137,18 +137,18 @@ def test_every_name_of_a_scripted_aircraft_is_its_own() -> None:
 
 
 def test_scripted_aircraft_report_at_once_and_go_on_by_their_heartbeats() -> None:
-    first = told(-1, 0)
+    first = writes_between(-1, 0)
     assert {key.split("/")[1] for key in first} == {one.tail for one in SCRIPTED}
-    assert {key.split("/")[1] for key in told(0, 14)} == set()
-    later = told(14, 16)
+    assert {key.split("/")[1] for key in writes_between(0, 14)} == set()
+    later = writes_between(14, 16)
     assert {key.split("/")[1] for key in later} == {one.tail for one in SCRIPTED if one.state} - {SILENT.tail}
     assert parse_heartbeat(later[heartbeat_key("MER", WAITING.tail)]).reason == WAITING.reason
 
 
 def test_of_a_long_span_what_was_said_last_counts() -> None:
-    again = told(-1, 100)
+    again = writes_between(-1, 100)
     at = next(key for key in again if RESTARTED.tail in key)
-    assert (again[at], told(-1, 0)[at]) == (b"1048576", b"3145728")
+    assert (again[at], writes_between(-1, 0)[at]) == (b"1048576", b"3145728")
 
 
 @pytest.mark.django_db

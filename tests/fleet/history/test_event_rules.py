@@ -82,11 +82,11 @@ def test_an_item_that_begins_anew_from_nothing_has_restarted_once() -> None:
 
 def test_it_happened_when_the_object_was_written_that_told_of_it_else_when_the_portal_saw_it() -> None:
     later = SEEN + timedelta(seconds=10)
-    told = event_between(LOADING, LOADING._replace(state="complete", as_of=later), NOW)
+    reported = event_between(LOADING, LOADING._replace(state="complete", as_of=later), NOW)
     seen = event_between(LOADING, LOADING._replace(state="stalled"), NOW)
     first = event_between(None, LOADING, NOW)
     nothing = event_between(None, HistoryState("pending"), NOW)
-    assert [each.at for each in (told, seen, first, nothing) if each] == [later, NOW, SEEN, NOW]
+    assert [each.at for each in (reported, seen, first, nothing) if each] == [later, NOW, SEEN, NOW]
 
 
 def test_a_load_is_told_with_what_its_state_does_not_say() -> None:

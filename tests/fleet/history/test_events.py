@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 PATH = "N1/2026-12"
 
 
-def told(content: str = "", name: str = "N1") -> list[tuple[str, str, int]]:
+def events_of(content: str = "", name: str = "N1") -> list[tuple[str, str, int]]:
     """Return state, code and bytes of the events, oldest first."""
     rows = Event.objects.filter(load__tail__name=name, content=content).order_by("at", "pk")
     return list(rows.values_list("state", "error_code", "bytes_done"))
@@ -56,14 +56,14 @@ def test_a_life_of_a_load_is_told_in_order(two: PollingWorld) -> None:
     for item in "ab":
         two.progress(f"{PATH}/{item}", 100)
     two.poll()
-    assert told("a") == [
+    assert events_of("a") == [
         ("loading", "", 10),
         ("failed", "IO_ERROR", 60),
         ("restarted", "", 30),
         ("complete", "", 100),
     ]
-    assert told("b") == [("complete", "", 100)]
-    states = [state for state, _, _ in told()]
+    assert events_of("b") == [("complete", "", 100)]
+    states = [state for state, _, _ in events_of()]
     assert (states[0], states[-1]) == ("pending", "complete")
     assert "failed" in states
     assert moved() == 60 + 70 + 100, "a step back takes nothing away"
@@ -112,16 +112,16 @@ def test_a_batch_is_told_of_in_one_statement(world: PollingWorld) -> None:
 
 def test_what_stands_still_is_told_by_whoever_sees_it(two: PollingWorld) -> None:
     row, item = load(), transfer("a")
-    was, item_was = load_history_state(row), transfer_history_state(item)
+    previous, item_previous = load_history_state(row), transfer_history_state(item)
     Load.objects.update(status="loading", stalled=True)
     Transfer.objects.filter(pk=item.pk).update(status="loading", stalled=True)
     row = load()
     with CaptureQueriesContext(connection) as queries:
-        events.record_load_events([(was, row)], two.clock)
+        events.record_load_events([(previous, row)], two.clock)
         events.record_load_events([(load_history_state(row), row)], two.clock)
     assert len(queries) == 1
-    events.record_transfer_events([(item_was, transfer("a"))], two.clock)
-    assert told()[-1][0] == told("a")[-1][0] == "stalled"
+    events.record_transfer_events([(item_previous, transfer("a"))], two.clock)
+    assert events_of()[-1][0] == events_of("a")[-1][0] == "stalled"
     assert Event.objects.filter(state="stalled", at=two.clock).count() == 2
 
 
@@ -178,7 +178,7 @@ def test_an_item_that_only_the_aircraft_knows_counts_from_its_first_byte(world: 
     world.progress(f"{PATH}/strange", 40)
     world.poll()
     assert moved() == 40
-    assert told("strange") == [("loading", "", 40)]
+    assert events_of("strange") == [("loading", "", 40)]
 
 
 def test_an_event_goes_with_its_tail(two: PollingWorld) -> None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.both_databases
 
 
 @pytest.mark.parametrize(
-    ("told", "moments", "begun", "state"),
+    ("last_state", "moments", "begun", "state"),
     [
         (None, "", False, ""),
         (None, "", True, "pending"),
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.both_databases
     ],
 )
 def test_an_item_is_what_was_told_last_else_what_its_moments_say(
-    told: str | None, moments: str, begun: bool, state: str
+    last_state: str | None, moments: str, begun: bool, state: str
 ) -> None:
-    assert transfer_state_at(told, moments, load_started=begun) == state
+    assert transfer_state_at(last_state, moments, load_started=begun) == state
 
 
-def then(world: PollingWorld, at: datetime) -> CampaignSnapshot:
+def campaign_at(world: PollingWorld, at: datetime) -> CampaignSnapshot:
     with CaptureQueriesContext(connection) as queries:
         found = snapshot_at(Campaign.objects.get(), at, world.clock)
     assert len(queries) - 1 <= 3, "besides the campaign's own"
@@ -76,7 +76,7 @@ def story(world: PollingWorld, db: None) -> tuple[PollingWorld, list[datetime]]:
 @pytest.mark.django_db
 def test_each_moment_is_shown_as_it_was(story: tuple[PollingWorld, list[datetime]]) -> None:
     world, moments = story
-    found = [then(world, at) for at in moments]
+    found = [campaign_at(world, at) for at in moments]
     assert said(found[0]) == []
     assert found[0].not_started == 2
     assert said(found[1]) == [("N1", "pending", 0, 0, 0)]
@@ -95,16 +95,16 @@ def test_each_moment_is_shown_as_it_was(story: tuple[PollingWorld, list[datetime
 @pytest.mark.django_db
 def test_what_is_not_known_is_said(story: tuple[PollingWorld, list[datetime]]) -> None:
     world, moments = story
-    assert then(world, moments[3]).notes == []
-    assert "records start on 2026-12-01 12:00:00 UTC" in then(world, moments[0]).notes[0]
+    assert campaign_at(world, moments[3]).notes == []
+    assert "records start on 2026-12-01 12:00:00 UTC" in campaign_at(world, moments[0]).notes[0]
     Campaign.objects.update(manifest_as_of=world.clock)
-    assert then(world, moments[3]).notes == ["The manifest has changed since then; items and sizes are today's."]
+    assert campaign_at(world, moments[3]).notes == ["The manifest has changed since then; items and sizes are today's."]
     Campaign.objects.update(manifest_as_of=None)
     Event.objects.filter(load__tail__name="N2").delete()
-    assert "1 load has no records at this time" in then(world, moments[3]).notes[0]
+    assert "1 load has no records at this time" in campaign_at(world, moments[3]).notes[0]
     Event.objects.all().delete()
-    assert "this campaign has no records" in then(world, moments[3]).notes[0]
-    assert said(then(world, moments[4]))[0][1] == "complete", "its own moments say so"
+    assert "this campaign has no records" in campaign_at(world, moments[3]).notes[0]
+    assert said(campaign_at(world, moments[4]))[0][1] == "complete", "its own moments say so"
 
 
 @pytest.mark.django_db
@@ -112,14 +112,14 @@ def test_once_samples_are_thinned_the_age_of_the_bytes_is_told(story: tuple[Poll
     world, moments = story
     world.later(3 * 86_400)
     thin_samples(world.clock)
-    found = then(world, moments[3])
+    found = campaign_at(world, moments[3])
     assert "one sample per hour" in found.notes[0]
     row = found.loads[0]
     assert (row.state, row.bytes_done) == ("failed", 120), "the event tells what was held"
     assert row.bytes_at is not None
     assert row.bytes_at <= moments[3]
     world.later(400 * 86_400)
-    assert "more than a year ago" in then(world, moments[3]).notes[0]
+    assert "more than a year ago" in campaign_at(world, moments[3]).notes[0]
 
 
 @pytest.mark.django_db
@@ -128,7 +128,7 @@ def test_a_moment_to_come_is_now_and_the_cost_does_not_grow_with_the_fleet(world
     for number in range(12):
         world.progress(f"N{number}/2026-12/a", 10 + number)
     world.poll()
-    found = then(world, world.clock + timedelta(days=1))
+    found = campaign_at(world, world.clock + timedelta(days=1))
     assert found.at == world.clock
     assert sum(row.bytes_done or 0 for row in found.loads) == sum(range(10, 22))
     assert Load.objects.count() == ProgressSample.objects.count() == len(found.loads) == 12

@@ -40,7 +40,7 @@ def link(seaweed: SeaweedFS) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture
-def aboard(link: FaultProxy, seaweed: SeaweedFS, media: S3Bucket) -> S3Bucket:
+def via_proxy(link: FaultProxy, seaweed: SeaweedFS, media: S3Bucket) -> S3Bucket:
     """Return the bucket as the aircraft sees it, through the proxy, with one item."""
     media.put(KEY, CONTENT)
     return S3Bucket(
@@ -68,14 +68,14 @@ def failure(bucket: S3Bucket, start: int = 0) -> str:
     return error.value.code
 
 
-def test_everything_passes_and_signatures_hold(aboard: S3Bucket, link: FaultProxy) -> None:
-    assert fetch(aboard) == CONTENT
-    assert fetch(aboard, 500_000) == CONTENT[500_000:]
-    assert [info.key for info in aboard.list("ACME/")] == [KEY]
-    aboard.put("ACME/N1/x", b"42")
+def test_everything_passes_and_signatures_hold(via_proxy: S3Bucket, link: FaultProxy) -> None:
+    assert fetch(via_proxy) == CONTENT
+    assert fetch(via_proxy, 500_000) == CONTENT[500_000:]
+    assert [info.key for info in via_proxy.list("ACME/")] == [KEY]
+    via_proxy.put("ACME/N1/x", b"42")
     with pytest.raises(WorldError):
-        aboard.put("ACME/N1/x", b"43", if_none_match=True)
-    aboard.delete("ACME/N1/x")
+        via_proxy.put("ACME/N1/x", b"43", if_none_match=True)
+    via_proxy.delete("ACME/N1/x")
     assert [(e.method, e.status) for e in link.log] == [
         ("GET", 200),
         ("GET", 206),
@@ -86,25 +86,25 @@ def test_everything_passes_and_signatures_hold(aboard: S3Bucket, link: FaultProx
     ]
 
 
-def test_the_log_tells_what_was_asked(aboard: S3Bucket, link: FaultProxy) -> None:
-    etag = aboard.put("ACME/N1/x.progress", b"42")
-    aboard.open(KEY, start=511_999).close()
+def test_the_log_tells_what_was_asked(via_proxy: S3Bucket, link: FaultProxy) -> None:
+    etag = via_proxy.put("ACME/N1/x.progress", b"42")
+    via_proxy.open(KEY, start=511_999).close()
     with pytest.raises(WorldError):
-        aboard.open(KEY, if_match="nonsense")
-    aboard.get_if_changed("ACME/N1/x.progress", 64, etag)
+        via_proxy.open(KEY, if_match="nonsense")
+    via_proxy.get_if_changed("ACME/N1/x.progress", 64, etag)
     put, ranged, refused, known = link.requests()
-    assert (put.path, put.body, put.received) == (f"{aboard.name}/ACME/N1/x.progress", b"42", 2)
-    assert (ranged.path, ranged.range, ranged.sent) == (f"{aboard.name}/{KEY}", "bytes=511999-", 1)
+    assert (put.path, put.body, put.received) == (f"{via_proxy.name}/ACME/N1/x.progress", b"42", 2)
+    assert (ranged.path, ranged.range, ranged.sent) == (f"{via_proxy.name}/{KEY}", "bytes=511999-", 1)
     assert (refused.if_match, refused.status) == ('"nonsense"', 412)
     assert (known.if_none_match, known.status, known.sent) == (f'"{etag}"', 304, 0)
     assert link.requests("PUT", "*/ACME/N1/*") == [put]
     assert link.requests("GET", "*.tgz") == [ranged, refused]
 
 
-def test_the_bandwidth_is_shared_by_all_connections(aboard: S3Bucket, link: FaultProxy) -> None:
+def test_the_bandwidth_is_shared_by_all_connections(via_proxy: S3Bucket, link: FaultProxy) -> None:
     link.bandwidth = 2_000_000
     start = time.monotonic()
-    threads = [threading.Thread(target=fetch, args=(aboard,)) for _ in range(3)]
+    threads = [threading.Thread(target=fetch, args=(via_proxy,)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -112,13 +112,13 @@ def test_the_bandwidth_is_shared_by_all_connections(aboard: S3Bucket, link: Faul
     assert time.monotonic() - start > 0.65
 
 
-def test_a_connection_gets_no_more_than_its_own_rate(aboard: S3Bucket, link: FaultProxy) -> None:
+def test_a_connection_gets_no_more_than_its_own_rate(via_proxy: S3Bucket, link: FaultProxy) -> None:
     link.per_connection = 128_000
     spans: list[tuple[float, float]] = []
 
     def fetch_half() -> None:
         began = time.monotonic()
-        fetch(aboard, len(CONTENT) // 2)
+        fetch(via_proxy, len(CONTENT) // 2)
         spans.append((began, time.monotonic()))
 
     threads = [threading.Thread(target=fetch_half) for _ in range(4)]
@@ -131,49 +131,49 @@ def test_a_connection_gets_no_more_than_its_own_rate(aboard: S3Bucket, link: Fau
     assert max(began for began, _ in spans) < min(ended for _, ended in spans), "all four at once"
 
 
-def test_what_passes_is_the_same_when_the_bandwidth_changes_midway(aboard: S3Bucket, link: FaultProxy) -> None:
+def test_what_passes_is_the_same_when_the_bandwidth_changes_midway(via_proxy: S3Bucket, link: FaultProxy) -> None:
     link.bandwidth = 20_000
-    with aboard.open(KEY) as body:
+    with via_proxy.open(KEY) as body:
         begun = body.read(1)
         link.bandwidth = None
         assert begun + rest_of(body) == CONTENT
 
 
-def test_a_request_waits_for_the_latency(aboard: S3Bucket, link: FaultProxy) -> None:
+def test_a_request_waits_for_the_latency(via_proxy: S3Bucket, link: FaultProxy) -> None:
     link.latency = 0.3
     start = time.monotonic()
-    aboard.get(KEY, 1)
+    via_proxy.get(KEY, 1)
     assert time.monotonic() - start >= 0.3
 
 
-def test_offline_breaks_what_runs_and_refuses_the_rest(aboard: S3Bucket, link: FaultProxy) -> None:
+def test_offline_breaks_what_runs_and_refuses_the_rest(via_proxy: S3Bucket, link: FaultProxy) -> None:
     link.bandwidth = 100_000
-    with aboard.open(KEY) as body:
+    with via_proxy.open(KEY) as body:
         assert body.read(10)
         link.offline()
         with pytest.raises(WorldError) as error:
             rest_of(body)  # the received bytes, then the error
     assert error.value.code in ("NETWORK", "SHORT_BODY")
-    assert failure(aboard) == "NETWORK"
+    assert failure(via_proxy) == "NETWORK"
     link.online()
     link.bandwidth = None
-    assert fetch(aboard) == CONTENT
+    assert fetch(via_proxy) == CONTENT
 
 
-def test_a_silent_link_times_out_and_goes_on_later(aboard: S3Bucket, link: FaultProxy) -> None:
+def test_a_silent_link_times_out_and_goes_on_later(via_proxy: S3Bucket, link: FaultProxy) -> None:
     link.offline(silent=True)
-    assert failure(aboard) == "TIMEOUT"
+    assert failure(via_proxy) == "TIMEOUT"
     threading.Timer(0.3, link.online).start()
-    assert fetch(aboard) == CONTENT
+    assert fetch(via_proxy) == CONTENT
 
 
-def test_a_flipped_byte_is_the_one_asked_for(aboard: S3Bucket, link: FaultProxy) -> None:
+def test_a_flipped_byte_is_the_one_asked_for(via_proxy: S3Bucket, link: FaultProxy) -> None:
     rule = link.add(Rule(FlipByte(at=300_000), key="*.tgz", times=2))
-    wrong = fetch(aboard)
+    wrong = fetch(via_proxy)
     assert [i for i in range(len(CONTENT)) if wrong[i] != CONTENT[i]] == [300_000]
-    resumed = fetch(aboard, 299_990)
+    resumed = fetch(via_proxy, 299_990)
     assert [i for i in range(len(resumed)) if resumed[i] != CONTENT[299_990 + i]] == [10]
-    assert fetch(aboard) == CONTENT
+    assert fetch(via_proxy) == CONTENT
     assert rule.hits == 2
     assert [e.faults for e in link.log] == [["FlipByte"], ["FlipByte"], []]
 
@@ -195,59 +195,59 @@ def test_a_flipped_byte_is_the_one_asked_for(aboard: S3Bucket, link: FaultProxy)
     ids=repr,
 )
 def test_a_fault_strikes_once_and_then_all_is_well(
-    fault: Truncate, code: str, aboard: S3Bucket, link: FaultProxy
+    fault: Truncate, code: str, via_proxy: S3Bucket, link: FaultProxy
 ) -> None:
     rule = link.add(Rule(fault))
-    assert failure(aboard) == code
-    assert fetch(aboard) == CONTENT
+    assert failure(via_proxy) == code
+    assert fetch(via_proxy) == CONTENT
     assert rule.hits == 1
 
 
-def test_a_cut_may_look_like_the_end(aboard: S3Bucket, link: FaultProxy) -> None:
+def test_a_cut_may_look_like_the_end(via_proxy: S3Bucket, link: FaultProxy) -> None:
     for fault in (Truncate(1000, lie=True), Truncate(1000, lie=True, chunked=True)):
         link.add(Rule(fault))
-        assert fetch(aboard) == CONTENT[:1000]
+        assert fetch(via_proxy) == CONTENT[:1000]
 
 
-def test_a_range_may_be_ignored_or_wrong(aboard: S3Bucket, link: FaultProxy) -> None:
+def test_a_range_may_be_ignored_or_wrong(via_proxy: S3Bucket, link: FaultProxy) -> None:
     link.add(Rule(IgnoreRange(CONTENT)))
-    with aboard.open(KEY, start=1000) as body:
+    with via_proxy.open(KEY, start=1000) as body:
         assert (body.start, body.read(4)) == (0, CONTENT[:4])
     link.add(Rule(WrongRange(by=-1)))
-    assert failure(aboard, 1000) == "NETWORK"
+    assert failure(via_proxy, 1000) == "NETWORK"
 
 
-def test_an_error_may_come_as_content(aboard: S3Bucket, link: FaultProxy) -> None:
+def test_an_error_may_come_as_content(via_proxy: S3Bucket, link: FaultProxy) -> None:
     link.add(Rule(ErrorInside()))
-    assert fetch(aboard).startswith(b"<?xml")
+    assert fetch(via_proxy).startswith(b"<?xml")
 
 
-def test_an_object_may_be_swapped_under_way(aboard: S3Bucket, link: FaultProxy, media: S3Bucket) -> None:
+def test_an_object_may_be_swapped_under_way(via_proxy: S3Bucket, link: FaultProxy, media: S3Bucket) -> None:
     (info,) = media.list()
     rule = link.add(Rule(ReplaceMidway(100_000, lambda: media.put(KEY, b"another"))))
-    assert failure(aboard) == "NETWORK"
+    assert failure(via_proxy) == "NETWORK"
     with pytest.raises(WorldError) as error:
-        aboard.open(KEY, start=100_000, if_match=info.etag)
+        via_proxy.open(KEY, start=100_000, if_match=info.etag)
     assert (error.value.code, rule.hits) == ("OBJECT_CHANGED", 1)
 
 
-def test_a_busy_store_may_ask_for_patience(aboard: S3Bucket, link: FaultProxy) -> None:
+def test_a_busy_store_may_ask_for_patience(via_proxy: S3Bucket, link: FaultProxy) -> None:
     rule = link.add(Rule(ErrorResponse(503, "SlowDown", retry_after=7), method="PUT", nth=2))
     waits = list[float]()
-    aboard._transport._sleep = waits.append
-    aboard.put("a", b"")
-    aboard.put("b", b"")
+    via_proxy._transport._sleep = waits.append
+    via_proxy.put("a", b"")
+    via_proxy.put("b", b"")
     assert waits == [7]
     assert rule.hits == 1
     assert [e.status for e in link.requests("PUT")] == [200, 503, 200]
 
 
-def test_rules_choose_by_method_key_and_turn(aboard: S3Bucket, link: FaultProxy) -> None:
+def test_rules_choose_by_method_key_and_turn(via_proxy: S3Bucket, link: FaultProxy) -> None:
     puts = link.add(Rule(ErrorResponse(500, "InternalError"), method="PUT", key="*/a*", nth=2, times=None))
     lists = link.add(Rule(Delay(0.01), method="LIST"))
-    aboard.put("b", b"")
-    aboard.put("a1", b"")
+    via_proxy.put("b", b"")
+    via_proxy.put("a1", b"")
     with pytest.raises(WorldError):
-        aboard.put("a2", b"")
-    aboard.list_prefixes()
+        via_proxy.put("a2", b"")
+    via_proxy.list_prefixes()
     assert (puts.hits, lists.hits) == (3, 1)

@@ -398,9 +398,9 @@ def test_an_operator_resets_a_lost_second_factor(cast: Cast, client: Client, cod
     give_an_app(cast.bob)
     sign_in(client)
     client.post("/login/second-factor/", {"code": code(7)})
-    told = StringIO()
-    call_command("reset_second_factor", "alice", stdout=told)
-    assert told.getvalue() == "Removed: recovery_codes, totp. Sessions ended: 1.\n"
+    output = StringIO()
+    call_command("reset_second_factor", "alice", stdout=output)
+    assert output.getvalue() == "Removed: recovery_codes, totp. Sessions ended: 1.\n"
     assert not is_in(client)
     assert sign_in(client)["Location"] == "/"
     assert Authenticator.objects.filter(user=cast.bob).count() == 2

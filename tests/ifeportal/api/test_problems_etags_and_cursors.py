@@ -23,12 +23,12 @@ from tests.support.api_fleet import ENDPOINTS, ClientOf, make_load
 def assert_problem(answer: Any, status: int, kind: str = "about:blank") -> dict[str, Any]:
     assert answer.status_code == status, answer.content
     assert answer["Content-Type"] == "application/problem+json"
-    told: dict[str, Any] = answer.json()
-    assert told["status"] == status
-    assert told["type"] == (kind if kind == "about:blank" else f"urn:problem-type:ifeportal:{kind}")
-    assert told["title"]
-    assert told["detail"]
-    return told
+    problem: dict[str, Any] = answer.json()
+    assert problem["status"] == status
+    assert problem["type"] == (kind if kind == "about:blank" else f"urn:problem-type:ifeportal:{kind}")
+    assert problem["title"]
+    assert problem["detail"]
+    return problem
 
 
 # Problems
@@ -66,8 +66,8 @@ def test_a_body_that_cannot_be_taken_is_a_problem(
     fleet: Cast, client_of: ClientOf, body: str, content_type: str, status: int, kind: str
 ) -> None:
     answer = client_of(fleet.olga).post("/api/v1/acknowledgements/", body, content_type=content_type)
-    told = assert_problem(answer, status, kind)
-    assert ("errors" in told) == (kind == "bad-parameter")
+    problem = assert_problem(answer, status, kind)
+    assert ("errors" in problem) == (kind == "bad-parameter")
 
 
 def test_a_database_that_is_away_is_a_problem_with_a_time(
@@ -135,7 +135,7 @@ def test_what_one_has_already_is_not_sent_again(fleet: Cast, client_of: ClientOf
         assert client.get(address, headers={"If-None-Match": '"other"'}).status_code == 200
 
 
-def anew(client: APIClient, address: str, change: Callable[[], object]) -> bool:
+def renewed(client: APIClient, address: str, change: Callable[[], object]) -> bool:
     """Whether the response is sent again after the change, which is not published in the feed."""
     tag = client.get(address)["ETag"]
     assert client.get(address, headers={"If-None-Match": tag}).status_code == 304
@@ -146,27 +146,27 @@ def anew(client: APIClient, address: str, change: Callable[[], object]) -> bool:
 def test_a_tag_is_out_of_date_once_anything_shown_is_another(fleet: Cast, client_of: ClientOf) -> None:
     client, load = client_of(fleet.alice), Load.objects.get(tail__name="N1")
     loads = Load.objects.filter(pk=load.pk)
-    assert anew(client, "/api/v1/loads/", lambda: loads.update(bytes_done=1_001))
-    assert anew(client, f"/api/v1/loads/{load.pk}/", lambda: loads.update(at_risk=True))
-    assert anew(client, "/api/v1/transfers/", lambda: loads.update(silent=True))
-    assert anew(client, "/api/v1/tails/", lambda: loads.update(silent=False, stalled=True))
-    assert anew(client, "/api/v1/airlines/", lambda: Tail.objects.filter(name="N1").update(duty="stored"))
-    assert anew(client, "/api/v1/airlines/", lambda: Airline.objects.filter(name="ACME").update(title="Acme"))
-    assert anew(client, "/api/v1/loads/", lambda: Tail.objects.filter(name="N1").update(name="N3"))
+    assert renewed(client, "/api/v1/loads/", lambda: loads.update(bytes_done=1_001))
+    assert renewed(client, f"/api/v1/loads/{load.pk}/", lambda: loads.update(at_risk=True))
+    assert renewed(client, "/api/v1/transfers/", lambda: loads.update(silent=True))
+    assert renewed(client, "/api/v1/tails/", lambda: loads.update(silent=False, stalled=True))
+    assert renewed(client, "/api/v1/airlines/", lambda: Tail.objects.filter(name="N1").update(duty="stored"))
+    assert renewed(client, "/api/v1/airlines/", lambda: Airline.objects.filter(name="ACME").update(title="Acme"))
+    assert renewed(client, "/api/v1/loads/", lambda: Tail.objects.filter(name="N1").update(name="N3"))
 
 
 def test_a_tag_is_out_of_date_once_rows_come_or_go(fleet: Cast, client_of: ClientOf) -> None:
     client = client_of(fleet.alice)
-    assert anew(client, "/api/v1/transfers/", lambda: Transfer.objects.filter(load__tail__name="N2").delete())
-    assert anew(client, "/api/v1/loads/?page_size=1", lambda: make_load(fleet.acme, "N9", "2026-12"))
-    assert anew(client, "/api/v1/loads/?paging=cursor&page_size=3", lambda: make_load(fleet.acme, "N10", "2026-12"))
+    assert renewed(client, "/api/v1/transfers/", lambda: Transfer.objects.filter(load__tail__name="N2").delete())
+    assert renewed(client, "/api/v1/loads/?page_size=1", lambda: make_load(fleet.acme, "N9", "2026-12"))
+    assert renewed(client, "/api/v1/loads/?paging=cursor&page_size=3", lambda: make_load(fleet.acme, "N10", "2026-12"))
 
 
 def test_a_tag_is_out_of_date_once_one_may_see_more_or_less(fleet: Cast, client_of: ClientOf) -> None:
     client = client_of(fleet.alice)
     joins = lambda: Membership.objects.create(user=fleet.alice, airline=fleet.beta)  # noqa: E731
-    assert anew(client, "/api/v1/loads/", joins)
-    assert anew(client, "/api/v1/loads/", lambda: Membership.objects.filter(airline=fleet.beta).delete())
+    assert renewed(client, "/api/v1/loads/", joins)
+    assert renewed(client, "/api/v1/loads/", lambda: Membership.objects.filter(airline=fleet.beta).delete())
     load = Load.objects.get(tail__name="N1")
     tag = client.get(f"/api/v1/loads/{load.pk}/")["ETag"]
     Membership.objects.all().delete()

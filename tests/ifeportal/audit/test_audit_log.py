@@ -120,9 +120,9 @@ def test_a_user_is_added_changed_and_deleted_and_no_password_is_told(cast: Cast,
     assert ada.post(f"{page}password/", secrets).status_code == 302
     assert ada.post(f"{page}delete/", {"post": "yes"}).status_code == 302
     assert actions() == ["user.added", "user.changed", "membership.added", "user.changed", "user.deleted"]
-    told = json.dumps(list(AuditEntry.objects.values("changes", "target")))
-    assert PASSWORD not in told
-    assert "md5$" not in told
+    logged = json.dumps(list(AuditEntry.objects.values("changes", "target")))
+    assert PASSWORD not in logged
+    assert "md5$" not in logged
     membership = AuditEntry.objects.get(action="membership.added")
     assert (membership.airline, membership.changes["role"][1]) == (cast.acme, "operator")
     assert AuditEntry.objects.get(action="user.changed", changes__has_key="email").changes["email"] == [
@@ -206,8 +206,8 @@ def test_the_log_says_who_and_which_way(cast: Cast, client: Client, via: str, wh
     assert f'<td role="cell" class="muted">{via}</td>' in page
     [row] = json.loads(b"".join(client.get("/airlines/ACME/audit/?export=json")))["rows"]
     assert (row["who"], row["via"]) == (who, via)
-    [told] = client.get(f"/api/v1/audit/?via={via}").json()["results"]
-    assert (told["who"], told["via"]) == (who, via)
+    [logged] = client.get(f"/api/v1/audit/?via={via}").json()["results"]
+    assert (logged["who"], logged["via"]) == (who, via)
 
 
 @pytest.mark.parametrize(

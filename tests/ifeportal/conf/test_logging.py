@@ -91,7 +91,7 @@ def test_an_ordinary_foreign_letter_stays_itself(readable: Log) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "text",
     [
         f"connecting with {SECRET}",
         "GET https://s3/x?X-Amz-Credential=AKIAFINDME&X-Amz-Signature=f1ndm3",
@@ -99,13 +99,13 @@ def test_an_ordinary_foreign_letter_stays_itself(readable: Log) -> None:
         "AWS4-HMAC-SHA256 Credential=x, Signature=f1ndm3f1ndm3f1ndm3".replace("f1ndm3", "abcdef0123"),
     ],
 )
-def test_what_is_secret_is_blotted_out_wherever_it_stands(told: str) -> None:
+def test_what_is_secret_is_blotted_out_wherever_it_stands(text: str) -> None:
     for as_json in (True, False):
         log = Log(as_json)
         try:
-            raise ValueError(told)
+            raise ValueError(text)
         except ValueError:
-            log.logger.exception("failed: %s", told, extra={"url": told, "password": "f1ndm3"})
+            log.logger.exception("failed: %s", text, extra={"url": text, "password": "f1ndm3"})
         for secret in (SECRET, "f1ndm3", "AKIAFINDME", "abcdef0123"):
             assert secret not in log.text
         assert "[hidden]" in log.text
@@ -128,18 +128,18 @@ def test_a_request_with_its_cookies_is_never_in_a_line(log: Log) -> None:
 
 def test_a_secret_is_hidden_in_the_forms_a_traceback_gives_it() -> None:
     secret = "pass\r'wörd\"of\\the+cinema"
-    told = [secret, repr(secret), repr(secret.encode()), json.dumps(secret), quote(secret, safe="")]
-    told.append(base64.b64encode(f"user:{secret}".encode()).decode())
+    texts = [secret, repr(secret), repr(secret.encode()), json.dumps(secret), quote(secret, safe="")]
+    texts.append(base64.b64encode(f"user:{secret}".encode()).decode())
     for as_json in (True, False):
         log = Log(as_json, secret)
         try:
-            raise ValueError({"told": told}, secret.encode())
+            raise ValueError({"texts": texts}, secret.encode())
         except ValueError:
-            log.logger.exception("failed: %s", told, extra={"told": told, "raw": secret.encode()})
+            log.logger.exception("failed: %s", texts, extra={"texts": texts, "raw": secret.encode()})
         assert log.text.count("[hidden]") >= 20
-        for form in told:
+        for form in texts:
             assert form.strip("\"'b") not in log.text
-        for part in ("rd\\", "cinema", told[-1][8:]):
+        for part in ("rd\\", "cinema", texts[-1][8:]):
             assert part not in log.text
 
 

@@ -47,8 +47,8 @@ def test_a_key_that_may_publish_is_tried_with_test_objects(
     buckets = {**seaweed.environment(), "MEDIA_BUCKET": media.name, "STATUS_BUCKET": status.name}
     done = check(buckets, "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    outcomes = {(row["bucket"], row["check"]): row["outcome"] for row in told["findings"]}
+    report = json.loads(done.stdout)
+    outcomes = {(row["bucket"], row["check"]): row["outcome"] for row in report["findings"]}
     assert outcomes["media", "multipart"] == outcomes["media", "clean-up"] == "ok"
     assert "put" not in {name for bucket, name in outcomes if bucket == "status"}
     assert [info.key for info in media.list()] == ["ACME/2026-12/campaign.json"]

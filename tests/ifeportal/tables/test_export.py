@@ -91,10 +91,10 @@ def test_values_are_written_for_programs() -> None:
             "error": 'he said "no",\nthen left',
         }
     ]
-    told = json.loads(sent([row], "json", *row))
-    assert told["rows"] == [{**row, "as_of": "2026-12-01T14:03:22.120Z", "starts": "2026-12-01"}]
-    assert told["columns"][0] == {"key": "as_of", "title": "As_Of"}
-    assert (told["count"], told["cut"]) == (1, False)
+    exported = json.loads(sent([row], "json", *row))
+    assert exported["rows"] == [{**row, "as_of": "2026-12-01T14:03:22.120Z", "starts": "2026-12-01"}]
+    assert exported["columns"][0] == {"key": "as_of", "title": "As_Of"}
+    assert (exported["count"], exported["cut"]) == (1, False)
 
 
 def test_a_file_without_end_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,8 +102,8 @@ def test_a_file_without_end_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) 
     rows = [{"n": number} for number in range(1_201)]
     lines = sent(rows, "csv", "n").splitlines()
     assert lines[1200:] == ["1199", '"Truncated: there are more than 1,200 rows."']
-    told = json.loads(sent(rows, "json", "n"))
-    assert (told["count"], told["cut"], told["rows"][-1]) == (1_200, True, {"n": 1_199})
+    exported = json.loads(sent(rows, "json", "n"))
+    assert (exported["count"], exported["cut"], exported["rows"][-1]) == (1_200, True, {"n": 1_199})
     assert json.loads(sent(rows[:1_200], "json", "n"))["cut"] is False
 
 

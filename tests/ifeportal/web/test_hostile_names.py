@@ -48,8 +48,8 @@ def corrupt(its: PopulatedAirline) -> None:
     """Set hostile names and texts on all objects of the airline."""
     name = HOSTILE
     Airline.objects.filter(pk=its.airline.pk).update(name=name, title=name, contact=name)
-    told = {"title": name, "manifest_problem": name}
-    Campaign.objects.filter(pk=its.campaign.pk).update(name=name, **told)
+    texts = {"title": name, "manifest_problem": name}
+    Campaign.objects.filter(pk=its.campaign.pk).update(name=name, **texts)
     ContentItem.objects.filter(pk=its.item.pk).update(name=name, title=name, kind=CODE)
     loader = {"loader_version": name, "loader_state": CODE, "loader_reason": name}
     stores = [{"path": name, "total": 2, "free": 1}]

@@ -194,10 +194,10 @@ def test_it_changes_when_it_says_and_not_before(spans: list[tuple[int, int]], no
         assert all(window.is_open(now + timedelta(minutes=minute)) == state for minute in range(0, 1440, 7))
         return
     assert 0 < change <= 86_400
-    then = now + timedelta(seconds=change)
-    assert window.is_open(then) != state
-    assert window.is_open(then - timedelta(microseconds=1)) == state
-    assert all(window.is_open(now + (then - now) * part / 50) == state for part in range(50))
+    changed_at = now + timedelta(seconds=change)
+    assert window.is_open(changed_at) != state
+    assert window.is_open(changed_at - timedelta(microseconds=1)) == state
+    assert all(window.is_open(now + (changed_at - now) * part / 50) == state for part in range(50))
 
 
 def test_always_is_open_and_never_changes() -> None:

@@ -42,9 +42,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
 
 
 def as_tail(store: SeaweedFS, bucket: str) -> S3Bucket:
-    told = store.environment(TAIL)
+    keys = store.environment(TAIL)
     return S3Bucket(
-        bucket, endpoint=store.endpoint, access_key=told["AWS_ACCESS_KEY_ID"], secret_key=told["AWS_SECRET_ACCESS_KEY"]
+        bucket, endpoint=store.endpoint, access_key=keys["AWS_ACCESS_KEY_ID"], secret_key=keys["AWS_SECRET_ACCESS_KEY"]
     )
 
 
@@ -153,9 +153,9 @@ def test_the_document_shows_what_the_command_prints(capsys: pytest.CaptureFixtur
 
 
 def test_the_command_says_the_same_as_what_a_store_is_given(capsys: pytest.CaptureFixture[str]) -> None:
-    told = json.loads(printed(capsys, "--format", "seaweedfs"))
+    policy = json.loads(printed(capsys, "--format", "seaweedfs"))
     identity = seaweedfs_identity("ACME", "N1", MEDIA, STATUS)
-    assert (told["name"], tuple(told["actions"])) == (identity.name, identity.actions)
+    assert (policy["name"], tuple(policy["actions"])) == (identity.name, identity.actions)
     assert json.loads(printed(capsys)) == iam_policy("ACME", "N1", MEDIA, STATUS)
 
 

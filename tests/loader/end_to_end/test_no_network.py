@@ -37,13 +37,13 @@ def test_without_a_network_nothing_is_touched_and_it_says_to_try_again(
 ) -> None:
     assert aircraft.load().code == 0
     publish(aircraft.media, "d", {"new": b"never seen"})
-    told, held = aircraft.reports(), {path: path.read_bytes() for path in aircraft.folder.glob("c/*")}
+    reports, files = aircraft.reports(), {path: path.read_bytes() for path in aircraft.folder.glob("c/*")}
     more = SOON | ({"AWS_ENDPOINT_URL_S3": endpoint} if endpoint else {})
     run = wait_for_exit(start_under(["unshare", "--net"], aircraft, "--once", **more))
     assert (run.code, run.stderr) == (75, "")
     assert any(reason in str(run.events) for reason in ("NETWORK", "no route"))
-    assert aircraft.reports() == told
-    assert {path: path.read_bytes() for path in aircraft.folder.glob("*/*.tgz")} == held
+    assert aircraft.reports() == reports
+    assert {path: path.read_bytes() for path in aircraft.folder.glob("*/*.tgz")} == files
     invariants.check()
     assert invariants.broken == []
     assert aircraft.load().code == 0

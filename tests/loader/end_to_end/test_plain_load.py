@@ -71,8 +71,8 @@ def test_every_item_gets_a_first_progress_of_nothing(aircraft: Aircraft, link: F
     link.bandwidth = None
     assert wait_for_exit(process).code == 0
     for at in range(4):
-        told = [seen.body for seen in link.requests("PUT", f"*/item-{at}.tgz.progress")]
-        assert (told[0], told[-1]) == (b"0", b"200000")
+        reported = [seen.body for seen in link.requests("PUT", f"*/item-{at}.tgz.progress")]
+        assert (reported[0], reported[-1]) == (b"0", b"200000")
 
 
 def test_ended_campaigns_are_passed_over_unless_named(aircraft: Aircraft) -> None:

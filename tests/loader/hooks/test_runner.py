@@ -59,12 +59,12 @@ def test_words_are_passed_as_they_are_and_no_shell_sees_them(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "sentence"),
     [("exit 3", "exit status 3"), ("kill -KILL $$", "ended by SIGKILL"), ("kill -USR1 $$", "ended by SIGUSR1")],
 )
-def test_an_end_is_told_in_words(tmp_path: Path, text: str, told: str) -> None:
+def test_an_end_is_told_in_words(tmp_path: Path, text: str, sentence: str) -> None:
     outcome = run_command([script(tmp_path, text)], PATIENCE, NEVER)
-    assert (outcome.succeeded, str(outcome)) == (False, told)
+    assert (outcome.succeeded, str(outcome)) == (False, sentence)
 
 
 @pytest.mark.parametrize("mode", [0o644, None])
@@ -132,13 +132,13 @@ def test_no_secret_of_ours_is_in_its_environment() -> None:
 
 
 @pytest.fixture
-def aboard(tmp_path: Path) -> Path:
+def content_dir(tmp_path: Path) -> Path:
     return tmp_path / "content"
 
 
-def whole(aboard: Path, campaign: str, *contents: str, settled: str = "", body: bytes = b"content") -> None:
+def whole(content_dir: Path, campaign: str, *contents: str, settled: str = "", body: bytes = b"content") -> None:
     """Install the file as `loader.storage.content_store` does."""
-    with Directory.open(aboard) as root:
+    with Directory.open(content_dir) as root:
         folder, held = root.make_subdirectory(campaign), root.make_subdirectory(".loader", "held", campaign)
         for content in contents:
             folder.write(f"{content}.tgz", body)
@@ -154,49 +154,49 @@ def names(owed: list[PendingHook]) -> list[tuple[str, str]]:
     return [(one.key.campaign, one.key.content) for one in owed]
 
 
-def test_whole_items_are_owed_until_they_are_settled_and_campaigns_too(aboard: Path) -> None:
-    ledger = HookLedger(aboard)
+def test_whole_items_are_owed_until_they_are_settled_and_campaigns_too(content_dir: Path) -> None:
+    ledger = HookLedger(content_dir)
     assert ledger.pending() == []
-    whole(aboard, "c", "a", "b")
-    whole(aboard, "d", "a", settled="one")
+    whole(content_dir, "c", "a", "b")
+    whole(content_dir, "d", "a", settled="one")
     assert names(ledger.pending()) == [("c", "a"), ("c", "b"), ("d", "a"), ("d", "")]
-    assert ledger.pending("d")[1].path == aboard / "d"
+    assert ledger.pending("d")[1].path == content_dir / "d"
     for one in ledger.pending("d"):
         ledger.mark_done(one)
-    assert names(HookLedger(aboard).pending()) == [("c", "a"), ("c", "b")]
+    assert names(HookLedger(content_dir).pending()) == [("c", "a"), ("c", "b")]
     assert names(ledger.pending_item("c", "b")) == [("c", "b")]
     assert ledger.pending_item("d", "a") == ledger.pending_item("c", "unknown") == []
 
 
-def test_new_content_and_a_new_edition_are_owed_anew(aboard: Path) -> None:
-    ledger = HookLedger(aboard)
-    whole(aboard, "c", "a", "b", settled="one")
+def test_new_content_and_a_new_edition_are_owed_anew(content_dir: Path) -> None:
+    ledger = HookLedger(content_dir)
+    whole(content_dir, "c", "a", "b", settled="one")
     before = ledger.pending()
-    whole(aboard, "c", "a", settled="two", body=b"another")
+    whole(content_dir, "c", "a", settled="two", body=b"another")
     for one in before:  # the command exited only now
         ledger.mark_done(one)
     assert names(ledger.pending()) == [("c", "a"), ("c", "")]
 
 
-def test_what_is_not_known_to_be_whole_is_not_owed(aboard: Path) -> None:
-    whole(aboard, "c", "a", "b")
-    os.utime(aboard / "c/a.tgz", ns=(1, 1))
-    (aboard / "c/b.tgz").unlink()
-    assert HookLedger(aboard).pending() == []
+def test_what_is_not_known_to_be_whole_is_not_owed(content_dir: Path) -> None:
+    whole(content_dir, "c", "a", "b")
+    os.utime(content_dir / "c/a.tgz", ns=(1, 1))
+    (content_dir / "c/b.tgz").unlink()
+    assert HookLedger(content_dir).pending() == []
 
 
-def test_what_is_gone_is_forgotten(aboard: Path) -> None:
-    ledger = HookLedger(aboard)
-    whole(aboard, "c", "a", "b", settled="one")
+def test_what_is_gone_is_forgotten(content_dir: Path) -> None:
+    ledger = HookLedger(content_dir)
+    whole(content_dir, "c", "a", "b", settled="one")
     for one in ledger.pending():
         ledger.mark_done(one)
-    (aboard / ".loader/held/c/a.tgz.json").unlink()
+    (content_dir / ".loader/held/c/a.tgz.json").unlink()
     ledger.remove_stale("c")
-    told = aboard / ".loader/told/c"
-    assert {path.name for path in told.iterdir()} == {"b.tgz.json", "campaign.json"}
-    (aboard / ".loader/held/c/b.tgz.json").unlink()
+    records = content_dir / ".loader/told/c"
+    assert {path.name for path in records.iterdir()} == {"b.tgz.json", "campaign.json"}
+    (content_dir / ".loader/held/c/b.tgz.json").unlink()
     ledger.remove_stale("c")
-    assert not told.exists()
+    assert not records.exists()
 
 
 # The hooks.
@@ -223,22 +223,22 @@ class Reports:
 
 
 @pytest.fixture
-def heard() -> Reports:
+def reports() -> Reports:
     return Reports()
 
 
 @pytest.fixture
-def ledger(aboard: Path) -> HookLedger:
-    return HookLedger(aboard)
+def ledger(content_dir: Path) -> HookLedger:
+    return HookLedger(content_dir)
 
 
 @pytest.fixture
-def make(aboard: Path, heard: Reports) -> Iterator[Callable[..., HookRunner]]:
+def make(content_dir: Path, reports: Reports) -> Iterator[Callable[..., HookRunner]]:
     made: list[HookRunner] = []
-    store = ContentStore(aboard)
+    store = ContentStore(content_dir)
 
     def one(command: str, timeout: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> HookRunner:
-        reporter = cast(StatusReporter, heard)
+        reporter = cast(StatusReporter, reports)
         made.append(HookRunner(["/bin/sh", command], timeout, [store], reporter, Broadcast(), clock=clock))
         return made[-1]
 
@@ -249,48 +249,48 @@ def make(aboard: Path, heard: Reports) -> Iterator[Callable[..., HookRunner]]:
 
 
 def test_it_runs_for_each_item_and_then_for_the_campaign_one_at_a_time(
-    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
+    tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
-    whole(aboard, "c", "a", "b", settled="one")
+    whole(content_dir, "c", "a", "b", settled="one")
     log = tmp_path / "log"
     hooks = make(script(tmp_path, f'echo "begin $#: $1 $2 <$3>" >> {log}; sleep 0.05; echo end >> {log}'))
     hooks.submit(ledger.pending())
     hooks.submit(ledger.pending())
     wait_until(lambda: hooks.idle)
     assert log.read_text().splitlines() == [
-        f"begin 3: {aboard}/c/a.tgz c <a>",
+        f"begin 3: {content_dir}/c/a.tgz c <a>",
         "end",
-        f"begin 3: {aboard}/c/b.tgz c <b>",
+        f"begin 3: {content_dir}/c/b.tgz c <b>",
         "end",
-        f"begin 3: {aboard}/c c <>",
+        f"begin 3: {content_dir}/c c <>",
         "end",
     ]
-    assert heard.good == [("c", "a"), ("c", "b"), ("c", "")]
+    assert reports.good == [("c", "a"), ("c", "b"), ("c", "")]
     assert ledger.pending() == []
 
 
 def test_a_campaign_that_looks_like_an_option_never_reaches_the_command(
-    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
+    tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
-    whole(aboard, "-rf", "a", settled="one")
-    whole(aboard, "c-rf", "a", settled="one")
+    whole(content_dir, "-rf", "a", settled="one")
+    whole(content_dir, "c-rf", "a", settled="one")
     log = tmp_path / "log"
     hooks = make(script(tmp_path, f'echo "$2 <$3>" >> {log}'))
     hooks.submit(ledger.pending())
     wait_until(lambda: hooks.idle)
     assert log.read_text().splitlines() == ["c-rf <a>", "c-rf <>"]
-    assert [(campaign, content, code) for campaign, content, code, _ in heard.bad] == [
+    assert [(campaign, content, code) for campaign, content, code, _ in reports.bad] == [
         ("-rf", "a", "HOOK_FAILED"),
         ("-rf", "", "HOOK_FAILED"),
     ]
-    assert "read the campaign name '-rf' as an option" in heard.bad[0][3]
+    assert "read the campaign name '-rf' as an option" in reports.bad[0][3]
     assert names(ledger.pending()) == [("-rf", "a"), ("-rf", "")]
 
 
 def test_a_failure_is_told_with_status_and_last_words_and_tried_again_later(
-    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
+    tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
-    whole(aboard, "c", "a", "b")
+    whole(content_dir, "c", "a", "b")
     now = [0.0]
     bad = tmp_path / "bad"
     bad.touch()
@@ -298,43 +298,43 @@ def test_a_failure_is_told_with_status_and_last_words_and_tried_again_later(
     hooks = make(command, clock=lambda: now[0])
     hooks.submit(ledger.pending())
     wait_until(lambda: hooks.idle)
-    ((campaign, content, code, text),) = heard.bad
+    ((campaign, content, code, text),) = reports.bad
     assert (campaign, content, code) == ("c", "a", "HOOK_FAILED")
     assert text == "the command set with --on-loaded failed: exit status 7: no room"
-    assert heard.good == [("c", "b")]
+    assert reports.good == [("c", "b")]
     hooks.submit(ledger.pending())
     hooks.retry_due()
     assert hooks.idle
     assert hooks.has_failed("c", "a")
     assert not hooks.has_failed("c", "b")
-    assert len(heard.bad) == 1
+    assert len(reports.bad) == 1
     bad.unlink()
     now[0] = BLOCK_TIME
     hooks.retry_due()
     wait_until(lambda: hooks.idle)
-    assert heard.good == [("c", "b"), ("c", "a")]
+    assert reports.good == [("c", "b"), ("c", "a")]
     assert not hooks.any_failed
     assert ledger.pending() == []
 
 
 def test_a_command_that_takes_too_long_fails(
-    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
+    tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
-    whole(aboard, "c", "a")
+    whole(content_dir, "c", "a")
     command = script(tmp_path, "echo still busy; exec sleep 600")
     for seconds in ENOUGH:
         hooks = make(command, timeout=seconds)
         hooks.submit(ledger.pending())
         wait_until(lambda hooks=hooks: hooks.idle)  # type: ignore[misc]
-        if "still busy" in heard.bad[-1][3]:
+        if "still busy" in reports.bad[-1][3]:
             break
-    assert re.search(r"took longer than \d+ s and was ended: still busy", heard.bad[-1][3])
+    assert re.search(r"took longer than \d+ s and was ended: still busy", reports.bad[-1][3])
 
 
 def test_when_the_loader_stops_the_command_ends_and_stays_owed(
-    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
+    tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
-    whole(aboard, "c", "a", "b")
+    whole(content_dir, "c", "a", "b")
     pids = tmp_path / "pids"
     hooks = make(script(tmp_path, f"sleep 600 & echo $! $$ > {pids}; wait"))
     hooks.submit(ledger.pending())
@@ -343,78 +343,78 @@ def test_when_the_loader_stops_the_command_ends_and_stays_owed(
     hooks.close(PATIENCE)
     assert time.monotonic() - began < PATIENCE
     wait_until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
-    assert not heard.good
-    assert not heard.bad
+    assert not reports.good
+    assert not reports.bad
     assert names(ledger.pending()) == [("c", "a"), ("c", "b")]
     hooks.submit(ledger.pending())  # queued, but run no more
     assert names(ledger.pending()) == [("c", "a"), ("c", "b")]
 
 
 def test_what_was_removed_meanwhile_is_passed_over(
-    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
+    tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
-    whole(aboard, "c", "a", "b")
+    whole(content_dir, "c", "a", "b")
     owed = ledger.pending()
-    (aboard / "c/a.tgz").unlink()
+    (content_dir / "c/a.tgz").unlink()
     hooks = make(script(tmp_path, "exit 0"))
     hooks.submit(owed)
     wait_until(lambda: hooks.idle)
-    assert heard.good == [("c", "b")]
-    assert heard.bad == []
+    assert reports.good == [("c", "b")]
+    assert reports.bad == []
 
 
 def test_it_does_not_run_again_for_an_item_read_as_pending_before_the_run_was_recorded(
-    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
+    tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
-    whole(aboard, "c", "a", settled="one")
+    whole(content_dir, "c", "a", settled="one")
     hooks = make(script(tmp_path, "exit 0"))
     read_before = ledger.pending()
     hooks.submit(read_before)
     wait_until(lambda: hooks.idle)
     hooks.submit(read_before)
     wait_until(lambda: hooks.idle)
-    assert heard.good == [("c", "a"), ("c", "")]
+    assert reports.good == [("c", "a"), ("c", "")]
 
 
 def test_it_runs_again_for_content_installed_while_it_ran_for_the_earlier_one(
-    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
+    tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
-    whole(aboard, "c", "a")
+    whole(content_dir, "c", "a")
     begun, gate = tmp_path / "begun", tmp_path / "gate"
     hooks = make(script(tmp_path, f"touch {begun}; while [ ! -e {gate} ]; do sleep 0.01; done"))
     hooks.submit(ledger.pending())
     wait_until(begun.exists)
-    whole(aboard, "c", "a", body=b"another")
+    whole(content_dir, "c", "a", body=b"another")
     hooks.submit(ledger.pending())
     gate.touch()
     wait_until(lambda: hooks.idle)
-    assert heard.good == [("c", "a"), ("c", "a")]
+    assert reports.good == [("c", "a"), ("c", "a")]
     assert ledger.pending() == []
 
 
 def test_a_ledger_that_cannot_be_read_is_an_error_of_the_item(
-    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
+    tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
-    whole(aboard, "c", "a")
+    whole(content_dir, "c", "a")
     owed = ledger.pending()
-    aboard.rename(tmp_path / "elsewhere")
-    aboard.write_text("not a directory")
+    content_dir.rename(tmp_path / "elsewhere")
+    content_dir.write_text("not a directory")
     hooks = make(script(tmp_path, "exit 0"))
     hooks.submit(owed)
     wait_until(lambda: hooks.idle)
-    assert [(campaign, content) for campaign, content, *_ in heard.bad] == [("c", "a")]
+    assert [(campaign, content) for campaign, content, *_ in reports.bad] == [("c", "a")]
     assert hooks.has_failed("c", "a")
 
 
 def test_a_run_that_cannot_be_recorded_has_failed_and_is_repeated_later(
     tmp_path: Path,
-    aboard: Path,
-    heard: Reports,
+    content_dir: Path,
+    reports: Reports,
     ledger: HookLedger,
     make: Callable[..., HookRunner],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole(aboard, "c", "a")
+    whole(content_dir, "c", "a")
     now = [0.0]
     hooks = make(script(tmp_path, "exit 0"), clock=lambda: now[0])
 
@@ -425,23 +425,23 @@ def test_a_run_that_cannot_be_recorded_has_failed_and_is_repeated_later(
         broken.setattr("loader.hooks.ledger.write_state", full)
         hooks.submit(ledger.pending())
         wait_until(lambda: hooks.idle)
-    assert [(content, code) for _, content, code, _ in heard.bad] == [("a", "NO_SPACE")]
+    assert [(content, code) for _, content, code, _ in reports.bad] == [("a", "NO_SPACE")]
     assert hooks.has_failed("c", "a")
     now[0] = BLOCK_TIME
     hooks.retry_due()
     wait_until(lambda: hooks.idle)
-    assert heard.good == [("c", "a")]
+    assert reports.good == [("c", "a")]
     assert not hooks.any_failed
 
 
 def test_whoever_waits_for_the_last_run_finds_the_runner_idle_when_called(
-    tmp_path: Path, aboard: Path, heard: Reports, ledger: HookLedger
+    tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger
 ) -> None:
-    whole(aboard, "c", "a")
+    whole(content_dir, "c", "a")
     idle: list[bool] = []
-    store = ContentStore(aboard)
+    store = ContentStore(content_dir)
     command = ["/bin/sh", script(tmp_path, "exit 0")]
-    reporter = cast(StatusReporter, heard)
+    reporter = cast(StatusReporter, reports)
     hooks = HookRunner(command, PATIENCE, [store], reporter, Broadcast(), lambda: idle.append(hooks.idle))
     read_before = ledger.pending()
     for runs in (1, 2):  # the second time the ledger says that nothing is pending
@@ -450,18 +450,18 @@ def test_whoever_waits_for_the_last_run_finds_the_runner_idle_when_called(
     hooks.close(PATIENCE)
     store.close()
     assert idle == [True, True]
-    assert heard.good == [("c", "a")]
+    assert reports.good == [("c", "a")]
 
 
 def test_an_unexpected_error_is_an_error_of_the_item_and_the_others_still_run(
     tmp_path: Path,
-    aboard: Path,
-    heard: Reports,
+    content_dir: Path,
+    reports: Reports,
     ledger: HookLedger,
     make: Callable[..., HookRunner],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole(aboard, "c", "a", "b")
+    whole(content_dir, "c", "a", "b")
     hooks = make(script(tmp_path, "exit 0"))
 
     def surprise(command: list[str], *_: object) -> CommandResult:
@@ -472,9 +472,9 @@ def test_an_unexpected_error_is_an_error_of_the_item_and_the_others_still_run(
     monkeypatch.setattr("loader.hooks.runner.run_command", surprise)
     hooks.submit(ledger.pending())
     wait_until(lambda: hooks.idle)
-    assert [(content, code) for _, content, code, _ in heard.bad] == [("a", "INTERNAL")]
+    assert [(content, code) for _, content, code, _ in reports.bad] == [("a", "INTERNAL")]
     assert hooks.has_failed("c", "a")
-    assert heard.good == [("c", "b")]
+    assert reports.good == [("c", "b")]
 
 
 KILLED = """
@@ -491,22 +491,22 @@ while not hooks.idle:
 
 
 @pytest.mark.processes
-def test_after_a_kill_it_is_run_for_all_that_was_not_settled(tmp_path: Path, aboard: Path) -> None:
-    whole(aboard, "c", *"abcdef", settled="one")
+def test_after_a_kill_it_is_run_for_all_that_was_not_settled(tmp_path: Path, content_dir: Path) -> None:
+    whole(content_dir, "c", *"abcdef", settled="one")
     log, gate = tmp_path / "log", tmp_path / "gate"
     # At its third item it waits, and the loader is killed.
     pid = tmp_path / "pid"
     command = script(
         tmp_path, f'echo "<$3>" >> {log}; [ "$3" != c ] || [ -e {gate} ] || {{ echo $$ > {pid}; exec sleep 600; }}'
     )
-    started = [sys.executable, "-c", KILLED, str(aboard), command]
+    started = [sys.executable, "-c", KILLED, str(content_dir), command]
     process = subprocess.Popen(started, cwd=ROOT)
     wait_until(lambda: pid.exists() and pid.read_text().strip())
     process.kill()
     process.wait()
     os.kill(int(pid.read_text()), signal.SIGKILL)  # on the aircraft systemd does that
-    assert names(HookLedger(aboard).pending()) == [("c", name) for name in "cdef"] + [("c", "")]
+    assert names(HookLedger(content_dir).pending()) == [("c", name) for name in "cdef"] + [("c", "")]
     gate.touch()
     subprocess.run(started, cwd=ROOT, check=True, timeout=PATIENCE)
-    assert HookLedger(aboard).pending() == []
+    assert HookLedger(content_dir).pending() == []
     assert log.read_text().split() == ["<a>", "<b>", "<c>", "<c>", "<d>", "<e>", "<f>", "<>"]

@@ -41,15 +41,15 @@ def test_it_follows_a_load_to_its_end(aircraft: Aircraft, link: FaultProxy) -> N
     publish(aircraft.media, "c", contents)
     link.bandwidth = SLOW
     process = started(aircraft, "--once", "--max-transfers", "1")
-    told: list[tuple[str, Any]] = []
+    events: list[tuple[str, Any]] = []
     with stream_events(aircraft.folder) as stream:
-        while not any(data["bytes_done"] and data["rate_bps"] for kind, data in told if kind in ("status", "change")):
-            told.append(next(stream))
+        while not any(data["bytes_done"] and data["rate_bps"] for kind, data in events if kind in ("status", "change")):
+            events.append(next(stream))
         link.bandwidth = None
-        told += stream
+        events += stream
     assert wait_for_exit(process).code == 0
-    assert [kind for kind, _ in told][:: len(told) - 1] == ["status", "end"]
-    news = [data for kind, data in told if kind in ("status", "change")]
+    assert [kind for kind, _ in events][:: len(events) - 1] == ["status", "end"]
+    news = [data for kind, data in events if kind in ("status", "change")]
     done = [one["bytes_done"] for one in news]
     assert done == sorted(done)
     assert any(0 < one["bytes_done"] < 2 * SIZE and one["state"] == "loading" for one in news)

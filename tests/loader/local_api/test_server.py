@@ -41,7 +41,7 @@ class Cabin:
         self.wishes.append((campaign, content))
         return self.refusal
 
-    def door(self, mode: int = 0o600, heartbeat: float = 15.0) -> LocalApiServer:
+    def api(self, mode: int = 0o600, heartbeat: float = 15.0) -> LocalApiServer:
         return LocalApiServer(
             self.directory, self.board, self.ask, mode, warn=self.complaints.append, heartbeat=heartbeat
         )
@@ -64,11 +64,11 @@ def cabin(tmp_path: Path) -> Cabin:
 
 
 @pytest.fixture
-def door(cabin: Cabin) -> Iterator[LocalApiServer]:
-    door = cabin.door()
-    door.start()
-    yield door
-    door.close()
+def api(cabin: Cabin) -> Iterator[LocalApiServer]:
+    api = cabin.api()
+    api.start()
+    yield api
+    api.close()
 
 
 @pytest.fixture
@@ -80,14 +80,14 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 # Status and events.
 
 
-def test_status_is_what_the_board_knows(cabin: Cabin, door: LocalApiServer) -> None:
-    told = send_request(cabin.directory, "GET", "/status")
-    assert (told.code, told.headers["content-type"]) == (200, "application/json")
-    assert [one["content"] for one in told.json["items"]] == ["a", "b", "whole"]
-    assert told.json["revision"] == cabin.board.revision
+def test_status_is_what_the_board_knows(cabin: Cabin, api: LocalApiServer) -> None:
+    answer = send_request(cabin.directory, "GET", "/status")
+    assert (answer.code, answer.headers["content-type"]) == (200, "application/json")
+    assert [one["content"] for one in answer.json["items"]] == ["a", "b", "whole"]
+    assert answer.json["revision"] == cabin.board.revision
 
 
-def test_status_is_told_again_only_if_there_is_something_new(cabin: Cabin, door: LocalApiServer) -> None:
+def test_status_is_told_again_only_if_there_is_something_new(cabin: Cabin, api: LocalApiServer) -> None:
     etag = send_request(cabin.directory, "GET", "/status").headers["etag"]
     again = send_request(cabin.directory, "GET", "/status", If_None_Match=etag)
     assert (again.code, again.body, again.headers["etag"]) == (304, b"", etag)
@@ -95,16 +95,16 @@ def test_status_is_told_again_only_if_there_is_something_new(cabin: Cabin, door:
     assert send_request(cabin.directory, "GET", "/status", If_None_Match=f'"x", W/{etag}').code == 200
 
 
-def test_the_etag_of_another_run_is_not_of_this_one(cabin: Cabin, door: LocalApiServer) -> None:
+def test_the_etag_of_another_run_is_not_of_this_one(cabin: Cabin, api: LocalApiServer) -> None:
     etag = send_request(cabin.directory, "GET", "/status").headers["etag"]
-    door.close()
-    again = cabin.door()
+    api.close()
+    again = cabin.api()
     again.start()
     assert send_request(cabin.directory, "GET", "/status", If_None_Match=etag).code == 200
     again.close()
 
 
-def test_events_begin_with_everything_and_go_on_with_what_changed(cabin: Cabin, door: LocalApiServer) -> None:
+def test_events_begin_with_everything_and_go_on_with_what_changed(cabin: Cabin, api: LocalApiServer) -> None:
     with stream_events(cabin.directory) as stream:
         kind, first = next(stream)
         assert (kind, len(first["items"])) == ("status", 3)
@@ -118,23 +118,23 @@ def test_events_begin_with_everything_and_go_on_with_what_changed(cabin: Cabin, 
         cabin.board.handle(PlanChanged([PlanStep("d", Item("x", 1, HASH), "fetch", 0)], {}, {}))
         kind, whole = next(stream)
         assert (kind, [one["content"] for one in whole["items"]]) == ("status", ["x"])
-        door.close()
+        api.close()
         assert list(stream)[-1] == ("end", {})
 
 
 def test_a_stream_where_nothing_happens_shows_that_it_lives(cabin: Cabin) -> None:
-    door = cabin.door(heartbeat=0.05)
-    door.start()
+    api = cabin.api(heartbeat=0.05)
+    api.start()
     with stream_events(cabin.directory) as stream:
         assert [next(stream)[0] for _ in range(3)] == ["status", "comment", "comment"]
-    door.close()
+    api.close()
 
 
 # Priority requests.
 
 
 @pytest.mark.parametrize(
-    ("wish", "heard"),
+    ("wish", "expected"),
     [
         ({"campaign": "c", "content": "a"}, ("c", "a")),
         ({"campaign": "c", "content": "a.tgz"}, ("c", "a")),
@@ -142,9 +142,9 @@ def test_a_stream_where_nothing_happens_shows_that_it_lives(cabin: Cabin) -> Non
         ({"campaign": "c", "content": None, "seat": "12A"}, ("c", None)),
     ],
 )
-def test_a_wish_is_passed_on(cabin: Cabin, door: LocalApiServer, wish: object, heard: tuple[str, str | None]) -> None:
+def test_a_wish_is_passed_on(cabin: Cabin, api: LocalApiServer, wish: object, expected: tuple[str, str | None]) -> None:
     assert post_now(cabin.directory, wish).code == 202
-    assert cabin.wishes == [heard]
+    assert cabin.wishes == [expected]
 
 
 @pytest.mark.parametrize(
@@ -163,18 +163,18 @@ def test_a_wish_is_passed_on(cabin: Cabin, door: LocalApiServer, wish: object, h
     ],
 )
 def test_a_wish_that_cannot_be_is_refused_with_what_to_do(
-    cabin: Cabin, door: LocalApiServer, wish: object, code: int
+    cabin: Cabin, api: LocalApiServer, wish: object, code: int
 ) -> None:
-    told = post_now(cabin.directory, wish)
-    assert told.code == code
-    assert set(told.json) == {"error", "advice"}
+    answer = post_now(cabin.directory, wish)
+    assert answer.code == code
+    assert set(answer.json) == {"error", "advice"}
     assert cabin.wishes == []
 
 
-def test_what_the_loader_says_against_a_wish_is_told(cabin: Cabin, door: LocalApiServer) -> None:
+def test_what_the_loader_says_against_a_wish_is_told(cabin: Cabin, api: LocalApiServer) -> None:
     cabin.refusal = "the ground has paused this aircraft"
-    told = post_now(cabin.directory, {"campaign": "c", "content": "a"})
-    assert (told.code, told.json["error"]) == (409, "the ground has paused this aircraft")
+    answer = post_now(cabin.directory, {"campaign": "c", "content": "a"})
+    assert (answer.code, answer.json["error"]) == (409, "the ground has paused this aircraft")
 
 
 @pytest.mark.parametrize(
@@ -192,9 +192,9 @@ def test_what_the_loader_says_against_a_wish_is_told(cabin: Cabin, door: LocalAp
         b'\xef\xbb\xbf{"campaign": "c"}',
     ],
 )
-def test_what_is_not_strict_json_is_refused(cabin: Cabin, door: LocalApiServer, body: bytes) -> None:
-    told = send_request(cabin.directory, "POST", "/now", body, Content_Type="application/json")
-    assert told.code == 400
+def test_what_is_not_strict_json_is_refused(cabin: Cabin, api: LocalApiServer, body: bytes) -> None:
+    answer = send_request(cabin.directory, "POST", "/now", body, Content_Type="application/json")
+    assert answer.code == 400
     assert send_request(cabin.directory, "GET", "/status").code == 200
 
 
@@ -241,21 +241,21 @@ POST = b"POST /now HTTP/1.1\r\nContent-Type: application/json\r\n"
     ],
 )
 def test_other_requests_are_refused_and_the_loader_goes_on(
-    cabin: Cabin, door: LocalApiServer, raw: bytes, code: int
+    cabin: Cabin, api: LocalApiServer, raw: bytes, code: int
 ) -> None:
-    told = send_raw(cabin.directory, raw, hold=True)
-    assert told.code == code
+    answer = send_raw(cabin.directory, raw, hold=True)
+    assert answer.code == code
     if code == 405:
-        assert told.headers["allow"] in ("GET", "POST")
+        assert answer.headers["allow"] in ("GET", "POST")
     if code != 200:
-        assert told.json["advice"]
+        assert answer.json["advice"]
     assert cabin.wishes == []
     assert send_request(cabin.directory, "GET", "/status").code == 200
 
 
 @pytest.mark.parametrize("raw", [b"", b"GET", GET_STATUS[:-2], POST + b"Content-Length: 50\r\n\r\n{"])
 def test_a_program_that_goes_before_it_has_asked_leaves_nothing_behind(
-    cabin: Cabin, door: LocalApiServer, raw: bytes
+    cabin: Cabin, api: LocalApiServer, raw: bytes
 ) -> None:
     assert send_raw(cabin.directory, raw).code == 0
     assert send_request(cabin.directory, "GET", "/status").code == 200
@@ -263,30 +263,30 @@ def test_a_program_that_goes_before_it_has_asked_leaves_nothing_behind(
 
 @pytest.mark.parametrize("raw", [b"", b"GET /sta", POST + b"Content-Length: 50\r\n\r\n{"])
 def test_a_program_that_does_not_finish_asking_is_sent_away(
-    cabin: Cabin, door: LocalApiServer, hurried: None, raw: bytes
+    cabin: Cabin, api: LocalApiServer, hurried: None, raw: bytes
 ) -> None:
     assert send_raw(cabin.directory, raw, hold=True).code == 408
 
 
 def test_a_program_that_drips_byte_after_byte_has_no_more_time_than_others(
-    cabin: Cabin, door: LocalApiServer, hurried: None
+    cabin: Cabin, api: LocalApiServer, hurried: None
 ) -> None:
     with connect_socket(cabin.directory, PATIENCE) as client:
-        sent, told = 0, b""
+        sent, answer = 0, b""
         client.setblocking(False)
-        while not told:
+        while not answer:
             try:
-                told = client.recv(4096)
+                answer = client.recv(4096)
             except BlockingIOError:
                 threading.Event().wait(0.02)
                 with suppress(BrokenPipeError):  # the server has closed the connection: its response can still be read
                     client.send(b"G")
                     sent += 1
-    assert told.startswith(b"HTTP/1.1 408 ")
+    assert answer.startswith(b"HTTP/1.1 408 ")
     assert 0 < sent < HEAD_LIMIT
 
 
-def test_a_program_that_never_reads_is_dropped(cabin: Cabin, door: LocalApiServer, hurried: None) -> None:
+def test_a_program_that_never_reads_is_dropped(cabin: Cabin, api: LocalApiServer, hurried: None) -> None:
     board = cabin.board
     board.handle(
         PlanChanged([PlanStep("c", Item(f"item-{number}", 10, HASH), "fetch", 0) for number in range(5000)], {}, {})
@@ -303,7 +303,7 @@ def test_a_program_that_never_reads_is_dropped(cabin: Cabin, door: LocalApiServe
 # Many clients.
 
 
-def test_so_many_readers_and_no_more(cabin: Cabin, door: LocalApiServer) -> None:
+def test_so_many_readers_and_no_more(cabin: Cabin, api: LocalApiServer) -> None:
     with Crowd(cabin, MAX_STREAMS, GET_EVENTS) as readers:
         assert all(reader.recv(12) == b"HTTP/1.1 200" for reader in readers)
         too_many = send_raw(cabin.directory, GET_EVENTS, hold=True)
@@ -311,7 +311,7 @@ def test_so_many_readers_and_no_more(cabin: Cabin, door: LocalApiServer) -> None
         assert send_request(cabin.directory, "GET", "/status").code == 200
 
 
-def test_a_crowd_is_turned_away_and_then_there_is_room_again(cabin: Cabin, door: LocalApiServer) -> None:
+def test_a_crowd_is_turned_away_and_then_there_is_room_again(cabin: Cabin, api: LocalApiServer) -> None:
     before = threading.active_count()
     with Crowd(cabin, MAX_CLIENTS, b"") as crowd:
         assert send_raw(cabin.directory, b"", hold=True).code == 503
@@ -338,14 +338,14 @@ class Crowd:
 
 
 def test_an_error_of_ours_ends_one_conversation_only(
-    cabin: Cabin, door: LocalApiServer, caplog: pytest.LogCaptureFixture
+    cabin: Cabin, api: LocalApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(campaign: str, content: str | None) -> str | None:
         raise RuntimeError("of ours")
 
     cabin.ask = broken  # type: ignore[method-assign]
-    door.close()
-    faulty = cabin.door()
+    api.close()
+    faulty = cabin.api()
     faulty.start()
     assert post_now(cabin.directory, {"campaign": "c", "content": "a"}).code == 0
     assert "While responding to a local program" in caplog.text
@@ -360,13 +360,13 @@ def test_an_error_of_ours_ends_one_conversation_only(
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_the_file_has_the_mode_that_was_asked_for_whatever_the_umask(cabin: Cabin, mode: int, umask: int) -> None:
     before = os.umask(umask)
-    door = cabin.door(mode)
+    api = cabin.api(mode)
     try:
-        door.start()
+        api.start()
     finally:
         os.umask(before)
     assert stat.S_IMODE(cabin.socket.stat().st_mode) == mode
-    door.close()
+    api.close()
 
 
 def test_nobody_can_connect_before_the_mode_is_set(cabin: Cabin, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,14 +379,14 @@ def test_nobody_can_connect_before_the_mode_is_set(cabin: Cabin, monkeypatch: py
         chmod(path, mode, **more)
 
     monkeypatch.setattr(os, "chmod", looked)
-    door = cabin.door(0o666)
+    api = cabin.api(0o666)
     before = os.umask(0)
     try:
-        door.start()
+        api.start()
     finally:
         os.umask(before)
     assert modes == [0o600]
-    door.close()
+    api.close()
 
 
 def test_another_user_may_ask_if_the_mode_says_so(cabin: Cabin) -> None:
@@ -395,11 +395,11 @@ def test_another_user_may_ask_if_the_mode_says_so(cabin: Cabin) -> None:
     for above in (cabin.directory, *cabin.directory.parents[:-1]):
         if above.stat().st_uid == os.getuid() and str(above) not in ("/", "/tmp"):
             above.chmod(0o755)
-    for mode, heard in ((0o600, False), (0o666, True)):
-        door = cabin.door(mode)
-        door.start()
-        assert _as_nobody(cabin.socket) is heard
-        door.close()
+    for mode, expected in ((0o600, False), (0o666, True)):
+        api = cabin.api(mode)
+        api.start()
+        assert _as_nobody(cabin.socket) is expected
+        api.close()
 
 
 def _as_nobody(path: Path) -> bool:
@@ -422,18 +422,18 @@ def _as_nobody(path: Path) -> bool:
 
 def test_a_long_path_is_no_trouble(cabin: Cabin) -> None:
     cabin.directory = cabin.directory / ("long" * 40) / ("path" * 40)
-    door = cabin.door()
-    door.start()
+    api = cabin.api()
+    api.start()
     assert len(str(cabin.socket)) > 300
     assert send_request(cabin.directory, "GET", "/status").code == 200
-    door.close()
+    api.close()
     assert cabin.complaints == []
 
 
 def test_the_socket_of_a_killed_loader_is_replaced_and_ours_is_gone_at_the_end(cabin: Cabin) -> None:
-    killed = cabin.door()
+    killed = cabin.api()
     killed.start()
-    fresh = cabin.door()
+    fresh = cabin.api()
     fresh.start()
     assert send_request(cabin.directory, "GET", "/status").code == 200
     fresh.close()
@@ -449,10 +449,10 @@ def test_a_planted_link_is_replaced_and_never_followed(cabin: Cabin, tmp_path: P
     victim.write_bytes(b"precious")
     cabin.socket.parent.mkdir(parents=True)
     (cabin.socket.parent / name).symlink_to(victim)
-    door = cabin.door(0o666)
-    door.start()
+    api = cabin.api(0o666)
+    api.start()
     assert send_request(cabin.directory, "GET", "/status").code == 200
-    door.close()
+    api.close()
     assert victim.read_bytes() == b"precious"
     assert list(cabin.socket.parent.iterdir()) == []
 
@@ -462,18 +462,18 @@ def test_a_planted_folder_of_ours_is_not_followed(cabin: Cabin, tmp_path: Path) 
     elsewhere.mkdir()
     cabin.directory.mkdir()
     (cabin.directory / ".loader").symlink_to(elsewhere)
-    door = cabin.door()
-    door.start()
+    api = cabin.api()
+    api.start()
     assert len(cabin.complaints) == 1
     assert list(elsewhere.iterdir()) == []
-    door.close()
+    api.close()
 
 
 @pytest.mark.parametrize("name", ["loader.sock", "loader.sock.new"])
 def test_where_there_can_be_no_socket_it_is_said_once(cabin: Cabin, name: str) -> None:
     (cabin.socket.parent / name / "something").mkdir(parents=True)
-    door = cabin.door()
-    door.start()
+    api = cabin.api()
+    api.start()
     assert len(cabin.complaints) == 1
     assert "its socket cannot be created" in cabin.complaints[0]
-    door.close()
+    api.close()

@@ -56,10 +56,10 @@ def board() -> StatusBoard:
 @pytest.fixture
 def directory(tmp_path: Path, board: StatusBoard) -> Iterator[Path]:
     """The content directory of a running loader."""
-    door = LocalApiServer(tmp_path / "content", board, lambda campaign, content: None)
-    door.start()
+    api = LocalApiServer(tmp_path / "content", board, lambda campaign, content: None)
+    api.start()
     yield tmp_path / "content"
-    door.close()
+    api.close()
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -145,14 +145,14 @@ def test_the_command_shows_what_the_socket_tells(directory: Path, board: StatusB
 def test_as_json_it_is_the_answer_itself(directory: Path, board: StatusBoard) -> None:
     shown = run("--json", LOADER_CONTENT_DIR=f"{directory}:/elsewhere")
     assert shown.returncode == 0
-    told: Any = json.loads(shown.stdout)
-    assert told["items"] == board.snapshot()["items"]
+    status: Any = json.loads(shown.stdout)
+    assert status["items"] == board.snapshot()["items"]
 
 
 @pytest.mark.processes
 def test_it_watches_until_the_loader_ends(tmp_path: Path, board: StatusBoard) -> None:
-    door = LocalApiServer(tmp_path, board, lambda campaign, content: None)
-    door.start()
+    api = LocalApiServer(tmp_path, board, lambda campaign, content: None)
+    api.start()
     command = [sys.executable, "manage.py", "loader_status", "--watch", "--json", "--content-dir", str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, env=bare_environment(), stdout=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None
@@ -161,14 +161,14 @@ def test_it_watches_until_the_loader_ends(tmp_path: Path, board: StatusBoard) ->
         board.handle(ItemFailed("2026-12", "movie-001", Code.OBJECT_GONE, "gone"))
         second = json.loads(watching.stdout.readline())
         assert [one["error_code"] for one in second["items"]] == ["OBJECT_GONE", "NO_SPACE", ""]
-        door.close()
+        api.close()
         assert watching.wait(timeout=60) == 0
 
 
 @pytest.mark.processes
 def test_on_a_terminal_each_change_takes_the_place_of_the_last(tmp_path: Path, board: StatusBoard) -> None:
-    door = LocalApiServer(tmp_path, board, lambda campaign, content: None)
-    door.start()
+    api = LocalApiServer(tmp_path, board, lambda campaign, content: None)
+    api.start()
     ours, theirs = pty.openpty()
     command = [sys.executable, "manage.py", "loader_status", "--watch", "--content-dir", str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, env=bare_environment(), stdout=theirs) as watching:
@@ -176,7 +176,7 @@ def test_on_a_terminal_each_change_takes_the_place_of_the_last(tmp_path: Path, b
         seen = b""
         while b"movie-001" not in seen:
             seen += os.read(ours, 65536)
-        door.close()
+        api.close()
         assert watching.wait(timeout=60) == 0
     os.close(ours)
     assert seen.startswith(b"\x1b[H\x1b[2J")
@@ -191,8 +191,8 @@ def test_without_a_loader_it_tells_what_lies_on_disk(tmp_path: Path) -> None:
     assert shown.returncode == 75
     assert "No loader is running in" in shown.stdout
     assert "complete 2026-11: 1 item, 5.0 MB, verified" in shown.stdout
-    told = json.loads(run("--json", "--content-dir", str(tmp_path / "content")).stdout)
-    assert (told["running"], [one["campaign"] for one in told["held"]]) == (False, ["2026-11"])
+    status = json.loads(run("--json", "--content-dir", str(tmp_path / "content")).stdout)
+    assert (status["running"], [one["campaign"] for one in status["held"]]) == (False, ["2026-11"])
 
 
 @pytest.mark.processes
@@ -243,12 +243,12 @@ def test_changes_are_put_together_to_the_whole(directory: Path, board: StatusBoa
     stream = watch_status(directory)
     assert len(_items(next(stream))) == 3
     board.handle(ItemFailed("2026-12", "movie-001", Code.OBJECT_GONE, "gone"))
-    told = next(stream)
-    assert [one["content"] for one in _items(told)][:2] == ["movie-001", "movie-002"]
-    assert (_items(told)[0]["error_code"], told["full"]) == ("OBJECT_GONE", True)
+    status = next(stream)
+    assert [one["content"] for one in _items(status)][:2] == ["movie-001", "movie-002"]
+    assert (_items(status)[0]["error_code"], status["full"]) == ("OBJECT_GONE", True)
     stream.close()
 
 
-def _items(told: Any) -> list[dict[str, object]]:
-    items: list[dict[str, object]] = told["items"]
+def _items(status: Any) -> list[dict[str, object]]:
+    items: list[dict[str, object]] = status["items"]
     return items

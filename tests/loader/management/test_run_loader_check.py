@@ -43,9 +43,9 @@ def test_as_json_it_prints_one_object_and_the_exit_code_says_what_is_missing(
     aircraft: Aircraft, fork_server: ForkServer
 ) -> None:
     code, printed, errors = check(fork_server, aircraft, "--json", AWS_SECRET_ACCESS_KEY="a wrong secret")
-    told = json.loads(printed)
-    assert (code, told["ok"]) == (1, False)
-    missing = [row for row in told["findings"] if row["outcome"] == "missing"]
+    report = json.loads(printed)
+    assert (code, report["ok"]) == (1, False)
+    missing = [row for row in report["findings"] if row["outcome"] == "missing"]
     assert {row["bucket"] for row in missing} == {"media", "status"}
     assert "Correct the access key and its secret." in missing[0]["text"]
     assert "a wrong secret" not in printed + errors

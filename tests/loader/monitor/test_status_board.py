@@ -75,18 +75,18 @@ def want(board: StatusBoard, *steps: PlanStep) -> None:
     board.handle(PlanChanged(steps, {}, {"c": "December"}))
 
 
-def told(board: StatusBoard) -> Any:
+def snapshot_of(board: StatusBoard) -> Any:
     """Return the snapshot as a program receives it."""
     return json.loads(json.dumps(board.snapshot(), allow_nan=False))
 
 
 def item(board: StatusBoard, content: str) -> Any:
-    return next(one for one in told(board)["items"] if one["content"] == content)
+    return next(one for one in snapshot_of(board)["items"] if one["content"] == content)
 
 
 def test_every_item_of_the_plan_is_there_with_the_names_of_the_api(board: StatusBoard) -> None:
     want(board, fetch("a", begun=40), keep("b"), refuse("d"))
-    items = told(board)["items"]
+    items = snapshot_of(board)["items"]
     assert [(one["content"], one["status"], one["bytes_done"], one["percent"]) for one in items] == [
         ("a", "pending", 40, 40),
         ("b", "complete", 100, 100),
@@ -113,7 +113,7 @@ def test_every_item_of_the_plan_is_there_with_the_names_of_the_api(board: Status
 
 def test_sums_of_a_campaign_and_of_all_are_those_of_its_items(board: StatusBoard) -> None:
     board.handle(PlanChanged([fetch("a", begun=40), keep("b"), fetch("x", 50, campaign="d")], {}, {"c": "December"}))
-    shown = told(board)
+    shown = snapshot_of(board)
     assert [(one["campaign"], one["title"], one["status"]) for one in shown["campaigns"]] == [
         ("c", "December", "loading"),
         ("d", "", "pending"),
@@ -123,7 +123,7 @@ def test_sums_of_a_campaign_and_of_all_are_those_of_its_items(board: StatusBoard
 
 def test_a_campaign_without_a_manifest_has_no_total_that_somebody_made_up(board: StatusBoard) -> None:
     board.handle(PlanChanged([], {"z": (Code.BAD_MANIFEST, "no comma")}, {}))
-    [campaign] = told(board)["campaigns"]
+    [campaign] = snapshot_of(board)["campaigns"]
     assert (campaign["status"], campaign["error_code"], campaign["error"]) == ("failed", "BAD_MANIFEST", "no comma")
     assert (campaign["items_total"], campaign["bytes_total"], campaign["percent"]) == (None, None, None)
 
@@ -143,11 +143,11 @@ def test_what_waits_beside_an_older_version_is_not_complete_until_its_campaign_i
     want(board, fetch("a", beside=True), keep("b", beside=True))
     board.handle(ItemStarted("c", "a", 0, 100))
     board.handle(ItemFinished("c", "a", 100, verified=True))
-    shown = told(board)
+    shown = snapshot_of(board)
     assert [(one["status"], one["bytes_done"]) for one in shown["items"]] == [("loading", 100), ("loading", 100)]
     board.handle(CampaignActivated("c"))
-    assert [one["status"] for one in told(board)["items"]] == ["complete", "complete"]
-    assert told(board)["campaigns"][0]["status"] == "complete"
+    assert [one["status"] for one in snapshot_of(board)["items"]] == ["complete", "complete"]
+    assert snapshot_of(board)["campaigns"][0]["status"] == "complete"
 
 
 def test_an_error_stays_while_it_is_tried_again_and_goes_when_bytes_come(board: StatusBoard) -> None:
@@ -214,13 +214,13 @@ def test_rates_and_times_are_null_until_somebody_can_tell(board: StatusBoard, cl
     board.handle(ItemStarted("c", "a", 0, 100 * MIB))
     clock.now += 0.5
     board.handle(ItemProgress("c", "a", 10 * MIB, 100 * MIB, 10 * MIB))
-    assert (item(board, "a")["rate_bps"], item(board, "a")["eta_seconds"], told(board)["rate_bps"]) == (
+    assert (item(board, "a")["rate_bps"], item(board, "a")["eta_seconds"], snapshot_of(board)["rate_bps"]) == (
         None,
         None,
         None,
     )
     clock.now += 1.5
-    shown = told(board)
+    shown = snapshot_of(board)
     assert (item(board, "a")["rate_bps"], item(board, "a")["eta_seconds"]) == (5 * MIB, 18)
     assert (shown["rate_bps"], shown["eta_seconds"], board.rate) == (5 * MIB, 28, 5 * MIB)
     assert item(board, "b")["rate_bps"] is None
@@ -299,7 +299,7 @@ def test_state_link_queue_and_disks_are_told() -> None:
     board.handle(LoaderState("waiting", "the link is down", "c"))
     board.handle(LinkChanged(False, "no route"))
     board.handle(QueueState(7, True, "22:00-05:00", 20_000_000))
-    shown = told(board)
+    shown = snapshot_of(board)
     assert (shown["state"], shown["reason"], shown["campaign"]) == ("waiting", "the link is down", "c")
     assert shown["link"] == {"up": False, "reason": "no route"}
     assert shown["queue"] == {"version": 7, "paused": True, "window": "22:00-05:00", "bandwidth_limit": 20_000_000}
@@ -311,18 +311,18 @@ def test_a_disk_that_does_not_answer_hides_nothing_else() -> None:
     def away() -> list[StoreUsage]:
         raise WorldError(Code.IO_ERROR)
 
-    assert told(StatusBoard("ACME", "N1", space=away))["stores"] == []
+    assert snapshot_of(StatusBoard("ACME", "N1", space=away))["stores"] == []
 
 
 def test_it_is_bounded_and_keeps_what_is_still_to_come(board: StatusBoard) -> None:
     want(board, *[keep(f"k{number}") for number in range(ITEMS_LIMIT)], fetch("wanted"))
-    shown = told(board)
+    shown = snapshot_of(board)
     assert (len(shown["items"]), shown["left_out"]) == (ITEMS_LIMIT, 1)
     assert shown["items"][0]["content"] == "wanted"
     board.handle(ItemStarted("c", "stranger", 0, 10))
     board.handle(ItemProgress("c", "stranger", 5, 10, 5))
     board.handle(ItemFinished("c", "stranger", 10, verified=True))
-    assert len(told(board)["items"]) == ITEMS_LIMIT
+    assert len(snapshot_of(board)["items"]) == ITEMS_LIMIT
 
 
 def test_what_a_campaign_or_an_item_is_can_be_asked(board: StatusBoard) -> None:

@@ -63,8 +63,8 @@ def test_the_page_names_every_request_and_every_field() -> None:
         assert f"`{method} {path}`" in page
     board = StatusBoard("ACME", "N1")
     board.handle(PlanChanged([PlanStep("c", Item("a", 1), "fetch", 0)], {}, {}))
-    told = board.snapshot()
-    rows = [told, *_objects(told["campaigns"]), *_objects(told["items"]), *_objects([told["link"], told["queue"]])]
+    state = board.snapshot()
+    rows = [state, *_objects(state["campaigns"]), *_objects(state["items"]), *_objects([state["link"], state["queue"]])]
     for field in {name for row in rows for name in row}:
         assert f"`{field}`" in page, field
 

@@ -115,8 +115,8 @@ def test_what_keeps_it_from_loading_is_said_when_it_changes() -> None:
         ("verifying", ""),
     ]:
         display.handle(LoaderState(state, reason, "c"))
-    told: list[Any] = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [one["text"] for one in told] == [
+    printed: list[Any] = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [one["text"] for one in printed] == [
         "waiting: no route",
         "waiting: no name",
         "paused: by the ground",

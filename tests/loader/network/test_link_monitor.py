@@ -144,13 +144,13 @@ def test_a_link_nobody_doubts_is_up_and_nothing_is_sent(made: Callable[..., Link
 
 def test_a_doubt_is_settled_by_one_knock_for_all(made: Callable[..., LinkMonitor]) -> None:
     with listening() as server:
-        link, stop, told = made(server.getsockname()[1]), threading.Event(), []
-        hands = [threading.Thread(target=lambda: told.append(link.wait_until_up(stop))) for _ in range(8)]
+        link, stop, results = made(server.getsockname()[1]), threading.Event(), []
+        hands = [threading.Thread(target=lambda: results.append(link.wait_until_up(stop))) for _ in range(8)]
         for hand in hands:
             hand.start()
         for hand in hands:
             hand.join(PATIENCE)
-        assert told == [False] * 8
+        assert results == [False] * 8
         assert not link.wait_until_up(stop)
         assert knocks(server) == 1
 
@@ -159,16 +159,16 @@ def test_a_store_that_does_not_answer_is_waited_for_and_a_stop_ends_that(made: C
     with listening() as server:
         port = server.getsockname()[1]
     heard: list[tuple[bool, str]] = []
-    link, stop, told = made(port, changed=lambda up, reason: heard.append((up, reason))), threading.Event(), []
-    hand = threading.Thread(target=lambda: told.append(link.wait_until_up(stop)))
+    link, stop, results = made(port, changed=lambda up, reason: heard.append((up, reason))), threading.Event(), []
+    hand = threading.Thread(target=lambda: results.append(link.wait_until_up(stop)))
     hand.start()
     wait_until(lambda: heard)
     assert heard == [(False, "127.0.0.1 does not answer")]
     assert link.state() == heard[0]
-    assert told == []
+    assert results == []
     stop.set()
     hand.join(PATIENCE)
-    assert told == [True]
+    assert results == [True]
 
 
 def command(folder: Path, text: str) -> tuple[str, ...]:
@@ -264,14 +264,14 @@ class Watched:
         for line in self.process.stdout or ():
             self._said.put(line)
 
-    def hears(self) -> list[object]:
+    def next_event(self) -> list[object]:
         return list(json.loads(self._said.get(timeout=PATIENCE)))
 
     def ask(self, what: str) -> list[object]:
         assert self.process.stdin is not None
         self.process.stdin.write(what + "\n")
         self.process.stdin.flush()
-        return self.hears()
+        return self.next_event()
 
     def run(self, *words: str) -> None:
         subprocess.run(["nsenter", "--net", "--target", str(self.process.pid), *words], check=True, timeout=PATIENCE)
@@ -307,18 +307,18 @@ def watched(host: str, port: int, before: str = "true") -> Iterator[Watched]:
 def test_a_network_that_comes_and_goes_is_noticed_within_seconds() -> None:
     down = ["changed", False, "no route to 127.0.0.1: the network is down"]
     with watched("127.0.0.1", 8333) as plane:
-        assert plane.hears() == down
+        assert plane.next_event() == down
         assert plane.ask("state") == ["state", *down[1:]]
         store = plane.listen(8333)
         try:
             plane.run("ip", "link", "set", "lo", "up")
-            assert sorted(map(str, (plane.hears(), plane.hears()))) == sorted(
+            assert sorted(map(str, (plane.next_event(), plane.next_event()))) == sorted(
                 map(str, (["changed", True, ""], ["waited", True]))
             )
             assert store.stdout is not None
             assert store.stdout.readline() == "knock\n"
             plane.run("ip", "addr", "flush", "dev", "lo")
-            assert plane.hears() == down
+            assert plane.next_event() == down
         finally:
             store.kill()
             store.communicate()
@@ -328,7 +328,7 @@ def test_a_network_that_comes_and_goes_is_noticed_within_seconds() -> None:
 @pytest.mark.processes
 def test_without_any_network_a_name_is_not_blamed() -> None:
     with watched(HOST, 443) as plane:
-        assert plane.hears() == ["changed", False, f"no route to {HOST}: the network is down"]
+        assert plane.next_event() == ["changed", False, f"no route to {HOST}: the network is down"]
 
 
 RESOLVER = (
@@ -353,7 +353,7 @@ def test_name_resolution_that_fails_or_hangs_is_told_and_held_up_by_nothing(tmp_
     before = f"D={tmp_path} && {RESOLVER} && {OUTWARD}" + (f" && {server}" if hangs else "")
     with watched(HOST, 443, before) as plane:
         try:
-            _, up, reason = plane.hears()
+            _, up, reason = plane.next_event()
             assert up is False
             if hangs:
                 assert reason == f"the name {HOST} cannot be looked up: name resolution does not answer"
@@ -405,5 +405,5 @@ print((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / (t
 @pytest.mark.processes
 def test_waiting_for_a_network_costs_next_to_nothing() -> None:
     words = ["unshare", "--net", sys.executable, "-c", IDLE, "10.9.9.9"]
-    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE)
-    assert float(told.stdout) <= 0.01  # share of a processor; it is a tenth of that where nothing else runs
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert float(done.stdout) <= 0.01  # share of a processor; it is a tenth of that where nothing else runs

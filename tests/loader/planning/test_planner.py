@@ -38,7 +38,7 @@ def plan(
     found: Mapping[tuple[str, str], Sequence[LocalItemState]] | None = None,
     barred: Mapping[tuple[str, str], Code] | None = None,
     queue: Sequence[QueueEntry] | None = None,
-    aboard: Sequence[CampaignOnDisk] = (),
+    on_disk: Sequence[CampaignOnDisk] = (),
     first: Sequence[tuple[str, str | None]] = (),
     named: Sequence[str] = (),
     seconds_left: float | None = None,
@@ -57,7 +57,7 @@ def plan(
         rooms,
         PlanningContext(now, seconds_left, rate, store),
         queue=None if queue is None else TransferQueue(1, tuple(queue)),
-        on_disk=aboard,
+        on_disk=on_disk,
         requested=first,
         named=named,
         blocked={ItemKey(*key): code for key, code in (barred or {}).items()},
@@ -179,7 +179,7 @@ def test_an_item_held_back_is_held_back_though_a_later_entry_takes_all() -> None
 
 def test_what_is_to_be_purged_later_is_loaded_until_then() -> None:
     queue = [QueueEntry("c", action="purge", priority=9, not_before=LATER), QueueEntry("c")]
-    made = plan(simple("c", "a"), queue=queue, aboard=[CampaignOnDisk("c", bytes=(5,))])
+    made = plan(simple("c", "a"), queue=queue, on_disk=[CampaignOnDisk("c", bytes=(5,))])
     assert (names(made), made.removals, made.next_change) == (["a"], (), LATER)
 
 
@@ -307,26 +307,26 @@ def removed(plan: Plan) -> list[str]:
 
 
 def test_what_has_ended_stays_while_there_is_room() -> None:
-    assert removed(plan(simple("c", "a", size=50), free=[50], aboard=[OCTOBER, NOVEMBER, DECEMBER])) == []
+    assert removed(plan(simple("c", "a", size=50), free=[50], on_disk=[OCTOBER, NOVEMBER, DECEMBER])) == []
 
 
 @pytest.mark.parametrize(
     ("size", "gone"), [(50, []), (51, ["october"]), (90, ["october"]), (91, ["october", "november"]), (131, [])]
 )
 def test_for_room_the_longest_ended_goes_first_and_no_more_than_needed(size: int, gone: list[str]) -> None:
-    made = plan(simple("c", "a", size=size), free=[50], aboard=[DECEMBER, NOVEMBER, OCTOBER])
+    made = plan(simple("c", "a", size=size), free=[50], on_disk=[DECEMBER, NOVEMBER, OCTOBER])
     assert removed(made) == gone
     assert [step.action for step in made.steps] == ["fetch" if size <= 130 else "refuse"]
 
 
 def test_of_those_that_would_go_none_goes_that_is_not_needed() -> None:
     small = CampaignOnDisk("october", date(2026, 10, 1), date(2026, 10, 31), True, (5,))
-    made = plan(simple("c", "a", size=85), free=[50], aboard=[DECEMBER, NOVEMBER, small])
+    made = plan(simple("c", "a", size=85), free=[50], on_disk=[DECEMBER, NOVEMBER, small])
     assert removed(made) == ["november"]
 
 
 def test_a_removal_says_why() -> None:
-    made = plan(simple("c", "a", size=51), free=[50], aboard=[DECEMBER, OCTOBER])
+    made = plan(simple("c", "a", size=51), free=[50], on_disk=[DECEMBER, OCTOBER])
     assert made.removals == (
         Removal("october", None, "its exhibition ended on 2026-10-31, and space is needed"),
     )  # fmt: skip
@@ -338,28 +338,28 @@ def test_what_is_removed_lies_on_the_disk_that_needs_it() -> None:
     made = plan(
         simple("c", "a", size=60),
         free=[40, 0],
-        aboard=[elsewhere, here, DECEMBER],
+        on_disk=[elsewhere, here, DECEMBER],
         found={("c", "a"): [LocalItemState(bytes_done=5), NOTHING]},
     )
     assert (removed(made), made.steps[0].store) == (["november"], 0)
 
 
 def test_what_the_disk_freed_serves_the_next_item_too() -> None:
-    made = plan(simple("c", "a", "b", size=20), free=[0], aboard=[DECEMBER, OCTOBER, NOVEMBER])
+    made = plan(simple("c", "a", "b", size=20), free=[0], on_disk=[DECEMBER, OCTOBER, NOVEMBER])
     assert removed(made) == ["october"]
     assert [step.action for step in made.steps] == ["fetch", "fetch"]
 
 
 def test_what_will_be_linked_to_is_not_counted_as_freed() -> None:
     found = {("c", "a"): [LocalItemState(linkable=True)]}
-    made = plan(wanted("c", Item("a", 30), Item("b", 60)), free=[50], found=found, aboard=[DECEMBER, NOVEMBER])
+    made = plan(wanted("c", Item("a", 30), Item("b", 60)), free=[50], found=found, on_disk=[DECEMBER, NOVEMBER])
     assert [step.action for step in made.steps] == ["link", "fetch"]
-    made = plan(wanted("c", Item("a", 31), Item("b", 60)), free=[50], found=found, aboard=[DECEMBER, NOVEMBER])
+    made = plan(wanted("c", Item("a", 31), Item("b", 60)), free=[50], found=found, on_disk=[DECEMBER, NOVEMBER])
     assert [step.action for step in made.steps] == ["link", "refuse"]
 
 
 def test_nothing_is_removed_for_room_that_is_wanted_or_named_or_to_come() -> None:
-    campaign, room = simple("c", "a", size=51), {"free": [50], "aboard": [DECEMBER, NOVEMBER]}
+    campaign, room = simple("c", "a", size=51), {"free": [50], "on_disk": [DECEMBER, NOVEMBER]}
     held = {("november", "x"): [LocalItemState(file=FileState.COMPLETE)]}
     november = simple("november", "x", ends=OVER)
     named = simple("november", "x", ends=OVER, named=True)
@@ -371,10 +371,10 @@ def test_nothing_is_removed_for_room_that_is_wanted_or_named_or_to_come() -> Non
 
 
 def test_where_no_exhibition_is_on_the_one_that_started_last_is_in_use() -> None:
-    made = plan(simple("c", "a", size=91), free=[50], aboard=[NOVEMBER, OCTOBER])
+    made = plan(simple("c", "a", size=91), free=[50], on_disk=[NOVEMBER, OCTOBER])
     assert (removed(made), [step.action for step in made.steps]) == ([], ["refuse"])
     coming = CampaignOnDisk("january", date(2027, 1, 1), date(2027, 1, 31), True, (10,))
-    assert removed(plan(simple("c", "a", size=60), free=[50], aboard=[coming, NOVEMBER, OCTOBER])) == ["october"]
+    assert removed(plan(simple("c", "a", size=60), free=[50], on_disk=[coming, NOVEMBER, OCTOBER])) == ["october"]
 
 
 def test_the_days_of_a_manifest_are_newer_than_those_that_were_kept() -> None:
@@ -383,7 +383,7 @@ def test_the_days_of_a_manifest_are_newer_than_those_that_were_kept() -> None:
         simple("c", "a", size=51),
         prolonged,
         free=[50],
-        aboard=[DECEMBER, NOVEMBER],
+        on_disk=[DECEMBER, NOVEMBER],
         found={("november", "x"): [LocalItemState(file=FileState.COMPLETE)]},
     )
     assert removed(made) == []
@@ -391,29 +391,29 @@ def test_the_days_of_a_manifest_are_newer_than_those_that_were_kept() -> None:
 
 def test_the_queue_purges_what_is_aboard_and_frees_its_room() -> None:
     queue = [QueueEntry("october", action="purge"), QueueEntry("not aboard", action="purge"), QueueEntry("c")]
-    made = plan(simple("c", "a", size=90), free=[50], aboard=[DECEMBER, OCTOBER], queue=queue)
+    made = plan(simple("c", "a", size=90), free=[50], on_disk=[DECEMBER, OCTOBER], queue=queue)
     assert made.removals == (Removal("october", None, "requested by the transfer queue"),)
     assert done(made) == [("c", "a", "fetch")]
 
 
 def test_what_is_in_use_is_not_purged_even_if_the_queue_asks() -> None:
     queue = [QueueEntry("december", action="purge"), QueueEntry("november", ("x",), action="purge")]
-    made = plan(aboard=[DECEMBER], queue=queue)
+    made = plan(on_disk=[DECEMBER], queue=queue)
     assert (made.removals, made.refused_removals) == ((), (("december", "it is in use: its exhibition is on"),))
-    made = plan(aboard=[NOVEMBER, OCTOBER], queue=queue)
+    made = plan(on_disk=[NOVEMBER, OCTOBER], queue=queue)
     assert made.refused_removals == (("november", "it is in use: no later exhibition is on the aircraft"),)
 
 
 def test_what_says_no_days_is_in_use_while_it_is_whole_and_wanted() -> None:
     campaign, purge = simple("undated", "a", "b"), QueueEntry("undated", ("b",), action="purge", priority=9)
-    assert removed(plan(campaign, aboard=[UNDATED], queue=[purge])) == ["undated"]
-    made = plan(campaign, aboard=[UNDATED], queue=[purge, QueueEntry("undated")])
+    assert removed(plan(campaign, on_disk=[UNDATED], queue=[purge])) == ["undated"]
+    made = plan(campaign, on_disk=[UNDATED], queue=[purge, QueueEntry("undated")])
     assert (made.removals, made.refused_removals) == ((), (("undated", "it is in use: it may be shown on any day"),))
 
 
 def test_what_this_loader_was_told_to_load_is_not_purged() -> None:
     made = plan(
-        simple("october", "a", named=True), aboard=[DECEMBER, OCTOBER], queue=[QueueEntry("october", action="purge")]
+        simple("october", "a", named=True), on_disk=[DECEMBER, OCTOBER], queue=[QueueEntry("october", action="purge")]
     )
     assert made.removals == ()
     assert made.refused_removals == (("october", "the --campaign option names it"),)
@@ -421,24 +421,24 @@ def test_what_this_loader_was_told_to_load_is_not_purged() -> None:
 
 
 def test_what_is_wanted_stays_though_its_manifest_cannot_be_read_now() -> None:
-    lying = [DECEMBER, NOVEMBER]
-    assert removed(plan(simple("c", "a", size=51), free=[50], aboard=lying, queue=[QueueEntry("c")])) == ["november"]
+    stored = [DECEMBER, NOVEMBER]
+    assert removed(plan(simple("c", "a", size=51), free=[50], on_disk=stored, queue=[QueueEntry("c")])) == ["november"]
     wish = [QueueEntry("c"), QueueEntry("november")]
-    assert removed(plan(simple("c", "a", size=51), free=[50], aboard=lying, queue=wish)) == []
-    assert removed(plan(simple("c", "a", size=51), free=[50], aboard=lying, named=["november"])) == []
+    assert removed(plan(simple("c", "a", size=51), free=[50], on_disk=stored, queue=wish)) == []
+    assert removed(plan(simple("c", "a", size=51), free=[50], on_disk=stored, named=["november"])) == []
     purge = [QueueEntry("november", action="purge")]
-    assert removed(plan(aboard=lying, queue=purge)) == ["november"]
-    refused = plan(aboard=lying, queue=purge, named=["november"])
+    assert removed(plan(on_disk=stored, queue=purge)) == ["november"]
+    refused = plan(on_disk=stored, queue=purge, named=["november"])
     assert refused.refused_removals == (("november", "the --campaign option names it"),)
     assert refused.removals == ()
 
 
 def test_items_that_do_not_lie_here_are_not_purged_again_and_again() -> None:
     queue = [QueueEntry("c", ("a", "b"), action="purge"), QueueEntry("december", ("a",), action="purge")]
-    lying = [replace(DECEMBER, content=frozenset("x")), CampaignOnDisk("c", bytes=(1,), content=frozenset("bx"))]
-    made = plan(simple("c", "a", "b", "x"), aboard=lying, queue=queue)
+    stored = [replace(DECEMBER, content=frozenset("x")), CampaignOnDisk("c", bytes=(1,), content=frozenset("bx"))]
+    made = plan(simple("c", "a", "b", "x"), on_disk=stored, queue=queue)
     assert (made.removals, made.refused_removals) == ((Removal("c", ("b",), "requested by the transfer queue"),), ())
-    assert plan(aboard=[DECEMBER, replace(lying[1], content=frozenset("x"))], queue=queue[:1]).removals == ()
+    assert plan(on_disk=[DECEMBER, replace(stored[1], content=frozenset("x"))], queue=queue[:1]).removals == ()
 
 
 def test_some_items_are_purged_and_others_loaded() -> None:
@@ -447,24 +447,24 @@ def test_some_items_are_purged_and_others_loaded() -> None:
         QueueEntry("c", ("b", "d"), priority=9),
         QueueEntry("c"),
     ]
-    made = plan(simple("c", "a", "b", "d", "e"), aboard=[DECEMBER, CampaignOnDisk("c", bytes=(1,))], queue=queue)
+    made = plan(simple("c", "a", "b", "d", "e"), on_disk=[DECEMBER, CampaignOnDisk("c", bytes=(1,))], queue=queue)
     assert names(made) == ["b", "d", "e"]
     assert made.removals == (Removal("c", ("a",), "requested by the transfer queue"),)
 
 
 def test_of_what_is_purged_whole_the_items_asked_for_before_stay() -> None:
     queue = [QueueEntry("c", ("b",), priority=9), QueueEntry("c", action="purge")]
-    made = plan(simple("c", "a", "b", "d"), aboard=[DECEMBER, CampaignOnDisk("c", bytes=(1,))], queue=queue)
+    made = plan(simple("c", "a", "b", "d"), on_disk=[DECEMBER, CampaignOnDisk("c", bytes=(1,))], queue=queue)
     assert (names(made), made.removals) == (["b"], (Removal("c", ("a", "d"), "requested by the transfer queue"),))
 
 
 def test_a_campaign_without_a_manifest_may_be_purged() -> None:
-    lying = [DECEMBER, CampaignOnDisk("c", bytes=(1,))]
-    assert plan(aboard=lying, queue=[QueueEntry("c", action="purge")]).removals[0].content is None
-    assert plan(aboard=lying, queue=[QueueEntry("c", ("a",), action="purge")]).removals[0].content == ("a",)
-    refused = plan(aboard=lying, queue=[QueueEntry("c", ("a",), priority=1), QueueEntry("c", action="purge")])
+    stored = [DECEMBER, CampaignOnDisk("c", bytes=(1,))]
+    assert plan(on_disk=stored, queue=[QueueEntry("c", action="purge")]).removals[0].content is None
+    assert plan(on_disk=stored, queue=[QueueEntry("c", ("a",), action="purge")]).removals[0].content == ("a",)
+    refused = plan(on_disk=stored, queue=[QueueEntry("c", ("a",), priority=1), QueueEntry("c", action="purge")])
     assert (refused.removals, [campaign for campaign, _ in refused.refused_removals]) == ((), ["c"])
-    assert plan(aboard=lying, queue=[QueueEntry("c", priority=1), QueueEntry("c", action="purge")]).removals == ()
+    assert plan(on_disk=stored, queue=[QueueEntry("c", priority=1), QueueEntry("c", action="purge")]).removals == ()
 
 
 def test_what_several_directories_say_of_a_campaign_is_put_together() -> None:
@@ -496,7 +496,7 @@ AHEAD, BEHIND = NOW + timedelta(days=40), NOW - timedelta(days=40)
 def test_for_room_nothing_is_removed_while_the_store_does_not_confirm_the_clock(
     now: datetime, store: datetime | None, why: str
 ) -> None:
-    made = plan(LARGE, free=[50], aboard=[DECEMBER, OCTOBER], now=now, store=store)
+    made = plan(LARGE, free=[50], on_disk=[DECEMBER, OCTOBER], now=now, store=store)
     assert removed(made) == []
     assert made.steps[0].reason == (
         f"51 bytes are still to be fetched and 50 bytes may be used; nothing is removed to free space: {why}"
@@ -506,18 +506,18 @@ def test_for_room_nothing_is_removed_while_the_store_does_not_confirm_the_clock(
 @pytest.mark.parametrize("minutes", [-15, -1, 0, 1, 15])
 def test_for_room_what_has_ended_goes_while_the_store_confirms_the_clock(minutes: int) -> None:
     now = NOW + timedelta(minutes=minutes)
-    assert removed(plan(LARGE, free=[50], aboard=[DECEMBER, OCTOBER], now=now)) == ["october"]
+    assert removed(plan(LARGE, free=[50], on_disk=[DECEMBER, OCTOBER], now=now)) == ["october"]
 
 
 def test_a_clock_that_is_a_little_ahead_removes_nothing_on_its_last_day() -> None:
     midnight = datetime(2027, 1, 1, tzinfo=UTC)
-    lying, early = (
+    stored, early = (
         [DECEMBER, CampaignOnDisk("january", date(2027, 1, 1), date(2027, 1, 31), True, (10,))],
         timedelta(minutes=5),
     )
-    made = plan(simple("c", "a", size=51), free=[50], aboard=lying, now=midnight + early, store=midnight - early)
+    made = plan(simple("c", "a", size=51), free=[50], on_disk=stored, now=midnight + early, store=midnight - early)
     assert removed(made) == []
-    made = plan(simple("c", "a", size=51), free=[50], aboard=lying, now=midnight + early, store=midnight)
+    made = plan(simple("c", "a", size=51), free=[50], on_disk=stored, now=midnight + early, store=midnight)
     assert removed(made) == ["december"]
 
 
@@ -525,7 +525,7 @@ def test_a_clock_that_is_a_little_ahead_removes_nothing_on_its_last_day() -> Non
 def test_what_either_clock_finds_in_use_is_not_purged(now: datetime, store: datetime) -> None:
     coming = CampaignOnDisk("january", date(2027, 1, 1), date(2027, 1, 31), True, (10,))
     made = plan(
-        aboard=[DECEMBER, coming, OCTOBER],
+        on_disk=[DECEMBER, coming, OCTOBER],
         queue=[QueueEntry("december", action="purge"), QueueEntry("october", action="purge")],
         now=now,
         store=store,
@@ -536,7 +536,7 @@ def test_what_either_clock_finds_in_use_is_not_purged(now: datetime, store: date
 
 def test_before_the_store_has_answered_only_what_says_no_days_is_purged() -> None:
     queue = [QueueEntry("october", action="purge"), QueueEntry("undated", action="purge")]
-    made = plan(aboard=[DECEMBER, OCTOBER, UNDATED], queue=queue, store=None)
+    made = plan(on_disk=[DECEMBER, OCTOBER, UNDATED], queue=queue, store=None)
     assert removed(made) == ["undated"]
     assert made.refused_removals == (
         ("october", "the store has not answered yet, so the local clock cannot be trusted"),
@@ -548,15 +548,15 @@ def test_a_purge_that_was_put_off_waits_until_the_store_confirms_the_clock(
     now: datetime, store: datetime | None
 ) -> None:
     queue = [QueueEntry("undated", action="purge", not_before=NOW + timedelta(days=20))]
-    made = plan(aboard=[DECEMBER, UNDATED], queue=queue, now=now, store=store)
+    made = plan(on_disk=[DECEMBER, UNDATED], queue=queue, now=now, store=store)
     assert (removed(made), made.next_change is None) == ([], now == AHEAD)
     assert [campaign for campaign, _ in made.refused_removals] == (["undated"] if now == AHEAD else [])
-    assert removed(plan(aboard=[DECEMBER, UNDATED], queue=queue, now=AHEAD, store=AHEAD)) == ["undated"]
+    assert removed(plan(on_disk=[DECEMBER, UNDATED], queue=queue, now=AHEAD, store=AHEAD)) == ["undated"]
 
 
 def test_what_is_put_off_and_not_aboard_is_not_told_of() -> None:
     queue = [QueueEntry("gone", action="purge", not_before=NOW)]
-    assert plan(aboard=[DECEMBER], queue=queue, now=AHEAD, store=NOW).refused_removals == ()
+    assert plan(on_disk=[DECEMBER], queue=queue, now=AHEAD, store=NOW).refused_removals == ()
 
 
 @pytest.mark.parametrize(("now", "why"), [(AHEAD, "40 days ahead of"), (BEHIND, "40 days behind")])
@@ -564,12 +564,12 @@ def test_no_order_of_the_queue_removes_anything_while_the_clocks_differ(now: dat
     queue = [QueueEntry("undated", action="purge"), QueueEntry("august", ("a",), action="purge")]
     august = CampaignOnDisk("august", date(2020, 8, 1), date(2020, 8, 31), True, (10,), frozenset({"a"}))
     now_shown = CampaignOnDisk("now", date(2026, 1, 1), date(2028, 1, 1), True, (10,))
-    made = plan(aboard=[UNDATED, august, now_shown], queue=queue, now=now)
+    made = plan(on_disk=[UNDATED, august, now_shown], queue=queue, now=now)
     assert removed(made) == []
     assert made.refused_removals == tuple(
         (name, f"the local clock is {why} the store's") for name in ("undated", "august")
     )
-    assert removed(plan(aboard=[UNDATED, august, now_shown], queue=queue)) == ["undated", "august"]
+    assert removed(plan(on_disk=[UNDATED, august, now_shown], queue=queue)) == ["undated", "august"]
 
 
 @pytest.mark.parametrize("store", [None, NOW])

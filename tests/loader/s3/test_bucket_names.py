@@ -55,13 +55,13 @@ def test_a_valid_name_is_used_on_both_sides(name: str) -> None:
 @pytest.mark.parametrize("name", INVALID)
 @pytest.mark.parametrize("variable", ["MEDIA_BUCKET", "STATUS_BUCKET"])
 def test_an_invalid_name_is_refused_with_the_same_sentence(variable: str, name: str) -> None:
-    with pytest.raises(SettingsError) as aboard:
+    with pytest.raises(SettingsError) as in_loader:
         read_settings(LEAST, {variable: name})
-    with pytest.raises(ConfigError) as ashore:
+    with pytest.raises(ConfigError) as in_portal:
         read_config({variable: name})
-    assert str(aboard.value) == str(ashore.value)
-    assert str(aboard.value).startswith(f"{variable} must ")
-    assert name in ("status", "healthz") or name not in str(aboard.value)
+    assert str(in_loader.value) == str(in_portal.value)
+    assert str(in_loader.value).startswith(f"{variable} must ")
+    assert name in ("status", "healthz") or name not in str(in_loader.value)
 
 
 def test_the_two_buckets_differ() -> None:

@@ -257,9 +257,9 @@ def test_the_clock_of_the_store_is_heard_with_every_good_answer(bucket: Bucket) 
     for ask in asking:
         bucket.store_clock.update(datetime(2000, 1, 1, tzinfo=UTC))
         ask()
-        told = bucket.store_clock.now()
-        assert told is not None
-        assert abs(told - datetime.now(UTC)) < timedelta(seconds=30)
+        store_time = bucket.store_clock.now()
+        assert store_time is not None
+        assert abs(store_time - datetime.now(UTC)) < timedelta(seconds=30)
 
 
 def test_a_refusal_says_nothing_of_the_time(bucket: Bucket) -> None:

@@ -84,16 +84,16 @@ def test_pages_of_every_known_store(store: str, answering: ScriptedStore, refere
 def test_page_after_page(store: str, answering: ScriptedStore, reference: S3Client, ours: S3Bucket) -> None:
     said = [Page([Entry(f"A/{n}")], token=token).written_by(store) for n, token in enumerate(["a=&b", "c+d/", ""])]
     asked: list[list[str]] = []
-    told: list[list[Row] | None] = []
+    listings: list[list[Row] | None] = []
     readers: list[Callable[[], list[Row] | None]] = [lambda: told_by_us(ours), lambda: told_by_boto3(reference)]
     for read in readers:
         answering.answers(*(Reply(body=body) for body in said))
         before = len(answering.asked)
-        told.append(read())
+        listings.append(read())
         asked.append(_tokens(answering.asked[before:]))
-    assert told[0] == told[1]
-    assert told[0] is not None
-    assert [row[0] for row in told[0]] == ["A/0", "A/1", "A/2"]
+    assert listings[0] == listings[1]
+    assert listings[0] is not None
+    assert [row[0] for row in listings[0]] == ["A/0", "A/1", "A/2"]
     assert asked[0] == asked[1] == ["a%3D%26b", "c%2Bd%2F"]
 
 

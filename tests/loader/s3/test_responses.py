@@ -334,9 +334,9 @@ def test_a_read_can_be_aborted_from_another_thread(store: ScriptedStore, scripte
 
 
 def test_a_store_that_is_not_there_is_a_network_error() -> None:
-    nobody = S3Bucket("b", endpoint="http://127.0.0.1:9", access_key="a", secret_key="b", sleep=lambda _: None)
+    unreachable = S3Bucket("b", endpoint="http://127.0.0.1:9", access_key="a", secret_key="b", sleep=lambda _: None)
     with pytest.raises(WorldError) as error:
-        nobody.get("k", 1)
+        unreachable.get("k", 1)
     assert error.value.code == "NETWORK"
     unknown = S3Bucket("b", endpoint="http://store.invalid", access_key="a", secret_key="b", sleep=lambda _: None)
     with pytest.raises(WorldError) as error:

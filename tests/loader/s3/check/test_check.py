@@ -80,10 +80,10 @@ def test_a_good_store_has_everything_and_nothing_is_left_behind(checked: Checked
 
 def test_a_report_as_json_has_a_row_for_each_check(checked: Checked) -> None:
     report = checked.run()
-    told = json.loads(json.dumps(report.as_json()))
-    assert (told["user"], told["ok"], told["complete"]) == ("loader", True, True)
-    assert [row["check"] for row in told["findings"]] == [each.check for each in report.findings]
-    assert {*told["findings"][0]} == {"bucket", "check", "outcome", "text", "meaning"}
+    document = json.loads(json.dumps(report.as_json()))
+    assert (document["user"], document["ok"], document["complete"]) == ("loader", True, True)
+    assert [row["check"] for row in document["findings"]] == [each.check for each in report.findings]
+    assert {*document["findings"][0]} == {"bucket", "check", "outcome", "text", "meaning"}
 
 
 @pytest.mark.parametrize("method", ["LIST", "GET", "PUT", "POST", "DELETE", "HEAD"])
