@@ -91,7 +91,12 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Send an e-mail that names the host of PORTAL_URL, and no other host. Works without a request."""
-        self.render_mail(template_prefix, email, {"email": email, **context, "current_site": _mail_site()}).send()
+        facts = {
+            "email": email,
+            "current_site": _mail_site(),
+            "valid_hours": settings.PASSWORD_RESET_TIMEOUT // 3600,
+        }
+        self.render_mail(template_prefix, email, context | facts).send()
 
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
         """Return the response to a sign-in, which makes the device known."""

@@ -82,6 +82,7 @@ def test_the_link_is_in_the_mail_and_in_no_table() -> None:
     ask(KNOWN)
     assert KNOWN in every_text()
     run_job()
+    assert "It works once, within 3 hours." in mail.outbox[0].body
     link = re.search(r"/login/forgotten/(\S+)/", str(mail.outbox[0].body))
     assert link
     assert link[1].split("-", 1)[1] not in every_text()
