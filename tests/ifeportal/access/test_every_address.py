@@ -231,18 +231,21 @@ class World:
 @pytest.fixture(scope="module")
 def shared_world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
     with shared_rows(django_db_blocker):
-        cast = create_cast()
-        Airline.objects.all().delete()
-        of_acme = {cast.alice: Role.VIEWER, cast.otto: Role.OPERATOR, cast.mona: Role.MANAGER}
-        of_beta = {cast.bob: Role.VIEWER, cast.bruno: Role.MANAGER}
-        acme = populate_airline(Airline(name="ACME", colour="#aa2200"), members=of_acme, first_id=4_100_000_000_000)
-        beta = populate_airline(Airline(name="BETA", colour="#0022aa"), members=of_beta, first_id=8_700_000_000_000)
-        for holding in (acme, beta):
-            set_logo(holding.airline, b"\x89PNG")
-            holding.airline.save()
-        sessions = {name: session_of(getattr(cast, name)) for name in USERS if name != "anonymous"}
-        cast = replace(cast, acme=acme.airline, beta=beta.airline)
-        yield World(cast, acme, beta, sessions, everything())
+        yield create_world()
+
+
+def create_world() -> World:
+    cast = create_cast()
+    Airline.objects.all().delete()
+    of_acme = {cast.alice: Role.VIEWER, cast.otto: Role.OPERATOR, cast.mona: Role.MANAGER}
+    of_beta = {cast.bob: Role.VIEWER, cast.bruno: Role.MANAGER}
+    acme = populate_airline(Airline(name="ACME", colour="#aa2200"), members=of_acme, first_id=4_100_000_000_000)
+    beta = populate_airline(Airline(name="BETA", colour="#0022aa"), members=of_beta, first_id=8_700_000_000_000)
+    for holding in (acme, beta):
+        set_logo(holding.airline, b"\x89PNG")
+        holding.airline.save()
+    sessions = {name: session_of(getattr(cast, name)) for name in USERS if name != "anonymous"}
+    return World(replace(cast, acme=acme.airline, beta=beta.airline), acme, beta, sessions, everything())
 
 
 def session_of(user: User) -> str:

@@ -22,10 +22,9 @@ from ifeportal.exports.responses import signed_address
 from ifeportal.models import AuditEntry, Job, Membership
 from ifeportal.work_lease import NO_LEASE, LeaseLost
 from tests.conftest import Cast
-from tests.ifeportal.access.test_every_address import World, world
+from tests.ifeportal.access.test_every_address import create_world
 from tests.support.html import sent_text
 
-__all__ = ["world"]  # the fixture
 pytestmark = pytest.mark.both_databases
 
 ROWS = 30
@@ -116,7 +115,8 @@ def test_the_file_of_the_job_is_the_one_the_page_would_send(
     assert without_time.sub("", body.decode("utf-8-sig")) == without_time.sub("", sent)
 
 
-def test_every_table_of_every_page_can_be_written_by_the_job(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_table_of_every_page_can_be_written_by_the_job(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = create_world()
     client = world.client("ada")
     monkeypatch.setattr(views, "STORED_PER_USER", 100)
     monkeypatch.setattr(responses, "DIRECT_ROWS", -1)  # `_small` finds no table small enough

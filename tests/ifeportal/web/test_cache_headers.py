@@ -7,9 +7,9 @@ from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 
-from tests.ifeportal.access.test_every_address import ADMIN, ORDINARY, RULES, World, admin_address, world
+from tests.ifeportal.access.test_every_address import ADMIN, ORDINARY, RULES, World, admin_address, shared_world, world
 
-__all__ = ["world"]  # the fixture
+__all__ = ["shared_world", "world"]  # the fixtures
 
 
 @pytest.mark.parametrize("user", ["anonymous", "ada"])

@@ -12,10 +12,10 @@ from campaigns.models import Campaign, ContentItem, Draft, DraftItem
 from fleet.choices import Inconsistency, Status
 from fleet.models import Acknowledgement, Anomaly, Event, Load, Tail, Transfer
 from ifeportal.models import Airline, AuditEntry, Job, User
-from tests.ifeportal.access.test_every_address import ADMIN, ORDINARY, RULES, World, admin_address, world
+from tests.ifeportal.access.test_every_address import ADMIN, ORDINARY, RULES, World, admin_address, shared_world, world
 from tests.support.populated_airlines import PopulatedAirline
 
-__all__ = ["world"]  # the fixture
+__all__ = ["shared_world", "world"]  # the fixtures
 
 TAG = "<img src=x onerror=1>"
 HOSTILE = f"\"'>{TAG}"

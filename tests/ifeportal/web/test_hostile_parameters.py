@@ -17,9 +17,9 @@ from django.test import Client
 from django.urls import reverse
 
 from ifeportal.admin.base import ManagerAdmin
-from tests.ifeportal.access.test_every_address import ORDINARY, RULES, World, world
+from tests.ifeportal.access.test_every_address import ORDINARY, RULES, World, shared_world, world
 
-__all__ = ["world"]  # the fixture
+__all__ = ["shared_world", "world"]  # the fixtures
 
 FOLDERS = ("ifeportal", "campaigns", "fleet")
 READS = re.compile(r"GET|POST|params|asked")  # lines that read or list parameters

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -33,9 +32,9 @@ ROOT_PATHS = ["https://evil.example", "//evil.example", "/evil.example", "https%
 HOSTILE = [*({"Daphne-Root-Path": value} for value in ROOT_PATHS), {"X-Forwarded-Host": "evil.example"}]
 
 
-@pytest.fixture
-def web(transactional_db: None, tmp_path: Path) -> Iterator[WebServer]:
-    with WebServer(tmp_path, EMAIL_URL="consolemail://", PORTAL_URL=PORTAL_URL) as server:
+@pytest.fixture(scope="module")
+def web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
+    with WebServer(tmp_path_factory.mktemp("web"), EMAIL_URL="consolemail://", PORTAL_URL=PORTAL_URL) as server:
         yield server
 
 

@@ -9,10 +9,10 @@ from django.test import Client
 from django.urls import reverse
 
 from ifeportal.tables.search import SEARCH_LIMIT, SEARCH_WORDS, SearchTooLong, check_search
-from tests.ifeportal.access.test_every_address import World, world
+from tests.ifeportal.access.test_every_address import World, shared_world, world
 from tests.support.populated_airlines import portal_routes
 
-__all__ = ["world"]  # the fixture
+__all__ = ["shared_world", "world"]  # the fixtures
 
 ALLOWED = (" ".join(["word"] * SEARCH_WORDS), "x" * SEARCH_LIMIT)
 TOO_LONG = (" ".join(["word"] * (SEARCH_WORDS + 1)), "x" * (SEARCH_LIMIT + 1), "a " * 2_400)
