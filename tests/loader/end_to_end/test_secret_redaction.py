@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -51,12 +52,20 @@ class Seen:
             assert secret not in shown
 
 
-def look_on(process: subprocess.Popen[str], directory: Path) -> Seen:
-    """Query its socket and the list of processes until it has exited."""
+LOOKS = 0.05  # seconds between two; each costs the loader an answer
+
+
+def look_on(
+    process: subprocess.Popen[str], directory: Path, enough: Callable[[set[str]], bool] = lambda _: False
+) -> Seen:
+    """Query its socket and the list of processes until it has exited; stop it when what was found is `enough`."""
     found: set[str] = set()
     while process.poll() is None:
         found |= processes(process.pid)
         found |= at_the_socket(directory)
+        if enough(found):
+            process.terminate()
+        time.sleep(LOOKS)
     stdout, stderr = process.communicate(timeout=60)
     return Seen(process.returncode, [stdout, stderr, *found])
 

@@ -13,7 +13,8 @@ import pytest
 
 from loader import VERSION
 from loader.config import OPTIONS
-from tests.support.aircraft import ROOT, Aircraft, bare_environment, publish
+from tests.support.aircraft import ROOT, Aircraft, bare_environment, publish, wait_for_exit
+from tests.support.fork_server import ForkServer
 
 pytestmark = pytest.mark.processes
 
@@ -67,10 +68,10 @@ def test_help_names_every_option() -> None:
     ],
 )
 def test_wrong_settings_end_it_with_a_sentence(
-    arguments: tuple[str, ...], environment: dict[str, str], said: str
+    arguments: tuple[str, ...], environment: dict[str, str], said: str, fork_server: ForkServer
 ) -> None:
-    refused = run(*arguments, **environment)
-    assert refused.returncode == 2
+    refused = wait_for_exit(fork_server.popen(arguments, {**bare_environment(), **environment}))
+    assert refused.code == 2
     assert said in refused.stderr
     assert "Traceback" not in refused.stderr
     assert "hunter2" not in refused.stderr

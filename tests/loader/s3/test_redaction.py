@@ -25,6 +25,7 @@ from loader.s3.client import S3Bucket
 from tests.loader.end_to_end.test_secret_redaction import Seen, look_on
 from tests.support.aircraft import ROOT, Aircraft
 from tests.support.echo_store import MEDIA, STATUS, EchoStore
+from tests.support.portal_system import PATIENCE
 
 TOKEN = "Tok\"en'of\\this/very+air craft%and==no&other<one>"
 PASSWORD = "p@ss/word:of%the proxy"
@@ -240,9 +241,8 @@ def test_no_form_leaves_a_running_loader(source: str, as_json: str, tmp_path: Pa
         lines = ("[default]", "aws_access_key_id = tail1", f"aws_secret_access_key = {TOKEN}")
         (tmp_path / "credentials").write_text("\n".join(lines))
     with EchoStore("denied") as store:
-        seen = told_by_a_loader(
-            Aircraft(tmp_path / "content", store.endpoint, keys, _none(store), _none(store)), as_json
-        )
+        aircraft = Aircraft(tmp_path / "content", store.endpoint, keys, _none(store), _none(store))
+        seen = told_by_a_loader(aircraft, as_json, store)
         written = [body.decode() for body in store.stored]
     assert "the tale was told" in seen.texts[1]
     stdout, stderr, *socket = seen.texts
@@ -256,8 +256,8 @@ def _none(store: EchoStore) -> S3Bucket:
     return S3Bucket("none", endpoint=store.endpoint, access_key="x", secret_key="x")
 
 
-def told_by_a_loader(aircraft: Aircraft, as_json: str) -> Seen:
-    """Runs for a few seconds with a poll whose errors contain the secret in many encodings."""
+def told_by_a_loader(aircraft: Aircraft, as_json: str, store: EchoStore) -> Seen:
+    """Runs polls whose errors contain the secret in many encodings, until they are at the socket and reported."""
     script = aircraft.folder.with_name("teller.py")  # in a file: other users can read command lines
     script.write_text(TELLER.replace("TOLD", repr(TOKEN)))
     told = {"MEDIA_BUCKET": MEDIA, "STATUS_BUCKET": STATUS, "LOADER_JSON": as_json, "LOADER_REPORT_TIMEOUT": "2s"}
@@ -269,10 +269,16 @@ def told_by_a_loader(aircraft: Aircraft, as_json: str) -> Seen:
         stderr=subprocess.PIPE,
         text=True,
     )
-    timer = threading.Timer(5.0, process.terminate)
+    timer = threading.Timer(PATIENCE, process.terminate)
     timer.start()
+
+    def enough(found: set[str]) -> bool:
+        reported = b"".join(list(store.stored)).decode()
+        told = all(code in reported for code in ("BAD_MANIFEST", "CREDENTIALS"))
+        return told and all(text.count(HIDDEN) >= 6 for text in (reported, "".join(found)))
+
     try:
-        return look_on(process, aircraft.folder)
+        return look_on(process, aircraft.folder, enough)
     finally:
         timer.cancel()
 
