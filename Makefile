@@ -16,7 +16,7 @@ INSTALLED := .venv/.installed
 WORKERS ?= -n $(shell n=$$(( $$(nproc) + 3 )); echo $$(( n > 5 ? 5 : n )))
 PYTEST = $(BIN)/python -m $(MEASURED) pytest --dist worksteal --durations 30 $(ARGS)
 
-help:  ## say what there is
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(INSTALLED)  ## make .venv with exactly the locked packages
@@ -42,7 +42,7 @@ demo-reset: $(INSTALLED)  ## the same, from the beginning
 test: $(INSTALLED)  ## run all tests, on PostgreSQL and, where it may differ, on SQLite
 	@$(MAKE) --no-print-directory -j2 test-postgresql test-sqlite
 
-test-thorough: $(INSTALLED)  ## the same with many more examples and lives, and with tests that take minutes
+test-thorough: $(INSTALLED)  ## the same with many more examples, and with tests that take minutes
 	@TEST_PROFILE=thorough $(MAKE) --no-print-directory -j2 test-postgresql test-sqlite
 
 # Loaders of other users write their data too, hence the folder.
@@ -82,7 +82,7 @@ $(AUDIT): requirements/audit.txt | $(INSTALLED)
 	@.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
 	@touch $@
 
-audit: $(INSTALLED)  ## look for known vulnerabilities in the locked packages; needs a way to osv.dev
+audit: $(INSTALLED)  ## look for known vulnerabilities in the locked packages; needs access to osv.dev
 	@.ci/audit
 
 PEERS := .venv/peers/.installed
@@ -105,7 +105,7 @@ bench: $(INSTALLED) $(PEERS)  ## run all benchmarks
 LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --custom-compile-command "make lock"
 
-lock: $(INSTALLED)  ## write requirements/*.txt anew from pyproject.toml
+lock: $(INSTALLED)  ## regenerate requirements/*.txt from pyproject.toml
 	$(LOCK) pyproject.toml -o requirements/aircraft.txt
 	$(LOCK) pyproject.toml --extra portal -o requirements/portal.txt
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt

@@ -89,15 +89,15 @@ class Change:
 class Problem(Exception):
     """What the portal says went wrong (RFC 9457)."""
 
-    def __init__(self, status: int, told: Mapping[str, Any]) -> None:
-        super().__init__(f"{status} {told.get('title', '')}: {told.get('detail', '')}")
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        super().__init__(f"{status} {problem.get('title', '')}: {problem.get('detail', '')}")
         self.status = status
-        self.type = str(told.get("type", "about:blank"))
-        self.errors: Mapping[str, Sequence[str]] = told.get("errors", {})
+        self.type = str(problem.get("type", "about:blank"))
+        self.errors: Mapping[str, Sequence[str]] = problem.get("errors", {})
 
 
 class StartAnew(Problem):
-    """The changes since then are no longer known: read the lists anew."""
+    """The changes since then are no longer known: read the lists again."""
 
 
 class _Stay(HTTPRedirectHandler):
@@ -157,10 +157,10 @@ class Portal:
         if since is not None or self.revision is None:
             self.revision = since if since is not None else self._ask({})["rev"]
         while True:
-            told = self._ask({"since": self.revision or 0, "wait": WAIT, **filters})
-            for change in told["changes"]:
+            answer = self._ask({"since": self.revision or 0, "wait": WAIT, **filters})
+            for change in answer["changes"]:
                 yield row_of(Change, change)
-            self.revision = told["rev"]
+            self.revision = answer["rev"]
 
     def _ask(self, question: Filters) -> dict[str, Any]:
         answer, _ = self._get(f"{self._root}changes/?{_query(question)}")
@@ -186,14 +186,14 @@ class Portal:
 
 
 def _pause(error: HTTPError, attempt: int) -> float:
-    """How many seconds to wait before the next attempt. Raises Problem where there is to be none."""
+    """Return the seconds to wait before the next attempt. Raises Problem if there is none."""
     with error:
         if error.code in (429, 503) and attempt < ATTEMPTS - 1:
             asked = error.headers.get("Retry-After", "")
             return min(float(asked) if asked.isdigit() else 2.0**attempt, LONGEST_PAUSE)
         is_problem = error.headers.get_content_type() == "application/problem+json"
-        told = json.load(error) if is_problem else {"title": error.reason}
-    raise (StartAnew if error.code == 410 else Problem)(error.code, told)
+        problem = json.load(error) if is_problem else {"title": error.reason}
+    raise (StartAnew if error.code == 410 else Problem)(error.code, problem)
 
 
 def _query(filters: Filters) -> str:
