@@ -97,7 +97,7 @@ def archive_loads() -> None:
 
 
 def _deletion_time() -> datetime:
-    """Return the time for whatever deletes by date. Raises JobFailed if it cannot be trusted."""
+    """Return the time for functions that delete by date. Raises JobFailed if it cannot be trusted."""
     bucket = _buckets()[1]
     meter = RequestMeter(bucket)
     try:

@@ -60,7 +60,7 @@ class ParsedObject:
 
 
 def parse_from_listing(changed: ChangedObject, item_size: int | None) -> ParsedObject | None:
-    """Return what the listing alone gives away of the object; None if it must be fetched.
+    """Return what the listing alone shows of the object; None if it must be fetched.
 
     Three cases need no request: unchanged bytes, a size out of bounds, and an ETag that is the MD5 of a known number.
     An object that is listed without a date is fetched for its date.

@@ -39,11 +39,11 @@ class Head:
     length: int | None = 0
 
     def find(self, name: str) -> str:
-        """Return the value of a header, whatever its case; empty if it is missing."""
+        """Return the value of a header, in any case; empty if it is missing."""
         return next((value for key, value in self.headers.items() if key.lower() == name.lower()), "")
 
     def drop(self, name: str) -> None:
-        """Remove a header, whatever its case."""
+        """Remove a header, in any case."""
         self.headers = {key: value for key, value in self.headers.items() if key.lower() != name.lower()}
 
     @property
@@ -66,7 +66,7 @@ class Request:
     body: bytes = b""
 
     def find(self, name: str) -> str:
-        """Return the value of a header, whatever its case; empty if it is missing."""
+        """Return the value of a header, in any case; empty if it is missing."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), "")
 
 

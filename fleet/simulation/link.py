@@ -34,7 +34,7 @@ class Link:
         return max(int(min(narrowest / 10, BLOCK_SIZE)), 1)
 
     async def carry(self, count: int) -> None:
-        """Wait until the link, which all connections share, has carried so many bytes."""
+        """Wait until the link, which all connections share, has carried this many bytes."""
         if self.bandwidth is None or not count:
             return
         now = asyncio.get_running_loop().time()
@@ -42,7 +42,7 @@ class Link:
         await asyncio.sleep(self._free_at - now)
 
     async def carry_alone(self, connection: asyncio.StreamWriter, count: int) -> None:
-        """Wait until this connection has carried so many bytes."""
+        """Wait until this connection has carried this many bytes."""
         if self.per_connection is not None:
             now = asyncio.get_running_loop().time()
             free_at = max(self._own_free_at.get(connection, now), now) + count / self.per_connection

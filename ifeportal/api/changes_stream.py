@@ -314,7 +314,7 @@ class _Follower:
             self._subscription.scope, self._authorized.access = request.scope, request.grant.access
 
     async def _wait(self, seconds: float, left: asyncio.Future[None]) -> None:
-        """Wait for changes or the disconnection, at most so many seconds."""
+        """Wait for changes or the disconnection, at most this many seconds."""
         woken: asyncio.Future[Any] = asyncio.ensure_future(self._wake.wait())
         either: set[asyncio.Future[Any]] = {woken, left}
         try:

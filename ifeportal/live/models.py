@@ -33,7 +33,7 @@ class ChangeQuerySet(ScopedQuerySet["Change"]):
         return self._of_airlines_of(user, _addressed_to)
 
     def relevant_to(self, user: AbstractUser | AnonymousUser) -> Self:
-        """Return the visible changes, and those the user may have to be told are no longer visible."""
+        """Return the visible changes, and those of objects that the user may no longer see."""
         return self._of_airlines_of(user, lambda user: _addressed_to(user) | ~Q(retracted_from=""))
 
     def _of_airlines_of(self, user: AbstractUser | AnonymousUser, condition: Callable[[AbstractUser], Q]) -> Self:

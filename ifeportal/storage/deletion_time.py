@@ -1,4 +1,4 @@
-"""The time for whatever deletes by date: samples, events, archived reports, ended sessions and the like.
+"""The time for functions that delete by date: samples, events, archived reports, ended sessions and the like.
 
 A portal whose clock jumps ahead must not delete its history. So the clock of this machine counts only as long as the
 object store's clock, and the database's if that has its own, agree with it.

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class FaultTolerantRedisCache(RedisCache):
-    """A Redis cache that is empty, and stores nothing, while Redis is away."""
+    """A Redis cache that is empty, and stores nothing, while Redis is unavailable."""
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         with _logged_outage("reading"):
@@ -29,7 +29,7 @@ class FaultTolerantRedisCache(RedisCache):
             super().set(key, value, timeout, version)
 
     def add(self, key: Any, value: Any, timeout: Any = 300, version: int | None = None) -> bool:
-        """Store the value if there is none. Return whether it was stored; True also while Redis is away."""
+        """Store the value if there is none. Return whether it was stored; True also while Redis is unavailable."""
         with _logged_outage("adding"):
             return bool(super().add(key, value, timeout, version))
         return True

@@ -65,7 +65,7 @@ class PlanningContext:
 
     @property
     def clocks_differ(self) -> bool:
-        """The local clock and the store's contradict each other: nothing at all is removed."""
+        """The local clock and the store's contradict each other: nothing is removed."""
         return self.store is not None and self.trusted is None
 
     @property

@@ -45,7 +45,7 @@ class PartialStateFile:
         return state, state.resumable_extents(status.st_size, self._boot)
 
     def resume(self, state: PartialState, contiguous_bytes: int) -> None:
-        """Continue from a loaded state of which so many bytes from the start were found intact."""
+        """Continue from a loaded state, of which this many bytes from the start are intact."""
         self.durable_bytes = min(state.durable, contiguous_bytes)
         self.last_modified = str(state.last_modified or "")
         self._has_durable_name = state.durable > 0
@@ -71,7 +71,7 @@ class PartialStateFile:
         self._written_at = time.monotonic()
 
     def write_synced(self, etag: str, extents: tuple[Extent, ...] | None, durable_bytes: int) -> None:
-        """Replace the state after so many bytes from the start were synced to disk."""
+        """Replace the state after this many bytes from the start were synced to disk."""
         self.durable_bytes = durable_bytes
         # The directory is synced for the first such state only. If a power cut brings an older one back after that,
         # that one merely declares fewer bytes durable.

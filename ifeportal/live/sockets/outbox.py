@@ -61,7 +61,7 @@ class Outbox:
         self.wake.set()
 
     async def wait(self, seconds: float) -> None:
-        """Wait until there may be something to send, at most so many seconds."""
+        """Wait until there may be something to send, at most this many seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(seconds, 0)):
                 await self.wake.wait()

@@ -190,7 +190,7 @@ class ResponseBody:
 
     def abort(self) -> None:
         self._aborted = True
-        # ValueError, RuntimeError: the read has just ended by itself.
+        # ValueError, RuntimeError: the read has just ended.
         with suppress(ValueError, RuntimeError, OSError):
             self._response.shutdown()
 
