@@ -17,18 +17,18 @@ def fault(tail: str, content: str = "", code: str = "", word: str = "failed", **
     return Finding(load, "ACME", tail, "2026-12", word, content, code, **rest)  # type: ignore[arg-type]
 
 
-def told(causes: list[LikelyCause]) -> list[tuple[str, str, int]]:
+def brief(causes: list[LikelyCause]) -> list[tuple[str, str, int]]:
     return [(cause.kind.value, cause.subject, len(cause.tails)) for cause in causes]
 
 
 def test_an_item_that_fails_on_several_tails_is_one_object_at_fault() -> None:
     faults = [fault(tail, "movie-3") for tail in ("N1", "N2", "N3")]
-    assert told(group_by_cause(faults)) == [("object", "movie-3", 3)]
+    assert brief(group_by_cause(faults)) == [("object", "movie-3", 3)]
 
 
 def test_a_tail_on_which_several_items_fail_is_at_fault_itself() -> None:
     faults = [fault("N1", content, "NETWORK") for content in ("a", "b", "c")]
-    assert told(group_by_cause(faults)) == [("tail", "N1", 1)]
+    assert brief(group_by_cause(faults)) == [("tail", "N1", 1)]
 
 
 @pytest.mark.parametrize(
@@ -53,30 +53,30 @@ def test_a_cause_says_what_is_wrong_in_its_heading(findings: list[Finding], head
 
 def test_one_code_on_several_tails_is_one_fault() -> None:
     faults = [fault("N1", "a", "NETWORK"), fault("N2", "b", "NETWORK"), fault("N3", "c", "NETWORK")]
-    assert told(group_by_cause(faults)) == [("code", "NETWORK", 3)]
+    assert brief(group_by_cause(faults)) == [("code", "NETWORK", 3)]
 
 
 def test_a_full_disk_is_never_the_fault_of_the_object() -> None:
     faults = [fault(tail, "movie-3", "NO_SPACE") for tail in ("N1", "N2")]
-    assert told(group_by_cause(faults)) == [("code", "NO_SPACE", 2)]
-    assert told(group_by_cause(faults[:1])) == [("tail", "N1", 1)]
+    assert brief(group_by_cause(faults)) == [("code", "NO_SPACE", 2)]
+    assert brief(group_by_cause(faults[:1])) == [("tail", "N1", 1)]
 
 
 def test_wrong_bytes_are_the_fault_of_the_object_unless_others_hold_it_whole() -> None:
-    assert told(group_by_cause([fault("N1", "movie-3", "HASH_MISMATCH")])) == [("object", "movie-3", 1)]
-    assert told(group_by_cause([fault("N1", "movie-3", "HASH_MISMATCH", complete_elsewhere=2)])) == [("tail", "N1", 1)]
+    assert brief(group_by_cause([fault("N1", "movie-3", "HASH_MISMATCH")])) == [("object", "movie-3", 1)]
+    assert brief(group_by_cause([fault("N1", "movie-3", "HASH_MISMATCH", complete_elsewhere=2)])) == [("tail", "N1", 1)]
     twice = [fault(tail, "movie-3", "HASH_MISMATCH", complete_elsewhere=2) for tail in ("N1", "N2")]
-    assert told(group_by_cause(twice)) == [("object", "movie-3", 2)]
+    assert brief(group_by_cause(twice)) == [("object", "movie-3", 2)]
 
 
 def test_a_manifest_that_all_refuse_is_one_object() -> None:
     faults = [fault(tail, "", "BAD_MANIFEST") for tail in ("N1", "N2")]
-    assert told(group_by_cause(faults)) == [("object", "campaign.json", 2)]
+    assert brief(group_by_cause(faults)) == [("object", "campaign.json", 2)]
 
 
 def test_what_only_stands_is_grouped_by_campaign_and_silent_tails_together() -> None:
     faults = [fault("N1", word="stalled"), fault("N2", word="stalled"), fault("N3", word="silent")]
-    assert told(group_by_cause(faults)) == [("stalled", "", 2), ("silent", "", 1)]
+    assert brief(group_by_cause(faults)) == [("stalled", "", 2), ("silent", "", 1)]
 
 
 @pytest.mark.parametrize("code", sorted(ERRORS))
@@ -109,7 +109,7 @@ def test_every_code_named_here_is_in_the_error_table_and_every_kind_has_a_next_s
 )
 def test_each_fault_lies_under_exactly_one_cause_of_its_own_airline(faults: list[Finding]) -> None:
     causes = group_by_cause(faults)
-    lying = sorted((each for cause in causes for each in cause.findings), key=repr)
-    assert lying == sorted(faults, key=repr)
+    findings = sorted((each for cause in causes for each in cause.findings), key=repr)
+    assert findings == sorted(faults, key=repr)
     assert all({each.airline for each in cause.findings} == {cause.airline} for cause in causes)
     assert all(len({each.reason for each in cause.findings}) == 1 for cause in causes)

@@ -107,9 +107,9 @@ def test_each_table_is_sent_as_a_file(
     Transfer.objects.update(error="@SUM(A1)")
     ContentItem.objects.update(title="+1+1")
     answer = sent_text(alice.get(f"{PAGE}?export=json&table={table}"))
-    told = json.loads(answer)
-    assert told["count"] == rows
-    assert sorted({row[column] for row in told["rows"]}) == values
+    exported = json.loads(answer)
+    assert exported["count"] == rows
+    assert sorted({row[column] for row in exported["rows"]}) == values
     found = list(csv.reader(io.StringIO(sent_text(alice.get(f"{PAGE}?export=csv&table={table}")), newline="")))
     assert len(found) == rows + 1
     assert not [cell for row in found[1:] for cell in row if cell.startswith(("=", "+", "@"))]
@@ -120,8 +120,8 @@ def test_the_file_of_tails_is_narrowed_as_the_page_is(cast: Cast, alice: Client)
     campaign = create_campaign(cast.acme, items=2)
     create_load(create_tail(cast.acme, "VP-A"), campaign, "failed")
     create_load(create_tail(cast.acme, "VP-B"), campaign, "complete")
-    told = json.loads(sent_text(alice.get(f"{PAGE}?export=json&table=loads&state=failed")))
-    assert [row["tail"] for row in told["rows"]] == ["VP-A"]
+    exported = json.loads(sent_text(alice.get(f"{PAGE}?export=json&table=loads&state=failed")))
+    assert [row["tail"] for row in exported["rows"]] == ["VP-A"]
 
 
 def test_a_campaign_on_no_tail_says_so(cast: Cast, alice: Client) -> None:

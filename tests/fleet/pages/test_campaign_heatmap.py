@@ -32,13 +32,13 @@ def drawn(client: Client, query: str = "") -> dict[str, Any]:
     answer = client.get(f"{PAGE}{query}")
     assert answer.status_code == 200
     assert isinstance(answer, HttpResponse)
-    told: dict[str, Any] = json.loads(answer.content)
-    return told
+    heat_map: dict[str, Any] = json.loads(answer.content)
+    return heat_map
 
 
-def line(told: dict[str, Any], tail: str) -> str:
-    names = [row[0] for row in told["tails"]]
-    return str(told["cells"][names.index(tail)])
+def line(heat_map: dict[str, Any], tail: str) -> str:
+    names = [row[0] for row in heat_map["tails"]]
+    return str(heat_map["cells"][names.index(tail)])
 
 
 def test_every_state_has_a_letter_of_its_own() -> None:
@@ -55,14 +55,14 @@ def test_each_cell_is_a_letter_and_what_moves_or_failed_says_more(cast: Cast, al
     campaign = create_campaign(cast.acme, items=4)
     for name, story in (("VP-A", "failed"), ("VP-B", "complete"), ("VP-C", "pending"), ("VP-D", "stalled")):
         create_load(create_tail(cast.acme, name), campaign, story)
-    told = drawn(alice)
-    assert [item[0] for item in told["items"]] == ["movie-001", "movie-002", "movie-003", "movie-004"]
-    assert [line(told, name) for name in ("VP-A", "VP-B", "VP-C", "VP-D")] == ["ccfp", "cccc", "pppp", "ccss"]
+    heat_map = drawn(alice)
+    assert [item[0] for item in heat_map["items"]] == ["movie-001", "movie-002", "movie-003", "movie-004"]
+    assert [line(heat_map, name) for name in ("VP-A", "VP-B", "VP-C", "VP-D")] == ["ccfp", "cccc", "pppp", "ccss"]
     failed = Transfer.objects.get(load__tail__name="VP-A", content="movie-003")
     assert failed.as_of is not None
-    assert told["moving"][0] == [[2, 61, 0, int(failed.as_of.timestamp())]]
-    assert told["codes"] == ["HASH_MISMATCH"]
-    assert told["moving"][1] == []
+    assert heat_map["moving"][0] == [[2, 61, 0, int(failed.as_of.timestamp())]]
+    assert heat_map["codes"] == ["HASH_MISMATCH"]
+    assert heat_map["moving"][1] == []
 
 
 def test_what_lies_on_a_load_lies_on_its_moving_items(cast: Cast, alice: Client) -> None:
@@ -84,22 +84,22 @@ def test_a_tail_in_service_that_has_not_begun_is_there_and_a_stored_one_is_not(c
         create_load(tail, campaign, "failed")
         Tail.objects.filter(pk=tail.pk).update(duty=duty)
     create_tail(cast.acme, "VP-LATE")
-    told = drawn(alice)
-    assert [row[0] for row in told["tails"]] == ["VP-A", "VP-LATE"]
-    assert told["tails"][1] == ["VP-LATE", "", None, None]
-    assert line(told, "VP-LATE") == ".."
-    assert told["out"] == 2
-    assert told["codes"] == []
+    heat_map = drawn(alice)
+    assert [row[0] for row in heat_map["tails"]] == ["VP-A", "VP-LATE"]
+    assert heat_map["tails"][1] == ["VP-LATE", "", None, None]
+    assert line(heat_map, "VP-LATE") == ".."
+    assert heat_map["out"] == 2
+    assert heat_map["codes"] == []
 
 
 def test_items_no_manifest_names_come_last_and_unknown_sizes_are_unknown(cast: Cast, alice: Client) -> None:
     campaign = Campaign.objects.create(airline=cast.acme, name="2026-12")
     load = Load.objects.create(tail=create_tail(cast.acme, "VP-A"), campaign=campaign, status="loading", bytes_done=5)
     Transfer.objects.create(load=load, content="x", status="loading", bytes_done=5)
-    told = drawn(alice)
-    assert told["items"] == [["x", "", None, 0]]
-    assert told["cells"] == ["l"]
-    assert told["moving"] == [[[0, None, None, None]]]
+    heat_map = drawn(alice)
+    assert heat_map["items"] == [["x", "", None, 0]]
+    assert heat_map["cells"] == ["l"]
+    assert heat_map["moving"] == [[[0, None, None, None]]]
 
 
 def test_tails_of_other_campaigns_and_airlines_stay_outside(cast: Cast, alice: Client) -> None:
@@ -147,16 +147,16 @@ def test_as_it_was_it_follows_what_was_recorded(cast: Cast, alice: Client) -> No
     campaign = create_campaign(cast.acme, items=2)
     load = create_load(create_tail(cast.acme, "VP-A"), campaign, "complete")
     create_tail(cast.acme, "VP-LATE")
-    then = now() - timedelta(hours=5)
-    Load.objects.filter(pk=load.pk).update(started_at=then - timedelta(hours=1), finished_at=now())
-    Event.objects.create(load=load, at=then - timedelta(hours=1), state="loading", bytes_done=0, bytes_total=GB)
-    Event.objects.create(load=load, content="movie-001", at=then, state="failed", bytes_done=7, error_code="NO_SPACE")
-    ProgressSample.objects.create(load=load, at=then, bytes_done=GB // 4)
-    told = drawn(alice, f"?at={then + timedelta(minutes=1):%Y-%m-%dT%H:%MZ}")
-    assert told["at"] is not None
-    assert line(told, "VP-A") == "fp"
-    assert told["tails"][0][:3] == ["VP-A", "loading", 25]
-    assert line(told, "VP-LATE") == ".."
+    moment = now() - timedelta(hours=5)
+    Load.objects.filter(pk=load.pk).update(started_at=moment - timedelta(hours=1), finished_at=now())
+    Event.objects.create(load=load, at=moment - timedelta(hours=1), state="loading", bytes_done=0, bytes_total=GB)
+    Event.objects.create(load=load, content="movie-001", at=moment, state="failed", bytes_done=7, error_code="NO_SPACE")
+    ProgressSample.objects.create(load=load, at=moment, bytes_done=GB // 4)
+    heat_map = drawn(alice, f"?at={moment + timedelta(minutes=1):%Y-%m-%dT%H:%MZ}")
+    assert heat_map["at"] is not None
+    assert line(heat_map, "VP-A") == "fp"
+    assert heat_map["tails"][0][:3] == ["VP-A", "loading", 25]
+    assert line(heat_map, "VP-LATE") == ".."
     assert line(drawn(alice), "VP-A") == "cc"
 
 

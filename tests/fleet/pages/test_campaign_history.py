@@ -25,56 +25,56 @@ def alice(cast: Cast, client: Client) -> Client:
 
 
 @pytest.fixture
-def then(cast: Cast) -> datetime:
+def moment(cast: Cast) -> datetime:
     """VP-A was a quarter done five hours ago with a failed item; it is complete today."""
     load = create_load(create_tail(cast.acme, "VP-A"), create_campaign(cast.acme, items=2), "complete")
-    then = now() - timedelta(hours=5)
-    Load.objects.filter(pk=load.pk).update(started_at=then - timedelta(hours=1), finished_at=now())
-    Event.objects.create(load=load, at=then - timedelta(hours=1), state="loading", bytes_done=0, bytes_total=GB)
-    Event.objects.create(load=load, content="movie-001", at=then, state="failed", bytes_done=7, error_code="NO_SPACE")
-    ProgressSample.objects.create(load=load, at=then, bytes_done=GB // 4)
-    return then
+    moment = now() - timedelta(hours=5)
+    Load.objects.filter(pk=load.pk).update(started_at=moment - timedelta(hours=1), finished_at=now())
+    Event.objects.create(load=load, at=moment - timedelta(hours=1), state="loading", bytes_done=0, bytes_total=GB)
+    Event.objects.create(load=load, content="movie-001", at=moment, state="failed", bytes_done=7, error_code="NO_SPACE")
+    ProgressSample.objects.create(load=load, at=moment, bytes_done=GB // 4)
+    return moment
 
 
 def asked(moment: datetime) -> str:
     return f"{PAGE}?at={history.format_time(moment)}"
 
 
-def test_it_shows_what_was_and_says_that_it_is_not_live(cast: Cast, alice: Client, then: datetime) -> None:
-    answer = alice.get(asked(then + timedelta(minutes=1)))
+def test_it_shows_what_was_and_says_that_it_is_not_live(cast: Cast, alice: Client, moment: datetime) -> None:
+    answer = alice.get(asked(moment + timedelta(minutes=1)))
     page = page_text(answer)
-    assert f"Showing the campaign as of {then + timedelta(minutes=1):%Y-%m-%d %H:%M}:00 UTC" in page
+    assert f"Showing the campaign as of {moment + timedelta(minutes=1):%Y-%m-%d %H:%M}:00 UTC" in page
     assert "Show the current state" in page
     assert "VP-A loading 25%" in page
     assert "250 MB of 1.00 GB" in page
     assert "movie-001 The Long Way Up 0 of 1 Loading 0 Failing on 1" in page
     assert "<live-page" not in page_html(answer)
     assert f'href="{PAGE}"' in page_html(answer)
-    assert f"matrix/?at={history.format_time(then + timedelta(minutes=1)).replace(':', '%3A')}" in page_html(answer)
+    assert f"matrix/?at={history.format_time(moment + timedelta(minutes=1)).replace(':', '%3A')}" in page_html(answer)
 
 
-def test_what_is_not_known_of_that_moment_is_said(cast: Cast, alice: Client, then: datetime) -> None:
-    page = page_text(alice.get(asked(then - timedelta(days=9))))
+def test_what_is_not_known_of_that_moment_is_said(cast: Cast, alice: Client, moment: datetime) -> None:
+    page = page_text(alice.get(asked(moment - timedelta(days=9))))
     assert "Little is known of this time" in page
     assert "Not started on any tail" in page
 
 
-def test_tails_out_of_service_today_are_left_out(cast: Cast, alice: Client, then: datetime) -> None:
+def test_tails_out_of_service_today_are_left_out(cast: Cast, alice: Client, moment: datetime) -> None:
     Tail.objects.update(duty=ServiceStatus.STORED)
-    assert "VP-A" not in page_text(alice.get(asked(then + timedelta(minutes=1))))
+    assert "VP-A" not in page_text(alice.get(asked(moment + timedelta(minutes=1))))
 
 
 @pytest.mark.parametrize("at", ["nonsense", "2999-01-01T00:00Z", "2026-13-01", "%00", "9" * 60])
 def test_a_moment_that_is_none_falls_back_to_the_present_and_says_so(
-    cast: Cast, alice: Client, then: datetime, at: str
+    cast: Cast, alice: Client, moment: datetime, at: str
 ) -> None:
     answer = alice.get(f"{PAGE}?at={at}")
     assert "Showing the current state" in page_text(answer)
     assert "<live-page" in page_html(answer)
 
 
-def test_rows_are_narrowed_ordered_and_paged_by_the_address(cast: Cast, alice: Client, then: datetime) -> None:
-    at = asked(then + timedelta(minutes=1))
+def test_rows_are_narrowed_ordered_and_paged_by_the_address(cast: Cast, alice: Client, moment: datetime) -> None:
+    at = asked(moment + timedelta(minutes=1))
     assert "VP-A loading" in page_text(alice.get(f"{at}&state=loading&q=vp-&sort=-bytes&page=9"))
     assert "VP-A loading" not in page_text(alice.get(f"{at}&state=failed"))
     assert "VP-A loading" not in page_text(alice.get(f"{at}&q=zeppelin"))
@@ -105,11 +105,11 @@ def test_one_steps_by_hours_and_days_but_not_into_the_future() -> None:
     assert history.steps(NOON, NOON + timedelta(days=9))[0].at == "2026-11-19T12:00Z"
 
 
-def test_hostile_names_and_errors_of_that_time_are_shown_as_text(cast: Cast, alice: Client, then: datetime) -> None:
+def test_hostile_names_and_errors_of_that_time_are_shown_as_text(cast: Cast, alice: Client, moment: datetime) -> None:
     hostile = "<script>alert(1)</script>"
     Tail.objects.update(name=hostile.replace("/", ""))
     Event.objects.filter(content="").update(state="failed", error_code="<b>", text=hostile)
-    page = page_html(alice.get(asked(then + timedelta(minutes=1))))
+    page = page_html(alice.get(asked(moment + timedelta(minutes=1))))
     assert "<script>alert" not in page
     assert "<b>&lt;" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page

@@ -119,8 +119,8 @@ def test_every_page_says_above_all_that_the_store_has_not_been_read(cast: Cast, 
     said = page_text(client.get(address), "poll:")
     assert said.startswith("The object store was last read 42 min ago")
     assert ("Airlines affected: 1 of 2" in said) is (address == "/")
-    told = client.get("/freshness/").json()["away"]
-    assert (told["stale"], told["stale_count"], told["airlines"]) == (True, 1, 2)
+    away = client.get("/freshness/").json()["away"]
+    assert (away["stale"], away["stale_count"], away["airlines"]) == (True, 1, 2)
     assert client.get("/freshness/?airline=BETA").json()["away"]["stale"] is False
 
 

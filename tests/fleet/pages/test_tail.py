@@ -269,9 +269,9 @@ def test_an_item_tells_its_history_and_the_tail_its_time_line(client: Client, lo
             bytes_done=number,
         )
     third = load.transfers.get(content="movie-003")
-    told = row(client, third)
-    assert "History: 2 events" in told
-    assert told.index("complete 2 B") < told.index("failed 1 B TIMEOUT <b>no answer</b>")
+    output = row(client, third)
+    assert "History: 2 events" in output
+    assert output.index("complete 2 B") < output.index("failed 1 B TIMEOUT <b>no answer</b>")
     page = page_text(client.get(PAGE))
     line = page[page.index("Timeline") :]
     assert line.index("stalled load") < line.index("complete movie-003") < line.index("failed movie-003")
@@ -310,8 +310,8 @@ def test_each_table_of_a_tail_is_sent_as_a_file(client: Client, load: Load, tabl
     Event.objects.create(load=load, at=now(), state="failed", text=hostile, bytes_done=1)
     Transfer.objects.update(error=hostile)
     Load.objects.update(error=hostile)
-    told = json.loads(sent_text(client.get(f"{PAGE}?export=json&table={table}")))
-    assert told["count"] == rows
+    output = json.loads(sent_text(client.get(f"{PAGE}?export=json&table={table}")))
+    assert output["count"] == rows
     found = list(csv.reader(io.StringIO(sent_text(client.get(f"{PAGE}?export=csv&table={table}")), newline="")))
     assert len(found) == rows + 1
     assert any(f"'{hostile}" in line for line in found[1:])

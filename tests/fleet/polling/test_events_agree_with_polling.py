@@ -115,9 +115,9 @@ def test_where_no_event_is_lost_a_listing_finds_nothing_new(
         if step == ("look",):
             look(world, random, copies=[1, 1, 2])
     world.take()
-    told = row_facts()
+    by_events = row_facts()
     assert world.poll().objects_changed == 0
-    assert row_facts() == told
+    assert row_facts() == by_events
 
 
 def heard() -> dict[str, Any]:

@@ -116,17 +116,17 @@ def test_late_tails_catch_up_under_lasting_overload(world: PollingWorld, monkeyp
 def test_a_poll_after_an_unfinished_one_catches_up(
     cast: object, world: PollingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[bool] = []
+    flags: list[bool] = []
 
     def poll_root(*args: Any, **more: Any) -> tuple[PollResult, tuple[str, ...]]:
-        told.append(args[4].catching_up)
-        return PollResult(unfinished=int(len(told) == 2)), ("",)
+        flags.append(args[4].catching_up)
+        return PollResult(unfinished=int(len(flags) == 2)), ("",)
 
     monkeypatch.setattr("fleet.jobs.poll_root", poll_root)
     for _ in range(4):
         Job.objects.update(due_at="2020-01-01T00:00Z")
         jobs.poll("ACME")
-    assert told[2:] == [True, False]
+    assert flags[2:] == [True, False]
 
 
 Refusal = Callable[[], Exception]

@@ -185,10 +185,10 @@ def test_the_books_tell_what_it_sent_for_each_airline_and_to_find_new_ones(world
     Usage.objects.all().delete()
     world.manifest(items={"a": 100})
     world.progress("N1/2026-12/a", 50)
-    told = json.loads(poll_buckets("--once", "--json"))
+    report = json.loads(poll_buckets("--once", "--json"))
     books = {row.airline and row.airline.name: row for row in Usage.objects.select_related("airline")}
     assert books.keys() == {None, "ACME"}
-    assert sum(row.list_requests for row in books.values()) == told["list_requests"]
-    assert books["ACME"].get_requests == told["get_requests"] > 0
+    assert sum(row.list_requests for row in books.values()) == report["list_requests"]
+    assert books["ACME"].get_requests == report["get_requests"] > 0
     poll_buckets("--once", "--airline", "ACME")
     assert Usage.objects.get(airline__name="ACME").list_requests == 2 * books["ACME"].list_requests

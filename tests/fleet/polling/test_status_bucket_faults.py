@@ -82,8 +82,8 @@ def test_progress_beyond_the_size_is_capped_and_not_complete(proxied: ProxiedBuc
     proxied.progress("N1/2026-12/a", 101)
     proxied.poll()
     state = serialize_transfer(transfer("a"))
-    told = ("percent", "status", "oversized", "bytes_reported")
-    assert [state[name] for name in told] == [100, "loading", True, 101]
+    names = ("percent", "status", "oversized", "bytes_reported")
+    assert [state[name] for name in names] == [100, "loading", True, 101]
     assert (load().bytes_done, load().items_done) == (100, 0)
 
 
@@ -156,8 +156,8 @@ def test_above_the_caps_nothing_is_made_and_the_rest_goes_on(proxied: ProxiedBuc
     acme = Airline.objects.get(name="ACME")
     assert (acme.tails.count(), acme.campaigns.count()) == (2, 2)
     assert load("N0").transfers.count() == 3
-    told = set(Anomaly.objects.filter(resolved_at=None).values_list("problem", flat=True))
-    assert told == {"TOO_MANY_AIRLINES", "TOO_MANY_TAILS", "TOO_MANY_CAMPAIGNS", "TOO_MANY_OBJECTS"}
+    problems = set(Anomaly.objects.filter(resolved_at=None).values_list("problem", flat=True))
+    assert problems == {"TOO_MANY_AIRLINES", "TOO_MANY_TAILS", "TOO_MANY_CAMPAIGNS", "TOO_MANY_OBJECTS"}
     before = rows()
     proxied.poll()
     assert rows() == before

@@ -468,7 +468,7 @@ def test_the_tail_is_given_away_in_time_even_if_not_all_can_be_told(world: World
     writer.start()
     assert not writer.close(1)
     wait_until(lambda: world.there().extra["ended"])
-    told = len(list(world.bucket.list()))
-    assert 1 < told < 1500
+    objects = len(list(world.bucket.list()))
+    assert 1 < objects < 1500
     time.sleep(0.1)
-    assert len(list(world.bucket.list())) == told
+    assert len(list(world.bucket.list())) == objects

@@ -247,8 +247,8 @@ def test_ten_thousand_beginnings_over_a_long_link_need_no_round_trip_each(seawee
         wait_until(lambda: link.requests("PUT", "*/i0.tgz.progress"))
         before = len(link.requests("PUT", "*.progress"))
         writer.close(0.5)
-        told = Counter(seen.path for seen in link.requests("PUT", "*.progress"))
-    assert max(told.values()) == 1
+        reported = Counter(seen.path for seen in link.requests("PUT", "*.progress"))
+    assert max(reported.values()) == 1
     assert before < 2000
     assert [seen.body for seen in link.requests("PUT", "*/i0.tgz.progress")] == [b"%d" % MIB]
 
@@ -299,7 +299,7 @@ def test_while_the_link_is_down_nothing_is_tried_and_then_everything_at_once() -
     up.set()
     writer.link_restored()
     wait_until(lambda: (key("a"), b"%d" % (49 * MIB)) in bucket.written)
-    assert [body for told, body in bucket.written if told == key("a")] == [b"%d" % (49 * MIB)]
+    assert [body for reported, body in bucket.written if reported == key("a")] == [b"%d" % (49 * MIB)]
     up.clear()
     writer.progress("c", "a", 100 * MIB, 100 * MIB, final=True)
     assert not writer.close(PATIENCE)
@@ -339,8 +339,8 @@ def test_with_the_status_bucket_down_content_is_loaded_and_told_of_once_it_is_ba
     process.terminate()
     assert wait_for_exit(process).code == 75
     assert deleting.hits == 0  # nothing is sent before the heartbeat arrived
-    told = [seen for seen in link.requests("PUT", "*.progress") if seen.status == 200]
-    assert Counter(seen.path for seen in told).most_common(1)[0][1] == 1
+    reported = [seen for seen in link.requests("PUT", "*.progress") if seen.status == 200]
+    assert Counter(seen.path for seen in reported).most_common(1)[0][1] == 1
     assert aircraft.errors() == {}
 
 

@@ -95,12 +95,12 @@ def test_only_whole_mib_are_told_on_the_way_and_the_size_at_the_end(bucket: Mood
         time.sleep(0.002)
     writer.progress("c", "a", 5 * MIB, 5 * MIB, final=True)
     assert writer.close(PATIENCE)
-    told = [int(body or b"") for body in bucket.of(".progress")]
-    assert told[0] == 0
-    assert told == sorted(set(told))
-    assert told[-1] == 5 * MIB
-    assert told.count(5 * MIB) == 1
-    assert all(value % MIB == 0 for value in told)
+    reported = [int(body or b"") for body in bucket.of(".progress")]
+    assert reported[0] == 0
+    assert reported == sorted(set(reported))
+    assert reported[-1] == 5 * MIB
+    assert reported.count(5 * MIB) == 1
+    assert all(value % MIB == 0 for value in reported)
 
 
 def test_at_most_one_write_per_item_per_interval(bucket: Moody) -> None:
@@ -151,8 +151,8 @@ def test_an_error_of_an_earlier_life_is_removed(bucket: Moody, may_list: bool) -
     assert again.close(PATIENCE)
     assert [key for key, body in bucket.writes if body is None and "old" in key] == ["ACME/N1/c/old.tgz.error"]
     # A reporter that may list the bucket does not repeat what is there already.
-    told = {key for key, _ in bucket.writes if not key.endswith("loader.json")}
-    assert ("ACME/N1/c/old.tgz.progress" in told, "ACME/N1/c/new.tgz.error" in told) == (not may_list, not may_list)
+    keys = {key for key, _ in bucket.writes if not key.endswith("loader.json")}
+    assert ("ACME/N1/c/old.tgz.progress" in keys, "ACME/N1/c/new.tgz.error" in keys) == (not may_list, not may_list)
     bucket.unlisted = False
     assert [found.key for found in bucket.list("ACME/N1/c/") if found.key.endswith(".error")] == []
 

@@ -77,6 +77,6 @@ def test_a_trickle_is_told_from_a_slow_link() -> None:
 
 def test_a_link_that_stalls_later_is_too_slow_then() -> None:
     trickle = LowSpeedGuard(4096, 60.0)
-    told = [second for second in range(1200) if trickle.too_slow(float(second), min(second, 600) * 100_000)]
-    assert told
-    assert 600 < told[0] <= 735
+    dropped_at = [second for second in range(1200) if trickle.too_slow(float(second), min(second, 600) * 100_000)]
+    assert dropped_at
+    assert 600 < dropped_at[0] <= 735
