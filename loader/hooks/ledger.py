@@ -32,7 +32,7 @@ class HookKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PendingHook:
-    """One run of the command. `path` is its argument; `mark` separates this content from a later one of the same key."""
+    """One run of the command. `path` is its argument; `mark` separates it from later content of the same key."""
 
     key: HookKey
     path: Path
