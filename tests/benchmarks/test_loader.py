@@ -128,7 +128,7 @@ def test_what_is_missing_is_named() -> None:
     assert set(peers.missing()) <= set(peers.PROGRAMS)
 
 
-def test_the_help_tells_all_jobs() -> None:
+def test_the_help_lists_all_jobs() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.loader", "--help"],
         cwd=ROOT,

@@ -89,7 +89,7 @@ def test_a_command_at_the_near_end_reaches_a_forwarded_port_and_its_exit_code_co
             assert process.wait(30) == 0x2A
 
 
-def test_whoever_is_not_root_is_told_so_in_a_sentence() -> None:
+def test_without_root_there_is_a_clear_error() -> None:
     program = (
         "import benchmarks.network.namespaces as n; n.os.geteuid = lambda: 1000; "
         "from benchmarks.lossy import main; main()"

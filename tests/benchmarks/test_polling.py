@@ -67,7 +67,7 @@ def test_others_report_what_no_etag_gives_away(fleet: Fleet) -> None:
     assert sum(not recognised(fleet, value, key) for key, value in written) == 10
 
 
-def test_the_same_seed_draws_the_same_and_every_turn_draws_anew(fleet: Fleet) -> None:
+def test_the_same_seed_draws_the_same_and_each_turn_differs(fleet: Fleet) -> None:
     again = Fleet(fleet.tails, fleet.items, fleet.seed)
     assert fleet.load_half() == again.load_half()
     first = fleet.advance(10, 1)
@@ -102,7 +102,7 @@ def test_every_goal_against_a_program_gets_a_row_if_it_ran() -> None:
     assert {S5CMD, RCLONE, AWS} == set(NAMES)
 
 
-def test_requests_are_held_to_pages_and_changes() -> None:
+def test_requests_are_compared_with_pages_and_changes() -> None:
     lists, gets = goals.request_rows("x", 99_001, [cycle(), cycle(gets=1), cycle()])
     assert (lists.goal, lists.found, lists.met) == (100, 100, True)
     assert (gets.goal, gets.found, gets.high, gets.met) == (0, 0, 1, True)
@@ -133,7 +133,7 @@ def test_a_change_counts_as_seen_with_the_first_row_that_says_it_or_something_ne
     assert goals.write_delays(written, [10.5, 11.0, 11.0, 12.5, 12.0, 11.0], seen) == [1.5, 1.0, 2.5, inf, 0.0]
 
 
-def test_how_far_behind_is_told_by_the_95th_percentile() -> None:
+def test_the_delay_is_the_95th_percentile() -> None:
     row, pace = goals.arriving_rows("x", [number / 10 for number in range(1, 101)], slowdown=1.01)
     assert (row.found, row.low, row.high, row.met) == (9.5, 5.0, 10.0, False)
     assert pace.met
@@ -166,7 +166,7 @@ def test_requests_are_counted_between_two_looks_at_what_the_store_has_served() -
     assert requests_between({"LIST": 3, "GET": 1}, {"LIST": 5, "GET": 2, "HEAD": 4, "PUT": 9}) == (2, 5)
 
 
-def test_writers_write_everything_and_at_the_pace_they_are_told(seaweed: SeaweedFS) -> None:
+def test_writers_write_everything_at_the_given_rate(seaweed: SeaweedFS) -> None:
     bucket = seaweed.create_bucket("bench-written")
     address = WriterTarget(bucket.name, seaweed.endpoint, seaweed.access_key, seaweed.secret_key)
     with Writers(address) as writers:

@@ -78,7 +78,7 @@ def test_a_loading_one_is_listed_at_the_interval_and_every_report_is_a_change() 
     assert day.gets == estimate_day(SMALL, PROFILE, ONE, loading=False).gets, "values are recognised, not fetched"
 
 
-def test_what_events_tell_is_fetched_and_not_listed() -> None:
+def test_objects_in_events_are_fetched_without_listing() -> None:
     polled, pushed = (estimate_day(SMALL, PROFILE, ONE, loading=True, pushed=each) for each in (False, True))
     assert pushed.lists == estimate_day(SMALL, PROFILE, ONE, loading=False).lists
     assert pushed.gets == pytest.approx(polled.gets + polled.changes)

@@ -31,7 +31,7 @@ def test_it_is_byte_for_byte_what_was_published(name: str) -> None:
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: str(library["name"]))
-def test_its_version_licence_and_source_are_told(library: dict[str, Any]) -> None:
+def test_its_version_licence_and_source_are_listed(library: dict[str, Any]) -> None:
     home = f"{library['name']}-{library['version']}"
     assert all(name.startswith(f"{home}/") for name in library["files"])
     assert f"{home}/LICENSE" in library["files"]

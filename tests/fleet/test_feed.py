@@ -47,7 +47,7 @@ def test_every_row_is_in_the_feed_as_the_api_shows_it(world: PollingWorld) -> No
     assert (places.airline, places.tail, places.campaign) == (Airline.objects.get(name="ACME"), "N1", "2026-12")
 
 
-def test_a_heartbeat_alone_tells_of_the_tail_only(world: PollingWorld) -> None:
+def test_a_heartbeat_alone_publishes_the_tail_only(world: PollingWorld) -> None:
     world.write("N1/loader.json", b'{"state": "idle"}')
     world.poll()
     before = Change.objects.order_by("-rev")[0].rev

@@ -95,7 +95,7 @@ def test_polls_without_a_request_write_nothing(cast: Cast) -> None:
     assert len(queries) == 0
 
 
-def test_what_cannot_be_written_is_kept(cast: Cast) -> None:
+def test_usage_that_cannot_be_written_stays_in_memory(cast: Cast) -> None:
     book = UsageRecorder()
     book.record(cast.acme.pk, POLL)
     with patch.object(QuerySet, "update", side_effect=DatabaseError("away")) as away:

@@ -43,7 +43,7 @@ def test_how_soon_something_is_is_written_by_the_rule(how: str, seconds: int | N
 
 
 @given(st.integers(1000, 2**53), st.integers(0, 10**12))
-def test_what_is_shown_as_held_never_exceeds_what_is_held(held: int, more: int) -> None:
+def test_the_bytes_shown_never_exceed_the_bytes_loaded(held: int, more: int) -> None:
     number, unit = formatting.size(held).split()
     power = ["kB", "MB", "GB", "TB", "PB"].index(unit) + 1
     whole, _, fraction = number.replace(",", "").partition(".")
@@ -72,7 +72,7 @@ def test_an_exhibition_is_written_without_repeating_itself(starts: date | None, 
 BARS = json.loads(Path(__file__).parents[1].joinpath("support/bars.json").read_text())
 
 
-def test_a_bar_is_as_long_as_what_is_held_and_its_parts_fit_in() -> None:
+def test_a_bar_is_as_long_as_the_loaded_share_and_its_parts_fit_in() -> None:
     for held, expected in BARS["parts"]:
         found = bars.parts(*held)
         assert list(found) == expected

@@ -119,7 +119,7 @@ def test_a_wrong_setting_is_refused_with_a_sentence_that_names_it(option: str, v
     assert str(refused.value).endswith(".")
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_errors_are_reported_together() -> None:
     with pytest.raises(SettingsError) as refused:
         read_settings({}, {"LOADER_READ_TIMEOUT": "x"})
     said = str(refused.value)

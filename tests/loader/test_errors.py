@@ -48,7 +48,7 @@ def test_a_disk_error_has_a_code_of_the_disk() -> None:
     assert {code.cause for code in CODE_OF_ERRNO.values()} == {Cause.DISK}
 
 
-def test_a_store_that_cannot_be_reached_is_told_from_one_that_breaks_off() -> None:
+def test_an_unreachable_store_differs_from_one_that_breaks_off() -> None:
     assert {"NETWORK", "TIMEOUT"} == NO_ANSWER
     assert {"NETWORK", "TIMEOUT", "THROTTLED"} == UNREACHABLE
 

@@ -415,7 +415,7 @@ def test_more_campaigns_than_allowed_are_left_out_and_reported(
     assert problem.detail.startswith("8 campaigns are ignored")
 
 
-def test_a_flood_of_bad_keys_is_counted_not_kept(
+def test_a_flood_of_bad_keys_is_only_counted(
     acme: Airline, media: FailingBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(survey_module, "PROBLEMS_LIMIT", 5)
@@ -494,7 +494,7 @@ def test_a_signature_beside_a_manifest_is_known_as_soon_as_it_lies_there(acme: A
     assert not Campaign.objects.get().signed
 
 
-def test_a_withdrawn_campaign_is_no_longer_so_once_anybody_publishes_it(acme: Airline, media: FailingBucket) -> None:
+def test_a_withdrawn_campaign_returns_when_it_is_published(acme: Airline, media: FailingBucket) -> None:
     publish(media, "2026-12", item("a"), version=1)
     sync(acme, media)
     Campaign.objects.update(withdrawn_at=NOW)

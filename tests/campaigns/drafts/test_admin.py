@@ -215,7 +215,7 @@ def test_a_campaign_in_the_list_leads_to_its_draft(cast: Cast, client: Client) -
     assert client.get(link[1].replace("&amp;", "&")).headers["Location"] == reverse(CHANGE, args=[draft.pk])
 
 
-def test_bulk_actions_tell_of_each_draft_what_became_of_it(cast: Cast, manager: Client, media: MemoryBucket) -> None:
+def test_bulk_actions_report_the_result_of_each_draft(cast: Cast, manager: Client, media: MemoryBucket) -> None:
     good = create_hashed_draft(cast.acme, media, FILMS)
     empty = scan_draft(new_draft(cast.acme, "2027-01"), media)
     busy = new_draft(cast.acme, "2027-02")

@@ -163,7 +163,7 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     assert publish_draft(draft, media, [key]).version == 9
 
 
-def test_what_a_manifest_says_already_is_kept_and_not_hashed_again(acme: Airline, store: Store) -> None:
+def test_hashes_in_a_manifest_are_reused(acme: Airline, store: Store) -> None:
     for name, body in FILMS.items():
         store.put(f"ACME/2026-12/{name}.tgz", body)
     first = {
@@ -503,7 +503,7 @@ def test_a_draft_that_was_published_elsewhere_is_not_withdrawn(acme: Airline, st
     assert (draft.state, document(store)["version"]) == (DraftState.FAILED, 3)
 
 
-def test_withdrawing_takes_the_manifest_and_its_signature_and_tells_the_campaign(acme: Airline, store: Store) -> None:
+def test_withdrawing_deletes_manifest_and_signature_and_updates_the_campaign(acme: Airline, store: Store) -> None:
     Campaign.objects.create(airline=acme, name="2026-12", version=9)
     draft = publish_draft(create_hashed_draft(acme, store, FILMS), store, [Ed25519PrivateKey.generate()])
     assert draft.version == 10  # above every version ever known
@@ -623,7 +623,7 @@ def _one(store: Store) -> Any:
     return store._objects["x"]
 
 
-def test_what_was_put_aside_by_another_kind_of_machine_is_begun_anew() -> None:
+def test_a_hash_state_of_another_machine_type_is_discarded() -> None:
     begun = resumable_sha256.resume("")
     begun.update(memoryview(bytearray(b"abc" * 100)))
     aside = begun.state()

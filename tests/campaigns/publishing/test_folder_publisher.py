@@ -137,7 +137,7 @@ def test_only_what_changed_is_sent_and_the_version_grows_by_one(folder: Path, me
     assert outcomes(result) == {"empty": "unchanged", "movie-001": "uploaded", "Über den Wolken": "unchanged"}
 
 
-def test_what_the_manifest_said_besides_is_kept(folder: Path, media: RecordingBucket) -> None:
+def test_other_fields_of_the_manifest_are_preserved(folder: Path, media: RecordingBucket) -> None:
     body = {
         "schema": 7,
         "title": "Kept",
@@ -230,7 +230,7 @@ def test_an_object_newer_than_the_manifest_is_not_believed_to_be_what_it_recorde
     assert media.open("ACME/2026-12/movie-001.tgz").read() == b"movie one"
 
 
-def test_the_etag_of_a_file_sent_in_parts_is_told_beforehand(tmp_path: Path, media: RecordingBucket) -> None:
+def test_the_etag_of_a_file_sent_in_parts_is_predicted(tmp_path: Path, media: RecordingBucket) -> None:
     for name, size in (("a", PART_SIZE - 1), ("b", PART_SIZE), ("c", 2 * PART_SIZE + 5)):
         (tmp_path / f"{name}.tgz").write_bytes(b"x" * size)
         media.put(f"ACME/2026-12/{name}.tgz", b"x" * size)
@@ -344,7 +344,7 @@ def test_an_empty_folder_and_one_that_is_not_there_are_refused(tmp_path: Path, m
     assert media.requests.list == 0
 
 
-def test_all_illegal_and_conflicting_names_are_told_at_once(tmp_path: Path, media: RecordingBucket) -> None:
+def test_all_illegal_and_conflicting_names_are_reported_together(tmp_path: Path, media: RecordingBucket) -> None:
     names = [
         "good.tgz",
         "-rf.tgz",
@@ -420,7 +420,7 @@ def test_an_exhibition_that_ends_before_it_starts_is_refused(folder: Path, media
         publish(folder, media, ends=date(2026, 12, 9))
 
 
-def test_a_signature_that_no_longer_fits_is_told(folder: Path, media: RecordingBucket) -> None:
+def test_a_stale_signature_is_reported(folder: Path, media: RecordingBucket) -> None:
     media.put(f"{MANIFEST}.dsse", b"{}")
     assert any("sign the campaign again" in notice for notice in publish(folder, media).notices)
 

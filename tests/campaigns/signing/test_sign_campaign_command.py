@@ -174,7 +174,7 @@ def test_only_the_campaign_that_is_meant_is_signed(media: MemoryBucket, keys: Pa
     assert f"SHA-256 of campaign.json: {digest}" in sign("--key", str(keys / "sam"), "--sha256", digest.upper())
 
 
-def test_a_bucket_that_is_away_is_told_from_one_that_refuses(
+def test_an_unreachable_bucket_differs_from_one_that_refuses(
     media: MemoryBucket, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for code, expected in ((Code.NETWORK, 75), (Code.FORBIDDEN, 2)):
@@ -186,7 +186,7 @@ def test_a_bucket_that_is_away_is_told_from_one_that_refuses(
         assert refused(lambda: sign("--key", str(keys / "sam")))[1] == expected
 
 
-def test_whoever_signs_at_the_same_moment_is_not_overwritten(
+def test_a_concurrent_signature_is_not_overwritten(
     media: MemoryBucket, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(media)
@@ -327,7 +327,7 @@ def test_rules_that_aircraft_would_refuse_are_not_made(keys: Path, options: list
     assert not (keys / "trust.json").exists()
 
 
-def test_signing_tells_what_is_still_missing(media: MemoryBucket, keys: Path) -> None:
+def test_signing_lists_what_is_still_missing(media: MemoryBucket, keys: Path) -> None:
     put(media)
     first(keys, "--signer", str(keys / "tess.pub"), "--threshold", "2")
     file = ("--trust", str(keys / "trust.json"))

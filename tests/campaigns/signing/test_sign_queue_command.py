@@ -81,7 +81,7 @@ def test_an_aircraft_that_enforces_signatures_obeys_what_was_signed(
     assert ([entry.action for entry in reader.queue.entries], reader.problem) == (["purge"], "")
 
 
-def test_several_people_sign_the_same_queue_and_a_new_one_begins_anew(media: MemoryBucket, keys: Path) -> None:
+def test_several_people_sign_the_same_queue_and_a_new_one_starts_unsigned(media: MemoryBucket, keys: Path) -> None:
     put(media, 1)
     sign(keys)
     report = json.loads(sign(keys, "--json", by="tess"))

@@ -47,7 +47,7 @@ def test_a_load_that_is_reported_again_lives_and_keeps_what_its_other_items_last
     assert {name: each["status"] for name, each in there.transfers.items()} == dict.fromkeys("abc", "complete")
 
 
-def test_a_whole_load_that_begins_anew_is_followed_as_any_other(world: PollingWorld) -> None:
+def test_a_complete_load_that_restarts_is_followed_as_any_other(world: PollingWorld) -> None:
     finished(world)
     archive(world)
     world.later()

@@ -64,7 +64,7 @@ def test_objects_that_are_still_there_and_those_that_are_gone_change_nothing(arc
     assert load().archived_at is not None
 
 
-def test_a_progress_that_moved_wakes_it_and_the_rest_is_read_anew(archived: PollingWorld) -> None:
+def test_new_progress_restores_it_and_the_rest_is_read_again(archived: PollingWorld) -> None:
     apply_update(archived, LoadUpdate(progress={"b": ProgressObserved("x", archived.clock, 80)}))
     assert load().archived_at is None
     assert (transfer("b").bytes_done, transfer("b").progress_etag, load().bytes_done) == (80, "x", 180)
@@ -84,7 +84,7 @@ def test_a_new_error_of_the_campaign_wakes_it(archived: PollingWorld) -> None:
     assert transfer("a").progress_etag == ""
 
 
-def test_the_same_error_of_the_campaign_wakes_it_only_if_it_was_written_anew(archived: PollingWorld) -> None:
+def test_the_same_campaign_error_restores_it_only_if_rewritten(archived: PollingWorld) -> None:
     row = load()
     assert row.error_at is not None
     apply_update(archived, LoadUpdate(campaign_error=ObjectRewritten(row.error_etag, row.error_at)))

@@ -152,7 +152,7 @@ def test_of_a_long_span_what_was_said_last_counts() -> None:
 
 
 @pytest.mark.django_db
-def test_what_no_bucket_can_tell_is_set_in_the_demos_database() -> None:
+def test_facts_that_no_bucket_has_are_set_in_the_database() -> None:
     airline = Airline.objects.create(name="AUR")
     create_stored_tail({"AUR": airline})
     create_stored_tail({"AUR": airline})

@@ -55,7 +55,7 @@ def test_what_is_older_than_400_days_goes(loads: list[Load]) -> None:
     assert (len(left(loads[0])), len(left(loads[1]))) == (3, 3)
 
 
-def test_only_loads_of_which_something_was_told_since_are_counted(loads: list[Load]) -> None:
+def test_only_loads_with_later_events_are_counted(loads: list[Load]) -> None:
     tell(loads[0], 5, timedelta(days=2))
     tell(loads[1], 5, timedelta(minutes=1))
     with patch.object(retention, "EVENTS_PER_LOAD", 2):

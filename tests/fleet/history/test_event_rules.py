@@ -66,7 +66,7 @@ def test_bytes_of_an_item_that_go_down_are_a_turn_each_time() -> None:
     )
 
 
-def test_an_item_that_begins_anew_from_nothing_has_restarted_once() -> None:
+def test_an_item_that_restarts_from_zero_has_restarted_once() -> None:
     held = TransferState(status="loading", bytes_done=5_000, bytes_reported=5_000)
     empty = TransferState(status="pending", restarted=True)
     going = TransferState(status="loading", restarted=True, bytes_done=100, bytes_reported=100)
@@ -80,7 +80,7 @@ def test_an_item_that_begins_anew_from_nothing_has_restarted_once() -> None:
     )
 
 
-def test_it_happened_when_the_object_was_written_that_told_of_it_else_when_the_portal_saw_it() -> None:
+def test_an_event_has_the_time_of_its_object_or_when_the_portal_saw_it() -> None:
     later = SEEN + timedelta(seconds=10)
     reported = event_between(LOADING, LOADING._replace(state="complete", as_of=later), NOW)
     seen = event_between(LOADING, LOADING._replace(state="stalled"), NOW)
@@ -89,7 +89,7 @@ def test_it_happened_when_the_object_was_written_that_told_of_it_else_when_the_p
     assert [each.at for each in (reported, seen, first, nothing) if each] == [later, NOW, SEEN, NOW]
 
 
-def test_a_load_is_told_with_what_its_state_does_not_say() -> None:
+def test_an_event_of_a_load_describes_more_than_its_state() -> None:
     tail = Tail(name="N1", loader_reason="no link")
     waiting = load_history_state(Load(tail=tail, status="loading", waiting=True))
     odd = load_history_state(Load(tail=tail, status="loading", contradiction=Inconsistency.OVERSIZED))

@@ -41,7 +41,7 @@ def two(world: PollingWorld) -> PollingWorld:
     return world
 
 
-def test_a_life_of_a_load_is_told_in_order(two: PollingWorld) -> None:
+def test_the_events_of_a_load_are_in_order(two: PollingWorld) -> None:
     for value in (10, 20, 60):
         two.progress(f"{PATH}/a", value)
         two.poll()
@@ -95,7 +95,7 @@ def test_what_does_not_turn_is_not_written(two: PollingWorld) -> None:
     assert len([query for query in queries if 'INTO "fleet_moved"' in query["sql"]]) == 1
 
 
-def test_a_batch_is_told_of_in_one_statement(world: PollingWorld) -> None:
+def test_a_batch_of_events_is_one_statement(world: PollingWorld) -> None:
     world.manifest(items={"a": 100, "b": 100})
     for number in range(8):
         world.progress(f"N{number}/2026-12/a", 0)
@@ -110,7 +110,7 @@ def test_a_batch_is_told_of_in_one_statement(world: PollingWorld) -> None:
     assert Event.objects.filter(state="loading").count() == 8 * 3
 
 
-def test_what_stands_still_is_told_by_whoever_sees_it(two: PollingWorld) -> None:
+def test_a_stall_becomes_an_event_of_the_process_that_detects_it(two: PollingWorld) -> None:
     row, item = load(), transfer("a")
     previous, item_previous = load_history_state(row), transfer_history_state(item)
     Load.objects.update(status="loading", stalled=True)

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.both_databases
         ("restarted", "", True, "restarted"),
     ],
 )
-def test_an_item_is_what_was_told_last_else_what_its_moments_say(
+def test_an_item_has_its_last_event_or_the_state_its_moments_imply(
     last_state: str | None, moments: str, begun: bool, state: str
 ) -> None:
     assert transfer_state_at(last_state, moments, load_started=begun) == state
@@ -108,7 +108,7 @@ def test_what_is_not_known_is_said(story: tuple[PollingWorld, list[datetime]]) -
 
 
 @pytest.mark.django_db
-def test_once_samples_are_thinned_the_age_of_the_bytes_is_told(story: tuple[PollingWorld, list[datetime]]) -> None:
+def test_with_thinned_samples_the_age_of_the_bytes_is_shown(story: tuple[PollingWorld, list[datetime]]) -> None:
     world, moments = story
     world.later(3 * 86_400)
     thin_samples(world.clock)

@@ -51,7 +51,7 @@ def load(loads: list[Load]) -> Load:
     return loads[0]
 
 
-def test_each_change_is_kept_for_an_hour_a_minute_for_two_days_an_hour_for_a_year(load: Load) -> None:
+def test_samples_stay_by_change_for_an_hour_by_minute_for_two_days_by_hour_for_a_year(load: Load) -> None:
     samples(load, *(timedelta(seconds=20 * n) for n in range(180)))  # the last hour: three a minute
     samples(load, *(timedelta(hours=5, seconds=20 * n) for n in range(180)))
     samples(load, *(timedelta(days=30, minutes=n) for n in range(180)))

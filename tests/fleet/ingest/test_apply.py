@@ -72,7 +72,7 @@ def test_every_tail_of_a_batch_gets_its_own_news_and_one_deleted_meanwhile_none(
 
 
 @pytest.mark.django_db
-def test_what_came_too_late_is_told_of_the_tail_it_belongs_to(world: PollingWorld) -> None:
+def test_late_objects_are_reported_for_their_tail(world: PollingWorld) -> None:
     pks = fleet(world, 3, 1)
     batch = {pk: moved(world.clock, 30) for pk in pks}
     world.later(-60)
@@ -187,7 +187,7 @@ def test_a_new_manifest_writes_only_the_transfers_it_has_differently(world: Poll
 
 
 @pytest.mark.django_db
-def test_two_campaigns_of_a_batch_are_each_held_against_their_own_manifest(world: PollingWorld) -> None:
+def test_two_campaigns_of_a_batch_are_each_compared_with_their_own_manifest(world: PollingWorld) -> None:
     world.manifest("one", items={"a": 100, "b": 100})
     world.manifest("two", items={"a": 200})
     for name in ("N1", "N2"):

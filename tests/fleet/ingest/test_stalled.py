@@ -86,7 +86,7 @@ def test_a_failed_or_finished_item_is_never_stalled(world: PollingWorld) -> None
     assert not transfer("b").stalled
 
 
-def test_what_moved_while_nobody_watched_is_not_stalled_at_once(world: PollingWorld) -> None:
+def test_progress_during_an_outage_of_polling_is_not_stalled_at_once(world: PollingWorld) -> None:
     """After an outage of the portal the changes are unknown: a stalled load is marked ten minutes later."""
     world.manifest(items={"a": 1000})
     for done in (100, 200):

@@ -34,7 +34,7 @@ def key(tail: str) -> str:
     return f"tail:{Tail.objects.get(name=tail).pk}"
 
 
-def test_a_row_tells_where_the_tail_stands(cast: Cast, alice: Client) -> None:
+def test_a_row_shows_the_state_of_the_tail(cast: Cast, alice: Client) -> None:
     create_load(create_tail(cast.acme, "VP-ABC", timedelta(minutes=3)), create_campaign(cast.acme, items=4), "loading")
     Tail.objects.update(aircraft_type="A320neo")
     row = page_text(alice.get("/airlines/ACME/"), key("VP-ABC"))

@@ -26,7 +26,7 @@ def alice(cast: Cast, client: Client) -> Client:
     return client
 
 
-def test_the_head_tells_what_the_manifest_says(cast: Cast, alice: Client) -> None:
+def test_the_header_shows_the_manifest(cast: Cast, alice: Client) -> None:
     campaign = create_campaign(cast.acme, items=6)
     head = page_text(alice.get(PAGE), f"campaign:{campaign.pk}")
     assert "December 2026" in head

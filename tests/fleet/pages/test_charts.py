@@ -89,7 +89,7 @@ def test_the_rate_of_an_aircraft_follows_from_the_samples_of_all_its_loads(load:
 
 
 @pytest.mark.parametrize("path", ["/moved/", MOVED, RATE, READY])
-def test_a_chart_is_cheap_kept_by_the_browser_alone_and_told_once(alice: Client, path: str) -> None:
+def test_a_chart_is_cheap_and_cached_by_the_browser_alone(alice: Client, path: str) -> None:
     with patch("fleet.pages.charts.timezone.now", return_value=timezone.now()):
         with CaptureQueriesContext(connection) as queries:
             answer = alice.get(path)

@@ -161,7 +161,7 @@ def test_no_page_has_inline_script_or_style(cast: Cast, client: Client, page: st
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_says_which_revision_it_shows_and_is_kept_by_no_cache(cast: Cast, client: Client, page: str) -> None:
+def test_a_page_has_its_revision_and_is_not_cached(cast: Cast, client: Client, page: str) -> None:
     create_fleet(cast.acme, 1)
     client.force_login(cast.alice)
     answer = client.get(page)
@@ -200,7 +200,7 @@ def test_only_staff_are_shown_the_way_to_the_admin(cast: Cast, client: Client) -
     assert 'href="/admin/"' in page_html(client.get("/"))
 
 
-def test_a_wrong_password_is_told_apart_from_nothing(cast: Cast, client: Client) -> None:
+def test_a_wrong_password_shows_an_error_and_the_user_name(cast: Cast, client: Client) -> None:
     answer = client.post("/login/", {"login": "alice", "password": "wrong"})
     assert "Wrong user name or password" in page_text(answer)
     assert 'value="alice"' in page_html(answer)
@@ -212,7 +212,7 @@ def test_signing_out_ends_at_the_login_page(cast: Cast, client: Client) -> None:
     assert client.get("/").status_code == 302
 
 
-def test_freshness_is_told_for_the_airlines_of_the_user_only(cast: Cast, client: Client) -> None:
+def test_freshness_covers_the_airlines_of_the_user_only(cast: Cast, client: Client) -> None:
     client.force_login(cast.alice)
     answer = client.get("/freshness/").json()
     assert answer["airlines"] == {"ACME": {"read_at": None, "stale": True, "next_at": None}}

@@ -75,7 +75,7 @@ def test_of_an_airline_in_parts_the_oldest_counts(cast: Cast) -> None:
     assert fresh(cast.acme).stale
 
 
-def test_a_part_that_is_new_makes_nothing_stale_unless_nobody_reads_it(cast: Cast) -> None:
+def test_a_new_partition_is_stale_only_if_it_is_not_polled(cast: Cast) -> None:
     job("poll:ACME", 1, 1)
     job("poll:ACME/N1", None, -5)
     assert not fresh(cast.acme).stale

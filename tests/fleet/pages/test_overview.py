@@ -88,13 +88,13 @@ def test_the_search_finds_by_name_and_title(cast: Cast, client: Client) -> None:
     assert "No airline matches “zeppelin”" in page_text(client.get("/?q=zeppelin"))
 
 
-def test_staff_without_airlines_are_told_how_one_comes_about(cast: Cast, client: Client) -> None:
+def test_staff_without_airlines_see_how_to_create_one(cast: Cast, client: Client) -> None:
     Airline.objects.all().delete()
     client.force_login(cast.olga)
     assert "publish_campaign DIR --airline ACME" in page_text(client.get("/"))
 
 
-def test_a_user_without_an_airline_is_told_whom_to_ask(cast: Cast, client: Client) -> None:
+def test_a_user_without_an_airline_sees_whom_to_ask(cast: Cast, client: Client) -> None:
     client.force_login(cast.nick)
     page = page_text(client.get("/"))
     assert "You do not belong to an airline yet" in page

@@ -35,7 +35,7 @@ def row(client: Client, transfer: Transfer, query: str = "") -> str:
     return page_text(client.get(f"{PAGE}{query}"), f"transfer:{transfer.pk}")
 
 
-def test_the_head_tells_what_the_loader_says_of_itself(client: Client, tail: Tail) -> None:
+def test_the_header_shows_the_heartbeat(client: Client, tail: Tail) -> None:
     head = page_text(client.get(PAGE), f"tail:{tail.pk}")
     assert "Loader version 0.1.0" in head
     assert "Loader rate 11.2 MB/s" in head
@@ -193,7 +193,7 @@ def test_the_head_says_whether_what_is_left_fits(client: Client, load: Load, fre
     assert words in page_text(client.get(PAGE))
 
 
-def test_queue_signatures_and_duty_are_told(client: Client, tail: Tail) -> None:
+def test_queue_signatures_and_duty_are_shown(client: Client, tail: Tail) -> None:
     head = page_text(client.get(PAGE), f"tail:{tail.pk}")
     assert "excluded from all totals" not in head
     Tail.objects.filter(pk=tail.pk).update(
@@ -242,7 +242,7 @@ def test_only_the_newest_past_loads_are_listed_until_all_are_asked_for(cast: Cas
         (["nonsense", {"campaign": 7}], True, "enforce", "claimed", "size-checked"),
     ],
 )
-def test_claim_and_proof_are_told_apart_for_each_item(
+def test_claim_and_proof_are_distinct_for_each_item(
     client: Client, load: Load, held: list[object], signed: bool, policy: str, first: str, second: str
 ) -> None:
     Tail.objects.filter(pk=load.tail_id).update(held=held, signatures=policy)
@@ -254,7 +254,7 @@ def test_claim_and_proof_are_told_apart_for_each_item(
     assert "claimed" not in row(client, last)
 
 
-def test_an_item_tells_its_history_and_the_tail_its_time_line(client: Client, load: Load) -> None:
+def test_an_item_shows_its_history_and_the_tail_its_timeline(client: Client, load: Load) -> None:
     at = now() - timedelta(hours=2)
     for number, (content, state, code) in enumerate(
         [("", "loading", ""), ("movie-003", "failed", "TIMEOUT"), ("movie-003", "complete", ""), ("", "stalled", "")]

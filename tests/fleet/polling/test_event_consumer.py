@@ -98,7 +98,7 @@ def test_an_airline_without_a_row_is_looked_for(pushed: PushedWorld) -> None:
     assert taken.result.failures == ()
 
 
-def test_airlines_that_nobody_has_are_looked_for_within_bounds(pushed: PushedWorld) -> None:
+def test_unknown_airlines_are_looked_up_within_bounds(pushed: PushedWorld) -> None:
     names = [f"ghost-{number}" for number in range(3 * event_consumer.UNKNOWN_AIRLINES_A_BATCH)]
     pushed.queue.put(event_message(*(f"{name}/N1/2026-12/a.tgz.progress" for name in names)))
     lists = pushed.status.requests.list
@@ -211,7 +211,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-def test_whoever_is_killed_before_the_message_is_deleted_gets_it_again_and_ends_in_the_same_rows(
+def test_a_message_of_a_killed_consumer_is_received_again_and_gives_the_same_rows(
     pushed: PushedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dies(messages: object) -> None:
@@ -233,7 +233,7 @@ def test_whoever_is_killed_before_the_message_is_deleted_gets_it_again_and_ends_
     assert not pushed.queue.messages
 
 
-def test_whoever_lost_the_lease_writes_and_deletes_nothing(pushed: PushedWorld) -> None:
+def test_a_consumer_without_the_lease_writes_and_deletes_nothing(pushed: PushedWorld) -> None:
     def lost() -> None:
         raise LeaseLost
 
@@ -275,7 +275,7 @@ class Failing(MemoryBucket):
         return super().get(key, limit)
 
 
-def test_what_a_failing_store_kept_from_being_written_comes_again(db: None) -> None:
+def test_messages_come_again_after_a_store_failure(db: None) -> None:
     pushed = PushedWorld()
     pushed.status = Failing("status", clock=lambda: pushed.clock)
     pushed.progress("ACME/N1/2026-12/a", 7)
@@ -335,7 +335,7 @@ class AwayQueue(MemoryQueue):
         raise WorldError(Code.TIMEOUT, "receiving events failed (ReadTimeoutError)")
 
 
-def test_a_queue_that_is_away_is_told_in_the_result_and_costs_no_row(pushed: PushedWorld) -> None:
+def test_an_unreachable_queue_is_in_the_result_and_costs_no_row(pushed: PushedWorld) -> None:
     pushed.progress("N1/2026-12/a", 7)
     pushed.queue = AwayQueue()
     taken = pushed.take()
@@ -371,7 +371,7 @@ def test_names_that_conflict_and_rows_beyond_the_limits_are_as_with_polling(push
         (None, 0, None, None, False),
     ],
 )
-def test_events_are_relied_on_only_while_they_tell_what_listings_find(
+def test_events_are_relied_on_only_while_they_match_listings(
     db: None, succeeded: int | None, failures: int, event_at: int | None, listing_at: int | None, arrive: bool
 ) -> None:
     now = timezone.now()

@@ -59,7 +59,7 @@ def due(name: str) -> Job:
     return Job.objects.get(name=name)
 
 
-def test_the_job_writes_what_events_tell_and_notes_when_some_came(portal: PushedWorld) -> None:
+def test_the_job_applies_events_and_records_when_some_came(portal: PushedWorld) -> None:
     before = due("take_events")
     portal.later()
     portal.progress("N1/2026-12/a", 50)
@@ -91,7 +91,7 @@ def test_while_events_come_listings_are_the_safety_net(portal: PushedWorld, push
     assert pushed == [True]
 
 
-def test_without_a_queue_nobody_relies_on_events(
+def test_without_a_queue_events_are_not_relied_on(
     portal: PushedWorld, pushed: list[bool], settings: LazySettings
 ) -> None:
     settings.STATUS_EVENTS_QUEUE_URL = ""
@@ -126,7 +126,7 @@ def test_while_the_queue_is_away_the_job_fails_in_a_sentence_and_polls_keep_thei
     assert transfer("a").bytes_done == 50
 
 
-def test_events_that_do_not_tell_what_listings_find_are_not_relied_on(portal: PushedWorld, pushed: list[bool]) -> None:
+def test_events_that_do_not_match_listings_are_not_relied_on(portal: PushedWorld, pushed: list[bool]) -> None:
     Job.objects.filter(name="take_events").update(found_at="2026-01-01T00:00:00Z")
     portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"50")
     due("poll:ACME")

@@ -41,7 +41,7 @@ def poll(world: PollingWorld) -> int:
 
 @pytest.mark.parametrize("value", [0, MIB, 10 * MIB, SIZE])
 @pytest.mark.parametrize("written", [md5, lambda body: md5(body).upper(), lambda body: f'"{md5(body)}"'])
-def test_what_our_loader_writes_is_told_by_its_etag_however_it_is_spelt(
+def test_what_our_loader_writes_is_known_by_its_etag_in_any_spelling(
     world: PollingWorld, value: int, written: Callable[[bytes], str]
 ) -> None:
     world.status.etag = written
@@ -102,7 +102,7 @@ def test_an_etag_that_does_not_fit_the_length_is_not_believed(world: PollingWorl
     assert transfer("a").bytes_done == 99
 
 
-def test_without_a_size_only_nothing_at_all_is_told(world: PollingWorld) -> None:
+def test_without_a_size_only_zero_bytes_are_known(world: PollingWorld) -> None:
     world.progress("N1/2026-12/none", 0)
     world.progress("N1/2026-12/some", MIB)
     assert poll(world) == 1

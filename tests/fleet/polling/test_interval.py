@@ -51,7 +51,7 @@ def test_the_longer_nothing_comes_the_longer_it_rests(
 
 
 @given(quiet=spans, floor=floors, more=above)
-def test_what_somebody_looks_at_is_polled_at_the_floor_and_what_is_pushed_at_the_ceiling(
+def test_watched_airlines_are_polled_at_the_floor_and_those_with_events_at_the_ceiling(
     quiet: float, floor: float, more: float
 ) -> None:
     assert next_interval(quiet, watched=True, floor=floor, ceiling=floor + more) == floor

@@ -139,7 +139,7 @@ def test_parts_stay_while_they_serve_and_a_tail_outside_of_them_is_found(world: 
     assert not any("N1/".startswith(part) for part in parts)
 
 
-def test_what_is_seen_is_written_before_more_of_it_is_held_than_may_be(
+def test_results_are_written_before_the_limit_in_memory_is_reached(
     world: PollingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting: list[int] = []

@@ -74,13 +74,13 @@ def test_an_airline_not_known_yet_is_made_if_it_has_objects(world: PollingWorld)
     assert Tail.objects.get().discovered
 
 
-def test_an_airline_nobody_has_heard_of_is_a_usage_error(world: PollingWorld) -> None:
+def test_an_unknown_airline_is_a_usage_error(world: PollingWorld) -> None:
     with pytest.raises(CommandError, match="no bucket has objects") as raised:
         poll_buckets("--once", "--airline", "NOBODY")
     assert raised.value.returncode == 2
 
 
-def test_what_cannot_be_reached_is_told_by_the_exit_code(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exit_code_reports_an_unreachable_store(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     world.progress("N1/2026-12/a", 50)
     poll_buckets("--once")
     monkeypatch.setattr(world.media, "list", away)
@@ -98,7 +98,7 @@ def test_what_cannot_be_reached_is_told_by_the_exit_code(world: PollingWorld, mo
     assert raised.value.returncode == 75
 
 
-def test_a_database_that_is_away_is_told_by_the_exit_code(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exit_code_reports_an_unreachable_database(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fleet.management.commands.poll_buckets.discover", _no_database)
     with pytest.raises(CommandError, match="database") as raised:
         poll_buckets("--once")
@@ -171,7 +171,7 @@ def test_it_does_not_slow_down_a_pacemaker_beside_it(world: PollingWorld, settin
     assert (job.due_at - job.started_at).total_seconds() < 2 * settings.POLL_INTERVAL
 
 
-def test_missing_tables_are_told_with_what_makes_them(world: PollingWorld) -> None:
+def test_missing_tables_are_reported_with_the_command_to_create_them(world: PollingWorld) -> None:
     """SQLite and PostgreSQL raise different errors for missing tables."""
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE ifeportal_airline RENAME TO another")
@@ -180,7 +180,7 @@ def test_missing_tables_are_told_with_what_makes_them(world: PollingWorld) -> No
     assert refused.value.returncode == ExitCode.UNREACHABLE
 
 
-def test_the_books_tell_what_it_sent_for_each_airline_and_to_find_new_ones(world: PollingWorld) -> None:
+def test_the_usage_counts_requests_per_airline_and_of_discovery(world: PollingWorld) -> None:
     usage.flush(world.clock, at_once=True)  # counts of earlier tests in this process
     Usage.objects.all().delete()
     world.manifest(items={"a": 100})

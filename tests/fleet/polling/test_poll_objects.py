@@ -50,7 +50,7 @@ def test_an_object_that_is_gone_is_gone_and_a_new_tail_is_made(world: PollingWor
     assert {row.name for row in Tail.objects.all()} == {"N1", "N2"}
 
 
-def test_what_cannot_be_had_now_is_not_gone_and_told(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_object_is_reported_and_not_gone(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     world.progress("N1/2026-12/a", 7)
     world.poll()
     before = rows()

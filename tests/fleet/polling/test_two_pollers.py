@@ -61,7 +61,7 @@ def test_what_came_back_while_a_slow_poller_missed_it_has_not_vanished(
     assert (transfer("a").status, transfer("a").bytes_done) == ("loading", 90)
 
 
-def test_bytes_that_were_once_too_old_are_taken_when_they_are_written_anew(world: PollingWorld) -> None:
+def test_bytes_that_were_too_old_are_applied_when_rewritten(world: PollingWorld) -> None:
     world.later(60)
     world.progress("N1/2026-12/a", 40)
     world.poll()

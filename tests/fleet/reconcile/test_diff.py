@@ -64,7 +64,7 @@ def test_what_was_known_and_is_not_listed_is_gone() -> None:
     assert found.tails["N1"].deleted == [(StatusKey("progress", "ACME", "N1", "2026-12", "a"), "x")]
 
 
-def test_the_same_bytes_written_anew_are_seen_again_and_not_fetched() -> None:
+def test_the_same_bytes_rewritten_are_seen_again_and_not_fetched() -> None:
     known = KnownObjects("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"], campaigns=["2026-12"])
     found = surveyed(ObjectInfo(KEY, 1, "x", AT + timedelta(seconds=5, milliseconds=7)), known=known)
     (sighting,) = found.tails["N1"].changed
@@ -135,14 +135,14 @@ def test_there_is_room_for_the_rows_of_a_load_and_as_many_new_objects_as_the_lim
     assert [problem.code for problem in found.problems] == ["TOO_MANY_OBJECTS"]
 
 
-def test_more_problems_than_the_limit_are_counted_not_kept() -> None:
+def test_problems_above_the_limit_are_only_counted() -> None:
     found = surveyed(*(listed(f"ACME/{number}") for number in range(100)), limits=Limits(anomalies=3))
     assert isinstance(found.problems, Problems)
     assert (len(list(found.problems)), len(found.problems), found.problems.dropped) == (3, 100, 97)
 
 
 @pytest.mark.parametrize("value", [0, MIB, 7 * MIB, 10 * MIB + 3])
-def test_a_value_its_etag_gives_away_is_told_without_fetching(value: int) -> None:
+def test_a_value_known_from_its_etag_is_not_fetched(value: int) -> None:
     reading = parse_from_listing(sighted(b"%d" % value), 10 * MIB + 3)
     assert reading is not None
     assert reading.observation == ProgressObserved(hashlib.md5(b"%d" % value).hexdigest(), AT, value)

@@ -86,7 +86,7 @@ def test_everything_passes_and_signatures_hold(via_proxy: S3Bucket, link: FaultP
     ]
 
 
-def test_the_log_tells_what_was_asked(via_proxy: S3Bucket, link: FaultProxy) -> None:
+def test_the_log_has_every_request(via_proxy: S3Bucket, link: FaultProxy) -> None:
     etag = via_proxy.put("ACME/N1/x.progress", b"42")
     via_proxy.open(KEY, start=511_999).close()
     with pytest.raises(WorldError):

@@ -154,7 +154,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     assert not [*buckets[0].list(), *buckets[1].list()]
 
 
-def test_told_to_stop_it_writes_what_it_had_begun_and_says_how_far_it_came(
+def test_when_stopped_it_finishes_the_current_change_and_reports_progress(
     seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket
 ) -> None:
     names = {"MEDIA_BUCKET": media.name, "STATUS_BUCKET": status.name, "DEBUG": "1"}
@@ -201,7 +201,7 @@ class Flaky(MemoryBucket):
 ONE_AFTER_THE_OTHER = [PlannedWrite(0.0, f"A/{tail}/C/a.tgz.progress", b"%d" % n) for n in range(3) for tail in "xy"]
 
 
-def test_a_store_that_is_away_is_waited_for_and_order_is_kept() -> None:
+def test_it_waits_for_an_unreachable_store_and_preserves_the_order() -> None:
     bucket = Flaky(Code.NETWORK)
     with ParallelWriter(bucket, threading.Event()) as pouring:
         assert pouring.write_all(ONE_AFTER_THE_OTHER, lambda: None, paced=True) == 6
@@ -220,7 +220,7 @@ def test_a_store_that_refuses_ends_it() -> None:
     assert pouring.puts + pouring.lost == taken
 
 
-def test_a_store_that_refuses_from_the_beginning_is_told_with_its_exit_code(
+def test_the_exit_code_reports_a_store_that_refuses_from_the_start(
     monkeypatch: pytest.MonkeyPatch, buckets: tuple[MemoryBucket, MemoryBucket]
 ) -> None:
     use(monkeypatch, buckets[0], Flaky(Code.FORBIDDEN))

@@ -23,7 +23,7 @@ def test_the_rate_is_that_between_the_oldest_and_the_newest_sample() -> None:
     assert windowed_rate(samples((0, 0), (2, 100), (10, 1000))) == 100
 
 
-def test_one_sample_or_none_tells_nothing() -> None:
+def test_one_sample_or_none_gives_no_rate() -> None:
     assert windowed_rate([]) is None
     assert windowed_rate(samples((0, 5))) is None
     assert windowed_rate(samples((0, 5), (0, 9))) is None
@@ -50,7 +50,7 @@ def test_a_rate_fits_the_database(before: int | None, moved: int, seconds: float
     assert rate is None or 0 <= rate <= COUNT_LIMIT
 
 
-def test_the_time_left_is_told_only_while_bytes_arrive() -> None:
+def test_the_time_left_is_known_only_while_bytes_arrive() -> None:
     row = Transfer(status=Status.LOADING, bytes_done=100, bytes_total=1001, rate_bps=100)
     assert row.eta_seconds == 10
     for change in ({"rate_bps": 0}, {"rate_bps": None}, {"bytes_total": None}, {"stalled": True}, {"status": "failed"}):

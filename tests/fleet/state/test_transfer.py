@@ -154,7 +154,7 @@ def test_complete_wins_over_an_error_only_if_it_is_newer(error_at: float, status
         assert (state.status, state.error_past, state.error) == (status, past, "x")
 
 
-def test_the_same_bytes_written_anew_are_true_of_a_later_moment() -> None:
+def test_the_same_bytes_rewritten_count_for_a_later_time() -> None:
     state = after(progress(500, 3))
     again = next_transfer_state(state, SIZE, at(200), progress=ObjectRewritten("p500", at(9)))
     assert (again.as_of, again.progress_at, again.bytes_done, again.moved_at) == (at(9), at(9), 500, state.moved_at)
@@ -167,7 +167,7 @@ def test_the_same_bytes_written_anew_are_true_of_a_later_moment() -> None:
     assert (unreadable.as_of, unreadable.progress_at) == (at(3), at(9))
 
 
-def test_an_item_that_says_anew_that_it_is_whole_has_its_error_behind_it() -> None:
+def test_an_item_reported_complete_again_has_a_past_error() -> None:
     state = after(progress(SIZE, 5), error("x", 8))
     assert state.status == Status.FAILED
     state = next_transfer_state(state, SIZE, at(200), progress=ObjectRewritten(f"p{SIZE}", at(9)))

@@ -73,7 +73,7 @@ def test_any_curve_is_in_order_never_falls_and_stays_within_the_fleet(
     assert (found.by_start is None) == (starts is None)
 
 
-def test_after_the_start_it_says_who_held_it_then() -> None:
+def test_after_the_start_it_counts_the_tails_complete_by_then() -> None:
     found = readiness(FLEET[:2], 2, date(2026, 11, 27), NOW)
     assert found.by_start == (1, 1)
     assert found.summary(NOW) == "2 of 2 tails in service hold the campaign; by 2026-11-27: 1 complete."

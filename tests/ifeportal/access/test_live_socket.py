@@ -45,7 +45,7 @@ async def test_each_user_hears_of_the_airlines_they_may_see(cast: Cast, who: str
                 assert await socket.is_quiet(0.8)
 
 
-async def test_nobody_hears_nothing(cast: Cast) -> None:
+async def test_an_anonymous_socket_receives_nothing(cast: Cast) -> None:
     async with open_socket(None) as socket:
         assert "error" in await socket.read()
         assert await socket.read() == {"closed": 4403}

@@ -56,6 +56,6 @@ def test_the_limits_of_a_token_hold_for_everybody(cast: Cast) -> None:
         assert cast.acme in Airline.objects.visible_to(user)
 
 
-def test_a_disabled_manager_is_nobody(cast: Cast) -> None:
+def test_a_disabled_manager_has_no_access(cast: Cast) -> None:
     cast.mona.is_active = False
     assert not Airline.objects.with_role(cast.mona, Role.VIEWER).exists()

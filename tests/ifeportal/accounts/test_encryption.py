@@ -133,7 +133,7 @@ def test_a_changed_key_with_its_fallback_lets_everybody_in(cast: Cast) -> None:
         assert lets_in(recovery_codes()[0])
 
 
-def test_encrypted_anew_they_need_no_fallback(cast: Cast) -> None:
+def test_reencrypted_values_need_no_fallback(cast: Cast) -> None:
     encrypted(cast.alice)
     in_clear(cast.bob)
     with changed_key:

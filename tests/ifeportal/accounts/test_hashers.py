@@ -66,7 +66,7 @@ def test_new_hashes_have_the_parameters_owasp_names() -> None:
 
 
 @pytest.mark.parametrize("hasher", [Argon2PasswordHasher(), PBKDF2PasswordHasher()], ids=["argon2", "pbkdf2"])
-def test_hashes_of_earlier_releases_hold_and_are_made_anew_at_sign_in(cast: Cast, client: Client, hasher: Any) -> None:
+def test_hashes_of_earlier_releases_work_and_are_replaced_at_sign_in(cast: Cast, client: Client, hasher: Any) -> None:
     old = hasher.encode(PASSWORD, "s" * 22)
     User.objects.filter(pk=cast.alice.pk).update(password=old)
     assert sign_in(client, password="wrong").status_code == 200
@@ -103,7 +103,7 @@ def test_so_many_are_inside_and_so_many_wait() -> None:
     assert hashing.run(bool, True)
 
 
-def test_nobody_waits_longer_than_so_long() -> None:
+def test_the_wait_is_bounded() -> None:
     hashing = Hashing(1, 5, 0.05)
     with busy(hashing, 1) as calls:
         with pytest.raises(TooManyPasswords):
@@ -126,9 +126,7 @@ def test_a_forked_process_hashes_with_threads_of_its_own() -> None:
         assert children.apply_async(check_password, (PASSWORD, encoded)).get(LONG)
 
 
-def test_whose_turn_does_not_come_is_told_when_to_come_again(
-    cast: Cast, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_without_a_turn_gets_retry_after(cast: Cast, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     full = Hashing(1, 0, LONG)
     with monkeypatch.context() as patch, busy(full, 1):
         patch.setattr(accounts_hashers, "hashing", full)
@@ -152,7 +150,7 @@ def test_whose_turn_does_not_come_is_told_when_to_come_again(
     assert is_in(client)
 
 
-def test_a_program_is_told_so_as_a_problem(rf: RequestFactory) -> None:
+def test_a_program_gets_a_problem(rf: RequestFactory) -> None:
     answer = too_many_passwords(rf.post("/api/v1/airlines/"))
     assert (answer.status_code, answer["Content-Type"]) == (503, "application/problem+json")
     assert answer["Retry-After"] == "5"

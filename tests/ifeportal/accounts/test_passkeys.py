@@ -52,7 +52,7 @@ CREDENTIALS = {
 
 
 @pytest.mark.parametrize("sent", CREDENTIALS.values(), ids=CREDENTIALS.keys())
-def test_nobody_gets_in_or_breaks_anything_with_it(db: None, client: Client, sent: str) -> None:
+def test_it_neither_signs_in_nor_breaks_anything(db: None, client: Client, sent: str) -> None:
     cache.clear()  # counters of attempts
     client.raise_request_exception = False
     assert client.get("/login/passkey/", headers={"Accept": "application/json"}).status_code == 200
@@ -61,7 +61,7 @@ def test_nobody_gets_in_or_breaks_anything_with_it(db: None, client: Client, sen
     assert client.get("/").status_code == 302
 
 
-def test_none_of_it_becomes_a_passkey_or_confirms_anybody(cast: Cast, client: Client) -> None:
+def test_it_neither_becomes_a_passkey_nor_confirms_a_user(cast: Cast, client: Client) -> None:
     client.raise_request_exception = False
     cast.alice.set_password(PASSWORD)
     cast.alice.save()

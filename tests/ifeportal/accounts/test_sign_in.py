@@ -90,7 +90,7 @@ def test_others_and_the_same_user_elsewhere_are_not_locked_out(cast: Cast, clien
     assert sign_in(Client(), REMOTE_ADDR="10.0.0.9").status_code == 302
 
 
-def test_another_address_of_the_same_network_gets_nobody_round_it(cast: Cast, client: Client) -> None:
+def test_another_address_of_the_network_does_not_evade_the_limit(cast: Cast, client: Client) -> None:
     for number in range(FAILURE_LIMIT):
         sign_in(client, password="wrong", REMOTE_ADDR=f"2001:db8:1:2::{number}")
     assert sign_in(Client(), REMOTE_ADDR="2001:db8:1:2:ffff::9").status_code == 429
@@ -98,7 +98,7 @@ def test_another_address_of_the_same_network_gets_nobody_round_it(cast: Cast, cl
 
 
 @pytest.mark.parametrize(("behind_proxy", "status"), [(False, 429), (True, 302)])
-def test_where_somebody_is_is_told_by_our_own_proxy_alone(
+def test_only_our_own_proxy_determines_the_client_address(
     cast: Cast, client: Client, behind_proxy: bool, status: int
 ) -> None:
     with override_settings(BEHIND_PROXY=behind_proxy):
@@ -118,7 +118,7 @@ def test_a_port_in_what_the_proxy_says_makes_no_other_address(cast: Cast, client
 
 
 @pytest.mark.parametrize(("hops", "status"), [(1, 429), (2, 302)])
-def test_behind_two_proxies_the_outer_one_says_where_somebody_is(
+def test_behind_two_proxies_the_outer_one_determines_the_client_address(
     cast: Cast, client: Client, hops: int, status: int
 ) -> None:
     inner = "10.1.1.1"
@@ -153,7 +153,7 @@ def test_an_administrator_unlocks_by_deleting_the_attempts(cast: Cast, client: C
     assert sign_in(Client()).status_code == 302
 
 
-def test_what_was_typed_is_kept_nowhere(cast: Cast, client: Client) -> None:
+def test_typed_passwords_are_stored_nowhere(cast: Cast, client: Client) -> None:
     sign_in(client, password="my-secret-typo")
     kept = AccessAttempt.objects.values().get()
     assert "my-secret-typo" not in str(kept)
@@ -168,13 +168,13 @@ def test_a_name_longer_than_any_or_with_a_nul_is_just_wrong(cast: Cast, client: 
 # Passwords.
 
 
-def test_passwords_are_kept_with_argon2() -> None:
+def test_passwords_are_hashed_with_argon2() -> None:
     hashers = signin_settings(environment.Config(), https=True)["PASSWORD_HASHERS"]
     with override_settings(PASSWORD_HASHERS=hashers):
         assert identify_hasher(make_password(PASSWORD)).algorithm == "argon2"
 
 
-def test_nobody_signs_up(cast: Cast, client: Client) -> None:
+def test_sign_up_is_closed(cast: Cast, client: Client) -> None:
     for path in ("/signup/", "/account/signup/", "/login/signup/", "/login/passkey/signup/"):
         assert client.get(path, follow=True).status_code in (200, 404)
         assert client.post(path, {"username": "eve", "password1": PASSWORD}).status_code in (302, 404)
@@ -224,7 +224,7 @@ def test_a_forgotten_password_is_set_by_a_link_that_works_once(cast: Cast, clien
     assert sign_in(client, password="another long sentence").status_code == 302
 
 
-def test_nobody_learns_who_has_an_address_and_who_has_no_password_gets_none(cast: Cast, client: Client) -> None:
+def test_addresses_are_not_disclosed_and_users_without_a_password_get_none(cast: Cast, client: Client) -> None:
     cast.bob.email = "bob@example.org"
     cast.bob.set_unusable_password()
     cast.bob.save()
@@ -290,7 +290,7 @@ def test_counts_of_attempts_outlast_many_others() -> None:
     assert cache.get("attempts-of-somebody") == 5
 
 
-def test_an_app_is_set_up_and_removed_and_both_are_kept_in_the_audit_log(
+def test_setting_up_and_removing_an_app_is_in_the_audit_log(
     cast: Cast, client: Client, monkeypatch: pytest.MonkeyPatch, code: Callable[[int], str]
 ) -> None:
     monkeypatch.setattr(totp, "generate_totp_secret", lambda: SECRET)
@@ -312,7 +312,7 @@ def test_an_app_is_set_up_and_removed_and_both_are_kept_in_the_audit_log(
     assert SECRET not in str(list(AuditEntry.objects.values()))
 
 
-def test_nobody_shows_or_changes_the_second_factor_of_another(cast: Cast, client: Client) -> None:
+def test_the_second_factor_of_another_user_cannot_be_seen_or_changed(cast: Cast, client: Client) -> None:
     key = Authenticator.objects.create(user=cast.bob, type=Authenticator.Type.WEBAUTHN, data={"name": "bobs"})
     sign_in(client)
     client.post("/account/confirm/", {"password": PASSWORD})
@@ -442,7 +442,7 @@ def test_a_stranger_is_sent_nowhere_foreign_after_signing_in(cast: Cast, client:
     assert answer["Location"] == "/"
 
 
-def test_a_disabled_user_is_told_so_only_with_the_right_password(cast: Cast, client: Client) -> None:
+def test_a_disabled_user_learns_so_only_with_the_right_password(cast: Cast, client: Client) -> None:
     User.objects.filter(pk=cast.alice.pk).update(is_active=False)
     assert "Wrong user name or password" in sign_in(client, password="wrong").content.decode()
     assert sign_in(client)["Location"] == "/login/disabled/"

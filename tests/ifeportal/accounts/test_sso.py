@@ -161,7 +161,7 @@ def test_a_verified_address_signs_in_the_user_who_has_it(service: Service, clien
     assert {"/token", "/userinfo", "/jwks"} <= set(service.asked)
 
 
-def test_from_then_on_the_services_own_name_for_somebody_decides(service: Service, client: Client) -> None:
+def test_later_sign_ins_are_identified_by_the_subject(service: Service, client: Client) -> None:
     come_back(client, service)
     service.person["email"] = "olga@example.org"
     again = Client()
@@ -231,20 +231,20 @@ def test_only_what_the_service_has_signed_for_us_and_for_now_counts(service: Ser
     assert come_back(Client(), service).status_code == 401
 
 
-def test_an_answer_nobody_asked_for_signs_nobody_in(service: Service, client: Client) -> None:
+def test_an_unsolicited_response_signs_no_user_in(service: Service, client: Client) -> None:
     assert client.get("/login/with/sso/back/", {"code": "c0de", "state": "invented"}).status_code == 401
     assert come_back(client, service, state="invented").status_code == 401
     assert "/token" not in service.asked
 
 
-def test_who_stops_on_the_way_is_told_so(service: Service, client: Client) -> None:
+def test_a_cancelled_sign_in_gets_a_message(service: Service, client: Client) -> None:
     sent = client.get("/login/with/sso/")
     state = parse_qs(urlsplit(sent["Location"]).query)["state"][0]
     answer = client.get("/login/with/sso/back/", {"error": "access_denied", "state": state}, follow=True)
     assert "You cancelled the sign-in" in answer.content.decode()
 
 
-def test_nobody_connects_another_persons_account_with_their_own(service: Service, cast: Cast, client: Client) -> None:
+def test_a_user_cannot_connect_the_account_of_another(service: Service, cast: Cast, client: Client) -> None:
     client.force_login(cast.bob)
     answer = come_back(client, service, "/login/with/sso/?process=connect")
     assert answer.status_code == 403

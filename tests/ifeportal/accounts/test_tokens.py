@@ -50,7 +50,7 @@ def ask(key: str, path: str = "/api/v1/tails/", method: str = "get", scheme: str
     return answer.status_code, answer.headers.get("WWW-Authenticate", "")
 
 
-def test_a_key_is_shown_once_and_only_a_hash_of_it_is_kept(cast: Cast, alice: Client) -> None:
+def test_a_key_is_shown_once_and_only_its_hash_is_stored(cast: Cast, alice: Client) -> None:
     made = alice.post("/account/tokens/", MADE)
     assert made.status_code == 201
     assert "no-store" in made.headers["Cache-Control"]
@@ -90,7 +90,7 @@ def test_sending_the_form_twice_makes_one_token(cast: Cast, alice: Client) -> No
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_forms_sent_at_once_one_makes_a_token_and_the_others_are_told_why(cast: Cast) -> None:
+def test_of_concurrent_forms_one_creates_a_token_and_the_others_get_an_error(cast: Cast) -> None:
     def send(browser: Client) -> int:
         try:
             return browser.post("/account/tokens/", MADE).status_code
@@ -106,7 +106,7 @@ def test_of_forms_sent_at_once_one_makes_a_token_and_the_others_are_told_why(cas
     assert Token.objects.count() == AuditEntry.objects.filter(action="token.made").count() == 1
 
 
-def test_nobody_has_more_tokens_than_there_may_be(cast: Cast, alice: Client) -> None:
+def test_the_number_of_tokens_per_user_is_limited(cast: Cast, alice: Client) -> None:
     for number in range(TOKENS_PER_USER):
         create_token(cast.alice, f"token {number}", days=1, airline=None, may_write=False)
     assert alice.post("/account/tokens/", MADE).status_code == 400

@@ -126,7 +126,7 @@ def test_staff_need_the_right_to_change_jobs_to_have_one_run(
     assert (Job.objects.get(name="poll:WAITS").due_at <= timezone.now()) is may
 
 
-def test_nobody_else_sees_the_page(cast: Cast, client: Client, jobs: dict[str, Job]) -> None:
+def test_other_users_cannot_see_the_page(cast: Cast, client: Client, jobs: dict[str, Job]) -> None:
     client.force_login(cast.alice)
     assert client.get(PAGE).status_code == 302
     client.force_login(cast.olga)

@@ -107,7 +107,7 @@ def test_choices_are_not_read_out_by_the_field_that_completes(mona: Client) -> N
         assert mona.get("/admin/autocomplete/", given).status_code == 403
 
 
-def test_whoever_manages_nothing_any_more_is_out_at_once(cast: Cast, mona: Client) -> None:
+def test_a_former_manager_loses_access_at_once(cast: Cast, mona: Client) -> None:
     assert mona.get("/admin/").status_code == 200
     Membership.objects.filter(user=cast.mona).update(role="operator")
     assert mona.get("/admin/").status_code == 302

@@ -112,7 +112,7 @@ def test_a_value_that_is_not_offered_is_refused_beside_its_field(
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_a_logo_is_drawn_anew_small_and_in_proportion(kind: str) -> None:
+def test_a_logo_is_redrawn_small_and_in_proportion(kind: str) -> None:
     drawn = Image.open(BytesIO(render_logo(picture(1000, 250, kind))))
     assert (drawn.format, drawn.size) == ("PNG", (256, 64))
 
@@ -121,7 +121,7 @@ def test_a_picture_in_a_few_layers_is_as_good_as_any() -> None:
     assert render_logo(layered(10))
 
 
-def test_nothing_but_pixels_of_an_upload_is_kept() -> None:
+def test_only_the_pixels_of_an_upload_are_stored() -> None:
     guest = PngImagePlugin.PngInfo()
     guest.add_text("Comment", "<script>alert(1)</script>")
     drawn = render_logo(picture(50, 50, pnginfo=guest) + b"<?php hidden ?>")

@@ -85,7 +85,7 @@ def test_a_database_that_is_away_is_a_problem_with_a_time(
     assert int(answer["Retry-After"]) > 0
 
 
-def test_what_goes_wrong_here_is_a_problem_that_tells_nothing(
+def test_an_internal_error_is_a_problem_without_details(
     fleet: Cast, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = client_of(fleet.alice)
@@ -98,7 +98,7 @@ def test_what_goes_wrong_here_is_a_problem_that_tells_nothing(
     assert "secret" not in str(assert_problem(client.get("/api/v1/loads/"), 500))
 
 
-def test_each_token_is_throttled_by_itself_and_told_when_to_come_back(
+def test_each_token_is_throttled_separately_with_retry_after(
     fleet: Cast, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SimpleRateThrottle, "THROTTLE_RATES", {"user": "2/min"})

@@ -68,7 +68,7 @@ def test_the_address_is_what_our_own_proxy_saw(
 
 
 @pytest.mark.parametrize(("path", "via"), [("/admin/x/", "admin"), ("/api/v1/x/", "api"), ("/administration/", "page")])
-def test_the_way_is_told_by_the_path(path: str, via: str) -> None:
+def test_the_path_determines_via(path: str, via: str) -> None:
     assert audit.via(path) == via
 
 
@@ -109,7 +109,7 @@ def user_form(**more: str) -> dict[str, str]:
     return {"username": "nell", "date_joined_0": "2026-11-20", "date_joined_1": "12:00:00", **management, **more}
 
 
-def test_a_user_is_added_changed_and_deleted_and_no_password_is_told(cast: Cast, ada: Client) -> None:
+def test_adding_changing_and_deleting_a_user_logs_no_password(cast: Cast, ada: Client) -> None:
     secrets = {"password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
     assert ada.post("/admin/ifeportal/user/add/", user_form(**secrets)).status_code == 302
     nell = User.objects.get(username="nell")
@@ -163,7 +163,7 @@ def test_an_airline_is_set_up_in_the_admin(cast: Cast, ada: Client) -> None:
     assert made.changes == {"title": ["", "Acme"], "stalled_after_minutes": [10, 5], "colour": ["", "#aa2200"]}
 
 
-def test_signing_in_and_out_is_kept(cast: Cast, client: Client) -> None:
+def test_signing_in_and_out_is_logged(cast: Cast, client: Client) -> None:
     for out in ("/logout/", "/admin/logout/"):
         client.post("/login/", {"login": "mona", "password": PASSWORD})
         assert client.get("/").status_code == 200
@@ -249,7 +249,7 @@ def test_hostile_text_is_inert_on_the_page_and_in_a_spreadsheet(cast: Cast, clie
     assert row["target"].startswith("'=")
 
 
-def test_nobody_alters_an_entry(cast: Cast, ada: Client) -> None:
+def test_an_entry_cannot_be_changed(cast: Cast, ada: Client) -> None:
     kept = entry(cast.acme)
     assert ada.get(reverse("admin:ifeportal_auditentry_change", args=[kept.pk])).status_code == 200
     assert ada.get("/admin/ifeportal/auditentry/add/").status_code == 403

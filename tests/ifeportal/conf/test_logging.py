@@ -76,7 +76,7 @@ def test_a_line_is_one_json_object_with_time_level_logger_and_what_was_added(log
 @pytest.mark.parametrize(
     "hostile", ["a\nb", "a\r\nb", "a\x1b[31mb", "a\x00b", "a\u202eb", "a\u2028b", "a\x9bb", "a\ud800b"]
 )
-def test_nobody_can_forge_a_line_or_steer_a_terminal(hostile: str) -> None:
+def test_no_input_can_forge_a_line_or_control_a_terminal(hostile: str) -> None:
     for as_json in (True, False):
         log = Log(as_json)
         log.logger.info("key %s", hostile, extra={"key": hostile, "keys": [hostile, {hostile: hostile}]})

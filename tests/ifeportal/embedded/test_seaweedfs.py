@@ -97,7 +97,7 @@ def test_a_port_that_is_taken_is_passed_by(tmp_path: Path) -> None:
             store.create_bucket("ife-media").put("k", b"")
 
 
-def test_a_bucket_nobody_made_is_not_made_by_writing(seaweed: SeaweedFS) -> None:
+def test_writing_does_not_create_a_missing_bucket(seaweed: SeaweedFS) -> None:
     with pytest.raises(WorldError, match="the bucket 'nobodys' does not exist"):
         seaweed.bucket("nobodys").put("k", b"")
 

@@ -157,7 +157,7 @@ def test_a_request_makes_the_job_due(cast: Cast) -> None:
     assert Job.objects.get(name=EXPORTS_JOB).due_at <= timezone.now()
 
 
-def test_nobody_else_sees_downloads_or_deletes_a_file(cast: Cast) -> None:
+def test_other_users_cannot_see_download_or_delete_a_file(cast: Cast) -> None:
     entries(cast)
     row = written(signed_in(cast.mona))
     for other in (cast.otto, cast.bob, cast.olga, cast.ada):

@@ -78,7 +78,7 @@ def test_each_job_is_done_once_however_many_workers_are_woken_together(
     assert not Job.objects.exclude(holder="", failures=0).exists()
 
 
-def test_nobody_takes_a_job_over_while_its_holder_is_about_to_commit(workers: ThreadPoolExecutor) -> None:
+def test_a_job_is_not_taken_over_while_its_holder_commits(workers: ThreadPoolExecutor) -> None:
     """The lease expired, but `check_fence` renewed it in the transaction: another worker waits and cannot claim it."""
     asked = threading.Event()
 
@@ -99,7 +99,7 @@ def test_nobody_takes_a_job_over_while_its_holder_is_about_to_commit(workers: Th
         held.renew()
 
 
-def test_who_watches_an_airline_and_who_cuts_it_anew_never_wait_in_a_circle(workers: ThreadPoolExecutor) -> None:
+def test_watching_and_repartitioning_an_airline_never_deadlock(workers: ThreadPoolExecutor) -> None:
     """Each writes many rows at once. In a deadlock PostgreSQL ends one of the transactions with an error."""
     parts = [f"N{number}" for number in range(40)]
     set_partitions("poll:ACME", parts)

@@ -80,7 +80,7 @@ def test_work_that_is_not_due_is_not_done_unless_asked_for() -> None:
     assert run("work", 60, lambda held: 3, when_due=False) == 3
 
 
-def test_work_somebody_else_does_is_left_to_them() -> None:
+def test_work_of_another_holder_is_not_taken_over() -> None:
     with lease("work"):
         assert run("work", 60, lambda held: 1, when_due=False) is None
 
@@ -108,7 +108,7 @@ def test_a_failure_put_off_never_exceeds_a_minute() -> None:
     assert (row().due_at - timezone.now()).total_seconds() <= 60
 
 
-def test_a_sentence_is_kept_as_it_is() -> None:
+def test_a_sentence_is_stored_unchanged() -> None:
     with pytest.raises(JobFailed):
         run("work", 2, _says)
     assert row().error == "status bucket: TIMEOUT"
@@ -163,7 +163,7 @@ def test_a_job_is_due_when_the_work_says_and_never_in_the_past() -> None:
     assert job.due_at == job.finished_at
 
 
-def test_when_something_was_found_is_kept_and_told_to_the_next_run() -> None:
+def test_the_time_of_the_last_find_is_stored_for_the_next_run() -> None:
     def finds(held: Lease) -> None:
         held.found_changes = True
 
@@ -191,7 +191,7 @@ def test_a_job_is_steady_since_its_first_success_after_a_long_gap(settings: Lazy
     assert (row().steady_since or first) > first
 
 
-def test_somebody_who_begins_to_watch_while_it_runs_waits_no_longer_than_the_interval() -> None:
+def test_a_viewer_who_arrives_during_a_run_waits_at_most_the_interval() -> None:
     def begins(held: Lease) -> None:
         assert not held.is_viewed
         Job.objects.update(watched_until=timezone.now() + timedelta(seconds=45))

@@ -83,7 +83,7 @@ def take(number: int = 1) -> None:
         OrmQ.objects.filter(pk=row.pk).update(lock=in_(360))
 
 
-def test_what_somebody_looks_at_comes_first_then_what_has_waited_longest() -> None:
+def test_watched_work_comes_first_then_the_longest_waiting() -> None:
     due("poll:A", 1)
     due("poll:B", 30)
     due("poll:C", 20, watched_until=in_(600))
@@ -96,7 +96,7 @@ def test_what_somebody_looks_at_comes_first_then_what_has_waited_longest() -> No
     assert done == ["poll:C", "poll:D", "poll:E", "poll:B", "poll:H", "poll:A"]
 
 
-def test_what_somebody_begins_to_look_at_goes_past_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newly_watched_work_overtakes_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     due("poll:A", 9)
     due("poll:B", 8)
     due("poll:C", 7)
@@ -142,9 +142,7 @@ def test_a_job_that_fails_stops_no_other(settings: LazySettings, caplog: pytest.
     ("function", "sentence"),
     [("do_nothing", "the airline does not exist"), ("break_down", "ValueError: no"), ("missing", "ImportError")],
 )
-def test_a_job_that_nobody_claims_is_put_off_and_does_not_spin(
-    settings: LazySettings, function: str, sentence: str
-) -> None:
+def test_an_unclaimed_job_is_postponed_and_does_not_spin(settings: LazySettings, function: str, sentence: str) -> None:
     settings.JOBS_PER_AIRLINE = {"poll": AirlineJob(f"{__name__}.{function}")}
     due("poll:A", 2)
     due("poll:B", 1)
@@ -157,7 +155,7 @@ def test_a_job_that_nobody_claims_is_put_off_and_does_not_spin(
         assert job.failures == 1
 
 
-def test_work_that_this_version_does_not_know_wakes_nobody() -> None:
+def test_work_of_an_unknown_kind_wakes_no_worker() -> None:
     due("learned later", 9)
     due("learned:A", 9)
     assert wake_workers(timezone.now()) == 0
@@ -414,7 +412,7 @@ def test_who_goes_on_watching_hurries_nothing_and_what_fails_keeps_its_pause(int
     assert not Job.objects.filter(watched_until__lt=in_(30)).exists()
 
 
-def test_watching_costs_as_much_for_any_number_of_jobs_and_nobody_is_no_harm(
+def test_watching_costs_the_same_for_any_number_of_jobs_even_none(
     interval: float, django_assert_num_queries: Callable[..., object]
 ) -> None:
     for name in ("poll:ACME", "poll:ACME/N1", "poll:BETA"):
@@ -491,9 +489,7 @@ def test_an_airline_is_polled_at_the_interval_while_it_moves_and_ever_less_often
     assert polled(10**6, watched_until=in_(-1)) == 60, "and not any more"
 
 
-def test_where_the_bucket_tells_what_changes_listing_is_but_the_safety_net(
-    fleet: MemoryBucket, settings: LazySettings
-) -> None:
+def test_with_bucket_events_listing_is_only_the_safety_net(fleet: MemoryBucket, settings: LazySettings) -> None:
     Airline.objects.create(name="ACME")
     sync_job_rows()
     now = timezone.now()

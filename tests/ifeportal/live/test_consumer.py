@@ -88,7 +88,7 @@ async def test_a_socket_may_change_what_it_watches(cast: Cast) -> None:
         assert [change["object"] for change in await socket.changes()] == [2]
 
 
-async def test_too_much_missed_means_load_anew(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_missed_changes_mean_reload(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_query, "PENDING_LIMIT", 3)
     for number in range(4):
         await publish_now_async(cast.acme, number)
@@ -96,7 +96,7 @@ async def test_too_much_missed_means_load_anew(cast: Cast, monkeypatch: pytest.M
         assert await socket.watch(airline="ACME", rev=0) == {"reload": True}
 
 
-async def test_a_page_from_another_life_of_the_database_must_load_anew(cast: Cast) -> None:
+async def test_a_page_from_an_earlier_database_must_reload(cast: Cast) -> None:
     async with open_socket(cast.alice) as socket:
         assert await socket.watch(airline="ACME", rev=1000) == {"reload": True}
 
@@ -127,9 +127,7 @@ async def test_a_browser_that_does_not_acknowledge_gets_only_the_newest_once_it_
         assert [change["state"] for change in await socket.changes()] == [{"percent": 59}]
 
 
-async def test_a_slow_browser_makes_nothing_grow_but_is_told_to_load_anew(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_browser_is_asked_to_reload_and_nothing_grows(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscription, "PENDING_LIMIT", 3)
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME", rev=0, acks=True)
@@ -206,9 +204,7 @@ async def test_the_reader_outlives_a_database_that_is_away(cast: Cast, monkeypat
     assert failures == []
 
 
-async def test_a_database_put_back_to_an_earlier_state_makes_pages_load_anew(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_restored_database_makes_pages_reload(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     failures = [OperationalError("terminating connection")]
 
     def flaky(rev: int) -> list[PendingChange]:

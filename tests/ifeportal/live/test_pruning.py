@@ -44,14 +44,14 @@ def missed(rev: int, user: User) -> list[tuple[str, str]] | None:
     return None if news is None else [(each.change.topic, each.change.op) for each in news]
 
 
-def test_as_long_as_all_is_there_nothing_is_told(world: PollingWorld) -> None:
+def test_nothing_is_published_while_all_rows_exist(world: PollingWorld) -> None:
     rev, before = current_rev(), ops()
     done = prune_feed()
     assert (done.deletions_published, done.rows_deleted) == (0, 0)
     assert (current_rev(), ops()) == (rev, before)
 
 
-def test_what_was_deleted_by_hand_is_told_with_all_that_went_with_it(world: PollingWorld, cast: Cast) -> None:
+def test_manual_deletions_are_published_with_dependent_rows(world: PollingWorld, cast: Cast) -> None:
     tail = Tail.objects.get(name="N1")
     load = Load.objects.get(tail=tail)
     gone = {("tail", tail.pk), ("load", load.pk), ("transfer", load.transfers.get().pk)}
@@ -106,7 +106,7 @@ def test_topics_of_others_are_left_alone(cast: Cast) -> None:
     assert prune_feed().deletions_published == 0
 
 
-def test_who_lost_the_lease_tells_nothing(world: PollingWorld) -> None:
+def test_a_lost_lease_publishes_nothing(world: PollingWorld) -> None:
     class Lost(Exception):
         pass
 

@@ -80,7 +80,7 @@ async def test_a_socket_hears_of_a_topic_that_a_later_app_registered(cast: Cast)
     assert change == {"topic": "gate", "object": 2, "op": "put", "state": {"open": True}}
 
 
-async def test_before_it_is_registered_nobody_may_ask_for_it(cast: Cast) -> None:
+async def test_an_unregistered_topic_cannot_be_requested(cast: Cast) -> None:
     async with open_socket(cast.alice) as alice:
         answer = await alice.watch(topics=["gate"], rev=0)
     assert answer == {"error": '"topics" must be a list of airline, campaign, load, tail, transfer.'}

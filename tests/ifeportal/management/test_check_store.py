@@ -69,7 +69,7 @@ def test_what_is_missing_sets_the_exit_code(seaweed: SeaweedFS, media: S3Bucket)
     assert "missing  status  list         LIST: the bucket 'no-such-bucket' does not exist." in done.stdout
 
 
-def test_an_invalid_setting_is_told_as_one(seaweed: SeaweedFS) -> None:
+def test_an_invalid_setting_is_reported_as_such(seaweed: SeaweedFS) -> None:
     done = check({**seaweed.environment(), "AWS_ENDPOINT_URL_S3": "store.example.org"})
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr

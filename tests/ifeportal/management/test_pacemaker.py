@@ -61,7 +61,7 @@ def test_one_that_was_taken_for_dead_stands_by(rounds: Scheduler, monkeypatch: p
             rounds.tick()
 
 
-def test_one_that_is_told_to_stop_leaves_its_place_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_process_frees_its_place_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     stop = threading.Event()
 
     def last(self: Scheduler) -> float:

@@ -83,14 +83,14 @@ async def test_a_page_that_waits_for_a_lost_database_is_answered_with_503(monkey
     assert len(page.sent) == 2
 
 
-async def test_a_program_is_told_as_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_program_gets_problem_details(monkeypatch: pytest.MonkeyPatch) -> None:
     page = Page(monkeypatch, answers=False)
     await page.get("/api/v1/tails/")
     assert (b"content-type", b"application/problem+json") in page.sent[0]["headers"]
 
 
 @pytest.mark.parametrize("path", database_timeout.EXCLUDED_PATHS)
-async def test_what_tells_of_an_outage_itself_is_left_alone(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+async def test_responses_about_an_outage_are_not_changed(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     page = Page(monkeypatch, answers=False)
     page.ready.set()
     await page.get(path)

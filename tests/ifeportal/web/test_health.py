@@ -86,7 +86,7 @@ def test_a_fresh_install_without_airlines_is_ready(db: None, client: Client) -> 
     assert answer.json()["ready"]
 
 
-def test_a_recent_poll_makes_ready_and_its_age_is_told(cast: Cast, client: Client) -> None:
+def test_a_recent_poll_makes_ready_and_reports_its_age(cast: Cast, client: Client) -> None:
     poll("ACME", 3)
     poll("BETA", 4000)
     answer = client.get("/readyz")
@@ -119,7 +119,7 @@ def test_a_quiet_fleet_at_the_ceiling_is_ready(cast: Cast, client: Client, setti
     assert settings.READY_WITHIN >= 3 * settings.POLL_CEILING
 
 
-def test_readyz_tells_of_late_and_failing_jobs_in_numbers_and_stays_ready(cast: Cast, client: Client) -> None:
+def test_readyz_counts_late_and_failing_jobs_and_stays_ready(cast: Cast, client: Client) -> None:
     now = timezone.now()
     poll("ACME", 3)
     for n in range(3):
@@ -214,7 +214,7 @@ def test_metrics_count_what_there_is_by_airline(cast: Cast, client: Client) -> N
     assert any(line.startswith('ifeportal_job_success_age_seconds{job="poll:ACME"} 1') for line in lines)
 
 
-def test_metrics_tell_how_long_a_job_took_and_how_far_it_is_behind(cast: Cast, client: Client) -> None:
+def test_metrics_have_the_duration_and_delay_of_a_job(cast: Cast, client: Client) -> None:
     now = timezone.now()
     started, behind = now - timedelta(hours=1), now - timedelta(minutes=30)
     Job.objects.create(name="discover", due_at=behind, started_at=started, finished_at=started + timedelta(seconds=1.5))

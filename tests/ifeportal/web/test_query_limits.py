@@ -111,7 +111,7 @@ def test_a_connection_without_a_running_query_is_left_alone() -> None:
     cancel_query(connection)
 
 
-def test_a_cancelled_query_is_told_from_an_outage() -> None:
+def test_a_cancelled_query_differs_from_an_outage() -> None:
     def caused_by(cause: Exception) -> OperationalError:
         error = OperationalError("it failed")
         error.__cause__ = cause

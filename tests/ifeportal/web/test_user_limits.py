@@ -64,7 +64,7 @@ class Page:
         return tasks
 
 
-async def test_twenty_costly_pages_of_one_user_run_a_few_at_a_time_and_delay_nobody_else() -> None:
+async def test_twenty_costly_pages_of_one_user_run_a_few_at_a_time_and_delay_no_other_user() -> None:
     page = Page()
     mine = await page.begin(20, session=SESSION.format(1))
     assert page.running == MAX_RUNNING

@@ -110,7 +110,7 @@ def test_every_code_round_trips_with_its_text(code: Code) -> None:
 
 
 @pytest.mark.parametrize("body", [b"WARNING: x", b"no_space: x", b"E42: x", b"NO_SPACES: x", b"SLOW LINK"])
-def test_an_error_without_a_code_of_ours_is_kept_as_it_is(body: bytes) -> None:
+def test_an_error_with_an_unknown_code_stays_unchanged(body: bytes) -> None:
     report = parse_error(body)
     assert (report.code, report.text) == (None, body.decode())
 

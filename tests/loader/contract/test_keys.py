@@ -55,7 +55,7 @@ def test_status_keys_round_trip(airline: str, tail: str, campaign: str, content:
         ("ACME/-1/2026-12./x.tgz.progress", "x"),
     ],
 )
-def test_a_progress_key_is_told_by_its_exact_shape(key: str, content: str) -> None:
+def test_a_progress_key_has_an_exact_shape(key: str, content: str) -> None:
     parsed = parse_status_key(key)
     assert parsed is not None
     assert (parsed.kind, parsed.content) == ("progress", content)

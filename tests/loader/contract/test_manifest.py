@@ -227,7 +227,7 @@ def test_a_pair_of_surrogates_is_one_character() -> None:
     assert parse(b'[{"name": "\\ud83c\\udfac", "size": 1}]').content[0].name == "\N{CLAPPER BOARD}"
 
 
-def test_the_hash_is_read_in_either_case_and_kept_in_one() -> None:
+def test_the_hash_is_read_in_either_case_and_stored_in_one() -> None:
     assert parse(one(sha256="AB" * 32)).content[0].sha256 == "ab" * 32
 
 

@@ -101,7 +101,7 @@ def test_what_must_not_become_a_file_is_refused_as_content(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["-rf", "D-AIXY.", "x.part", "mo\u200bvie"])
-def test_other_loaders_tails_are_held_to_the_contract_only(name: str) -> None:
+def test_tails_of_other_loaders_need_only_follow_the_contract(name: str) -> None:
     assert check_name(name) == name
 
 

@@ -50,7 +50,9 @@ def test_without_a_network_nothing_is_touched_and_it_says_to_try_again(
     assert aircraft.path("d", "new").read_bytes() == b"never seen"
 
 
-def test_a_wrong_clock_is_told_with_both_times(aircraft: Aircraft, link: FaultProxy, invariants: Invariants) -> None:
+def test_a_wrong_clock_is_reported_with_both_times(
+    aircraft: Aircraft, link: FaultProxy, invariants: Invariants
+) -> None:
     """The store itself rejects the signatures as too new."""
     before = datetime.now(UTC).replace(microsecond=0)
     run = wait_for_exit(start_under(FAKETIME, aircraft, "--once", FAKETIME_DONT_FAKE_MONOTONIC="1", **SOON))

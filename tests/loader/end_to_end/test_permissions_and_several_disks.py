@@ -54,7 +54,7 @@ def test_a_campaign_that_may_not_be_written_stops_no_other(common: Aircraft, for
     assert common.errors() == {}
 
 
-def test_a_directory_that_may_not_be_written_is_told_to_the_ground(common: Aircraft, fork_server: ForkServer) -> None:
+def test_an_unwritable_directory_is_reported_to_the_ground(common: Aircraft, fork_server: ForkServer) -> None:
     publish(common.media, "c", {"a": b"content"})
     os.chown(common.folder, 0, 0)
     assert fork_server.start(common.environment(), "--once", user=NOBODY).end().code == 1

@@ -42,7 +42,7 @@ def assert_heals(aircraft: Aircraft, invariants: Invariants) -> None:
     assert (aircraft.errors(), aircraft.left_over()) == ({}, [])
 
 
-def test_a_store_that_trickles_is_dropped_some_times_and_then_told(
+def test_a_trickling_store_is_dropped_several_times_then_reported(
     aircraft: Aircraft, link: FaultProxy, invariants: Invariants
 ) -> None:
     first = link.add(Rule(SlowBody(50, after=KEPT), key="*/bad.tgz"))
@@ -109,7 +109,7 @@ def test_credentials_that_expire_midway_are_asked_for_once_more(
     assert (aircraft.errors(), invariants.broken) == ({}, [])
 
 
-def test_credentials_that_stay_expired_fail_the_item_and_its_bytes_are_kept(
+def test_credentials_that_stay_expired_fail_the_item_and_its_bytes_stay(
     aircraft: Aircraft, link: FaultProxy, provider: Path, invariants: Invariants
 ) -> None:
     link.add(Rule(Truncate(after=KEPT), key="*/bad.tgz"))

@@ -62,7 +62,7 @@ def test_words_are_passed_as_they_are_and_no_shell_sees_them(tmp_path: Path) -> 
     ("text", "sentence"),
     [("exit 3", "exit status 3"), ("kill -KILL $$", "ended by SIGKILL"), ("kill -USR1 $$", "ended by SIGUSR1")],
 )
-def test_an_end_is_told_in_words(tmp_path: Path, text: str, sentence: str) -> None:
+def test_the_outcome_is_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
     outcome = run_command([script(tmp_path, text)], PATIENCE, NEVER)
     assert (outcome.succeeded, str(outcome)) == (False, sentence)
 
@@ -78,7 +78,7 @@ def test_a_command_that_cannot_be_run_says_why(tmp_path: Path, mode: int | None)
     assert str(outcome) == f"cannot be run: {'Permission denied' if mode else 'No such file or directory'}"
 
 
-def test_output_without_end_is_neither_kept_nor_waited_for(tmp_path: Path) -> None:
+def test_endless_output_is_neither_stored_nor_waited_for(tmp_path: Path) -> None:
     command = script(tmp_path, "echo first; head -c 30000000 /dev/zero | tr '\\0' 'x'; echo; printf 'l\\033[1mast\\n'")
     outcome = run_command([command], PATIENCE, NEVER)
     assert outcome.succeeded
@@ -168,7 +168,7 @@ def test_whole_items_are_owed_until_they_are_settled_and_campaigns_too(content_d
     assert ledger.pending_item("d", "a") == ledger.pending_item("c", "unknown") == []
 
 
-def test_new_content_and_a_new_edition_are_owed_anew(content_dir: Path) -> None:
+def test_new_content_and_a_new_edition_are_pending_again(content_dir: Path) -> None:
     ledger = HookLedger(content_dir)
     whole(content_dir, "c", "a", "b", settled="one")
     before = ledger.pending()
@@ -287,7 +287,7 @@ def test_a_campaign_that_looks_like_an_option_never_reaches_the_command(
     assert names(ledger.pending()) == [("-rf", "a"), ("-rf", "")]
 
 
-def test_a_failure_is_told_with_status_and_last_words_and_tried_again_later(
+def test_a_failure_is_reported_with_status_and_output_and_retried_later(
     tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
     whole(content_dir, "c", "a", "b")
@@ -434,7 +434,7 @@ def test_a_run_that_cannot_be_recorded_has_failed_and_is_repeated_later(
     assert not hooks.any_failed
 
 
-def test_whoever_waits_for_the_last_run_finds_the_runner_idle_when_called(
+def test_the_runner_is_idle_when_waiters_for_the_last_run_are_called(
     tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger
 ) -> None:
     whole(content_dir, "c", "a")

@@ -61,7 +61,7 @@ def test_it_follows_a_load_to_its_end(aircraft: Aircraft, link: FaultProxy) -> N
         assert aircraft.path("c", name).read_bytes() == body
 
 
-def test_what_somebody_aboard_wants_comes_first(aircraft: Aircraft, link: FaultProxy) -> None:
+def test_a_local_request_comes_first(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "c", {name: os.urandom(SIZE) for name in ("a", "b", "d")})
     link.bandwidth = SLOW
     process = started(aircraft, "--once", "--max-transfers", "1")

@@ -87,7 +87,7 @@ def test_status_is_what_the_board_knows(cabin: Cabin, api: LocalApiServer) -> No
     assert answer.json["revision"] == cabin.board.revision
 
 
-def test_status_is_told_again_only_if_there_is_something_new(cabin: Cabin, api: LocalApiServer) -> None:
+def test_status_is_304_until_something_changes(cabin: Cabin, api: LocalApiServer) -> None:
     etag = send_request(cabin.directory, "GET", "/status").headers["etag"]
     again = send_request(cabin.directory, "GET", "/status", If_None_Match=etag)
     assert (again.code, again.body, again.headers["etag"]) == (304, b"", etag)
@@ -171,7 +171,7 @@ def test_a_wish_that_cannot_be_is_refused_with_what_to_do(
     assert cabin.wishes == []
 
 
-def test_what_the_loader_says_against_a_wish_is_told(cabin: Cabin, api: LocalApiServer) -> None:
+def test_a_refused_request_gets_the_reason(cabin: Cabin, api: LocalApiServer) -> None:
     cabin.refusal = "the ground has paused this aircraft"
     answer = post_now(cabin.directory, {"campaign": "c", "content": "a"})
     assert (answer.code, answer.json["error"]) == (409, "the ground has paused this aircraft")
@@ -369,7 +369,7 @@ def test_the_file_has_the_mode_that_was_asked_for_whatever_the_umask(cabin: Cabi
     api.close()
 
 
-def test_nobody_can_connect_before_the_mode_is_set(cabin: Cabin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_are_impossible_before_the_mode_is_set(cabin: Cabin, monkeypatch: pytest.MonkeyPatch) -> None:
     modes: list[int] = []
     chmod: Callable[..., None] = os.chmod
 

@@ -104,12 +104,12 @@ def test_what_is_tried_again_says_when(board: StatusBoard) -> None:
     assert "NETWORK: the store is away; retry at " in table(board)
 
 
-def test_a_link_that_is_down_is_told_with_its_reason(board: StatusBoard) -> None:
+def test_a_link_that_is_down_is_shown_with_its_reason(board: StatusBoard) -> None:
     board.handle(LinkChanged(False, "no route to the store"))
     assert "link     down: no route to the store" in table(board)
 
 
-def test_an_empty_plan_is_told_as_such() -> None:
+def test_an_empty_plan_is_shown_as_such() -> None:
     assert "No campaigns: " in table(StatusBoard("ACME", "N1"))
 
 
@@ -127,7 +127,7 @@ def test_bars_stand_below_each_other_whatever_the_script_of_the_names(name: str,
     ("seconds", "text"),
     [(0, "0 s"), (99, "99 s"), (100, "2 min"), (3599, "1 h 00 min"), (11_100, "3 h 05 min"), (200_000, "2 days")],
 )
-def test_times_are_told_as_people_say_them(seconds: int, text: str) -> None:
+def test_durations_are_readable(seconds: int, text: str) -> None:
     assert format_duration(seconds) == text
 
 
@@ -135,7 +135,7 @@ def test_times_are_told_as_people_say_them(seconds: int, text: str) -> None:
 
 
 @pytest.mark.processes
-def test_the_command_shows_what_the_socket_tells(directory: Path, board: StatusBoard) -> None:
+def test_the_command_shows_the_status_from_the_socket(directory: Path, board: StatusBoard) -> None:
     shown = run("--content-dir", str(directory))
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "ACME/N1: loading 2026-12" in shown.stdout
@@ -183,7 +183,7 @@ def test_on_a_terminal_each_change_takes_the_place_of_the_last(tmp_path: Path, b
 
 
 @pytest.mark.processes
-def test_without_a_loader_it_tells_what_lies_on_disk(tmp_path: Path) -> None:
+def test_without_a_loader_it_shows_the_content_on_disk(tmp_path: Path) -> None:
     store = ContentStore(tmp_path / "content")
     store.mark_complete("2026-11", [Item("a", 5_000_000, HASH)], ManifestVersion("x"))
     store.close()
@@ -205,7 +205,7 @@ def test_it_makes_nothing_where_nothing_is(tmp_path: Path) -> None:
 # The server's side.
 
 
-def test_a_socket_that_nobody_listens_at_is_no_loader(tmp_path: Path) -> None:
+def test_a_socket_without_a_listener_is_no_loader(tmp_path: Path) -> None:
     (tmp_path / ".loader").mkdir()
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / ".loader" / "loader.sock"))
@@ -222,7 +222,7 @@ def test_a_socket_that_nobody_listens_at_is_no_loader(tmp_path: Path) -> None:
         *(b"HTTP/1.1 200 OK\r\n\r\n" + body for body in (b"[]", b"{", b"{}", b'{"schema": 2}')),
     ],
 )
-def test_whatever_answers_it_is_told_in_a_sentence(tmp_path: Path, said: bytes) -> None:
+def test_any_invalid_response_is_reported_in_a_sentence(tmp_path: Path, said: bytes) -> None:
     (tmp_path / ".loader").mkdir()
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.bind(str(tmp_path / ".loader" / "loader.sock"))

@@ -138,6 +138,6 @@ def test_a_reader_that_went_away_does_not_stop_the_load(aircraft: Aircraft) -> N
     assert aircraft.path("c", "a").read_bytes() == b"content"
 
 
-def test_the_version_it_tells_is_that_of_the_package() -> None:
+def test_the_version_is_that_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == VERSION

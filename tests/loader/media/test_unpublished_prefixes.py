@@ -101,7 +101,7 @@ def test_a_manifest_without_the_envelope_that_is_required_is_an_error(listing: L
     assert read(reader(listing)).manifests["c"].code == "OBJECT_GONE"
 
 
-def test_what_a_listing_names_and_nobody_finds_is_said(listing: Listing) -> None:
+def test_a_listed_object_that_is_missing_is_reported(listing: Listing) -> None:
     listing.more = ["dec jan"]  # a plus that the store did not encode
     snapshot = read(reader(listing))
     assert snapshot.manifests == {}

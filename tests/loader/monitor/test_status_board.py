@@ -121,7 +121,7 @@ def test_sums_of_a_campaign_and_of_all_are_those_of_its_items(board: StatusBoard
     assert (shown["items_total"], shown["items_done"], shown["bytes_done"], shown["bytes_total"]) == (3, 1, 140, 250)
 
 
-def test_a_campaign_without_a_manifest_has_no_total_that_somebody_made_up(board: StatusBoard) -> None:
+def test_a_campaign_without_a_manifest_has_no_total(board: StatusBoard) -> None:
     board.handle(PlanChanged([], {"z": (Code.BAD_MANIFEST, "no comma")}, {}))
     [campaign] = snapshot_of(board)["campaigns"]
     assert (campaign["status"], campaign["error_code"], campaign["error"]) == ("failed", "BAD_MANIFEST", "no comma")
@@ -178,7 +178,7 @@ def test_a_failed_item_stays_failed_until_it_begins_again(board: StatusBoard) ->
     assert item(board, "a")["status"] == "loading"
 
 
-def test_what_is_left_alone_without_a_word_is_told_in_those_of_the_table(board: StatusBoard) -> None:
+def test_a_skipped_item_without_a_reason_gets_the_sentence_of_its_code(board: StatusBoard) -> None:
     want(board, PlanStep("c", Item("a", 100, HASH), "blocked", 0, code=Code.OBJECT_GONE))
     assert item(board, "a")["error"] == ERRORS[Code.OBJECT_GONE].sentence
 
@@ -209,7 +209,7 @@ def test_a_restart_takes_the_bytes_down(board: StatusBoard) -> None:
     assert item(board, "a")["bytes_done"] == 0
 
 
-def test_rates_and_times_are_null_until_somebody_can_tell(board: StatusBoard, clock: Clock) -> None:
+def test_rates_and_times_are_null_until_known(board: StatusBoard, clock: Clock) -> None:
     want(board, fetch("a", 100 * MIB), fetch("b", 50 * MIB))
     board.handle(ItemStarted("c", "a", 0, 100 * MIB))
     clock.now += 0.5
@@ -234,7 +234,7 @@ def test_a_stalled_transfer_has_no_time_of_arrival(board: StatusBoard, clock: Cl
     assert (item(board, "a")["rate_bps"], item(board, "a")["eta_seconds"]) == (0, None)
 
 
-def test_a_meter_begins_anew_after_a_silence() -> None:
+def test_a_meter_restarts_after_a_silence() -> None:
     meter = RateMeter(0.0)
     meter.add(1000, 0.5)
     meter.add(1000, 100.2)
@@ -243,7 +243,7 @@ def test_a_meter_begins_anew_after_a_silence() -> None:
     assert (eta(100, None), eta(100, 0), eta(0, 100), eta(101, 100)) == (None, None, None, 2)
 
 
-def test_progress_is_told_in_steps_and_everything_else_at_once(board: StatusBoard, clock: Clock) -> None:
+def test_progress_is_published_in_steps_and_everything_else_at_once(board: StatusBoard, clock: Clock) -> None:
     want(board, fetch("a", 10**6))
     board.handle(ItemStarted("c", "a", 0, 10**6))
     first = board.revision
@@ -294,7 +294,7 @@ def test_who_waits_hears_of_progress_of_an_event_and_of_nothing() -> None:
     assert board.wait(board.revision, 0.0) == board.revision
 
 
-def test_state_link_queue_and_disks_are_told() -> None:
+def test_state_link_queue_and_disks_are_in_the_status() -> None:
     board = StatusBoard("ACME", "N1", "0.1.0", space=lambda: [StoreUsage("/content", 100, 40)])
     board.handle(LoaderState("waiting", "the link is down", "c"))
     board.handle(LinkChanged(False, "no route"))

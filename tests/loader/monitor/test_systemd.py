@@ -43,7 +43,7 @@ def test_it_says_ready_status_and_stopping(manager: tuple[str, Callable[[], list
     assert heard() == ["READY=1", "STATUS=loading 2026-12, 12 of 40␛ items", "STOPPING=1"]
 
 
-def test_as_a_listener_it_tells_the_state(manager: tuple[str, Callable[[], list[str]]]) -> None:
+def test_as_a_listener_it_sends_the_state(manager: tuple[str, Callable[[], list[str]]]) -> None:
     name, heard = manager
     watchdog = SystemdNotifier({"NOTIFY_SOCKET": name})
     watchdog.handle(LoaderState("loading", "", "2026-12"))
@@ -73,7 +73,7 @@ def test_signs_of_life_come_from_the_turning_loop_alone(manager: tuple[str, Call
     "environment",
     [{}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}],
 )
-def test_nobody_watches_unless_systemd_says_so(
+def test_the_watchdog_runs_only_if_systemd_enables_it(
     manager: tuple[str, Callable[[], list[str]]], environment: dict[str, str]
 ) -> None:
     name, heard = manager
@@ -89,7 +89,7 @@ def test_a_watchdog_of_this_process_is_ours(manager: tuple[str, Callable[[], lis
 
 
 @pytest.mark.parametrize("name", ["", "/nowhere/at/all", "@nobody-listens-here", "vsock:2:1234", "/" + "x" * 200])
-def test_nobody_listening_harms_nothing(name: str) -> None:
+def test_a_missing_listener_does_no_harm(name: str) -> None:
     watchdog = SystemdNotifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "1000000"})
     watchdog.ready()
     watchdog.ping()

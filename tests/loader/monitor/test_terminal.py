@@ -143,7 +143,7 @@ def fetch(name: str, size: int, begun: int = 0) -> PlanStep:
     return PlanStep("c", Item(name, size), "fetch", 0, begun)
 
 
-def test_the_bar_for_all_knows_what_was_linked_and_what_began_anew() -> None:
+def test_the_total_bar_counts_linked_and_restarted_items() -> None:
     display, stream = bars(fetch("linked", 6000), fetch("again", 4000, 2000))
     display.handle(ItemStarted("c", "again", 0, 4000))  # the bytes on disk are not trusted
     display.handle(ItemProgress("c", "again", 1000, 4000, 1000))

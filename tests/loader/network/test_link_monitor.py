@@ -135,7 +135,7 @@ def knocks(server: socket.socket) -> int:
     return count
 
 
-def test_a_link_nobody_doubts_is_up_and_nothing_is_sent(made: Callable[..., LinkMonitor]) -> None:
+def test_an_unsuspected_link_is_up_and_nothing_is_sent(made: Callable[..., LinkMonitor]) -> None:
     with listening() as server:
         link = made(server.getsockname()[1])
         assert link.state() == (True, "")
@@ -343,7 +343,7 @@ OUTWARD = (
 @pytest.mark.root
 @pytest.mark.processes
 @pytest.mark.parametrize("hangs", [True, False])
-def test_name_resolution_that_fails_or_hangs_is_told_and_held_up_by_nothing(tmp_path: Path, hangs: bool) -> None:
+def test_name_resolution_that_fails_or_hangs_is_reported_at_once(tmp_path: Path, hangs: bool) -> None:
     # A name server that receives every query and answers none, or no name server.
     silent = (
         "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 53)); "

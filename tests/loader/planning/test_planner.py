@@ -130,7 +130,7 @@ def test_a_queue_is_done_by_priority_then_deadline_then_its_own_order() -> None:
     assert [(step.priority, step.deadline) for step in made.steps[:2]] == [(7, None), (0, EARLIER)]
 
 
-def test_a_campaign_the_queue_does_not_name_is_not_loaded_unless_this_loader_was_told_to() -> None:
+def test_a_campaign_missing_from_the_queue_loads_only_with_the_campaign_option() -> None:
     campaigns = [simple("queued", "a"), simple("other", "a"), simple("named", "a", named=True)]
     assert done(plan(*campaigns, queue=[QueueEntry("queued")])) == [("queued", "a", "fetch"), ("named", "a", "fetch")]
     assert done(plan(*campaigns, queue=[])) == [("named", "a", "fetch")]
@@ -159,7 +159,7 @@ def test_the_first_entry_that_names_an_item_decides_for_it() -> None:
     assert done(made) == [("c", "film", "fetch"), ("c", "a", "fetch"), ("d", "x", "fetch")]
 
 
-def test_what_may_not_be_begun_yet_is_told_for_later() -> None:
+def test_campaigns_that_may_not_start_yet_are_deferred() -> None:
     queue = [
         QueueEntry("c", ("film",), priority=9),
         QueueEntry("c", not_before=LATER),
@@ -172,7 +172,7 @@ def test_what_may_not_be_begun_yet_is_told_for_later() -> None:
     assert made.next_change == LATER
 
 
-def test_an_item_held_back_is_held_back_though_a_later_entry_takes_all() -> None:
+def test_a_deferred_item_stays_deferred_despite_a_later_entry_of_all() -> None:
     queue = [QueueEntry("c", ("film",), priority=9, not_before=LATER), QueueEntry("c")]
     assert names(plan(simple("c", "a", "film"), queue=queue)) == ["a"]
 
@@ -200,7 +200,7 @@ def test_a_queue_without_entries_is_as_no_queue() -> None:
     assert names(made) == ["a"]
 
 
-def test_what_somebody_aboard_wants_comes_before_everything_the_newest_wish_first() -> None:
+def test_local_requests_come_first_the_newest_before_the_others() -> None:
     campaigns = [
         wanted("c", Item("a", 1), Item("b", 1, required=False)),
         wanted("d", Item("x", 1), Item("y", 1)),
@@ -229,7 +229,7 @@ def test_bytes_already_begun_need_no_room() -> None:
     assert done(plan(simple("c", "a", size=100), free=[29], found=found)) == [("c", "a", "refuse")]
 
 
-def test_what_is_whole_is_kept_even_without_room() -> None:
+def test_complete_items_stay_even_without_space() -> None:
     found = {("c", "a"): [LocalItemState(file=FileState.COMPLETE)], ("c", "b"): [LocalItemState(staged=True)]}
     made = plan(simple("c", "a", "b", size=100), free=[-5], found=found)
     assert done(made) == [("c", "a", "keep"), ("c", "b", "keep")]
@@ -377,7 +377,7 @@ def test_where_no_exhibition_is_on_the_one_that_started_last_is_in_use() -> None
     assert removed(plan(simple("c", "a", size=60), free=[50], on_disk=[coming, NOVEMBER, OCTOBER])) == ["october"]
 
 
-def test_the_days_of_a_manifest_are_newer_than_those_that_were_kept() -> None:
+def test_the_dates_of_a_manifest_replace_the_stored_ones() -> None:
     prolonged = simple("november", "x", ends=date(2026, 12, 20))
     made = plan(
         simple("c", "a", size=51),
@@ -389,7 +389,7 @@ def test_the_days_of_a_manifest_are_newer_than_those_that_were_kept() -> None:
     assert removed(made) == []
 
 
-def test_the_queue_purges_what_is_aboard_and_frees_its_room() -> None:
+def test_the_queue_purges_campaigns_on_disk_and_frees_their_space() -> None:
     queue = [QueueEntry("october", action="purge"), QueueEntry("not aboard", action="purge"), QueueEntry("c")]
     made = plan(simple("c", "a", size=90), free=[50], on_disk=[DECEMBER, OCTOBER], queue=queue)
     assert made.removals == (Removal("october", None, "requested by the transfer queue"),)
@@ -411,7 +411,7 @@ def test_what_says_no_days_is_in_use_while_it_is_whole_and_wanted() -> None:
     assert (made.removals, made.refused_removals) == ((), (("undated", "it is in use: it may be shown on any day"),))
 
 
-def test_what_this_loader_was_told_to_load_is_not_purged() -> None:
+def test_campaigns_of_the_campaign_option_are_not_purged() -> None:
     made = plan(
         simple("october", "a", named=True), on_disk=[DECEMBER, OCTOBER], queue=[QueueEntry("october", action="purge")]
     )
@@ -554,7 +554,7 @@ def test_a_purge_that_was_put_off_waits_until_the_store_confirms_the_clock(
     assert removed(plan(on_disk=[DECEMBER, UNDATED], queue=queue, now=AHEAD, store=AHEAD)) == ["undated"]
 
 
-def test_what_is_put_off_and_not_aboard_is_not_told_of() -> None:
+def test_a_deferred_removal_of_a_campaign_not_on_disk_is_not_reported() -> None:
     queue = [QueueEntry("gone", action="purge", not_before=NOW)]
     assert plan(on_disk=[DECEMBER], queue=queue, now=AHEAD, store=NOW).refused_removals == ()
 

@@ -202,7 +202,7 @@ def test_an_orderly_end_gives_the_tail_away_at_once(world: World) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"not json", b'{"loader": "0.0.9", "state": "idle"}', b'{"holder": 7}'])
-def test_a_heartbeat_that_names_nobody_counts_until_it_is_old(world: World, body: bytes) -> None:
+def test_a_heartbeat_without_a_holder_counts_until_it_is_old(world: World, body: bytes) -> None:
     world.bucket.put(KEY, body)
     with pytest.raises(TailLeaseLost, match="a loader without an id"):
         world.machine("a").beat()
@@ -236,7 +236,7 @@ def test_a_write_whose_answer_was_lost_is_known_again(world: World, unreadable: 
     machine.beat()
 
 
-def test_a_write_of_ours_of_which_the_store_kept_an_empty_object_costs_us_nothing(world: World) -> None:
+def test_our_write_that_left_an_empty_object_does_not_lose_the_lease(world: World) -> None:
     machine = world.machine("a")
     machine.beat()
     world.bucket.put(KEY, b"")
@@ -263,7 +263,7 @@ def test_notes_of_another_bucket_or_tail_are_not_used(world: World) -> None:
     assert elsewhere.requests.put == 1
 
 
-def test_a_removed_heartbeat_is_written_anew_and_told_of(world: World) -> None:
+def test_a_removed_heartbeat_is_rewritten_and_logged(world: World) -> None:
     machine = world.machine("a")
     machine.beat()
     world.bucket.delete(KEY)
@@ -271,7 +271,7 @@ def test_a_removed_heartbeat_is_written_anew_and_told_of(world: World) -> None:
     assert machine.beat() != ""
 
 
-def test_without_the_right_to_read_nobody_guesses(world: World) -> None:
+def test_without_the_right_to_read_nothing_is_guessed(world: World) -> None:
     world.machine("a").beat()
     world.now += timedelta(days=9)
     world.bucket.unreadable = True
@@ -281,7 +281,7 @@ def test_without_the_right_to_read_nobody_guesses(world: World) -> None:
     world.machine("b").beat()
 
 
-def test_a_copied_directory_is_noticed_by_whoever_writes_next(world: World) -> None:
+def test_a_copied_directory_is_detected_at_the_next_write(world: World) -> None:
     first, copy = world.machine("a"), world.machine("a", LATER)
     first.beat()
     copy.beat()
@@ -392,7 +392,7 @@ def test_a_disk_that_takes_no_notes_still_has_a_name_for_this_run(world: World) 
         world.machine("b").beat()
 
 
-def test_of_a_lost_tail_nothing_more_is_told(world: World) -> None:
+def test_a_lost_tail_is_not_reported_any_more(world: World) -> None:
     world.machine("a").beat()
     loser, taken = world.machine("b"), list[str]()
     writer = StatusReporter(
@@ -445,7 +445,7 @@ def test_the_last_heartbeat_comes_after_everything_else(world: World) -> None:
     assert written.count("loader.json ended") == 1
 
 
-def test_the_tail_is_given_away_in_time_even_if_not_all_can_be_told(world: World) -> None:
+def test_the_tail_is_released_in_time_even_with_unsent_reports(world: World) -> None:
     put = world.bucket.put
 
     def slow(key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:

@@ -59,7 +59,7 @@ def key(item: str, kind: str = "progress") -> str:
     return f"ACME/N1/c/{item}.tgz.{kind}"
 
 
-def test_all_items_together_are_told_so_many_times_a_second() -> None:
+def test_reports_of_all_items_are_limited_per_second() -> None:
     outbox = Outbox(2.0)
     for at in range(2000):
         outbox.post(key(str(at)), b"1", 0.0, urgent=True)
@@ -130,7 +130,7 @@ def test_of_one_item_nothing_leaves_while_something_is_under_way() -> None:
     assert outbox.take(9.0) == (key("a"), b"0")
 
 
-def test_a_beginning_that_is_history_is_never_told() -> None:
+def test_an_outdated_start_is_never_reported() -> None:
     outbox = Outbox(2.0)
     for at in range(200):
         outbox.post(key(str(at)), b"0", 0.0)
@@ -323,7 +323,7 @@ def test_what_is_not_understood_about_one_key_does_not_silence_the_others() -> N
 
 
 @pytest.mark.processes
-def test_with_the_status_bucket_down_content_is_loaded_and_told_of_once_it_is_back(
+def test_content_loads_while_the_status_bucket_is_down_and_is_reported_later(
     aircraft: Aircraft, link: FaultProxy
 ) -> None:
     bodies = {f"i{at}": bytes([at]) * 300_000 for at in range(5)}
@@ -429,7 +429,7 @@ def test_a_write_that_began_before_a_failure_does_not_end_the_pause_after_it() -
 NOW = datetime(2026, 12, 15, tzinfo=UTC)
 
 
-def test_the_record_holds_what_helpers_told() -> None:
+def test_the_record_has_the_reports_of_helpers() -> None:
     bucket = Slow()
     writer = make(bucket)
     writer.start()

@@ -87,7 +87,7 @@ def writer(bucket: Moody) -> Iterator[StatusReporter]:
     writer.close(0.1)
 
 
-def test_only_whole_mib_are_told_on_the_way_and_the_size_at_the_end(bucket: Moody) -> None:
+def test_progress_is_reported_in_whole_mib_and_the_size_at_the_end(bucket: Moody) -> None:
     writer = make(bucket, interval=0.001)
     writer.start()
     for done in range(0, 5 * MIB + 1, MIB // 4):
@@ -157,7 +157,7 @@ def test_an_error_of_an_earlier_life_is_removed(bucket: Moody, may_list: bool) -
     assert [found.key for found in bucket.list("ACME/N1/c/") if found.key.endswith(".error")] == []
 
 
-def test_an_error_goes_only_after_the_success_is_told(bucket: Moody, writer: StatusReporter) -> None:
+def test_an_error_is_deleted_only_after_the_success_is_reported(bucket: Moody, writer: StatusReporter) -> None:
     writer.error("c", "a", Code.TIMEOUT, "no answer")
     wait_until(lambda: bucket.of(".error"))
     bucket.away.set()
@@ -171,7 +171,7 @@ def test_an_error_goes_only_after_the_success_is_told(bucket: Moody, writer: Sta
     ]
 
 
-def test_while_the_bucket_is_away_only_the_newest_value_is_kept(bucket: Moody, writer: StatusReporter) -> None:
+def test_during_an_outage_only_the_newest_value_is_queued(bucket: Moody, writer: StatusReporter) -> None:
     bucket.away.set()
     for done in range(0, 50 * MIB, MIB):
         writer.progress("c", "a", done, 50 * MIB)
@@ -254,7 +254,7 @@ def test_a_record_that_is_old_or_odd_is_not_believed(bucket: Moody, spoiled: dic
     assert bucket.of(".progress") == [b"7"]
 
 
-def test_a_bucket_that_was_emptied_meanwhile_is_told_everything_again(bucket: Moody, writer: StatusReporter) -> None:
+def test_after_the_bucket_was_emptied_everything_is_reported_again(bucket: Moody, writer: StatusReporter) -> None:
     writer.progress("c", "a", 7, 7, final=True)
     assert writer.close(PATIENCE)
     record = writer.export_state(NOW)

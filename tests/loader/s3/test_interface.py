@@ -55,7 +55,7 @@ def test_a_key_with_a_newline_survives_the_listing(media: S3Bucket, memory_media
         assert [info.key for info in bucket.list("a/")] == ["a/line\nbreak.tgz"]
 
 
-def test_a_listing_tells_size_etag_and_date(bucket: Bucket) -> None:
+def test_a_listing_has_size_etag_and_date(bucket: Bucket) -> None:
     bucket.put("A/N1/c/x.tgz.progress", b"4194304")
     (info,) = bucket.list("A/")
     assert (info.key, info.size, info.etag) == ("A/N1/c/x.tgz.progress", 7, md5(b"4194304"))

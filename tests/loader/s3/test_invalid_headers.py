@@ -46,7 +46,7 @@ def test_keys_are_trimmed_wherever_they_come_from(end: str, tmp_path: Path, monk
     ],
     ids=["key", "secret", "token", "byte order mark", "not ASCII", "not text"],
 )
-def test_keys_that_no_header_can_carry_are_told_as_credentials(keys: S3Credentials, store: ScriptedStore) -> None:
+def test_keys_that_no_header_can_carry_are_reported_as_credentials(keys: S3Credentials, store: ScriptedStore) -> None:
     bucket = S3Bucket(
         "b", endpoint=store.endpoint, access_key=keys.access, secret_key=keys.secret, session_token=keys.token
     )

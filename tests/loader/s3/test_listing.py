@@ -82,7 +82,7 @@ def test_whatever_is_written_is_read(page: Page, store: str) -> None:
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(corrupted_page())
-def test_both_readers_tell_the_same_of_any_bytes(body: bytes) -> None:
+def test_both_readers_agree_on_any_bytes(body: bytes) -> None:
     assert either(parse_listing, body) == either(parse_with_elementtree, body)
 
 
@@ -96,7 +96,7 @@ def test_a_page_that_ends_early_is_never_a_page(store: str) -> None:
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_a_byte_that_is_missing_anywhere_is_told_alike(store: str) -> None:
+def test_both_readers_agree_on_a_missing_byte(store: str) -> None:
     body = Page(ENTRIES, ["A/p/"], token="more").written_by(store)
     for at in range(len(body)):
         other = body[:at] + body[at + 1 :]

@@ -109,7 +109,7 @@ def test_pages_without_anything_may_come_but_not_for_ever(store: ScriptedStore, 
     assert len(store.asked) == asked + MAX_EMPTY_PAGES
 
 
-def test_a_listing_that_nobody_reads_on_leaves_nothing_behind(store: ScriptedStore, scripted: S3Bucket) -> None:
+def test_an_abandoned_listing_leaves_nothing_behind(store: ScriptedStore, scripted: S3Bucket) -> None:
     for _ in range(3):
         store.answers(page(FIRST), page(LAST))
         listing = scripted.list("A/")

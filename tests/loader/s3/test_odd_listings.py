@@ -22,7 +22,7 @@ MIB = 1_048_576
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("count", [b"50493", b"0", b"-1", b"many", b""])
-def test_a_count_that_nobody_needs_stops_nothing(count: bytes, read: Callable[[bytes], ListPage]) -> None:
+def test_an_unneeded_count_stops_nothing(count: bytes, read: Callable[[bytes], ListPage]) -> None:
     body = Page(ENTRIES, ["A/d/"]).written_by("aws")
     odd, changes = re.subn(rb"<KeyCount>3<", b"<KeyCount>%s<" % count, body)
     assert changes == 1

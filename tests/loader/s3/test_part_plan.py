@@ -66,7 +66,7 @@ def test_a_number_no_part_may_have_is_refused(number: int) -> None:
         check_part_number(number)
 
 
-def test_the_etag_of_an_object_tells_its_parts() -> None:
+def test_the_etag_of_an_object_determines_its_parts() -> None:
     digests = [hashlib.md5(body).digest() for body in (b"one", b"two")]
     etag = multipart_etag([digest.hex().upper() for digest in digests])
     assert etag == hashlib.md5(b"".join(digests)).hexdigest() + "-2"

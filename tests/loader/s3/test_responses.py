@@ -157,7 +157,7 @@ def test_a_missing_bucket_is_named(store: ScriptedStore, scripted: S3Bucket) -> 
         list(scripted.list())
 
 
-def test_a_wrong_clock_is_told_with_both_times(store: ScriptedStore, scripted: S3Bucket) -> None:
+def test_a_wrong_clock_is_reported_with_both_times(store: ScriptedStore, scripted: S3Bucket) -> None:
     store.answers(refusal(403, "RequestTimeTooSkewed", Date="Sat, 21 Nov 2037 03:04:05 GMT"))
     with pytest.raises(WorldError, match=r"local clock says 20\d\d-.*store's says 2037-11-21 03:04:05 UTC"):
         scripted.get("k", 10)
@@ -220,7 +220,7 @@ def test_a_store_may_say_how_long_to_wait(store: ScriptedStore, scripted: S3Buck
     assert waits == [7]
 
 
-def test_nobody_waits_for_an_hour(store: ScriptedStore, scripted: S3Bucket, waits: list[float]) -> None:
+def test_no_request_waits_for_an_hour(store: ScriptedStore, scripted: S3Bucket, waits: list[float]) -> None:
     store.answers(refusal(503, "SlowDown", **{"Retry-After": "3600"}))
     with pytest.raises(WorldError) as error:
         scripted.get("k", 10)
@@ -229,7 +229,7 @@ def test_nobody_waits_for_an_hour(store: ScriptedStore, scripted: S3Bucket, wait
     assert scripted.requests.get == 1
 
 
-def test_a_store_that_ignores_the_range_is_told_by_the_start(store: ScriptedStore, scripted: S3Bucket) -> None:
+def test_a_store_that_ignores_the_range_is_detected_by_the_start(store: ScriptedStore, scripted: S3Bucket) -> None:
     store.answers(Reply(200, b"0123456789", OBJECT))
     with scripted.open("k", start=5) as body:
         assert (body.start, body.size, body.read()) == (0, 10, b"0123456789")

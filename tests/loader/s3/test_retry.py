@@ -39,7 +39,7 @@ def test_without_jitter_a_loop_waits_as_long_as_the_formula_says_and_starts_over
     assert backoff.next_delay() == 0.5
 
 
-def test_tries_are_counted_anew_after_a_mib() -> None:
+def test_attempts_start_over_after_a_mib() -> None:
     budget = RetryBudget(Backoff(3, 1.0, 1.0), 0)
     assert [budget.next_delay(held) is None for held in (0, 1000, 2000)] == [False, False, True]
     assert budget.failures == 3

@@ -118,5 +118,5 @@ def test_the_rest_of_the_chain_is_botocores(no_environment: pytest.MonkeyPatch, 
     assert keyring.current() == S3Credentials("RENEWED", "S")
 
 
-def test_keys_that_were_given_are_not_looked_up_anew() -> None:
+def test_given_keys_are_not_looked_up_again() -> None:
     assert not CredentialProvider(S3Credentials("mine", "own")).invalidate()

@@ -106,7 +106,7 @@ def test_an_upload_that_was_aborted_goes_no_further(media: S3Bucket, memory_medi
             upload.complete([part])
 
 
-def test_completing_again_tells_the_same_object(bucket: Bucket) -> None:
+def test_completing_again_returns_the_same_object(bucket: Bucket) -> None:
     upload = bucket.begin_upload(KEY)
     parts = [upload.put_part(1, b"1")]
     etag = upload.complete(parts)
@@ -322,7 +322,7 @@ def test_a_listing_of_parts_that_leads_in_circles_ends(store: ScriptedStore, scr
 @pytest.mark.parametrize(
     "body", [b"", b"<html>Welcome aboard!</html>", b"<!DOCTYPE x><ListPartsResult/>", b"<ListPartsResult/>"]
 )
-def test_a_page_of_somebody_else_is_no_answer(body: bytes, store: ScriptedStore, scripted: S3Bucket) -> None:
+def test_a_page_of_another_server_is_no_answer(body: bytes, store: ScriptedStore, scripted: S3Bucket) -> None:
     store.answers(Reply(200, body))
     upload = scripted.resume_upload("k", "u")
     for attempt in (lambda: scripted.begin_upload("k"), upload.list_parts, lambda: upload.complete([ONE])):
@@ -363,7 +363,7 @@ def test_an_upload_can_be_stopped_from_its_progress(media: S3Bucket, tmp_path: P
     assert media.requests.delete == 1
 
 
-def test_a_file_that_becomes_shorter_is_told(scripted: S3Bucket, store: ScriptedStore, tmp_path: Path) -> None:
+def test_a_file_that_becomes_shorter_is_reported(scripted: S3Bucket, store: ScriptedStore, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"12345")
     with (tmp_path / "x").open("rb") as file, pytest.raises(WorldError, match="ends at byte 5, before byte 9"):
         scripted.resume_upload("k", "u").put_part(1, FileSlice(file.fileno(), 0, 9))

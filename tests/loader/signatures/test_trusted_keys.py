@@ -145,7 +145,7 @@ def test_the_threshold_of_the_version_before_counts_and_of_the_new_one_too() -> 
     assert newest_trusted(good, [signed_version(replace(held.trusted_keys, version=3), "rita")])[0] is good
 
 
-def test_whoever_was_away_follows_the_whole_chain() -> None:
+def test_a_loader_after_an_absence_follows_the_whole_chain() -> None:
     three = signed_version(keyring(3, root=role("ruth"), people=("ruth",)), "rita", "ruth")
     four = signed_version(keyring(4, root=role("ruth"), people=("ruth",)), "ruth")
     assert newest_trusted(ONE, [ONE, TWO, three, four]) == (four, "")

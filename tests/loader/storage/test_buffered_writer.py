@@ -183,7 +183,7 @@ def test_an_error_of_the_thread_that_writes_is_met_by_the_one_that_reads(
     sink.close()
 
 
-def test_a_failed_sync_is_told_from_a_failed_write(descriptor: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_sync_differs_from_a_failed_write(descriptor: int, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
     def broken(descriptor: int) -> None:

@@ -190,7 +190,7 @@ def test_parts_of_items_no_longer_listed_are_removed(store: ContentStore) -> Non
     assert not begun(store).parent.exists()
 
 
-def test_a_second_loader_is_told_and_touches_nothing(store: ContentStore) -> None:
+def test_a_second_loader_gets_an_error_and_touches_nothing(store: ContentStore) -> None:
     assert store.lock()
     before = sorted(store.path.rglob("*"))
     assert not ContentStore(store.path).lock()
@@ -248,7 +248,7 @@ def test_a_link_in_place_of_a_folder_is_an_error_of_the_item(store: ContentStore
     assert list(elsewhere.iterdir()) == []
 
 
-def test_a_pipe_in_place_of_a_part_stops_nobody(store: ContentStore) -> None:
+def test_a_pipe_in_place_of_a_part_blocks_nothing(store: ContentStore) -> None:
     begun(store).parent.mkdir(parents=True)
     os.mkfifo(begun(store))
     load(store, ITEM, BODY)

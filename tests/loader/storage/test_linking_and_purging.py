@@ -332,7 +332,7 @@ def test_what_has_another_name_frees_nothing_until_the_last_one_goes(store: Cont
     assert store.purge("new", None) == len(BODY)
 
 
-def test_what_is_aboard_is_told_with_its_days_and_without_other_peoples_folders(store: ContentStore) -> None:
+def test_campaigns_on_disk_are_listed_with_dates_and_without_foreign_folders(store: ContentStore) -> None:
     whole(store, "c", {"a": BODY}, ends=date(2026, 12, 31))
     begin(store, "begun", FILM, BODY[:5000])
     (store.path / "theirs").mkdir()

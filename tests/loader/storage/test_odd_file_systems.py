@@ -121,7 +121,7 @@ def test_a_file_that_is_not_ours_is_no_refused_name() -> None:
     assert failed.value.code is Code.IO_ERROR
 
 
-def test_a_character_that_the_locale_lacks_is_told_with_the_way_out() -> None:
+def test_a_character_missing_from_the_locale_is_reported_with_advice() -> None:
     with (
         pytest.raises(WorldError, match=r"ascii has no character '\\u65e5'; set LC_ALL=C\.UTF-8") as failed,
         translate_disk_errors("x"),
@@ -186,7 +186,9 @@ def test_a_directory_that_cannot_be_locked_is_used_with_a_warning(
     ]
 
 
-def test_a_limit_of_4_gib_is_told_before_the_first_byte(store: ContentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_of_4_gib_is_reported_before_the_first_byte(
+    store: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     large = Item("large", 5 * 2**30)
     refusal = Refusal(os.lseek, errno.EINVAL, lambda descriptor, offset, whence: offset >= 2**32)
     monkeypatch.setattr(os, "lseek", refusal)

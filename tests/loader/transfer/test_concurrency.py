@@ -53,7 +53,7 @@ def test_a_lossy_link_gets_what_fills_it_within_seconds() -> None:
     assert lossy(world.run(20)) >= 2_400_000
 
 
-def test_a_link_that_is_held_back_at_every_number_gets_the_most_there_may_be() -> None:
+def test_a_link_limited_at_every_number_gets_the_maximum() -> None:
     world = World(lambda streams: 10_000.0 * streams)
     assert world.run(10) == MAX_CONNECTIONS
     assert world.highest == MAX_CONNECTIONS

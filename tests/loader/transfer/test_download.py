@@ -176,7 +176,7 @@ def short(bench: Bench, upto: int) -> Act:
     return lambda start: bench.bucket.send(start, upto=upto, error=WorldError(Code.SHORT_BODY, "cut"))
 
 
-def test_a_cut_body_is_gone_on_with_at_the_byte_kept(bench: Bench) -> None:
+def test_a_cut_body_resumes_at_the_last_byte(bench: Bench) -> None:
     bench.bucket.script = [short(bench, 1000), short(bench, 2 * MIB)]
     bench.succeeds()
     assert bench.bucket.opened == [(0, None), (1000, "e1"), (2 * MIB, "e1")]
@@ -268,7 +268,7 @@ def replace_object(bench: Bench, content: bytes = CONTENT) -> Act:
     return act
 
 
-def test_an_object_replaced_midway_starts_anew_if_the_manifest_still_says_so(bench: Bench) -> None:
+def test_an_object_replaced_midway_restarts_if_the_manifest_still_lists_it(bench: Bench) -> None:
     bench.bucket.script = [short(bench, MIB), replace_object(bench)]
     bench.succeeds()
     assert bench.bucket.opened == [(0, None), (MIB, "e1"), (0, None), (0, None)]
@@ -284,7 +284,7 @@ def test_an_object_replaced_midway_fails_if_the_manifest_says_something_else(ben
 
 
 @pytest.mark.parametrize("content", [CONTENT[:-1], bytes(len(CONTENT))])
-def test_a_replacement_that_does_not_fit_the_manifest_is_told_as_such(bench: Bench, content: bytes) -> None:
+def test_a_replacement_that_does_not_match_the_manifest_is_reported(bench: Bench, content: bytes) -> None:
     bench.bucket.script = [short(bench, MIB), replace_object(bench, content)]
     assert bench.fails() == "OBJECT_CHANGED"
 
@@ -309,7 +309,7 @@ def test_an_outage_costs_a_bounded_number_of_requests(bench: Bench, code: Code) 
     assert len(bench.bucket.opened) == 4
 
 
-def test_a_trickle_is_dropped_and_told(bench: Bench) -> None:
+def test_a_trickle_is_dropped_and_reported(bench: Bench) -> None:
     bench.min_rate, bench.min_rate_time = 10**12, 0.0001
     bench.limiter, bench.tries = RateLimiter(10**14), 3  # no limit, but blocks of a quarter MiB
     assert bench.fails() == "TOO_SLOW"

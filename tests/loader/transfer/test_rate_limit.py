@@ -34,7 +34,7 @@ def test_a_pause_does_not_buy_a_burst() -> None:
     assert limiter.delay(1_000_000) >= 0.75
 
 
-def test_without_a_limit_nobody_waits() -> None:
+def test_without_a_limit_there_is_no_wait() -> None:
     assert RateLimiter(None).delay(10**12) == 0.0
     assert RateLimiter(None).read_size == CHUNK
 
@@ -61,7 +61,7 @@ def test_a_changed_limit_frees_who_waits_for_the_old_one() -> None:
     assert limiter.delay(100_000) <= 0.1 + 1e-6  # rounding
 
 
-def test_a_minimum_that_rises_is_not_held_against_what_came_before() -> None:
+def test_a_raised_minimum_does_not_apply_to_earlier_bytes() -> None:
     trickle = LowSpeedGuard(10, 60.0)
     assert not any(trickle.too_slow(float(second), 20 * second) for second in range(100))
     trickle.set_minimum(1000)
@@ -69,7 +69,7 @@ def test_a_minimum_that_rises_is_not_held_against_what_came_before() -> None:
     assert trickle.too_slow(160.0, 3200)
 
 
-def test_a_trickle_is_told_from_a_slow_link() -> None:
+def test_a_trickle_differs_from_a_slow_link() -> None:
     for rate, slow in ((4000, True), (4200, False)):
         trickle = LowSpeedGuard(4096, 60.0)
         assert any(trickle.too_slow(float(second), second * rate) for second in range(600)) is slow

@@ -89,7 +89,7 @@ def test_without_a_script_the_numbers_are_a_link_away_and_a_failure_is_said(movi
     expect(page.locator(".chart-note")).to_contain_text("The chart could not be loaded.")
 
 
-def test_a_chart_in_a_part_that_is_renewed_is_neither_drawn_nor_read_anew(moving: Cast, visit: Visitor) -> None:
+def test_a_chart_in_a_renewed_part_is_neither_redrawn_nor_reloaded(moving: Cast, visit: Visitor) -> None:
     window = visit(moving.alice)
     page = window.page
     asked: list[str] = []

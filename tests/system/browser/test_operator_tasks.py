@@ -90,7 +90,7 @@ def test_an_airline_of_others_is_not_there(fleet: Cast, visit: Visitor) -> None:
     assert answer.status == 404
 
 
-def test_one_sees_to_what_is_wrong_and_it_waits_for_nobody_any_more(fleet: Cast, visit: Visitor) -> None:
+def test_an_acknowledged_problem_is_no_longer_open(fleet: Cast, visit: Visitor) -> None:
     Membership.objects.filter(user=fleet.alice).update(role=Role.OPERATOR)
     window = visit(fleet.alice)
     page = window.go("/attention/")

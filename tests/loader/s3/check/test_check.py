@@ -251,7 +251,7 @@ class WebServer(Fault):
         return Head(200, {"ETag": '"x"', "Content-Type": "text/plain"}, 6), b"700000"
 
 
-def test_a_store_without_ranges_and_conditions_is_told_apart(checked: Checked) -> None:
+def test_a_store_without_ranges_and_conditions_is_detected(checked: Checked) -> None:
     simple = checked.breaks(WebServer(), "GET")
     report = checked.run()
     assert simple.hits
