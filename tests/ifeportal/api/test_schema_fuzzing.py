@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from functools import cache
 from typing import Any
 
 import pytest
 import schemathesis
-from django.core.cache import cache
+from django.core.cache import cache as counts
+from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections, transaction
@@ -58,7 +60,7 @@ EXAMPLES = settings(
 
 @pytest.fixture
 def holdings(cast: Cast) -> tuple[PopulatedAirline, PopulatedAirline]:
-    cache.clear()
+    counts.clear()
     Airline.objects.all().delete()
     acme = populate_airline(Airline(name="ACME"), members={cast.alice: Role.MANAGER}, first_id=4_100_000_000_000)
     beta = populate_airline(Airline(name="BETA"), members={cast.bob: Role.MANAGER}, first_id=8_700_000_000_000)
@@ -80,10 +82,15 @@ def schema(cast: Cast) -> Any:
     return schemathesis.openapi.from_wsgi("/api/schema/?format=json", application, headers=shown(cast.ada))
 
 
+@cache
+def portal() -> WSGIHandler:
+    return get_wsgi_application()
+
+
 def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """Answer each request in a savepoint: after a value that PostgreSQL rejects, a transaction accepts nothing more."""
     with transaction.atomic():
-        with closing(get_wsgi_application()(environ, start_response)) as answer:
+        with closing(portal()(environ, start_response)) as answer:
             body = list(answer)
         transaction.set_rollback(True)
     return body

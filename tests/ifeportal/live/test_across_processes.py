@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -83,16 +84,26 @@ class Web:
         )
 
 
-@pytest.fixture
-def webs(transactional_db: None, tmp_path: Path) -> Iterator[list[Web]]:
-    servers = [Web(tmp_path), Web(tmp_path)]
+@contextmanager
+def running(folder: Path) -> Iterator[Web]:
+    server = Web(folder)
     try:
-        for server in servers:
-            server.start()
-        yield servers
+        server.start()
+        yield server
     finally:
-        for server in servers:
-            server.process.stop()
+        server.process.stop()
+
+
+@pytest.fixture
+def web(transactional_db: None, tmp_path: Path) -> Iterator[Web]:
+    with running(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def another(transactional_db: None, tmp_path: Path) -> Iterator[Web]:
+    with running(tmp_path) as server:
+        yield server
 
 
 def write(cast: Cast, first: int, last: int) -> None:
@@ -133,10 +144,10 @@ async def listen(socket: ClientConnection, expected: set[int]) -> list[float]:
     return delays
 
 
-async def test_what_one_process_publishes_reaches_the_sockets_of_two_others(cast: Cast, webs: list[Web]) -> None:
+async def test_what_one_process_publishes_reaches_the_sockets_of_two_others(cast: Cast, web: Web, another: Web) -> None:
     cookie = await in_thread(sign_in, cast.alice)
     numbers = range(1, 21)
-    async with webs[0].socket(cookie) as first, webs[1].socket(cookie) as second:
+    async with web.socket(cookie) as first, another.socket(cookie) as second:
         for socket in (first, second):
             assert await watch(socket, 0) == {"rev": 0, "changes": []}
         _, *delays = await asyncio.gather(
@@ -148,27 +159,26 @@ async def test_what_one_process_publishes_reaches_the_sockets_of_two_others(cast
     print(f"from writer to browser: {statistics.median(heard):.3f} s (median), {max(heard):.3f} s (most)")  # noqa: T201
 
 
-async def test_a_browser_comes_back_after_a_restart_and_gets_what_it_missed(cast: Cast, webs: list[Web]) -> None:
+async def test_a_browser_comes_back_after_a_restart_and_gets_what_it_missed(cast: Cast, web: Web) -> None:
     cookie = await in_thread(sign_in, cast.alice)
-    server = webs[0]
-    async with server.socket(cookie) as socket:
+    async with web.socket(cookie) as socket:
         await watch(socket, 0)
         await in_thread(write, cast, 1, 3)
         await listen(socket, {1, 2})
         seen = 2
-    for step in (server.process.stop, lambda: write(cast, 3, 6), server.start):
+    for step in (web.process.stop, lambda: write(cast, 3, 6), web.start):
         await in_thread(step)
-    async with server.socket(cookie) as socket:
+    async with web.socket(cookie) as socket:
         message = await watch(socket, seen)
     assert [change["object"] for change in message["changes"]] == [3, 4, 5]
     assert message["rev"] == 5
 
 
-async def test_a_browser_of_another_site_is_refused_by_the_real_server(cast: Cast, webs: list[Web]) -> None:
+async def test_a_browser_of_another_site_is_refused_by_the_real_server(cast: Cast, web: Web) -> None:
     cookie = await in_thread(sign_in, cast.alice)
     with pytest.raises(Exception, match="403"):
         async with connect(
-            f"ws://127.0.0.1:{webs[0].port}/ws/live/",
+            f"ws://127.0.0.1:{web.port}/ws/live/",
             origin="https://evil.example",  # type: ignore[arg-type]
             additional_headers={"Cookie": f"sessionid={cookie}"},
         ):
