@@ -88,13 +88,13 @@ def test_a_list_takes_the_same_queries_for_3_rows_and_30(cast: Cast, ada: Client
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_search_and_every_filter_work(cast: Cast, ada: Client, model: type[Model]) -> None:
+def test_a_search_and_every_filter_work_together(cast: Cast, ada: Client, model: type[Model]) -> None:
     grow(cast, range(3))
     answer = ada.get(address(model, "changelist"), {"q": "N1"})
     assert answer.status_code == 200
     for spec in answer.context["cl"].filter_specs:
-        for choice in spec.choices(answer.context["cl"]):
-            assert ada.get(address(model, "changelist") + choice["query_string"]).status_code == 200
+        *_, last = spec.choices(answer.context["cl"])  # `test_lookups.py` tries all of them
+        assert ada.get(address(model, "changelist") + last["query_string"]).status_code == 200
 
 
 @pytest.mark.parametrize("model", OBSERVED)
