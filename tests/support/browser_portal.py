@@ -25,6 +25,7 @@ from ifeportal.embedded.processes import Process, free_port
 from ifeportal.models import User
 from tests.support.chromium import ChromiumMissing, headless_chromium
 from tests.support.portal_system import is_answering, wait_for
+from tests.support.postgresql import copy_database
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60_000  # milliseconds; long enough for a busy machine
@@ -86,6 +87,14 @@ def database_url() -> str:
     if connection.vendor == "sqlite":
         return f"sqlite:///{name}"
     return urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl()
+
+
+def copy_tables(database: str) -> bool:
+    """Make the tables in an empty PostgreSQL as those of this test run; return False if they are in SQLite."""
+    if connection.vendor != "postgresql":
+        return False
+    copy_database(database_url(), database)
+    return True
 
 
 class BrowserSession:

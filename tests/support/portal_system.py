@@ -21,8 +21,11 @@ PATIENCE = 60.0  # seconds; only a fault takes that long
 T = TypeVar("T")
 
 
-def wait_for(what: str, ready: Callable[[], T | None], seconds: float = PATIENCE) -> T:
-    """Call `ready` every 20 ms until it returns neither None nor False. Raises AssertionError after `seconds`."""
+def wait_for(what: str, ready: Callable[[], T | None], seconds: float = PATIENCE, step: float = 0.02) -> T:
+    """Call `ready` every `step` seconds until it returns neither None nor False.
+
+    Choose a longer step for what costs much. Raises AssertionError after `seconds`.
+    """
     deadline = time.monotonic() + seconds
     while True:
         answer = ready()
@@ -30,7 +33,7 @@ def wait_for(what: str, ready: Callable[[], T | None], seconds: float = PATIENCE
             return answer
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.02)
+        time.sleep(step)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:

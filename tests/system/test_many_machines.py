@@ -32,7 +32,7 @@ from fleet.simulation.traffic import changes
 from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
-from tests.support.browser_portal import chromium
+from tests.support.browser_portal import chromium, copy_tables
 from tests.support.portal_system import ROOT, session_processes, wait_for
 from tests.support.postgresql import postgresql
 
@@ -42,6 +42,7 @@ PLAN = FleetPlan(
     seed=3, airlines=3, tails=4, items=3, rate=25.0, size=35_000_000, failing=0.3, stalling=0, restarting=0.3
 )
 PATIENCE = 120.0  # seconds; only a fault takes that long
+STEP = 0.2  # seconds between two looks that open a page or read all rows
 FIELDS = ("bytes_done", "percent", "items_done", "items_failed", "error_code")
 SHOWN = """() => Object.fromEntries([...document.querySelectorAll("[data-key]")].map(row => [
     row.dataset.key + " " + (row.dataset.tail ?? ""),
@@ -143,7 +144,13 @@ def database() -> Iterator[str]:
 
 @pytest.fixture
 def machines(
-    browser: Browser, tmp_path: Path, database: str, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket
+    django_db_setup: None,
+    browser: Browser,
+    tmp_path: Path,
+    database: str,
+    seaweed: SeaweedFS,
+    media: S3Bucket,
+    status: S3Bucket,
 ) -> Iterator[Machines]:
     environment = {
         "PATH": "/usr/bin:/bin",
@@ -157,7 +164,8 @@ def machines(
     }
     with Supervisor() as supervisor:
         machines = Machines(tmp_path / "machines", environment, supervisor)
-        machines.manage("migrate", "-v0")
+        if not copy_tables(database):
+            machines.manage("migrate", "-v0")
         machines.start()
         yield machines
     for name, process in machines.processes.items():
@@ -278,7 +286,8 @@ def test_one_of_each_dies_during_a_load_and_every_row_and_page_is_right_in_the_e
         office = Office(browser, machines, proxy)
         stack.callback(office.context.close)
         office.sign_in()
-        wait_for("all airlines are found", lambda: len({row.airline for row in rows(database)}) == PLAN.airlines)
+        all_found = lambda: len({row.airline for row in rows(database)}) == PLAN.airlines  # noqa: E731
+        wait_for("all airlines are found", all_found, PATIENCE, step=STEP)
         airline, tail = PLAN.airline(0), PLAN.tail(1, 0)
         paths = ["/", f"/airlines/{airline}/", f"/airlines/{PLAN.airline(1)}/tails/{tail}/"]
         for path in [*paths, f"/airlines/{PLAN.airline(2)}/campaigns/{PLAN.campaign}/"]:
@@ -295,14 +304,14 @@ def test_one_of_each_dies_during_a_load_and_every_row_and_page_is_right_in_the_e
         fleet.go_on()
 
         truth = set(expected_after(PLAN, fleet.written).transfers())
-        wait_for("every row tells what the objects say", lambda: rows(database) == truth, PATIENCE)
+        wait_for("every row tells what the objects say", lambda: rows(database) == truth, PATIENCE, STEP)
         assert {row.status for row in truth} == {"complete"}
         assert all(served.values()), "both web servers had pages open"
         assert {(row["airline"], row["tail"], row["content"], row["status"]) for row in office.transfers()} == {
             row[:4] for row in truth
         }
         for path in office.pages:
-            wait_for(f"{path} tells the truth", _same(office, path), PATIENCE)
+            wait_for(f"{path} tells the truth", _same(office, path), PATIENCE, STEP)
         assert "100%" in str(office.shown(f"/airlines/{airline}/"))
         alive = [name for name, process in machines.processes.items() if process.ended is None]
         assert len(alive) == 4, f"only what was killed is gone: {alive}"

@@ -27,6 +27,7 @@ from ifeportal.embedded.processes import LOOPBACK
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.web import database_timeout
 from loader.s3.client import S3Bucket
+from tests.support.browser_portal import copy_tables
 from tests.support.bucket_pool import FreshBuckets
 from tests.support.html import page_text
 from tests.support.portal_system import PATIENCE, PortalSystem, wait_for
@@ -126,7 +127,10 @@ class Portal:
 
 @pytest.fixture(scope="module")
 def portal(
-    tmp_path_factory: pytest.TempPathFactory, seaweed: SeaweedFS, fresh_buckets: FreshBuckets
+    django_db_setup: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    seaweed: SeaweedFS,
+    fresh_buckets: FreshBuckets,
 ) -> Iterator[Portal]:
     media, status = fresh_buckets.take(), fresh_buckets.take()
     folder = tmp_path_factory.mktemp("portal")
@@ -149,7 +153,8 @@ def portal(
         production["CSRF_TRUSTED_ORIGINS"] = system.address
         system.portal.environment = system.environment | production | {"AWS_ENDPOINT_URL_S3": webs_link.endpoint}
         system.manage("collectstatic", "--noinput", "-v0", **production)
-        system.manage("migrate", "-v0")
+        if not copy_tables(database):
+            system.manage("migrate", "-v0")
         cookie, token = system.manage("shell", "-v0", "-c", SOMEBODY).split()
         portal = Portal(system, database_proxy, link, webs_link, status, database, cookie, token)
         media.put("ACME/2026-12/campaign.json", b'{"content": [{"name": "a", "size": 1000}]}')
