@@ -63,7 +63,7 @@ class Clock:
         return {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(self._offset),
-            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_CACHE_DURATION": "1",  # seconds; without a cache every look at the clock reads the file
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
 
