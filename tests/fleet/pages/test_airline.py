@@ -24,12 +24,6 @@ from tests.support.html import page_html, page_text, row_headers
 from tests.support.page_rows import create_campaign, create_fleet, create_load, create_tail, now
 
 
-@pytest.fixture
-def alice(cast: Cast, client: Client) -> Client:
-    client.force_login(cast.alice)
-    return client
-
-
 def key(tail: str) -> str:
     return f"tail:{Tail.objects.get(name=tail).pk}"
 

@@ -20,12 +20,6 @@ from tests.support.page_rows import create_campaign, create_fleet, create_load, 
 PAGE = "/airlines/ACME/campaigns/2026-12/"
 
 
-@pytest.fixture
-def alice(cast: Cast, client: Client) -> Client:
-    client.force_login(cast.alice)
-    return client
-
-
 def test_the_header_shows_the_manifest(cast: Cast, alice: Client) -> None:
     campaign = create_campaign(cast.acme, items=6)
     head = page_text(alice.get(PAGE), f"campaign:{campaign.pk}")

@@ -22,12 +22,6 @@ from tests.support.page_rows import GB, create_campaign, create_fleet, create_lo
 PAGE = "/airlines/ACME/campaigns/2026-12/matrix/"
 
 
-@pytest.fixture
-def alice(cast: Cast, client: Client) -> Client:
-    client.force_login(cast.alice)
-    return client
-
-
 def drawn(client: Client, query: str = "") -> dict[str, Any]:
     answer = client.get(f"{PAGE}{query}")
     assert answer.status_code == 200

@@ -19,12 +19,6 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def alice(cast: Cast, client: Client) -> Client:
-    client.force_login(cast.alice)
-    return client
-
-
-@pytest.fixture
 def moment(cast: Cast) -> datetime:
     """VP-A was a quarter done five hours ago with a failed item; it is complete today."""
     load = create_load(create_tail(cast.acme, "VP-A"), create_campaign(cast.acme, items=2), "complete")
