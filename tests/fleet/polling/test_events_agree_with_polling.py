@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -71,27 +72,28 @@ def look(world: PushedWorld, random: Random, copies: list[int]) -> None:
         world.queue.put(body)
 
 
+def replay(steps: list[tuple[Any, ...]], observe: Callable[[PushedWorld], object]) -> PushedWorld:
+    """Return a new world after these steps. `observe` is called for each `look`."""
+    world = begin()
+    for step in steps:
+        act(world, step)
+        if step == ("look",):
+            observe(world)
+    return world
+
+
 @briefly
 @given(steps=STEPS, random=RANDOM)
 def test_events_that_are_lost_doubled_and_mixed_and_a_listing_at_the_end_leave_what_polling_leaves(
     db: None, steps: list[tuple[Any, ...]], random: Random
 ) -> None:
-    world = begin()
-    for step in steps:
-        act(world, step)
-        if step == ("look",):
-            look(world, random, copies=[0, 1, 2])
+    world = replay(steps, lambda world: look(world, random, copies=[0, 1, 2]))
     world.take()
     world.poll()
     pushed, said, before = truth(), heard(), rows()
     assert (world.poll().objects_changed, rows()) == (0, before)
 
-    world = begin()
-    for step in steps:
-        act(world, step)
-        if step == ("look",):
-            world.poll()
-    world.poll()
+    replay(steps, lambda world: world.poll()).poll()
     polled = truth()
     # Objects that existed only between two polls may have been seen by one and not by the other.
     for place in pushed.keys() | polled.keys():
@@ -109,11 +111,7 @@ def test_events_that_are_lost_doubled_and_mixed_and_a_listing_at_the_end_leave_w
 def test_where_no_event_is_lost_a_listing_finds_nothing_new(
     db: None, steps: list[tuple[Any, ...]], random: Random
 ) -> None:
-    world = begin()
-    for step in steps:
-        act(world, step)
-        if step == ("look",):
-            look(world, random, copies=[1, 1, 2])
+    world = replay(steps, lambda world: look(world, random, copies=[1, 1, 2]))
     world.take()
     by_events = row_facts()
     assert world.poll().objects_changed == 0
