@@ -34,19 +34,10 @@ from loader.monitor.status_board import ITEMS_LIMIT, PROGRESS_INTERVAL, StatusBo
 from loader.planning.model import PlanStep
 from loader.s3.auth.redaction import HIDDEN
 from loader.s3.throughput import RateMeter, eta
+from tests.support.clocks import ManualClock
 
 HASH = "0" * 64
 MIB = 1024 * 1024
-
-
-class Clock:
-    """Monotonic time that advances only on demand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def fetch(content: str, size: int = 100, *, campaign: str = "c", begun: int = 0, beside: bool = False) -> PlanStep:
@@ -62,12 +53,12 @@ def refuse(content: str) -> PlanStep:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def board(clock: Clock) -> StatusBoard:
+def board(clock: ManualClock) -> StatusBoard:
     return StatusBoard("ACME", "N1", "0.1.0", clock=clock, now=lambda: datetime(2026, 12, 1, 10, tzinfo=UTC))
 
 
@@ -209,7 +200,7 @@ def test_a_restart_takes_the_bytes_down(board: StatusBoard) -> None:
     assert item(board, "a")["bytes_done"] == 0
 
 
-def test_rates_and_times_are_null_until_known(board: StatusBoard, clock: Clock) -> None:
+def test_rates_and_times_are_null_until_known(board: StatusBoard, clock: ManualClock) -> None:
     want(board, fetch("a", 100 * MIB), fetch("b", 50 * MIB))
     board.handle(ItemStarted("c", "a", 0, 100 * MIB))
     clock.now += 0.5
@@ -226,7 +217,7 @@ def test_rates_and_times_are_null_until_known(board: StatusBoard, clock: Clock) 
     assert item(board, "b")["rate_bps"] is None
 
 
-def test_a_stalled_transfer_has_no_time_of_arrival(board: StatusBoard, clock: Clock) -> None:
+def test_a_stalled_transfer_has_no_time_of_arrival(board: StatusBoard, clock: ManualClock) -> None:
     want(board, fetch("a", 1000))
     board.handle(ItemStarted("c", "a", 0, 1000))
     board.handle(ItemProgress("c", "a", 500, 1000, 500))
@@ -243,7 +234,7 @@ def test_a_meter_restarts_after_a_silence() -> None:
     assert (eta(100, None), eta(100, 0), eta(0, 100), eta(101, 100)) == (None, None, None, 2)
 
 
-def test_progress_is_published_in_steps_and_everything_else_at_once(board: StatusBoard, clock: Clock) -> None:
+def test_progress_is_published_in_steps_and_everything_else_at_once(board: StatusBoard, clock: ManualClock) -> None:
     want(board, fetch("a", 10**6))
     board.handle(ItemStarted("c", "a", 0, 10**6))
     first = board.revision

@@ -17,6 +17,7 @@ from loader.transfer.concurrency import (
     ConnectionBudget,
     ThroughputSample,
 )
+from tests.support.clocks import ManualClock
 
 TICK = 0.1
 
@@ -131,20 +132,12 @@ def test_the_end_of_one_item_and_the_start_of_the_next_change_nothing() -> None:
 # The wrapper.
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
-def ramp_up(streams: ConnectionBudget, clock: Clock) -> None:
+def ramp_up(streams: ConnectionBudget, clock: ManualClock) -> None:
     with streams.track_item():
         for _ in range(400):
             clock.now += TICK
@@ -156,7 +149,7 @@ def ramp_up(streams: ConnectionBudget, clock: Clock) -> None:
                 one.__exit__(None, None, None)
 
 
-def test_items_share_and_a_small_rest_is_left_alone(clock: Clock) -> None:
+def test_items_share_and_a_small_rest_is_left_alone(clock: ManualClock) -> None:
     streams = ConnectionBudget(clock=clock)
     assert streams.connections_per_item() == 1
     ramp_up(streams, clock)
@@ -169,7 +162,7 @@ def test_items_share_and_a_small_rest_is_left_alone(clock: Clock) -> None:
     assert streams.rate_per_connection() > 0
 
 
-def test_after_a_long_silence_it_may_be_another_link(clock: Clock) -> None:
+def test_after_a_long_silence_it_may_be_another_link(clock: ManualClock) -> None:
     streams = ConnectionBudget(clock=clock)
     ramp_up(streams, clock)
     clock.now += IDLE_RESET + 1
@@ -179,7 +172,7 @@ def test_after_a_long_silence_it_may_be_another_link(clock: Clock) -> None:
 
 
 def test_items_that_begin_together_have_no_more_than_all_may_have() -> None:
-    clock = Clock()
+    clock = ManualClock()
     streams = ConnectionBudget(MAX_CONNECTIONS, clock)
     with contextlib.ExitStack() as stack:
         for _ in range(4):

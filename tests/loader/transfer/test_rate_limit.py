@@ -8,18 +8,11 @@ import pytest
 
 from loader.errors import Stopped
 from loader.transfer.rate_limit import CHUNK, LowSpeedGuard, RateLimiter
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clocks import ManualClock
 
 
 def test_one_limit_holds_for_all_transfers_together() -> None:
-    clock = Clock()
+    clock = ManualClock()
     limiter = RateLimiter(1_000_000, clock)
     began = clock.now
     for _ in range(400):
@@ -28,7 +21,7 @@ def test_one_limit_holds_for_all_transfers_together() -> None:
 
 
 def test_a_pause_does_not_buy_a_burst() -> None:
-    clock = Clock()
+    clock = ManualClock()
     limiter = RateLimiter(1_000_000, clock)
     clock.now += 3600
     assert limiter.delay(1_000_000) >= 0.75
