@@ -13,14 +13,13 @@ import pytest
 
 from loader.contract.heartbeat import Heartbeat, build_heartbeat, parse_heartbeat
 from loader.errors import Code, Unsupported, WorldError
-from loader.reporting.context import ReportingContext
 from loader.reporting.lease import CurrentHolder, Decision, OwnIdentity, TailLease, TailLeaseLost, decide
-from loader.reporting.reporter import StatusReporter
 from loader.s3.http.headers import write_condition
 from loader.s3.interface import GetResult
 from loader.s3.memory import MemoryBucket
 from loader.storage.content_store import ContentStore
 from tests.support.portal_system import wait_until
+from tests.support.reporters import make_reporter
 
 KEY = "ACME/N1/loader.json"
 PATIENCE = 420.0
@@ -395,16 +394,12 @@ def test_a_disk_that_takes_no_notes_still_has_a_name_for_this_run(world: World) 
 def test_a_lost_tail_is_not_reported_any_more(world: World) -> None:
     world.machine("a").beat()
     loser, taken = world.machine("b"), list[str]()
-    writer = StatusReporter(
-        ReportingContext(
-            world.bucket,
-            "ACME",
-            "N1",
-            lease=loser.lease,
-            interval=0.01,
-            heartbeat=lambda: Heartbeat(loader="1", state="idle", started_at=LATER),
-            on_lease_lost=taken.append,
-        )
+    writer = make_reporter(
+        world.bucket,
+        lease=loser.lease,
+        interval=0.01,
+        heartbeat=lambda: Heartbeat(loader="1", state="idle", started_at=LATER),
+        on_lease_lost=taken.append,
     )
     writer.progress("c", "a", 7, 7, final=True)
     writer.start()
@@ -425,15 +420,11 @@ def test_the_last_heartbeat_comes_after_everything_else(world: World) -> None:
         return etag
 
     world.bucket.put = noted  # type: ignore[method-assign]
-    writer = StatusReporter(
-        ReportingContext(
-            world.bucket,
-            "ACME",
-            "N1",
-            lease=world.machine("a").lease,
-            interval=60,
-            heartbeat=lambda: Heartbeat(loader="1", state="idle", started_at=BEGUN),
-        )
+    writer = make_reporter(
+        world.bucket,
+        lease=world.machine("a").lease,
+        interval=60,
+        heartbeat=lambda: Heartbeat(loader="1", state="idle", started_at=BEGUN),
     )
     writer.start()
     for done in range(3):
@@ -453,15 +444,11 @@ def test_the_tail_is_released_in_time_even_with_unsent_reports(world: World) -> 
         return put(key, body, if_none_match=if_none_match, if_match=if_match)
 
     world.bucket.put = slow  # type: ignore[method-assign]
-    writer = StatusReporter(
-        ReportingContext(
-            world.bucket,
-            "ACME",
-            "N1",
-            lease=world.machine("a").lease,
-            interval=60,
-            heartbeat=lambda: Heartbeat(loader="1", state="idle", started_at=BEGUN),
-        )
+    writer = make_reporter(
+        world.bucket,
+        lease=world.machine("a").lease,
+        interval=60,
+        heartbeat=lambda: Heartbeat(loader="1", state="idle", started_at=BEGUN),
     )
     for at in range(2000):
         writer.progress("c", f"{at}", 0, 1)

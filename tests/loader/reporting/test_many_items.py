@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -14,34 +14,15 @@ import pytest
 from fleet.simulation.faults import ErrorResponse, Reset, Rule
 from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import SeaweedFS
-from loader.contract.heartbeat import Heartbeat
 from loader.contract.units import MIB
 from loader.errors import Code, WorldError
-from loader.reporting.context import ReportingContext
-from loader.reporting.lease import TailLease
 from loader.reporting.outbox import BURST, RATE, Outbox
-from loader.reporting.reporter import StatusReporter
 from loader.reporting.sender import MAX_HELPERS
 from loader.s3.client import S3Bucket
-from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
 from tests.support.aircraft import Aircraft, publish, wait_for_exit
 from tests.support.portal_system import PATIENCE, wait_until
-
-
-def make(bucket: Bucket, interval: float = 0.05, link_up: Callable[[], bool] = lambda: True) -> StatusReporter:
-    return StatusReporter(
-        ReportingContext(
-            bucket,
-            "ACME",
-            "N1",
-            lease=TailLease(bucket, "ACME/N1/loader.json", [], takeover_after=0.0),
-            interval=interval,
-            heartbeat=lambda: Heartbeat(loader="1", state="loading"),
-            link_up=link_up,
-        )
-    )
-
+from tests.support.reporters import make_reporter
 
 # The outbox alone, with its own clock.
 
@@ -162,7 +143,7 @@ def over(seaweed: SeaweedFS, status: S3Bucket, latency: float) -> Iterator[tuple
 @pytest.mark.processes
 def test_two_hundred_small_items_cost_two_hundred_writes(seaweed: SeaweedFS, status: S3Bucket) -> None:
     with over(seaweed, status, 0.0) as (link, far):
-        writer = make(far, interval=2.0)
+        writer = make_reporter(far, interval=2.0)
         for at in range(200):
             writer.progress("c", f"i{at}", 0, MIB)
         for at in range(200):
@@ -211,7 +192,7 @@ class Slow(MemoryBucket):
 
 def test_helpers_write_side_by_side_but_never_two_values_of_one_item_nor_beside_the_heartbeat() -> None:
     bucket = Slow()
-    writer = make(bucket, interval=0.01)
+    writer = make_reporter(bucket, interval=0.01)
     writer.start()
     for turn in range(5):
         for at in range(40):
@@ -237,7 +218,7 @@ def test_helpers_write_side_by_side_but_never_two_values_of_one_item_nor_beside_
 @pytest.mark.processes
 def test_ten_thousand_beginnings_over_a_long_link_need_no_round_trip_each(seaweed: SeaweedFS, status: S3Bucket) -> None:
     with over(seaweed, status, 0.08) as (link, far):
-        writer = make(far, interval=2.0)
+        writer = make_reporter(far, interval=2.0)
         for at in range(10_000):
             writer.progress("c", f"i{at}", 0, MIB)
         writer.start()
@@ -261,7 +242,7 @@ def test_after_an_outage_the_newest_values_go_out_and_nothing_stale_comes_last(
     seaweed: SeaweedFS, status: S3Bucket
 ) -> None:
     with over(seaweed, status, 0.01) as (link, far):
-        writer = make(far)
+        writer = make_reporter(far)
         writer.start()
         for at in range(20):
             writer.progress("c", f"i{at}", MIB, 100 * MIB)
@@ -291,7 +272,7 @@ def test_after_an_outage_the_newest_values_go_out_and_nothing_stale_comes_last(
 
 def test_while_the_link_is_down_nothing_is_tried_and_then_everything_at_once() -> None:
     bucket, up = Slow(), threading.Event()
-    writer = make(bucket, link_up=up.is_set)
+    writer = make_reporter(bucket, link_up=up.is_set)
     writer.start()
     for turn in range(50):
         writer.progress("c", "a", turn * MIB, 100 * MIB)
@@ -314,7 +295,7 @@ def test_what_is_not_understood_about_one_key_does_not_silence_the_others() -> N
             return super().put(key, body, if_none_match=if_none_match, if_match=if_match)
 
     bucket = Odd()
-    writer = make(bucket)
+    writer = make_reporter(bucket)
     writer.start()
     writer.progress("c", "odd", 1, 1, final=True)
     writer.progress("c", "good", 1, 1, final=True)
@@ -383,7 +364,7 @@ def test_a_store_in_trouble_is_asked_by_one_alone() -> None:
             return super().put(key, body, if_none_match=if_none_match, if_match=if_match)
 
     bucket = Away()
-    writer = make(bucket)
+    writer = make_reporter(bucket)
     writer.start()
     for at in range(60):
         writer.progress("c", f"i{at}", 1, 1, final=True)
@@ -411,7 +392,7 @@ def test_a_write_that_began_before_a_failure_does_not_end_the_pause_after_it() -
             return super().put(key, body, if_none_match=if_none_match, if_match=if_match)
 
     bucket = Mixed()
-    writer = make(bucket)
+    writer = make_reporter(bucket)
     writer.start()
     for name in ("first", "early", "late"):
         writer.progress("c", name, 1, 1, final=True)
@@ -431,7 +412,7 @@ NOW = datetime(2026, 12, 15, tzinfo=UTC)
 
 def test_the_record_has_the_reports_of_helpers() -> None:
     bucket = Slow()
-    writer = make(bucket)
+    writer = make_reporter(bucket)
     writer.start()
     for at in range(30):
         writer.progress("c", f"i{at}", 1, 1, final=True)

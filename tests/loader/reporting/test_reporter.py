@@ -10,16 +10,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from loader.contract.heartbeat import Heartbeat, parse_heartbeat
+from loader.contract.heartbeat import parse_heartbeat
 from loader.contract.units import MIB
 from loader.errors import Code, WorldError
-from loader.reporting.context import ReportingContext
-from loader.reporting.lease import TailLease
 from loader.reporting.outbox import Outbox
 from loader.reporting.reporter import StatusReporter
 from loader.s3.interface import ObjectInfo
 from loader.s3.memory import MemoryBucket
 from tests.support.portal_system import PATIENCE, wait_until
+from tests.support.reporters import make_reporter
 
 NOW = datetime(2026, 12, 15, tzinfo=UTC)
 
@@ -66,29 +65,16 @@ def bucket() -> Moody:
     return Moody()
 
 
-def make(bucket: Moody, interval: float = 0.05) -> StatusReporter:
-    return StatusReporter(
-        ReportingContext(
-            bucket,
-            "ACME",
-            "N1",
-            lease=TailLease(bucket, "ACME/N1/loader.json", [], takeover_after=0.0),
-            interval=interval,
-            heartbeat=lambda: Heartbeat(loader="1", state="idle"),
-        )
-    )
-
-
 @pytest.fixture
 def writer(bucket: Moody) -> Iterator[StatusReporter]:
-    writer = make(bucket)
+    writer = make_reporter(bucket)
     writer.start()
     yield writer
     writer.close(0.1)
 
 
 def test_progress_is_reported_in_whole_mib_and_the_size_at_the_end(bucket: Moody) -> None:
-    writer = make(bucket, interval=0.001)
+    writer = make_reporter(bucket, interval=0.001)
     writer.start()
     for done in range(0, 5 * MIB + 1, MIB // 4):
         writer.progress("c", "a", done, 5 * MIB)
@@ -104,7 +90,7 @@ def test_progress_is_reported_in_whole_mib_and_the_size_at_the_end(bucket: Moody
 
 
 def test_at_most_one_write_per_item_per_interval(bucket: Moody) -> None:
-    writer = make(bucket, interval=0.2)
+    writer = make_reporter(bucket, interval=0.2)
     writer.start()
     began = time.monotonic()
     done = 0
@@ -118,7 +104,7 @@ def test_at_most_one_write_per_item_per_interval(bucket: Moody) -> None:
 
 
 def test_the_final_value_does_not_wait_for_the_interval(bucket: Moody) -> None:
-    writer = make(bucket, interval=100 * PATIENCE)
+    writer = make_reporter(bucket, interval=100 * PATIENCE)
     writer.start()
     writer.progress("c", "a", 0, 100)
     wait_until(lambda: bucket.of(".progress") == [b"0"])
@@ -143,7 +129,7 @@ def test_an_error_of_an_earlier_life_is_removed(bucket: Moody, may_list: bool) -
     bucket.put("ACME/N1/c/old.tgz.error", b"TIMEOUT: no answer")
     bucket.put("ACME/N1/c/old.tgz.progress", b"7")
     bucket.writes.clear()
-    again = make(bucket)
+    again = make_reporter(bucket)
     for content in ("old", "new"):
         again.progress("c", content, 7, 7, final=True)
         again.clear_error("c", content)
@@ -218,7 +204,7 @@ def test_after_an_orderly_end_nothing_is_said_again(bucket: Moody, writer: Statu
     writer.progress("c", "a", 7, 7, final=True)
     writer.clear_error("c", "a")
     assert writer.close(PATIENCE)
-    again = make(bucket)
+    again = make_reporter(bucket)
     again.import_state(writer.export_state(NOW), NOW + timedelta(hours=1))
     bucket.writes.clear()
     again.start()
@@ -246,7 +232,7 @@ def test_a_record_that_is_old_or_odd_is_not_believed(bucket: Moody, spoiled: dic
     etag = bucket.put("ACME/N1/loader.json", b"the last one")
     known = {"ACME/N1/c/a.tgz.progress": "7"}
     record = {"at": NOW.isoformat(), "bucket": bucket.name, "heartbeat": etag, "known": known, **spoiled}
-    writer = make(bucket)
+    writer = make_reporter(bucket)
     writer.import_state(record if spoiled else {}, NOW)
     writer.start()
     writer.progress("c", "a", 7, 7, final=True)
@@ -260,7 +246,7 @@ def test_after_the_bucket_was_emptied_everything_is_reported_again(bucket: Moody
     record = writer.export_state(NOW)
     for found in list(bucket.list()):
         bucket.delete(found.key)
-    again = make(bucket)
+    again = make_reporter(bucket)
     again.import_state(record, NOW)
     again.progress("c", "a", 7, 7, final=True)
     bucket.writes.clear()
@@ -305,7 +291,7 @@ def test_a_listed_report_is_recognised_only_where_the_store_lists_md5_sums(
     bucket = Listing()
     bucket.put("ACME/N1/c/a.tgz.progress", b"1048576")
     bucket.writes.clear()
-    again = make(bucket)
+    again = make_reporter(bucket)
     again.progress("c", "a", MIB, 9 * MIB)
     again.start()
     assert again.close(PATIENCE)
