@@ -12,13 +12,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from fleet.api.filters import LOAD_SCOPED_ORDERINGS, LoadScopedFilter
+from fleet.api.serializers import LoadScopedSerializer
 from fleet.attention.acknowledgements import NOTE_LIMIT, acknowledge, withdraw
 from fleet.attention.queries import REASONS
 from fleet.models import Acknowledgement, Load
 from ifeportal.access import Role, role_or_403
 from ifeportal.api.filters import BooleanFilter, ChoicesFilter
 from ifeportal.api.schema import with_errors, with_summaries
-from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer
+from ifeportal.api.viewsets import ReadOnlyViewSet
 from ifeportal.audit import Actor
 from ifeportal.formatting import iso
 
@@ -50,15 +51,11 @@ def serialize_acknowledgement(row: Acknowledgement) -> dict[str, Any]:
 
 
 @extend_schema_serializer(component_name="AcknowledgementRow")
-class AcknowledgementSerializer(RowSerializer[Acknowledgement]):
+class AcknowledgementSerializer(LoadScopedSerializer):
     """An acknowledgement of a load. It applies while the load has that state and error and it is not withdrawn."""
 
     values_of = serialize_acknowledgement
 
-    id = serializers.IntegerField()
-    airline = serializers.CharField()
-    tail = serializers.CharField()
-    campaign = serializers.CharField()
     load = serializers.IntegerField(help_text="The load's id.")
     state = serializers.CharField(help_text="The reason it was acknowledged for.")
     error_code = serializers.CharField(allow_blank=True)

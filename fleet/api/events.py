@@ -9,11 +9,12 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from fleet.api.filters import LOAD_SCOPED_ORDERINGS, LoadScopedFilter
+from fleet.api.serializers import LoadScopedSerializer
 from fleet.choices import State
 from fleet.models import Event
 from ifeportal.api.filters import ChoicesFilter
 from ifeportal.api.schema import with_summaries
-from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer, column_names
+from ifeportal.api.viewsets import ReadOnlyViewSet, column_names
 from ifeportal.formatting import iso
 
 
@@ -36,15 +37,11 @@ def serialize_event(row: Event) -> dict[str, Any]:
 
 
 @extend_schema_serializer(component_name="EventRow")
-class EventSerializer(RowSerializer[Event]):
+class EventSerializer(LoadScopedSerializer):
     """A change of a load or an item."""
 
     values_of = serialize_event
 
-    id = serializers.IntegerField()
-    airline = serializers.CharField()
-    tail = serializers.CharField()
-    campaign = serializers.CharField()
     content = serializers.CharField(allow_blank=True, help_text="The item; empty for the load itself.")
     load = serializers.IntegerField(help_text="The load's id.")
     at = serializers.DateTimeField(help_text="When the reporting object was written.")

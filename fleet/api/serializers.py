@@ -27,13 +27,18 @@ SUM_STATUSES = [(word.value, word.label) for word in STATUS_PRECEDENCE]
 SUM_STATES = [(word, word) for word in rollup.COUNTED_STATES]
 
 
-class ProgressSerializer(RowSerializer[Any]):
-    """Fields shared by loads and transfers."""
+class LoadScopedSerializer(RowSerializer[Any]):
+    """Fields shared by loads and what belongs to one load."""
 
     id = serializers.IntegerField()
     airline = serializers.CharField()
     tail = serializers.CharField()
     campaign = serializers.CharField()
+
+
+class ProgressSerializer(LoadScopedSerializer):
+    """Fields shared by loads and transfers."""
+
     status = serializers.ChoiceField(choices=Status.choices)
     state = serializers.ChoiceField(
         choices=State.choices, help_text="The status, or the most severe flag of a loading row."
