@@ -21,6 +21,7 @@ __all__ = ["CampaignAdmin", "ContentItemAdmin", "DraftAdmin", "DraftItemAdmin"]
 class CampaignAdmin(ReadOnlyScopedAdmin[Campaign]):
     """Campaigns according to their manifests. The poller creates them when it finds them in the bucket."""
 
+    about = "Campaigns as the bucket has them, according to their manifests. Drafts are where they are changed."
     list_display = [
         "name",
         "draft",
@@ -57,6 +58,7 @@ class CampaignAdmin(ReadOnlyScopedAdmin[Campaign]):
 class ContentItemAdmin(ReadOnlyScopedAdmin[ContentItem]):
     """Content items according to the manifests."""
 
+    about = "Content items, according to the manifests."
     list_display = ["name", "campaign", "airline", "title", "kind", "size", "required", "priority", "listed"]
     list_filter = ["listed", "required", "campaign__airline"]
     list_select_related = ["campaign__airline"]

@@ -25,6 +25,7 @@ from ifeportal.tables.columns import Column, Table, fields
 class TailAdmin(ReadOnlyScopedAdmin[Tail]):
     """Aircraft and the last report of their loaders."""
 
+    about = "Aircraft, and the last report of their loaders."
     list_display = [
         "name",
         "airline",
@@ -89,6 +90,7 @@ class ProgressAdmin(ReadOnlyScopedAdmin[Any]):
 class LoadAdmin(ProgressAdmin):
     """Loads: campaigns on tails."""
 
+    about = "Campaigns on aircraft: how much is loaded, and what failed."
     list_display = [
         "tail",
         "airline",
@@ -129,6 +131,7 @@ class LoadAdmin(ProgressAdmin):
 class TransferAdmin(ProgressAdmin):
     """Transfers: content items on tails."""
 
+    about = "Content items on aircraft: one row for each item of each load."
     list_display = ["content", "tail", "campaign", "state_word", "percent", "error_code", "as_of", "page"]
     list_filter = [
         TransferStateFilter,
@@ -159,6 +162,9 @@ class TransferAdmin(ProgressAdmin):
 class ProgressSampleAdmin(ReadOnlyAdmin[ProgressSample]):
     """Bytes of a load over time."""
 
+    group = "Observed data"
+    about = "Bytes of a load over time. Charts are drawn from them."
+    empty = "The poller adds a sample when a load makes progress."
     list_display = ["load", "at", "bytes_done"]
     list_select_related = ["load__tail", "load__campaign"]
     search_fields = ["load__tail__name", "load__campaign__name"]
@@ -170,6 +176,8 @@ class ProgressSampleAdmin(ReadOnlyAdmin[ProgressSample]):
 class AnomalyAdmin(ReadOnlyScopedAdmin[Anomaly]):
     """Objects in the buckets that could not be read."""
 
+    about = "Objects in the buckets that the portal cannot read, and why."
+    empty = "All objects in the buckets follow the contract."
     list_display = ["problem", "bucket", "key", "detail", "airline", "first_seen", "last_seen", "resolved_at"]
     list_filter = ["bucket", "problem", ("resolved_at", admin.EmptyFieldListFilter), "airline"]
     list_select_related = ["airline"]
@@ -196,6 +204,8 @@ USAGE: Final = Table(
 class UsageAdmin(ReadOnlyScopedAdmin[Usage]):
     """Requests to the buckets by airline and day, with totals and price."""
 
+    about = "Requests to the buckets by airline and day, and their price."
+    empty = "A row appears for each airline on each day with a poll."
     list_display = ["day", "whose", *usage.COUNT_FIELDS, "price"]
     list_filter = [("airline", admin.RelatedOnlyFieldListFilter), "day"]
     list_select_related = ["airline"]

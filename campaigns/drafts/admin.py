@@ -36,6 +36,10 @@ MANAGERS_ONLY: Final = "Only managers of the airline can do this."
 class DraftAdmin(ManagerAdmin[Draft]):
     """Drafts: the form, the requests for work on them, and their state."""
 
+    task = "Campaigns"
+    is_main_list = True
+    about = "Campaigns are made, published and withdrawn here."
+    empty = "Add a draft: choose the airline and name the folder of the media bucket that has the content."
     form = DraftForm
     list_display = ["name", "airline", "title", "exhibition_starts", "state_text", "version", "published_at", "errors"]
     list_filter = ["state", ExhibitionFilter, "airline"]

@@ -109,6 +109,9 @@ def may_change(model_admin: Any, request: HttpRequest, draft: Draft) -> bool:
 class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
     """Paginated list of draft items, editable in place."""
 
+    task = "Campaigns"
+    about = "Items of drafts. Open the items of one draft from its page."
+    empty = "Items appear when the bucket is scanned for a draft."
     list_display = ["name", "state_text", "size_text", *ITEM_FIELDS, "errors", "modified", "draft_link"]
     list_display_links = None
     list_editable = ITEM_FIELDS

@@ -7,6 +7,7 @@ Only superusers grant rights, and change or reset the credentials of staff. No s
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from allauth.account.admin import EmailAddress, EmailConfirmation
@@ -14,21 +15,25 @@ from allauth.mfa.admin import Authenticator
 from allauth.socialaccount.admin import SocialAccount, SocialApp, SocialToken
 from allauth.usersessions.admin import UserSession
 from axes.models import AccessAttempt
+from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.models import AbstractUser, AnonymousUser, Group
+from django.contrib.auth.forms import ReadOnlyPasswordHashWidget
+from django.contrib.auth.hashers import is_password_usable
+from django.contrib.auth.models import AbstractUser, AnonymousUser, Group, Permission
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.text import capfirst
 
 from ifeportal import audit
 from ifeportal.accounts.models import AttemptCount
 from ifeportal.accounts.sessions.revocation import end_sessions, revoke_tokens, suspend_tokens
-from ifeportal.admin.base import Action, AirlineScopedAdmin, DeleteOnlyAdmin, StaffAdmin
+from ifeportal.admin.base import Action, AirlineScopedAdmin, DeleteOnlyAdmin, PlainWidgets, StaffAdmin
 from ifeportal.conf.authentication import COOL_OFF, FAILURE_LIMIT
 from ifeportal.models import Membership, Token, User
 
@@ -53,6 +58,29 @@ def may_change(actor: AbstractUser | AnonymousUser, user: User) -> bool:
     return actor.is_superuser or not (user.is_staff or user.is_superuser)
 
 
+def as_checkboxes(field: Any) -> Any:
+    """Show the choices of a field as checkboxes: permissions in groups, one for each kind of row."""
+    if field is None:
+        return None
+    field.widget = forms.CheckboxSelectMultiple()
+    field.help_text = ""
+    if field.queryset.model is Permission:
+        rows = field.queryset.select_related("content_type").order_by("content_type__app_label", "content_type__model")
+        groups = groupby(rows, key=lambda permission: str(permission.content_type.name))
+        field.choices = [(capfirst(name), [(row.pk, row.name) for row in group]) for name, group in groups]
+    return field
+
+
+class PasswordState(ReadOnlyPasswordHashWidget):
+    """Whether a user has a password, and the button that sets one. No part of its hash is shown."""
+
+    def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
+        context: dict[str, Any] = super().get_context(name, value, attrs)
+        is_set = bool(value) and is_password_usable(value)
+        context["summary"] = [{"label": "Set" if is_set else "No password: the user signs in another way"}]
+        return context
+
+
 class OwnedByUserAdmin(DeleteOnlyAdmin[M]):
     """Credentials of a user (`row.user`): those of staff can only be deleted by a superuser."""
 
@@ -66,6 +94,9 @@ class OwnedByUserAdmin(DeleteOnlyAdmin[M]):
 class AccessAttemptAdmin(DeleteOnlyAdmin[Any]):
     """Failed sign-ins, counted by user name and network: FAILURE_LIMIT of them lock both until the time shown."""
 
+    group = "Sign-in and access"
+    about = "Wrong passwords by user name and network. Five lock both for 15 minutes; deleting the row unlocks at once."
+    empty = "A row appears when someone enters a wrong password."
     list_display = ["username", "ip_address", "failures_since_start", "attempt_time", "locked_until"]
     list_filter = ["attempt_time"]
     search_fields = ["username", "ip_address"]
@@ -83,6 +114,9 @@ class AccessAttemptAdmin(DeleteOnlyAdmin[Any]):
 class AttemptCountAdmin(DeleteOnlyAdmin[AttemptCount]):
     """Counted attempts of the other limits; deleting a row allows new attempts at once."""
 
+    group = "Sign-in and access"
+    about = "Counts of other limited attempts, such as password resets. Deleting a row allows new attempts at once."
+    empty = "A row appears when a limited action is used."
     list_display = ["scope", "subject", "count", "ends_at"]
     list_filter = ["scope"]
     search_fields = ["subject"]
@@ -93,6 +127,9 @@ class AttemptCountAdmin(DeleteOnlyAdmin[AttemptCount]):
 class SecondFactorAdmin(OwnedByUserAdmin[Any]):
     """Authenticator apps, passkeys and recovery codes. A deletion ends the sessions and tokens of the user."""
 
+    group = "Sign-in and access"
+    about = "Authenticator apps, passkeys and recovery codes. Deleting one ends the sessions and tokens of its user."
+    empty = "Users set up a second factor on their account page."
     list_display = ["user", "type", "created_at", "last_used_at"]
     list_filter = ["type"]
     list_select_related = ["user"]
@@ -123,6 +160,9 @@ class SocialAccountAdmin(OwnedByUserAdmin[Any]):
     After a deletion, the next sign-in connects by e-mail address again.
     """
 
+    group = "Sign-in and access"
+    about = "Connections of users to the sign-in service. After a deletion, the next sign-in connects again."
+    empty = "A row appears when a user signs in with the sign-in service."
     list_display = ["user", "provider", "uid", "date_joined", "last_login"]
     list_select_related = ["user"]
     search_fields = ["user__username", "uid"]
@@ -139,7 +179,7 @@ else:
     _GroupAdmin = DjangoGroupAdmin
 
 
-class MembershipInline(_MembershipInline):
+class MembershipInline(PlainWidgets[Membership], _MembershipInline):
     """The airlines of a user, and the user's role there."""
 
     model = Membership
@@ -154,10 +194,15 @@ class UserAdmin(StaffAdmin[User], _UserAdmin):
     Only superusers grant rights (`RIGHTS`), and change staff. Disabling a user ends the sessions.
     """
 
+    task = "People"
+    is_main_list = True
+    about = "People and programs that sign in, and the airlines they can see."
+    empty = "Add a user, then choose their airlines and roles."
     inlines = [MembershipInline]
     list_display = ["username", "email", "first_name", "last_name", "is_staff", "is_active", "last_login"]
     list_filter = ["is_staff", "is_superuser", "is_active", "memberships__airline"]
     date_hierarchy = "date_joined"
+    filter_horizontal = ()
     actions = ["end_sessions", "revoke_tokens"]
 
     def _allowed(self, action: Action, request: HttpRequest, row: Any = None) -> bool:
@@ -165,8 +210,18 @@ class UserAdmin(StaffAdmin[User], _UserAdmin):
             return False
         return super()._allowed(action, request, row)
 
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        return as_checkboxes(super().formfield_for_manytomany(db_field, request, **kwargs))
+
+    def get_form(self, request: HttpRequest, obj: User | None = None, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, **kwargs)
+        if "password" in form.base_fields:
+            form.base_fields["password"].widget = PasswordState()
+            form.base_fields["password"].help_text = ""
+        return form
+
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
-        fields = [str(name) for name in super().get_readonly_fields(request, obj)]
+        fields = [*(str(name) for name in super().get_readonly_fields(request, obj)), "last_login", "date_joined"]
         return fields if request.user.is_superuser else [*fields, *RIGHTS]
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> list[tuple[Any, Any]]:
@@ -221,6 +276,14 @@ class UserAdmin(StaffAdmin[User], _UserAdmin):
 class GroupAdmin(StaffAdmin[Group], _GroupAdmin):
     """Groups of permissions. Only superusers change them: every member gets what a group grants."""
 
+    group = "Sign-in and access"
+    about = "Sets of permissions for staff. Only superusers change them."
+    empty = "Add a group to give several staff users the same permissions."
+    filter_horizontal = ()
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        return as_checkboxes(super().formfield_for_manytomany(db_field, request, **kwargs))
+
     def _allowed(self, action: Action, request: HttpRequest, row: Any = None) -> bool:
         if action in ("add", "change", "delete") and not request.user.is_superuser:
             return False
@@ -231,6 +294,9 @@ class GroupAdmin(StaffAdmin[Group], _GroupAdmin):
 class MembershipAdmin(AirlineScopedAdmin[Membership]):
     """Users of airlines, and their roles there."""
 
+    task = "People"
+    about = "Who belongs to which airline, with which role. The page of a user lists theirs too."
+    empty = "Add a membership so that a user can see an airline."
     list_display = ["user", "airline", "role", "created_at"]
     list_filter = ["role", "airline"]
     list_select_related = ["user", "airline"]
@@ -243,6 +309,9 @@ class MembershipAdmin(AirlineScopedAdmin[Membership]):
 class TokenAdmin(DeleteOnlyAdmin[Token]):
     """API tokens; deleting one revokes it. Users create their tokens themselves and see the key once."""
 
+    group = "Sign-in and access"
+    about = "Keys of programs. Users create them on their account page; deleting one revokes it."
+    empty = "Users create tokens on their account page."
     list_display = ["name", "user", "begins_with", "airline", "may_write", "created", "expiry", "used_at"]
     list_filter = ["may_write", "has_second_factor", "airline"]
     list_select_related = ["user", "airline"]

@@ -39,6 +39,10 @@ class AirlineAdminForm(AirlineForm):
 class AirlineAdmin(AirlineScopedAdmin[Airline]):
     """Airlines. The name of an existing airline cannot change: it is part of every object key."""
 
+    task = "Airlines"
+    is_main_list = True
+    about = "Airlines and their settings. The name is part of every object key, so it cannot change."
+    empty = "The poller adds an airline when it finds a key that begins with its name. You can also add it now."
     form = AirlineAdminForm
     list_display = ["name", "title", "discovered", "created_at", "page"]
     list_filter = ["discovered"]

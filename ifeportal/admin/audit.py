@@ -12,6 +12,9 @@ from ifeportal.models import AuditEntry
 class AuditEntryAdmin(AirlineScopedAdmin[AuditEntry], ReadOnlyAdmin[AuditEntry]):
     """Audit entries: who changed what."""
 
+    group = "Records"
+    about = "Who changed what, when, and from where. Entries cannot be changed."
+    empty = "Every change in the portal adds an entry."
     list_display = ["at", "who", "action", "target", "whose", "via", "address"]
     list_filter = ["via", "airline"]
     search_fields = ["who", "action", "target", "whose"]

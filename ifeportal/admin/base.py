@@ -14,12 +14,13 @@ from django.contrib import admin
 from django.contrib.admin.filters import FieldListFilter, RelatedFieldListFilter, SimpleListFilter
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import LogEntry
-from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.options import BaseModelAdmin, IncorrectLookupParameters
 from django.contrib.admin.utils import get_fields_from_path
 from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import BadRequest
+from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
+from django.core.exceptions import BadRequest, FieldDoesNotExist
 from django.db import transaction
-from django.db.models import Field, Model, QuerySet
+from django.db.models import DateField, DateTimeField, Field, Model, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.html import format_html
@@ -28,6 +29,7 @@ from django.utils.text import slugify
 
 from ifeportal import audit
 from ifeportal.access import Role, ScopedQuerySet
+from ifeportal.admin.columns import column_of
 from ifeportal.models import Airline
 from ifeportal.tables.search import check_search
 
@@ -36,10 +38,16 @@ Action = Literal["module", "view", "add", "change", "delete"]
 
 # The lookups of Django's filters and date hierarchies.
 OFFERED_LOOKUPS: Final = ("", "exact", "in", "isnull", "isempty", "gte", "lt", "year", "month", "day")
+NO_ACTION: Final = [("", "Choose an action")]
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin
+    _BaseModelAdmin = BaseModelAdmin
 else:
+
+    class _BaseModelAdmin(BaseModelAdmin):
+        def __class_getitem__(cls, _: object) -> type:
+            return cls
 
     class _ModelAdmin(admin.ModelAdmin):
         def __class_getitem__(cls, _: object) -> type:
@@ -132,12 +140,45 @@ def _inline_changes(formset: Any) -> list[tuple[str, Model, audit.Changes]]:
     ]
 
 
-class StaffAdmin(AuditedAdmin[M]):
+class PickedDateTime(forms.SplitDateTimeWidget):
+    """Date and time (UTC), chosen with the pickers of the browser."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            date_format="%Y-%m-%d",
+            time_format="%H:%M:%S",
+            date_attrs={"type": "date", "aria-label": "date"},
+            time_attrs={"type": "time", "step": "1", "aria-label": "time, UTC"},
+        )
+
+
+class PlainWidgets(_BaseModelAdmin[M]):
+    """Form fields with the date and time pickers of the browser, and without windows for related rows."""
+
+    formfield_overrides: Any = {
+        DateField: {"widget": forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")},
+        DateTimeField: {"widget": PickedDateTime},
+    }
+    linked_by: Sequence[str] = ()  # relations that links of our pages filter by, without a filter in the sidebar
+
+    def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        """Return the field without the buttons that open related rows in a window of their own."""
+        formfield: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if formfield is not None and isinstance(formfield.widget, RelatedFieldWidgetWrapper):
+            formfield.widget = formfield.widget.widget
+        return formfield
+
+
+class StaffAdmin(PlainWidgets[M], AuditedAdmin[M]):
     """Admin for staff only, by Django's permissions. Choices of related rows contain those that the user may manage."""
 
     view_on_site = False
     offered_actions: Collection[Action] = ("module", "view", "add", "change", "delete")
-    linked_by: Sequence[str] = ()  # relations that links of our pages filter by, without a filter in the sidebar
+    task: str = ""  # the task of `site.TASKS` that these rows belong to; without one, the System page lists them
+    is_main_list: bool = False  # whether the navigation links to this list of the task
+    group: str = ""  # on the System page, a key of `site.GROUPS`; empty for a group of the app
+    about: str = ""  # what the rows are, one or two sentences
+    empty: str = ""  # what an empty list means, and how rows come into being
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self._allowed("module", request)
@@ -160,6 +201,21 @@ class StaffAdmin(AuditedAdmin[M]):
             return False
         permitted = getattr(super(), f"has_{action}_permission")
         return bool(permitted(request) if action in ("module", "add") else permitted(request, row))
+
+    def get_action_choices(self, request: HttpRequest, default_choices: Any = NO_ACTION) -> list[tuple[str, str]]:
+        return super().get_action_choices(request, default_choices)
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """Show times with their age, and booleans as words, in the columns that name such a field."""
+        return [self._column(entry) for entry in super().get_list_display(request)]
+
+    def _column(self, entry: Any) -> Any:
+        if not isinstance(entry, str) or entry in self.list_editable or hasattr(self, entry):
+            return entry
+        try:
+            return column_of(self.opts.get_field(entry)) or entry
+        except FieldDoesNotExist:
+            return entry
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> M:
         """Return the row. Raises Http404, where Django would redirect to the index with a message."""
@@ -266,6 +322,9 @@ class DeleteOnlyAdmin(StaffAdmin[M]):
 
 class ReadOnlyScopedAdmin(AirlineScopedAdmin[M], ReadOnlyAdmin[M]):
     """Read-only rows of airlines, filled from the buckets."""
+
+    group = "Observed data"
+    empty = "The poller creates these rows when it finds them in the buckets."
 
 
 class ScopedFieldFilter(RelatedFieldListFilter):

@@ -58,6 +58,10 @@ class StateFilter(admin.SimpleListFilter):
 class JobAdmin(ReadOnlyAdmin[Job]):
     """Periodic jobs: state, lease holder and next run; and an action that makes jobs due now."""
 
+    task = "Jobs"
+    is_main_list = True
+    about = "Work that the portal repeats: polling each airline, hashing, publishing and housekeeping."
+    empty = "A running pacemaker creates one job for each airline and each task."
     list_display = ["name", "how", "last_run", "took", "lag", "in_a_row", "next_run", "holder"]
     list_filter = [StateFilter, KindFilter]
     search_fields = ["name", "holder", "error"]

@@ -12,6 +12,9 @@ from ifeportal.live.models import Change
 class ChangeAdmin(ReadOnlyScopedAdmin[Change]):
     """The change feed: the latest state of every object that pages show live."""
 
+    group = "Records"
+    about = "The latest state of each object that open pages show live."
+    empty = "A row appears when the poller reads something new."
     list_display = ["rev", "topic", "object", "op", "airline", "tail", "campaign", "min_role", "user"]
     list_filter = ["topic", "op", "airline"]
     list_select_related = ["airline", "user"]

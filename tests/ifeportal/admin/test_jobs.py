@@ -52,7 +52,7 @@ def test_every_job_is_there_with_its_state_and_what_went_wrong(
     now = timezone.now()
     for state, row in jobs.items():
         assert row.state(now) == state
-        assert f'<td class="field-how">{state}</td>' in page
+        assert f'data-label="State" class="field-how">{state}</td>' in page
         assert row.name in page
     assert "3: status bucket: &lt;b&gt;TIMEOUT" in page
     assert "1.50\N{NO-BREAK SPACE}s" in page

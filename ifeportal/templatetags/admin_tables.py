@@ -1,0 +1,42 @@
+"""Template tags of tables and forms in the admin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.text import capfirst
+
+register = template.Library()
+
+
+@register.filter
+def labelled_cells(cells: Sequence[str], headers: Sequence[Mapping[str, Any]]) -> Iterator[SafeString]:
+    """Yield Django's cells (`<td …>`) with a role, and the header's text for screens that show a row as a card."""
+    for cell, header in zip_longest(cells, headers, fillvalue=None):
+        if cell is None:
+            continue
+        tag, rest = cell[:3], cell[3:].replace(">-</td>", "></td>")  # "<td" or "<th"; Django writes "-" for no value
+        role = "rowheader" if tag == "<th" else "cell"
+        label = header["text"] if header is not None and header.get("text") else ""
+        label = "" if "<" in str(label) else capfirst(str(label))  # the checkbox that selects all rows
+        yield format_html('{} role="{}" data-label="{}"{}', _safe(tag), role, label, _safe(rest))
+
+
+@register.simple_tag
+def admin_label(field: Any) -> SafeString:
+    """Return the label of a field of a form, without Django's colon."""
+    bound = field.field
+    if field.is_readonly:
+        return format_html('<span class="label">{}</span>', capfirst(bound["label"]))
+    return bound.label_tag(
+        contents=capfirst(bound.label), attrs={"class": "required"} if bound.field.required else {}, label_suffix=""
+    )
+
+
+def _safe(html: str) -> SafeString:
+    return mark_safe(html)  # noqa: S308  (a part of HTML that Django's `items_for_result` has escaped)
