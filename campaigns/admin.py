@@ -9,10 +9,13 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from campaigns.drafts import overview
 from campaigns.drafts.admin import DraftAdmin
 from campaigns.drafts.item_admin import DraftItemAdmin
 from campaigns.models import Campaign, ContentItem
+from ifeportal.admin import columns
 from ifeportal.admin.base import ReadOnlyScopedAdmin
+from ifeportal.admin.overview import add_section
 
 __all__ = ["CampaignAdmin", "ContentItemAdmin", "DraftAdmin", "DraftItemAdmin"]
 
@@ -33,8 +36,8 @@ class CampaignAdmin(ReadOnlyScopedAdmin[Campaign]):
         "manifest_state",
         "signature",
         "withdrawn_at",
-        "items_total",
-        "bytes_total",
+        columns.number("items_total", "items"),
+        columns.size("bytes_total", "size"),
         "page",
     ]
     list_filter = ["manifest_state", "signed", "discovered", "airline"]
@@ -59,7 +62,17 @@ class ContentItemAdmin(ReadOnlyScopedAdmin[ContentItem]):
     """Content items according to the manifests."""
 
     about = "Content items, according to the manifests."
-    list_display = ["name", "campaign", "airline", "title", "kind", "size", "required", "priority", "listed"]
+    list_display = [
+        "name",
+        "campaign",
+        "airline",
+        "title",
+        "kind",
+        columns.size("size", "size"),
+        "required",
+        "priority",
+        "listed",
+    ]
     list_filter = ["listed", "required", "campaign__airline"]
     list_select_related = ["campaign__airline"]
     search_fields = ["name", "title", "sha256", "campaign__name"]
@@ -67,3 +80,6 @@ class ContentItemAdmin(ReadOnlyScopedAdmin[ContentItem]):
     @admin.display(ordering="campaign__airline__name")
     def airline(self, item: ContentItem) -> str:
         return str(item.campaign.airline)
+
+
+add_section("campaigns", 10, overview.section)

@@ -15,8 +15,11 @@ from django.utils.safestring import SafeString
 from fleet import usage
 from fleet.choices import Status
 from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
+from fleet.pages import admin_overview
 from fleet.state.precedence import CHOICES, in_state, transfer_in_state
+from ifeportal.admin import columns
 from ifeportal.admin.base import ReadOnlyAdmin, ReadOnlyScopedAdmin, page_link
+from ifeportal.admin.overview import add_section
 from ifeportal.exports.responses import direct
 from ifeportal.tables.columns import Column, Table, fields
 
@@ -81,7 +84,7 @@ class ProgressAdmin(ReadOnlyScopedAdmin[Any]):
     def state_word(self, row: Load | Transfer) -> str:
         return row.state
 
-    @admin.display(description="%")
+    @admin.display(description="progress")
     def percent(self, row: Load | Transfer) -> str:
         return "unknown" if row.percent is None else f"{row.percent}%"
 
@@ -165,7 +168,7 @@ class ProgressSampleAdmin(ReadOnlyAdmin[ProgressSample]):
     group = "Observed data"
     about = "Bytes of a load over time. Charts are drawn from them."
     empty = "The poller adds a sample when a load makes progress."
-    list_display = ["load", "at", "bytes_done"]
+    list_display = ["load", "at", columns.size("bytes_done", "received")]
     list_select_related = ["load__tail", "load__campaign"]
     search_fields = ["load__tail__name", "load__campaign__name"]
     date_hierarchy = "at"
@@ -178,7 +181,16 @@ class AnomalyAdmin(ReadOnlyScopedAdmin[Anomaly]):
 
     about = "Objects in the buckets that the portal cannot read, and why."
     empty = "All objects in the buckets follow the contract."
-    list_display = ["problem", "bucket", "key", "detail", "airline", "first_seen", "last_seen", "resolved_at"]
+    list_display = [
+        "problem",
+        "bucket",
+        columns.long_text("key", "key"),
+        columns.long_text("detail", "detail"),
+        "airline",
+        "first_seen",
+        "last_seen",
+        "resolved_at",
+    ]
     list_filter = ["bucket", "problem", ("resolved_at", admin.EmptyFieldListFilter), "airline"]
     list_select_related = ["airline"]
     search_fields = ["key", "detail", "problem"]
@@ -187,6 +199,12 @@ class AnomalyAdmin(ReadOnlyScopedAdmin[Anomaly]):
 
 def counts_of(row: Usage) -> dict[str, int]:
     return {name: getattr(row, name) for name in usage.COUNT_FIELDS}
+
+
+def count_column(name: str) -> columns.Column:
+    """Return the column of a count of requests or bytes."""
+    words = name.replace("_requests", "").upper() if name.endswith("_requests") else name.replace("_", " ")
+    return columns.size(name, words) if name.startswith("bytes") else columns.number(name, words)
 
 
 USAGE: Final = Table(
@@ -206,7 +224,7 @@ class UsageAdmin(ReadOnlyScopedAdmin[Usage]):
 
     about = "Requests to the buckets by airline and day, and their price."
     empty = "A row appears for each airline on each day with a poll."
-    list_display = ["day", "whose", *usage.COUNT_FIELDS, "price"]
+    list_display = ["day", "whose", *map(count_column, usage.COUNT_FIELDS), "price"]
     list_filter = [("airline", admin.RelatedOnlyFieldListFilter), "day"]
     list_select_related = ["airline"]
     search_fields = ["airline__name", "airline__title"]
@@ -237,3 +255,6 @@ class UsageAdmin(ReadOnlyScopedAdmin[Usage]):
     @admin.action(description="Export as CSV", permissions=["view"])
     def export(self, request: HttpRequest, rows: QuerySet[Usage]) -> HttpResponseBase:
         return direct(request, USAGE.with_rows(rows.select_related("airline")), "csv", "usage.csv")
+
+
+add_section("airlines", 30, admin_overview.section)

@@ -21,6 +21,7 @@ from fleet.polling.result import PollResult
 from fleet.reconcile.partitions import UNPARTITIONED
 from fleet.stats import throughput
 from fleet.usage import RequestMeter
+from ifeportal.jobs import broker
 from ifeportal.jobs.leases import Lease
 from ifeportal.jobs.queue import partitions_of, set_partitions
 from ifeportal.jobs.runner import JobFailed, run, uninterrupted_since
@@ -67,7 +68,10 @@ def take_events() -> None:
 
 
 def thin_samples() -> None:
-    """Thin samples and events by age, and delete old throughput. Raises JobFailed if the time cannot be trusted."""
+    """Thin samples and events by age, and delete old throughput and old failures of messages to workers.
+
+    Raises JobFailed if the time cannot be trusted.
+    """
 
     def work(lease: Lease) -> None:
         now = _deletion_time()
@@ -78,6 +82,7 @@ def thin_samples() -> None:
         retention.thin_samples(now, since, lease=lease)
         retention.prune_events(now, since, lease=lease)
         throughput.prune(now)
+        broker.delete_old_failures(now)
 
     run("thin_samples", BETWEEN_THINNINGS, work)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django import template
+from django.db.models import F
 from django.template.context import Context
 
 from fleet.attention import queries
 from fleet.models import Load
+from ifeportal.access import Role
 from ifeportal.models import Airline
 
 register = template.Library()
@@ -22,9 +24,12 @@ def navigation(context: Context) -> dict[str, Any]:
     user = getattr(request, "user", None)
     if request is None or user is None or not user.is_authenticated:
         return {}
-    airlines = list(Airline.objects.visible_to(user).order_by("name").only("name", "title")[: NAMED + 1])
+    rows = Airline.objects.visible_to(user).order_by("name").only("name", "title")
+    # Of the membership that makes the airline visible.
+    airlines = list((rows if user.is_staff else rows.annotate(role=F("memberships__role")))[: NAMED + 1])
     return {
         "path": request.path,
+        "admin": user.is_staff or any(airline.role == Role.MANAGER for airline in airlines),
         "airlines": airlines[:NAMED],
         "more": len(airlines) > NAMED,
         "attention": queries.open_count(Load.objects.visible_to(user)) if airlines else 0,

@@ -14,7 +14,7 @@ from allauth.account.authentication import get_authentication_records
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from ifeportal.models import User
 
@@ -54,6 +54,16 @@ def is_required(user: User) -> bool:
         return True
     roles = [group for group in groups if group != "staff"]
     return bool(roles) and user.memberships.filter(role__in=roles).exists()
+
+
+def users_lacking_one() -> QuerySet[User]:
+    """Return the users whom SECOND_FACTOR_FOR names and who have no second factor."""
+    groups = settings.SECOND_FACTOR_FOR
+    named = Q(memberships__role__in=[group for group in groups if group != "staff"])
+    if "staff" in groups:
+        named |= Q(is_staff=True) | Q(is_superuser=True)
+    has_one = Authenticator.objects.filter(user=OuterRef("pk"), type__in=FACTOR_TYPES)
+    return User.objects.filter(named, ~Exists(has_one)).distinct()
 
 
 def authenticators_of(user: User) -> QuerySet[Authenticator]:

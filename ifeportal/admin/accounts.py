@@ -34,6 +34,7 @@ from ifeportal import audit
 from ifeportal.accounts.models import AttemptCount
 from ifeportal.accounts.sessions.revocation import end_sessions, revoke_tokens, suspend_tokens
 from ifeportal.admin.base import Action, AirlineScopedAdmin, DeleteOnlyAdmin, PlainWidgets, StaffAdmin
+from ifeportal.admin.people import LockedFilter, NeedsFilter
 from ifeportal.conf.authentication import COOL_OFF, FAILURE_LIMIT
 from ifeportal.models import Membership, Token, User
 
@@ -98,7 +99,7 @@ class AccessAttemptAdmin(DeleteOnlyAdmin[Any]):
     about = "Wrong passwords by user name and network. Five lock both for 15 minutes; deleting the row unlocks at once."
     empty = "A row appears when someone enters a wrong password."
     list_display = ["username", "ip_address", "failures_since_start", "attempt_time", "locked_until"]
-    list_filter = ["attempt_time"]
+    list_filter = [LockedFilter]
     search_fields = ["username", "ip_address"]
     fields = ["username", "ip_address", "path_info", "failures_since_start", "attempt_time"]
 
@@ -199,11 +200,28 @@ class UserAdmin(StaffAdmin[User], _UserAdmin):
     about = "People and programs that sign in, and the airlines they can see."
     empty = "Add a user, then choose their airlines and roles."
     inlines = [MembershipInline]
-    list_display = ["username", "email", "first_name", "last_name", "is_staff", "is_active", "last_login"]
-    list_filter = ["is_staff", "is_superuser", "is_active", "memberships__airline"]
+    list_display = ["username", "full_name", "email", "airlines", "rights", "is_active", "last_login"]
+    list_filter = [NeedsFilter, "is_staff", "is_superuser", "is_active", "memberships__airline"]
     date_hierarchy = "date_joined"
     filter_horizontal = ()
     actions = ["end_sessions", "revoke_tokens"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        return super().get_queryset(request).prefetch_related("memberships__airline")
+
+    @admin.display(description="name", ordering="last_name")
+    def full_name(self, user: User) -> str:
+        return user.get_full_name()
+
+    @admin.display(description="airlines and roles")
+    def airlines(self, user: User) -> str:
+        """Return the airlines of the user with the role at each."""
+        return ", ".join(f"{each.airline} ({each.role})" for each in user.memberships.all())
+
+    @admin.display(description="staff", ordering="is_staff")
+    def rights(self, user: User) -> str:
+        """Return whether the user is a superuser or staff."""
+        return "Superuser" if user.is_superuser else "Staff" if user.is_staff else ""
 
     def _allowed(self, action: Action, request: HttpRequest, row: Any = None) -> bool:
         if action in ("change", "delete") and row is not None and not may_change(request.user, row):

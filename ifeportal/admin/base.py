@@ -38,6 +38,7 @@ Action = Literal["module", "view", "add", "change", "delete"]
 
 # The lookups of Django's filters and date hierarchies.
 OFFERED_LOOKUPS: Final = ("", "exact", "in", "isnull", "isempty", "gte", "lt", "year", "month", "day")
+_MANAGES: Final = "manages_an_airline"  # attribute of a request
 NO_ACTION: Final = [("", "Choose an action")]
 
 if TYPE_CHECKING:
@@ -69,6 +70,13 @@ def airline_of(row: Model) -> Airline | None:
     for step in rows.airline_path.split("__") if rows.airline_path else ():
         related = getattr(related, step, None)
     return related if isinstance(related, Airline) else None
+
+
+def manages_an_airline(request: HttpRequest) -> bool:
+    """Return whether the user manages an airline. Asked once for a request: every list of a page asks it."""
+    if not hasattr(request, _MANAGES):
+        setattr(request, _MANAGES, Airline.objects.with_role(request.user, Role.MANAGER).exists())
+    return bool(getattr(request, _MANAGES))
 
 
 def page_link(row: Any) -> SafeString:
@@ -303,9 +311,11 @@ class ManagerAdmin(AirlineScopedAdmin[M]):
     @staticmethod
     def _manages(request: HttpRequest, row: Model | None = None) -> bool:
         """Return whether the user is a manager of the row's airline; without a row, of any airline."""
+        if row is None:
+            return manages_an_airline(request)
+        airline = airline_of(row)
         airlines = Airline.objects.with_role(request.user, Role.MANAGER)
-        airline = airline_of(row) if row is not None else None
-        return airlines.exists() if row is None else airline is not None and airlines.filter(pk=airline.pk).exists()
+        return airline is not None and airlines.filter(pk=airline.pk).exists()
 
 
 class ReadOnlyAdmin(StaffAdmin[M]):

@@ -1,4 +1,4 @@
-"""Columns of lists in the admin: times (UTC) with their age, booleans as words, sizes with a unit, long text."""
+"""Columns of lists in the admin: times (UTC) with their age, booleans as words, sizes, counts, long text."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ def instant(value: Any) -> SafeString | str:
     if value is None:
         return NOT_SET
     now = timezone.now()
-    away = formatting.age(value, now) if value <= now else formatting.until(value, now)
+    away = (
+        formatting.age(value, now) if value <= now else f"in {formatting.duration(int((value - now).total_seconds()))}"
+    )
     return format_html(
-        '<time datetime="{}">{}</time> <span class="muted small nowrap">{}</span>',
+        '<span><time datetime="{}">{}</time> <span class="muted small nowrap">{}</span></span>',
         formatting.iso(value),
         f"{value:%Y-%m-%d %H:%M}",
         away,
@@ -40,6 +42,11 @@ def yes_no(value: Any) -> str:
 def size(name: str, description: str) -> Column:
     """Return a column of bytes, as `734 MB`."""
     return _column(name, description, formatting.size)
+
+
+def number(name: str, description: str) -> Column:
+    """Return a column of a count, as `12,345`."""
+    return _column(name, description, lambda value: NOT_SET if value is None else formatting.count(value))
 
 
 def long_text(name: str, description: str) -> Column:

@@ -1,23 +1,30 @@
-"""Admin of jobs: state of periodic work, and an action that makes jobs due now."""
+"""Admin of jobs: state of periodic work, an action that makes jobs due now, and failed messages to workers."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.contrib import admin
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django_q.admin import Failure, OrmQ, Schedule, Success
 
 from ifeportal import formatting
-from ifeportal.admin.base import ReadOnlyAdmin
+from ifeportal.admin import overview
+from ifeportal.admin.base import DeleteOnlyAdmin, ReadOnlyAdmin
+from ifeportal.admin.overview import Count, Entry, Link, Section
 from ifeportal.jobs import status
 from ifeportal.models import PACEMAKER, Job, JobQuerySet
+from loader.s3.auth.redaction import redact
+
+SHOWN: Final = 5  # failing jobs on the first page
+NO_PACEMAKER: Final = status.Alerts(jobs_late=0, jobs_failing=0, calls_waiting=0, pacemaker=False)
 
 
 class KindFilter(admin.SimpleListFilter):
@@ -145,10 +152,72 @@ def describe_status(alerts: status.Alerts) -> list[tuple[str, bool]]:
     ]
 
 
+def section(request: HttpRequest) -> Section | None:
+    """Return the jobs that need attention; None without permission to see jobs. Six statements."""
+    its = admin.site.get_model_admin(Job)
+    if not its.has_view_permission(request):
+        return None
+    now, listing = timezone.now(), reverse("admin:ifeportal_job_changelist")
+    alerts = status.current_alerts(now)
+    failures = [] if alerts.pacemaker else [_no_pacemaker(listing)]
+    rows = Job.objects.without_pacemaker().failing().order_by("-failures", "due_at")[:SHOWN]
+    return Section(
+        title="Jobs and health",
+        empty="All jobs run on time, and the last run of each succeeded.",
+        entries=[*failures, *(_entry(job, listing) for job in rows)],
+        counts=[
+            Count("Late", alerts.jobs_late, f"{listing}?state=late", problem=True),
+            Count("Failing", alerts.jobs_failing, f"{listing}?state=failing", problem=True),
+            Count("Waiting wake-up messages", alerts.calls_waiting),
+            *_failed_messages(request),
+        ],
+        actions=[Link("Show jobs", listing)],
+        more=Link("System health for programs (JSON)", reverse("readyz")),
+    )
+
+
+def _no_pacemaker(listing: str) -> Entry:
+    return Entry("Pacemaker", listing, "Not running", "failed", describe_status(NO_PACEMAKER)[0][0])
+
+
+def _entry(job: Job, listing: str) -> Entry:
+    address = reverse("admin:ifeportal_job_change", args=[job.pk])
+    times = f"Failed {job.failures:,} times in a row" if job.failures > 1 else "Failed"
+    return Entry(job.name, address, times, "failed", job.error[:200], [Link("Open", address)])
+
+
+def _failed_messages(request: HttpRequest) -> list[Count]:
+    if not admin.site.get_model_admin(Failure).has_view_permission(request):
+        return []
+    return [Count("Failed messages", Failure.objects.count(), reverse("admin:django_q_failure_changelist"))]
+
+
+class FailureAdmin(DeleteOnlyAdmin[Any]):
+    """Messages to workers whose handling failed. Arguments are not shown."""
+
+    group = "Background work"
+    about = "Messages to workers that failed or ran out of time. The work is tried again without them."
+    empty = "No message to a worker failed in the last 30 days."
+    list_display = ["name", "func", "started", "stopped", "attempt_count", "outcome"]
+    list_filter = ["func"]
+    search_fields = ["name", "func"]
+    date_hierarchy = "stopped"
+    ordering = ["-stopped"]
+    fields = ["name", "func", "started", "stopped", "attempt_count", "outcome"]
+    readonly_fields = ["outcome"]
+
+    @admin.display(description="error")
+    def outcome(self, failure: Failure) -> SafeString:
+        """Return the error without secrets."""
+        return format_html('<span class="long">{}</span>', redact(str(failure.result))[:2000])
+
+
 admin.site.register(Job, JobAdmin)
+overview.add_section("jobs", 40, section)
 
 # Only the pacemaker schedules work. The form of a schedule runs any function by name, which would allow arbitrary code;
 # the action that queues a task again, and the queue's own rows, can be used without a permission and an audit entry.
 for model in (Schedule, Success, Failure, OrmQ):
     if admin.site.is_registered(model):
         admin.site.unregister(model)
+admin.site.register(Failure, FailureAdmin)

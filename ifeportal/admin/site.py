@@ -22,10 +22,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.decorators import method_decorator
 
-from ifeportal.access import Role
-from ifeportal.admin.base import StaffAdmin
+from ifeportal.admin.base import StaffAdmin, manages_an_airline
 from ifeportal.admin.overview import sections
-from ifeportal.models import Airline
 
 TASKS: Final = ("Campaigns", "People", "Airlines", "Jobs")  # of the navigation; a task's first model is its main list
 GROUPS: Final = {
@@ -93,7 +91,7 @@ class PortalSite(admin.AdminSite):
         user = request.user
         if user.is_authenticated and user.is_active and user.is_staff:
             return True
-        return Airline.objects.with_role(user, Role.MANAGER).exists()
+        return manages_an_airline(request)
 
     def register(
         self,

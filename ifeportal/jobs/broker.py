@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import logging
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Min
 from django_q.brokers import get_broker
 from django_q.brokers.orm import ORM
+from django_q.models import Failure
 from django_q.tasks import async_task
 
 from ifeportal.jobs.queue import callable_jobs
 
 WAKEUP_LIMIT: Final = 64  # messages; a worker that takes one does every due job, so more would find nothing to do
+FAILURES_KEPT_FOR: Final = timedelta(days=30)
+FAILURES_KEPT: Final = 1000  # rows
 RETRY_DELAY: Final = 1.0  # seconds between two reads of the queue while the database is unavailable
 logger = logging.getLogger(__name__)
 
@@ -39,6 +42,16 @@ def queued_wakeups() -> int:
     """Return how many messages wait for a worker."""
     size: int = get_broker().queue_size()
     return size
+
+
+def delete_old_failures(now: datetime) -> int:
+    """Delete messages whose handling failed long ago, and all but the newest FAILURES_KEPT. Return how many."""
+    cut = now - FAILURES_KEPT_FOR
+    newest = Failure.objects.order_by("-stopped").values_list("stopped", flat=True)
+    for beyond in newest[FAILURES_KEPT : FAILURES_KEPT + 1]:
+        cut = max(cut, beyond)
+    deleted, _ = Failure.objects.filter(stopped__lte=cut).delete()
+    return int(deleted)
 
 
 def seconds_to_next(now: datetime) -> float | None:

@@ -91,7 +91,7 @@ def test_every_column_that_orders_does(cast: Cast, client: Client, jobs: dict[st
 
 def test_without_a_job_the_page_says_where_they_come_from(cast: Cast, client: Client) -> None:
     client.force_login(cast.ada)
-    assert "There are no jobs yet" in client.get(PAGE).content.decode()
+    assert "A running pacemaker creates one job" in client.get(PAGE).content.decode()
 
 
 def run_now(client: Client, *jobs: Job) -> str:

@@ -9,7 +9,7 @@ from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import Group, Permission
 from django.test import Client
-from django_q.models import Failure, OrmQ, Success, Task
+from django_q.models import OrmQ, Success, Task
 
 from ifeportal.accounts.limits.attempts import Limit, take
 from ifeportal.accounts.models import AttemptCount
@@ -180,7 +180,7 @@ def test_a_deleted_count_allows_attempts_at_once(cast: Cast, client: Client) -> 
 # The queue of the workers.
 
 
-@pytest.mark.parametrize("model", [Success, Failure, OrmQ, Task])
+@pytest.mark.parametrize("model", [Success, OrmQ, Task])
 def test_the_rows_of_the_queue_have_no_admin(cast: Cast, client: Client, model: Any) -> None:
     client.force_login(cast.ada)
     path = f"/admin/django_q/{model._meta.model_name}/"

@@ -42,6 +42,7 @@ OF_THE_SITE = (
     "jsi18n",
     "autocomplete",
     "app_list",
+    "system",
     "",
     "password_change",
     "password_change_done",
