@@ -29,7 +29,7 @@ def navigation(context: Context) -> dict[str, Any]:
     airlines = list((rows if user.is_staff else rows.annotate(role=F("memberships__role")))[: NAMED + 1])
     return {
         "path": request.path,
-        "admin": user.is_staff or any(airline.role == Role.MANAGER for airline in airlines),
+        "admin": user.is_staff or any(getattr(airline, "role", "") == Role.MANAGER for airline in airlines),
         "airlines": airlines[:NAMED],
         "more": len(airlines) > NAMED,
         "attention": queries.open_count(Load.objects.visible_to(user)) if airlines else 0,

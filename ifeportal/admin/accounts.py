@@ -19,7 +19,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.forms import ReadOnlyPasswordHashWidget
+from django.contrib.auth.forms import ReadOnlyPasswordHashField, ReadOnlyPasswordHashWidget, UserChangeForm
 from django.contrib.auth.hashers import is_password_usable
 from django.contrib.auth.models import AbstractUser, AnonymousUser, Group, Permission
 from django.core.exceptions import PermissionDenied
@@ -72,6 +72,18 @@ def as_checkboxes(field: Any) -> Any:
     return field
 
 
+if TYPE_CHECKING:
+    _MembershipInline = admin.TabularInline[Membership, User]
+    _UserAdmin = DjangoUserAdmin[User]
+    _GroupAdmin = DjangoGroupAdmin
+    _UserChangeForm = UserChangeForm[User]
+else:
+    _MembershipInline = admin.TabularInline
+    _UserAdmin = DjangoUserAdmin
+    _GroupAdmin = DjangoGroupAdmin
+    _UserChangeForm = UserChangeForm
+
+
 class PasswordState(ReadOnlyPasswordHashWidget):
     """Whether a user has a password, and the button that sets one. No part of its hash is shown."""
 
@@ -80,6 +92,17 @@ class PasswordState(ReadOnlyPasswordHashWidget):
         is_set = bool(value) and is_password_usable(value)
         context["summary"] = [{"label": "Set" if is_set else "No password: the user signs in another way"}]
         return context
+
+
+class UserForm(_UserChangeForm):
+    """A user. The password is set on a page of its own."""
+
+    password = ReadOnlyPasswordHashField(label="Password", widget=PasswordState)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "password" in self.fields:
+            self.fields["password"].help_text = ""
 
 
 class OwnedByUserAdmin(DeleteOnlyAdmin[M]):
@@ -170,16 +193,6 @@ class SocialAccountAdmin(OwnedByUserAdmin[Any]):
     fields = ["user", "provider", "uid", "date_joined", "last_login"]
 
 
-if TYPE_CHECKING:
-    _MembershipInline = admin.TabularInline[Membership, User]
-    _UserAdmin = DjangoUserAdmin[User]
-    _GroupAdmin = DjangoGroupAdmin
-else:
-    _MembershipInline = admin.TabularInline
-    _UserAdmin = DjangoUserAdmin
-    _GroupAdmin = DjangoGroupAdmin
-
-
 class MembershipInline(PlainWidgets[Membership], _MembershipInline):
     """The airlines of a user, and the user's role there."""
 
@@ -199,6 +212,7 @@ class UserAdmin(StaffAdmin[User], _UserAdmin):
     is_main_list = True
     about = "People and programs that sign in, and the airlines they can see."
     empty = "Add a user, then choose their airlines and roles."
+    form = UserForm
     inlines = [MembershipInline]
     list_display = ["username", "full_name", "email", "airlines", "rights", "is_active", "last_login"]
     list_filter = [NeedsFilter, "is_staff", "is_superuser", "is_active", "memberships__airline"]
@@ -230,13 +244,6 @@ class UserAdmin(StaffAdmin[User], _UserAdmin):
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         return as_checkboxes(super().formfield_for_manytomany(db_field, request, **kwargs))
-
-    def get_form(self, request: HttpRequest, obj: User | None = None, **kwargs: Any) -> Any:
-        form = super().get_form(request, obj, **kwargs)
-        if "password" in form.base_fields:
-            form.base_fields["password"].widget = PasswordState()
-            form.base_fields["password"].help_text = ""
-        return form
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
         fields = [*(str(name) for name in super().get_readonly_fields(request, obj)), "last_login", "date_joined"]
@@ -299,7 +306,7 @@ class GroupAdmin(StaffAdmin[Group], _GroupAdmin):
     empty = "Add a group to give several staff users the same permissions."
     filter_horizontal = ()
 
-    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
         return as_checkboxes(super().formfield_for_manytomany(db_field, request, **kwargs))
 
     def _allowed(self, action: Action, request: HttpRequest, row: Any = None) -> bool:

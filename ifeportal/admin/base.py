@@ -7,7 +7,7 @@ rows of the airlines they manage. A row of another airline is a 404, like a row 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
 
 from django import forms
 from django.contrib import admin
@@ -163,7 +163,7 @@ class PickedDateTime(forms.SplitDateTimeWidget):
 class PlainWidgets(_BaseModelAdmin[M]):
     """Form fields with the date and time pickers of the browser, and without windows for related rows."""
 
-    formfield_overrides: Any = {
+    formfield_overrides: ClassVar[dict[Any, Any]] = {
         DateField: {"widget": forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")},
         DateTimeField: {"widget": PickedDateTime},
     }

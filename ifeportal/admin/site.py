@@ -163,9 +163,9 @@ class PortalSite(admin.AdminSite):
         """Return the first list of each task, for the lists that the user may open."""
         found: dict[str, dict[str, Any]] = {}
         for model in _models_of(apps):
-            task = self._task_of(model["model"])
-            if task and model["admin_url"] and (task not in found or self._registry[model["model"]].is_main_list):
-                found[task] = model
+            its = self._registry[model["model"]]
+            if isinstance(its, StaffAdmin) and its.task and model["admin_url"]:
+                found[its.task] = model if its.is_main_list else found.get(its.task, model)
         return {task: found[task] for task in TASKS if task in found}
 
     def _current_task(self, apps: Sequence[dict[str, Any]], model: type[Model] | None) -> CurrentTask | None:

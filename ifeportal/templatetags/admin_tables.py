@@ -33,9 +33,9 @@ def admin_label(field: Any) -> SafeString:
     bound = field.field
     if field.is_readonly:
         return format_html('<span class="label">{}</span>', capfirst(bound["label"]))
-    return bound.label_tag(
-        contents=capfirst(bound.label), attrs={"class": "required"} if bound.field.required else {}, label_suffix=""
-    )
+    attributes = {"class": "required"} if bound.field.required else {}
+    label: SafeString = bound.label_tag(contents=capfirst(bound.label), attrs=attributes, label_suffix="")
+    return label
 
 
 def _safe(html: str) -> SafeString:

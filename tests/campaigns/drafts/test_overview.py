@@ -40,7 +40,7 @@ def test_each_state_has_a_next_step(fields: dict[str, Any], verb: str, text: str
 @pytest.mark.django_db
 def test_failed_and_ended_campaigns_come_first_and_finished_ones_are_left_out(cast: Cast, client: Any) -> None:
     today = timezone.now().date()
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         "c-published": {"state": DraftState.PUBLISHED, "exhibition_ends": today + timedelta(days=60)},
         "c-withdrawn": {"state": DraftState.WITHDRAWN},
         "c-hashing": {"state": DraftState.HASHING},
