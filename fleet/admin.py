@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
@@ -29,6 +29,18 @@ class TailAdmin(ReadOnlyScopedAdmin[Tail]):
     """Aircraft and the last report of their loaders."""
 
     about = "Aircraft, and the last report of their loaders."
+    names: ClassVar = {
+        "heard_at": "last object at",
+        "heartbeat_at": "last report at",
+        "heartbeat_etag": "ETag of the last report",
+        "rate_bps": "reported rate",
+        "stores": "disks",
+        "held": "campaigns on board",
+        "keys": "objects in the bucket",
+        "duty": "service status",
+        "loader_reason": "reason of the loader",
+        "awake_since": "seen without a gap since",
+    }
     list_display = [
         "name",
         "airline",

@@ -105,6 +105,10 @@ def until(then: datetime | None, now: datetime) -> str:
     return f"in {seconds} s" if seconds < _MINUTE else f"in {seconds // _MINUTE} min"
 
 
+def yes_no(value: bool | None) -> str:
+    return UNKNOWN if value is None else "Yes" if value else "No"
+
+
 def instant(then: datetime) -> str:
     """Format a timestamp as `2026-12-01 14:03:22 UTC`."""
     return f"{then.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

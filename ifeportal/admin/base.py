@@ -6,7 +6,8 @@ rows of the airlines they manage. A row of another airline is a 404, like a row 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
 
 from django import forms
@@ -29,7 +30,7 @@ from django.utils.text import slugify
 
 from ifeportal import audit
 from ifeportal.access import Role, ScopedQuerySet
-from ifeportal.admin.columns import column_of
+from ifeportal.admin.columns import column_of, renamed
 from ifeportal.models import Airline
 from ifeportal.tables.search import check_search
 
@@ -186,6 +187,7 @@ class StaffAdmin(PlainWidgets[M], AuditedAdmin[M]):
     is_main_list: bool = False  # whether the navigation links to this list of the task
     group: str = ""  # on the System page, a key of `site.GROUPS`; empty for a group of the app
     about: str = ""  # what the rows are, one or two sentences
+    names: ClassVar[Mapping[str, str]] = MappingProxyType({})  # of fields whose own name says little
     empty: str = ""  # what an empty list means, and how rows come into being
 
     def has_module_permission(self, request: HttpRequest) -> bool:
@@ -221,9 +223,10 @@ class StaffAdmin(PlainWidgets[M], AuditedAdmin[M]):
         if not isinstance(entry, str) or entry in self.list_editable or hasattr(self, entry):
             return entry
         try:
-            return column_of(self.opts.get_field(entry)) or entry
+            field: Any = self.opts.get_field(entry)
         except FieldDoesNotExist:
             return entry
+        return renamed(field, self.names[entry]) if entry in self.names else column_of(field) or entry
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> M:
         """Return the row. Raises Http404, where Django would redirect to the index with a message."""

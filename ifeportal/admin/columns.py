@@ -10,33 +10,16 @@ from django.contrib import admin
 from django.db.models import BooleanField, DateTimeField, Field, Model
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from ifeportal import formatting
+from ifeportal.tables import cells
 
 Column = Callable[[Any], str]
-NOT_SET = "—"
 
 
-def instant(value: Any) -> SafeString | str:
-    """Return a time as `2026-12-01 14:03` with its age, or the time until then."""
-    if value is None:
-        return NOT_SET
-    now = timezone.now()
-    away = (
-        formatting.age(value, now) if value <= now else f"in {formatting.duration(int((value - now).total_seconds()))}"
-    )
-    return format_html(
-        '<span><time datetime="{}">{}</time> <span class="muted small nowrap">{}</span></span>',
-        formatting.iso(value),
-        f"{value:%Y-%m-%d %H:%M}",
-        away,
-    )
-
-
-def yes_no(value: Any) -> str:
-    # Words, because Django's red cross for False would look like an error.
-    return "unknown" if value is None else "Yes" if value else "No"
+def instant(value: Any) -> SafeString:
+    return mark_safe(cells.dated_age(value, timezone.now()))  # noqa: S308  # it has no text of others
 
 
 def size(name: str, description: str) -> Column:
@@ -46,12 +29,23 @@ def size(name: str, description: str) -> Column:
 
 def number(name: str, description: str) -> Column:
     """Return a column of a count, as `12,345`."""
-    return _column(name, description, lambda value: NOT_SET if value is None else formatting.count(value))
+    return _column(name, description, lambda value: formatting.NONE if value is None else formatting.count(value))
 
 
 def long_text(name: str, description: str) -> Column:
     """Return a column of text that may be long."""
     return _column(name, description, lambda value: format_html('<span class="long">{}</span>', str(value)[:300]))
+
+
+@cache  # Django compares the columns of two calls
+def renamed(field: Field[Any, Any], description: str) -> Column:
+    """Return the column of a field under another name, in the form that its type has."""
+    shown = column_of(field)
+    if isinstance(field, DateTimeField):
+        description = f"{description} (UTC)"
+    if shown is not None:
+        return _column(field.name, description, instant if isinstance(field, DateTimeField) else formatting.yes_no)
+    return _column(field.name, description, lambda value: "" if value is None else str(value))
 
 
 @cache
@@ -60,7 +54,8 @@ def column_of(field: Field[Any, Any]) -> Column | None:
     if isinstance(field, DateTimeField):
         return _column(field.name, f"{field.verbose_name} (UTC)", instant)
     if isinstance(field, BooleanField):
-        return _column(field.name, str(field.verbose_name), yes_no)
+        # Words, because Django's red cross for False would look like an error.
+        return _column(field.name, str(field.verbose_name), formatting.yes_no)
     return None
 
 

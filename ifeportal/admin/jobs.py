@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.conf import settings
 from django.contrib import admin
@@ -69,6 +69,16 @@ class JobAdmin(ReadOnlyAdmin[Job]):
     is_main_list = True
     about = "Work that the portal repeats: polling each airline, hashing, publishing and housekeeping."
     empty = "A running pacemaker creates one job for each airline and each task."
+    names: ClassVar = {
+        "fence": "runs started",
+        "failures": "failures in a row",
+        "lease_until": "running until",
+        "holder": "running on",
+        "found_at": "last found something new",
+        "steady_since": "no gap since",
+        "watched_until": "a page is open until",
+        "error": "last error",
+    }
     list_display = ["name", "how", "last_run", "took", "lag", "in_a_row", "next_run", "holder"]
     list_filter = [StateFilter, KindFilter]
     search_fields = ["name", "holder", "error"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.contrib import admin
 
 from ifeportal.admin.base import ReadOnlyScopedAdmin
@@ -15,6 +17,12 @@ class ChangeAdmin(ReadOnlyScopedAdmin[Change]):
     group = "Records"
     about = "The latest state of each object that open pages show live."
     empty = "A row appears when the poller reads something new."
+    names: ClassVar = {
+        "object": "object id",
+        "rev": "revision",
+        "op": "operation",
+        "min_role": "from role",
+    }
     list_display = ["rev", "topic", "object", "op", "airline", "tail", "campaign", "min_role", "user"]
     list_filter = ["topic", "op", "airline"]
     list_select_related = ["airline", "user"]

@@ -37,6 +37,16 @@ def _time(how: str, field: str, value: datetime | None, text: str) -> str:
     return f'<time data-as="{how}"{mark}{moment}>{text}</time>'
 
 
+def dated_age(value: datetime | None, now: datetime) -> str:
+    """Return a time (UTC) as `2026-12-01 14:03` with its age, or with the time until then; a dash for None."""
+    if value is None:
+        return formatting.NONE
+    left = int((value - now).total_seconds())
+    away = formatting.age(value, now) if value <= now else f"in {formatting.duration(left)}"
+    moment = f'datetime="{formatting.iso(value)}" title="{formatting.instant(value)}"'
+    return f'<span><time {moment}>{value:%Y-%m-%d %H:%M}</time> <span class="muted small nowrap">{away}</span></span>'
+
+
 def instant(value: datetime, field: str) -> str:
     """Return a time as `2026-12-01 14:03:22 UTC`."""
     return figure_text(formatting.instant(value), field, "instant")

@@ -97,6 +97,19 @@ def test_a_search_and_every_filter_work_together(cast: Cast, ada: Client, model:
         assert ada.get(address(model, "changelist") + last["query_string"]).status_code == 200
 
 
+def test_lists_and_pages_show_times_with_their_age_and_words_for_flags(cast: Cast, ada: Client) -> None:
+    grow(cast, range(1))
+    entries = ada.get(address(AuditEntry, "changelist")).content.decode()
+    assert 'data-label="Time (UTC)"' in entries
+    assert "<time datetime=" in entries
+    assert 'aria-sort="descending"' in entries
+    tail = ada.get(address(Tail, "change", Tail.objects.get().pk)).content.decode()
+    assert "icon-no" not in tail
+    assert '<div class="readonly">No</div>' in tail
+    item = ContentItem.objects.create(campaign=Campaign.objects.get(), name="film", size=734_000_000)
+    assert "734 MB (734,000,000 bytes)" in ada.get(address(ContentItem, "change", item.pk)).content.decode()
+
+
 @pytest.mark.parametrize("model", OBSERVED)
 def test_what_was_observed_cannot_be_changed_by_hand(cast: Cast, ada: Client, model: type[Model]) -> None:
     grow(cast, range(1))
