@@ -93,8 +93,8 @@ class ProgressAdmin(ReadOnlyScopedAdmin[Any]):
     date_hierarchy = "as_of"
 
     @admin.display(description="state", ordering="status")
-    def state_word(self, row: Load | Transfer) -> str:
-        return row.state
+    def state_word(self, row: Load | Transfer) -> SafeString:
+        return columns.state(row.state)
 
     @admin.display(description="progress")
     def percent(self, row: Load | Transfer) -> str:

@@ -38,7 +38,7 @@ def section(request: HttpRequest) -> Section | None:
     its = admin.site.get_model_admin(Airline)
     if request.user.is_staff and not its.has_view_permission(request):
         return None
-    airlines = list(Airline.objects.with_role(request.user, Role.MANAGER).order_by("name")[:READ])
+    airlines = list(Airline.objects.with_role(request.user, Role.MANAGER).order_by("name").only("name", "title")[:READ])
     now = timezone.now()
     found = load_freshness(airlines, now)
     ranked = sorted(airlines, key=lambda airline: _rank(found[airline.name]))

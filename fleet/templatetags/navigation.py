@@ -7,6 +7,7 @@ from typing import Any, Final
 from django import template
 from django.db.models import F
 from django.template.context import Context
+from django.urls import reverse
 
 from fleet.attention import queries
 from fleet.models import Load
@@ -29,6 +30,7 @@ def navigation(context: Context) -> dict[str, Any]:
     airlines = list((rows if user.is_staff else rows.annotate(role=F("memberships__role")))[: NAMED + 1])
     return {
         "path": request.path,
+        "in_admin": request.path.startswith(reverse("admin:index")),
         "admin": user.is_staff or any(getattr(airline, "role", "") == Role.MANAGER for airline in airlines),
         "airlines": airlines[:NAMED],
         "more": len(airlines) > NAMED,

@@ -22,6 +22,11 @@ def instant(value: Any) -> SafeString:
     return mark_safe(cells.dated_age(value, timezone.now()))  # noqa: S308  # it has no text of others
 
 
+def state(word: str, shape: str = "") -> SafeString:
+    """Return a state word with its shape: `shape` is a `data-state` of the style sheet, by default the word."""
+    return format_html('<span class="state" data-state="{}">{}</span>', shape or word, word)
+
+
 def size(name: str, description: str) -> Column:
     """Return a column of bytes, as `734 MB`."""
     return _column(name, description, formatting.size)

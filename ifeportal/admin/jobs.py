@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from django_q.admin import Failure, OrmQ, Schedule, Success
 
 from ifeportal import formatting
-from ifeportal.admin import overview
+from ifeportal.admin import columns, overview
 from ifeportal.admin.base import DeleteOnlyAdmin, ReadOnlyAdmin
 from ifeportal.admin.overview import Count, Entry, Link, Section
 from ifeportal.jobs import status
@@ -24,6 +24,14 @@ from ifeportal.models import PACEMAKER, Job, JobQuerySet
 from loader.s3.auth.redaction import redact
 
 SHOWN: Final = 5  # failing jobs on the first page
+SHAPES: Final = {
+    "running": "loading",
+    "late": "stale",
+    "failing": "failed",
+    "due": "waiting",
+    "waiting": "pending",
+    "away": "silent",
+}
 NO_PACEMAKER: Final = status.Alerts(jobs_late=0, jobs_failing=0, calls_waiting=0, pacemaker=False)
 
 
@@ -96,8 +104,9 @@ class JobAdmin(ReadOnlyAdmin[Job]):
         return super().changelist_view(request, context | (extra_context or {}))
 
     @admin.display(description="state")
-    def how(self, job: Job) -> str:
-        return job.state(timezone.now())
+    def how(self, job: Job) -> SafeString:
+        word = job.state(timezone.now())
+        return columns.state(word, SHAPES[word])
 
     @admin.display(description="last run (UTC)", ordering="started_at")
     def last_run(self, job: Job) -> str:

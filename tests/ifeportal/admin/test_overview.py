@@ -23,7 +23,7 @@ from tests.conftest import Cast
 from tests.ifeportal.admin.test_every_model import grow
 
 pytestmark = pytest.mark.both_databases
-STATEMENTS = 32  # of the first page, for a superuser
+STATEMENTS = 22  # of the first page, for a superuser
 
 
 def sections(client: Client) -> dict[str, Any]:
