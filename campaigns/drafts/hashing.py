@@ -79,7 +79,9 @@ def _finish_drafts(context: HashingContext) -> None:
     for draft in finished.select_related("airline"):
         with transaction.atomic():
             context.lease.check_fence()
-            if finished.filter(pk=draft.pk).start_over(state=DraftState.EDITING, rate_bps=None):
+            if finished.filter(pk=draft.pk).start_over(
+                state=DraftState.EDITING, rate_bps=None, hashed_at=context.clock()
+            ):
                 revalidate(draft)
                 _record_failed_items(draft)
 
@@ -153,7 +155,8 @@ class _ItemHasher:
             count, now = self._hash.count, time.monotonic()
             rate = int((count - last_count) / max(now - last_time, 0.001))
             last_count, last_time = count, now
-            Draft.objects.filter(pk=self._item.draft_id).update(rate_bps=rate)
+            worked_at = self._context.clock()
+            Draft.objects.filter(pk=self._item.draft_id).update(rate_bps=rate, last_worked_at=worked_at)
             if not self._row.update(hashed_bytes=count) or now >= end:
                 return
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Case, Q, QuerySet, When
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import pluralize
 from django.urls import reverse
@@ -19,7 +19,7 @@ from campaigns.drafts import requests
 from campaigns.drafts.filters import ShowFilter
 from campaigns.drafts.forms import ITEM_FIELDS, ItemForm
 from campaigns.drafts.requests import RequestRejected
-from campaigns.models import BUSY_STATES, Draft, DraftItem
+from campaigns.models import BUSY_STATES, IS_HASHED, Draft, DraftItem
 from ifeportal import formatting
 from ifeportal.access import Role
 from ifeportal.admin.base import ManagerAdmin
@@ -38,6 +38,14 @@ AUDIT_WORDS: Final = {
     ("required", True): "required",
     ("required", False): "not-required",
 }
+HASH_RANK: Final = Case(  # items to look at first
+    When(name_error__gt="", then=0),
+    When(size=None, then=1),
+    When(Q(hash_pending=True), then=3),
+    When(IS_HASHED, then=5),
+    When(error_code__gt="", then=2),
+    default=4,
+)
 MESSAGES_LIMIT: Final = 20  # skipped items that get a message each
 
 
@@ -54,7 +62,7 @@ def row_id(text: object) -> int:
 class ItemColumns:
     """Columns of the inline and of the list."""
 
-    @admin.display(description="state")
+    @admin.display(description="hash", ordering=HASH_RANK)
     def state_text(self, item: DraftItem) -> str:
         return item.state_text
 
@@ -67,7 +75,7 @@ class ItemColumns:
         return item.error_text or item.name_error
 
 
-class DraftItemInline(ItemColumns, _Inline):
+class DraftItemInline(_Inline):
     """Items on the page of a draft that has no more than `INLINE_LIMIT`."""
 
     model = DraftItem
@@ -75,13 +83,7 @@ class DraftItemInline(ItemColumns, _Inline):
     verbose_name_plural = "Items"
     extra = 0
     ordering = ["position", "name"]
-    fields = ["label", *ITEM_FIELDS, "state_text", "size_text", "errors"]
-    readonly_fields = ["label", "state_text", "size_text", "errors"]
-    template = "admin/campaigns/draft/items.html"
-
-    @admin.display(description="item")
-    def label(self, item: DraftItem) -> str:
-        return item.name
+    fields = ITEM_FIELDS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DraftItem]:
         return super().get_queryset(request).select_related("draft__airline")

@@ -13,6 +13,7 @@ from typing import Final
 from django.db import transaction
 from django.db.models import Q
 from django.template.defaultfilters import pluralize
+from django.utils import timezone
 
 from campaigns.drafts.validation import ValidationErrors, validate
 from campaigns.models import Draft, DraftItem, DraftItemQuerySet, DraftState
@@ -106,7 +107,9 @@ def revalidate(draft: Draft, *, edited: bool = False) -> ValidationErrors:
         for item in changed:
             item.error_text = faults.items.get(item.pk, "")
         DraftItem.objects.bulk_update(changed, ["error_text"], batch_size=BATCH)
-        columns = {"faults": faults.general, "faulty_items": len(faults.items)}
+        columns: dict[str, object] = {"faults": faults.general, "faulty_items": len(faults.items)}
+        if edited:
+            columns["edited_at"] = timezone.now()
         Draft.objects.filter(pk=draft.pk).update(**columns)
         idle = Draft.objects.filter(pk=draft.pk).idle()
         if not edited:
@@ -137,7 +140,8 @@ REQUESTS: Final[Mapping[str, Callable[[Draft, datetime, User | None], str]]] = {
 
 def _claim(draft: Draft, state: DraftState, now: datetime, by: User | None, job: str) -> None:
     idle = Draft.objects.filter(pk=draft.pk).idle()
-    if not idle.start_over(state=state, requested_at=now, requested_by=by, last_worked_at=None, rate_bps=None):
+    columns = {"requested_at": now, "requested_by": by, "requested_work": state}
+    if not idle.start_over(state=state, last_worked_at=None, rate_bps=None, **columns):
         raise RequestRejected("A job is working on this draft. Wait until it ends, or stop it.")
     draft.refresh_from_db()
     transaction.on_commit(lambda: make_due(job))

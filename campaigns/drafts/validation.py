@@ -9,13 +9,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Final
 
-from campaigns.models import Draft, DraftItem
+from campaigns.models import HASH_OUTDATED, NOT_HASHED, Draft, DraftItem
 from loader.contract.manifest import ITEMS_LIMIT, MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
 from loader.contract.names import TGZ, conflict_key
 from loader.errors import BadManifest
 
-EXHIBITION = "exhibition"
+EXHIBITION: Final = "exhibition"
+NOT_SCANNED: Final = "The bucket has not been scanned yet. Scan it."
+NO_ITEMS: Final = "No items are included. Include at least one."
+REFUSED: Final = "Aircraft would refuse the manifest: "
 
 
 @dataclass
@@ -34,12 +38,12 @@ def validate(draft: Draft, items: Sequence[DraftItem]) -> ValidationErrors:
     faults = ValidationErrors()
     chosen = [item for item in items if item.included]
     if draft.scanned_at is None:
-        faults.general.append("The bucket has not been scanned yet. Scan it.")
+        faults.general.append(NOT_SCANNED)
     elif not chosen:
-        faults.general.append("No items are included. Include at least one.")
+        faults.general.append(NO_ITEMS)
     if len(chosen) > ITEMS_LIMIT:
         faults.general.append(f"{len(chosen):,} items are included; the limit is {ITEMS_LIMIT:,}.")
-    faults.general += _date_errors(draft.exhibition_starts, draft.exhibition_ends)
+    faults.general += date_errors(draft.exhibition_starts, draft.exhibition_ends)
     for item in chosen:
         if fault := _item_error(item):
             faults.items[item.pk] = fault
@@ -49,7 +53,8 @@ def validate(draft: Draft, items: Sequence[DraftItem]) -> ValidationErrors:
     return faults
 
 
-def _date_errors(starts: date | None, ends: date | None) -> list[str]:
+def date_errors(starts: date | None, ends: date | None) -> list[str]:
+    """Return the problems of the first and last day."""
     if starts and ends and ends < starts:
         return [f"The exhibition ends ({ends}) before it starts ({starts})."]
     return []
@@ -57,14 +62,14 @@ def _date_errors(starts: date | None, ends: date | None) -> list[str]:
 
 def _item_error(item: DraftItem) -> str:
     if item.name_error:
-        return f"This item cannot be published: {item.name_error}."
+        return f"This item cannot be published: {item.name_error}. Rename the object and scan again, or exclude it."
     if item.size is None:
         return "Not in the bucket. Upload it and scan again, or exclude it."
     if item.is_hashed:
         return ""
     if item.error_code and not item.hash_pending:
         return f"Hashing failed: {item.error.rstrip('.')}. {item.advice}".strip()
-    return "Not hashed yet." if not item.sha256 else "The object changed since it was hashed. Hash it again."
+    return HASH_OUTDATED if item.sha256 else NOT_HASHED
 
 
 def _add_name_conflicts(chosen: Sequence[DraftItem], faults: ValidationErrors) -> None:
@@ -81,7 +86,7 @@ def _manifest_errors(draft: Draft, chosen: Sequence[DraftItem]) -> list[str]:
         manifest = build_draft_manifest(draft, chosen)
         length = len(build_manifest(manifest))
     except BadManifest as error:
-        return [f"Aircraft would refuse the manifest: {error}."]
+        return [f"{REFUSED}{error}."]
     # The version is not written yet, and may have more digits by then.
     if length > MANIFEST_LIMIT - 100:
         return [f"The manifest would have {length:,} bytes; the limit is {MANIFEST_LIMIT:,}."]

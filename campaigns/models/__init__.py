@@ -3,7 +3,10 @@
 from campaigns.models.campaigns import Campaign, CampaignQuerySet, ContentItem, ContentItemQuerySet, ManifestState
 from campaigns.models.drafts import (
     BUSY_STATES,
+    HASH_OUTDATED,
     IS_HASHED,
+    NOT_HASHED,
+    TO_HASH,
     Draft,
     DraftItem,
     DraftItemQuerySet,
@@ -13,7 +16,10 @@ from campaigns.models.drafts import (
 
 __all__ = [
     "BUSY_STATES",
+    "HASH_OUTDATED",
     "IS_HASHED",
+    "NOT_HASHED",
+    "TO_HASH",
     "Campaign",
     "CampaignQuerySet",
     "ContentItem",

@@ -13,6 +13,9 @@ from ifeportal.jobs.retries import RetriedQuerySet, RetriedWork
 from ifeportal.models import Airline, User
 from loader.contract.manifest import PRIORITY_LIMIT
 
+NOT_HASHED: Final = "Not hashed yet."
+HASH_OUTDATED: Final = "The object changed since it was hashed. Hash it again."
+TO_HASH: Final = (NOT_HASHED, HASH_OUTDATED)  # `error_text` of items that only wait to be hashed
 IS_HASHED: Final = ~Q(sha256="") & Q(sha256_etag=F("etag"))  # `DraftItem.is_hashed` in SQL
 
 
@@ -43,7 +46,8 @@ class Draft(RetriedWork):
     """A campaign as people edit it; a job writes it to the media bucket. At most one for each campaign.
 
     `manifest_etag`, `manifest_version`: of the campaign.json last scanned or written, empty if there is none. If it
-    changed since, the draft is not published. `version`: the highest ever found or published. Times are in UTC.
+    changed since, the draft is not published. `version`: the highest ever found or published. `requested_work`: one of
+    `BUSY_STATES`, also after the work ended, so that a failed draft says what failed. Times are in UTC.
     """
 
     airline = models.ForeignKey(Airline, on_delete=models.CASCADE, related_name="drafts")
@@ -68,12 +72,17 @@ class Draft(RetriedWork):
         related_name="+",
         help_text="Who requested the current work.",
     )
+    requested_work = models.CharField(
+        max_length=11, blank=True, default="", db_default="", help_text="The work that was requested last: its state."
+    )
     last_worked_at = models.DateTimeField(null=True, blank=True, help_text="When a job last worked on it.")
     rate_bps = models.BigIntegerField(null=True, blank=True, help_text="Current rate of hashing, bytes per second.")
     faults = models.JSONField(default=list, blank=True, help_text="Problems of the draft itself.")
     faulty_items = models.PositiveIntegerField(default=0, help_text="Number of items with problems.")
     notices = models.JSONField(default=list, blank=True, help_text="Notes of the last scan or publication.")
     scanned_at = models.DateTimeField(null=True, blank=True)
+    hashed_at = models.DateTimeField(null=True, blank=True, help_text="When hashing last ended.")
+    edited_at = models.DateTimeField(null=True, blank=True, help_text="When a person last changed it or its items.")
     manifest_etag = models.CharField(max_length=200, blank=True)
     manifest_version = models.BigIntegerField(null=True, blank=True)
     version = models.BigIntegerField(null=True, blank=True)
@@ -177,6 +186,11 @@ class DraftItem(RetriedWork):
     def is_hashed(self) -> bool:
         """Whether `sha256` is that of the object in the bucket."""
         return bool(self.sha256) and self.sha256_etag == self.etag
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether the item has a problem that a person must fix; one that only waits to be hashed has none."""
+        return bool(self.error_text) and self.error_text not in TO_HASH
 
     @property
     def state_text(self) -> str:

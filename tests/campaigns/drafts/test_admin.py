@@ -30,6 +30,7 @@ ADD = "admin:campaigns_draft_add"
 CHANGE = "admin:campaigns_draft_change"
 LIST = "admin:campaigns_draft_changelist"
 ITEMS = "admin:campaigns_draftitem_changelist"
+PUBLISH = "admin:campaigns_draft_publish"
 WITHDRAW = "admin:campaigns_draft_withdraw"
 PROGRESS = "admin:campaigns_draft_progress"
 
@@ -73,6 +74,19 @@ def ask(client: Client, draft: Draft, word: str, **changes: Any) -> list[str]:
     return [str(message) for message in get_messages(response.wsgi_request)]
 
 
+def confirm(client: Client, draft: Draft, page: str) -> list[str]:
+    """Press the button of a confirmation. Return the messages."""
+    address = reverse(page, args=[draft.pk])
+    response = client.post(address, {"revision": client.get(address).context["revision"]})
+    draft.refresh_from_db()
+    return [str(message) for message in get_messages(response.wsgi_request)]
+
+
+def primary_buttons(html: str) -> list[str]:
+    """Return the texts of the primary buttons on a page."""
+    return [text.strip() for text in re.findall(r'class="button\b[^"]*\bmain\b[^"]*"[^>]*>([^<]*)<', html)]
+
+
 def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
     cast: Cast, manager: Client, media: MemoryBucket
 ) -> None:
@@ -93,10 +107,12 @@ def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
     assert campaign_drafts.find_item(draft, "movie-001").title == "The Long Way Up"
     busy = manager.get(reverse(CHANGE, args=[draft.pk]))
     assert 'http-equiv="refresh"' in busy.content.decode()
-    assert 'value="publish"' not in busy.content.decode()
+    assert primary_buttons(busy.content.decode()) == []
     assert not campaign_drafts.hash_items(media)
     assert ask(manager, draft, "check") == ["ACME/2026-12: No problems found."]
-    assert ask(manager, draft, "publish") == ["ACME/2026-12: Publication started."]
+    assert ask(manager, draft, "publish") == []
+    assert "This is the first version in the bucket." in manager.get(reverse(PUBLISH, args=[draft.pk])).content.decode()
+    assert confirm(manager, draft, PUBLISH) == ["ACME/2026-12: Publication started."]
     campaign_drafts.run_short_tasks(media)
     written = read_manifest(draft, media)
     assert (written.version, written.title, written.content[0].title) == (1, "December", "The Long Way Up")
@@ -105,7 +121,7 @@ def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
     assert draft.state == DraftState.PUBLISHED
     page = manager.get(reverse(WITHDRAW, args=[draft.pk]))
     assert "is on the aircraft stays there" in page.content.decode()
-    manager.post(reverse(WITHDRAW, args=[draft.pk]))
+    assert confirm(manager, draft, WITHDRAW) == ["ACME/2026-12: Withdrawal started."]
     campaign_drafts.run_short_tasks(media)
     draft.refresh_from_db()
     assert draft.state == DraftState.WITHDRAWN
@@ -123,7 +139,7 @@ def test_who_runs_no_campaigns_of_an_airline_finds_none_of_its_drafts(
     cast: Cast, manager: Client, media: MemoryBucket
 ) -> None:
     draft = publish_draft(create_hashed_draft(cast.beta, media, FILMS), media)
-    for name in (CHANGE, WITHDRAW, PROGRESS):
+    for name in (CHANGE, PUBLISH, WITHDRAW, PROGRESS):
         for response in (manager.get(reverse(name, args=[draft.pk])), manager.post(reverse(name, args=[draft.pk]))):
             assert response.status_code == 404, name
     assert manager.get(reverse(ITEMS), {"draft__id__exact": draft.pk}).context["cl"].result_count == 0
@@ -132,7 +148,7 @@ def test_who_runs_no_campaigns_of_an_airline_finds_none_of_its_drafts(
     assert invalid.context["adminform"].form.errors["airline"]
     items = {"action": "exclude_items", "_selected_action": list(draft.items.values_list("pk", flat=True))}
     manager.post(reverse(ITEMS), items)
-    manager.post(reverse(LIST), {"action": "publish_drafts", "_selected_action": [draft.pk]})
+    manager.post(reverse(LIST), {"action": "publish_drafts", "confirmed": "yes", "_selected_action": [draft.pk]})
     draft.refresh_from_db()
     assert (draft.state, draft.items.filter(included=True).count()) == (DraftState.PUBLISHED, 2)
 
@@ -159,11 +175,11 @@ def test_nothing_happens_by_a_link_or_without_the_token_of_the_form(
     cast: Cast, manager: Client, media: MemoryBucket
 ) -> None:
     draft = publish_draft(create_hashed_draft(cast.acme, media, FILMS), media)
-    for name in (CHANGE, WITHDRAW, PROGRESS):
+    for name in (CHANGE, PUBLISH, WITHDRAW, PROGRESS):
         manager.get(reverse(name, args=[draft.pk]), {"_ask": "publish"})
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(cast.alice)
-    for name in (CHANGE, WITHDRAW):
+    for name in (CHANGE, PUBLISH, WITHDRAW):
         assert strict.post(reverse(name, args=[draft.pk]), {"_ask": "look"}).status_code == 403
     draft.refresh_from_db()
     assert draft.state == DraftState.PUBLISHED
@@ -220,9 +236,12 @@ def test_bulk_actions_report_the_result_of_each_draft(cast: Cast, manager: Clien
     empty = scan_draft(new_draft(cast.acme, "2027-01"), media)
     busy = new_draft(cast.acme, "2027-02")
     requests.request_scan(busy, NOON)
-    response = manager.post(
-        reverse(LIST), {"action": "publish_drafts", "_selected_action": [good.pk, empty.pk, busy.pk]}
-    )
+    chosen = {"action": "publish_drafts", "_selected_action": [good.pk, empty.pk, busy.pk]}
+    asked = manager.post(reverse(LIST), chosen).content.decode()
+    assert (asked.count("so it is rejected"), asked.count("First version.")) == (2, 3)
+    good.refresh_from_db()
+    assert good.state == DraftState.READY
+    response = manager.post(reverse(LIST), {**chosen, "confirmed": "yes"})
     messages = [str(message) for message in get_messages(response.wsgi_request)]
     assert "ACME/2026-12: Publication started." in messages
     assert "ACME/2027-01: Cannot publish. No items are included. Include at least one." in messages
@@ -322,7 +341,9 @@ def test_deleting_a_draft_touches_nothing_in_the_bucket(cast: Cast, manager: Cli
     draft = publish_draft(create_hashed_draft(cast.acme, media, FILMS), media)
     address = reverse("admin:campaigns_draft_delete", args=[draft.pk])
     before = sorted(found.key for found in media.list())
-    assert "items of drafts: 2" in manager.get(address).content.decode().lower()
+    page = re.sub(r"\s+", " ", manager.get(address).content.decode())
+    assert "its 2 items" in page
+    assert "The campaign stays published (Version 1)" in page
     assert manager.post(address, {"post": "yes"}).status_code == 302
     assert not Draft.objects.exists()
     assert sorted(found.key for found in media.list()) == before

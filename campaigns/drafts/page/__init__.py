@@ -1,0 +1,1 @@
+"""What the pages of drafts show: steps, progress, problems, changes against the published version, history."""
