@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import BadRequest, PermissionDenied
-from django.db import models, transaction
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
@@ -37,12 +36,7 @@ BUSY_MESSAGE: Final = "Not saved. A job is working on this draft."
 class DraftAdmin(DraftListAdmin):
     """Drafts: the form, the requests for work on them, and their state."""
 
-    task = "Campaigns"
-    is_main_list = True
-    about = "Campaigns are made, published and withdrawn here."
-    empty = "Add a draft: choose the airline and name the folder of the media bucket that has the content."
     form = DraftForm
-    formfield_overrides = {models.DateField: {"widget": forms.DateInput({"type": "date"}, "%Y-%m-%d")}}
     change_form_template = "admin/campaigns/draft/change_form.html"
     delete_confirmation_template = "admin/campaigns/draft/delete_confirmation.html"
 

@@ -55,11 +55,13 @@ def _totals_of(drafts: list[Draft]) -> list[DraftTotals]:
 class DraftListAdmin(ManagerAdmin[Draft]):
     """Columns, filters and actions of the list of drafts."""
 
+    task = "Campaigns"
+    is_main_list = True
+    about = "Each campaign is prepared as a draft. Aircraft see nothing until you publish it."
     list_display = ["campaign", "airline", "state_text", "next_text", "period", "items_text", "progress", "updated"]
     list_filter = ["state", ExhibitionFilter, "airline"]
     list_select_related = ["airline", "requested_by"]
     search_fields = ["name", "title", "airline__name", "airline__title", "error"]
-    search_help_text = "Search by campaign, title, airline or error."
     date_hierarchy = "exhibition_starts"
     actions = ["scan_drafts", "hash_drafts", "validate_drafts", "publish_drafts"]
     change_list_template = "admin/campaigns/draft/change_list.html"
@@ -70,7 +72,7 @@ class DraftListAdmin(ManagerAdmin[Draft]):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list; without any draft, how to make the first one."""
         context = {
-            "title": "Campaign drafts",
+            "title": "Campaigns",
             "no_drafts": not self.get_queryset(request).exists(),
             "bucket": settings.MEDIA_BUCKET,
         }
@@ -110,7 +112,7 @@ class DraftListAdmin(ManagerAdmin[Draft]):
         if not totals.items:
             return formatting.NONE
         return format_html(
-            '<progress max="100" value="{}" aria-label="hashed of {}"></progress> {}%',
+            '<span><progress max="100" value="{}" aria-label="hashed of {}"></progress> {}%</span>',
             totals.percent,
             draft,
             totals.percent,
@@ -177,6 +179,7 @@ class DraftListAdmin(ManagerAdmin[Draft]):
             "title": f"Publish {formatting.quantity(len(rows), 'campaign')}?",
             "opts": self.opts,
             "rows": rows,
+            "publishable": sum(not (draft.busy or draft.faults or draft.faulty_items) for draft in chosen),
             "checkbox_name": ACTION_CHECKBOX_NAME,
             "is_signed": bool(settings.SIGNING_KEYS),
         }

@@ -9,7 +9,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from campaigns.models import IS_HASHED, Draft, DraftItem
+from campaigns.models import IS_HASHED, TO_HASH, Draft, DraftItem
 
 
 class ExhibitionFilter(admin.SimpleListFilter):
@@ -44,7 +44,7 @@ class ShowFilter(admin.SimpleListFilter):
     rows: Final = {
         "in": ("Included", Q(included=True)),
         "out": ("Excluded", Q(included=False)),
-        "fault": ("With problems", ~Q(error_text="") | ~Q(name_error="")),
+        "fault": ("With problems", ~Q(error_text="") & ~Q(error_text__in=TO_HASH)),
         "unhashed": ("Not hashed", ~IS_HASHED),
         "waiting": ("Waiting to be hashed", Q(hash_pending=True)),
         "gone": ("Not in the bucket", Q(size=None)),

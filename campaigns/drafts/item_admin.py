@@ -72,7 +72,7 @@ class ItemColumns:
 
     @admin.display(description="problems", ordering="error_text")
     def errors(self, item: DraftItem) -> str:
-        return item.error_text or item.name_error
+        return item.error_text if item.is_fault else item.name_error
 
 
 class DraftItemInline(_Inline):
@@ -116,6 +116,7 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
     empty = "Items appear when the bucket is scanned for a draft."
     list_display = ["name", "state_text", "size_text", *ITEM_FIELDS, "errors", "modified", "draft_link"]
     list_display_links = None
+    list_per_page = 50
     list_editable = ITEM_FIELDS
     list_filter = [ShowFilter, "required", "draft__airline"]
     linked_by = ["draft"]

@@ -146,20 +146,25 @@ class _Merge:
         self._changed: list[DraftItem] = []
         self._to_delete: list[list[int]] = []
         self._differ: list[str] = []
+        self._added: list[str] = []
 
     def run(self) -> None:
         """Compute the changes; nothing is written."""
         first = self.draft.scanned_at is None
-        include_all = first and not self._in_manifest
+        include_all = not self.rows and not self._in_manifest
         for name in dict.fromkeys([*self._in_manifest, *self.found.items, *self.found.invalid, *self.rows]):
             self._merge_item(name, include_all)
         if include_all and self.found.items:
             self.notices.append("All items found were included. Exclude the ones that do not belong to the campaign.")
+        elif self._added and not first:
+            count = len(self._added)
+            found = f"{count:,} new item{pluralize(count)} found ({_names(self._added)})."
+            self.notices.append(f"{found} Include what belongs to the campaign.")
         if not first and self._differ and self.draft.manifest_etag != self.published.etag:
-            names = ", ".join(self._differ[:NAMES_IN_NOTICE]) + (" …" if len(self._differ) > NAMES_IN_NOTICE else "")
             count = len(self._differ)
             self.notices.append(
-                f"{self.published.latest_change}. This draft differs in {count:,} item{pluralize(count)} ({names}). "
+                f"{self.published.latest_change}. This draft differs in {count:,} item{pluralize(count)} "
+                f"({_names(self._differ)}). "
                 "Publishing it replaces what is in the bucket."
             )
 
@@ -181,6 +186,8 @@ class _Merge:
         info, problem = self.found.invalid.get(name, (self.found.items.get(name), ""))
         if row is None:
             row = self._new(name, item, included=include_all and not problem)
+            if not row.included and not problem:
+                self._added.append(name)
             before: tuple[object, ...] | None = None
         else:
             before = tuple(getattr(row, field) for field in OBSERVED_FIELDS)
@@ -220,6 +227,10 @@ class _Merge:
         """Return whether the hash in the manifest is that of the object: same size, and not newer than the manifest."""
         fetched = self.published.fetched
         return bool(item.sha256 and fetched and item.size == info.size and info.last_modified <= fetched.last_modified)
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(names[:NAMES_IN_NOTICE]) + (" …" if len(names) > NAMES_IN_NOTICE else "")
 
 
 def _differs(row: DraftItem, item: Item) -> bool:

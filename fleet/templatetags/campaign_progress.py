@@ -52,6 +52,8 @@ def _loads(campaign: Campaign) -> QuerySet[Load]:
 def _summary(airline: Airline, loads: QuerySet[Load]) -> tuple[str, int]:
     """Return the tails in service by status as a sentence, and the number of tails that started the campaign."""
     tails = Tail.objects.filter(airline=airline, duty=ServiceStatus.ACTIVE).count()
+    if not tails:
+        return f"{airline} has no tails in service.", 0
     counts = {f"{word}": Count("pk", filter=Q(status=word)) for word in Status.values}
     counted = loads.aggregate(started=Count("pk"), **counts)
     parts = [f"{counted[word]:,} {Status(word).label}" for word in Status.values if counted[word]]

@@ -14,6 +14,7 @@ from typing import Final
 from campaigns.drafts.totals import DraftTotals
 from campaigns.models import Draft, DraftState
 from ifeportal import formatting
+from ifeportal.templatetags.formatting import exhibition
 from loader.errors import Code
 
 DESCRIBE, SCAN, HASH, CHECK, PUBLISH = "describe", "scan", "hash", "check", "publish"
@@ -118,7 +119,7 @@ def _describe(facts: DraftFacts) -> Step:
     draft = facts.draft
     dates = exhibition_text(draft.exhibition_starts, draft.exhibition_ends)
     detail = f"{draft.title or 'No title'}, {dates or 'no dates'}"
-    at, by = draft.edited_at or draft.created_at, facts.author("draft.changed", "draft.added", "draft.changed-items")
+    at, by = draft.edited_at or draft.created_at, facts.author("draft.changed", "draft.added")
     return Step(DESCRIBE, "Describe the campaign", StepState.DONE, detail, at, by)
 
 
@@ -126,6 +127,8 @@ def _scan(facts: DraftFacts) -> Step:
     draft, totals = facts.draft, facts.totals
     found = bool(draft.scanned_at and totals.found)
     state = _state(facts, DraftState.SCANNING, done=found) or StepState.NEXT
+    if state is StepState.RUNNING:
+        return Step(SCAN, "Scan the bucket", state, "Listing the items")
     if draft.scanned_at is None:
         return Step(SCAN, "Scan the bucket", state, "The bucket has not been scanned yet.")
     detail = f"{formatting.quantity(totals.found, 'item')} found" if found else "No .tgz files found"
@@ -145,7 +148,7 @@ def _hash(facts: DraftFacts) -> Step:
     if not totals.found:
         return Step(HASH, title, StepState.BLOCKED, "Waits for a scan that finds items.")
     if not totals.items:
-        return Step(HASH, title, StepState.BLOCKED, "No items are included.")
+        return Step(HASH, title, StepState.NEXT, "No items are included.")
     return Step(HASH, title, StepState.NEXT, f"{left} to hash, {formatting.size(totals.bytes_to_hash)}")
 
 
@@ -291,8 +294,5 @@ CANCEL: Final = {DraftState.SCANNING: "Cancel the scan", DraftState.HASHING: "Ca
 
 
 def exhibition_text(starts: date | None, ends: date | None) -> str:
-    """Return the days of an exhibition, for example `1 Dec 2026 to 31 Dec 2026`; empty without dates."""
-    first, last = (f"{day.day} {day:%b %Y}" if day else "" for day in (starts, ends))
-    if first and last:
-        return f"{first} to {last}"
-    return f"from {first}" if first else f"until {last}" if last else ""
+    """Return the days of an exhibition, for example `1 to 31 Dec 2026`; empty without dates."""
+    return exhibition(starts, ends) if starts or ends else ""

@@ -3,10 +3,11 @@
 const BUSY_INTERVAL = 2000; // milliseconds between two requests while a job works
 const IDLE_INTERVAL = 5000; // milliseconds otherwise
 const LONGEST_INTERVAL = 30000; // milliseconds, while the portal does not answer
-const LIVE_PARTS = ["draft-steps", "draft-next", "draft-problems"];
+const LIVE_PARTS = ["draft-steps", "draft-next", "draft-buttons", "draft-problems"];
+const PATIENCE = 2; // failed requests before the page says so
 
 let failures = 0;
-let edited = false;
+let edited = document.getElementById("draft-errors-title") !== null; // the form has values that are not saved
 
 function live() {
   return document.querySelector("[data-draft-state]");
@@ -43,12 +44,14 @@ async function refresh() {
     } catch {
       failures += 1;
     }
+    document.getElementById("draft-offline").hidden = failures < PATIENCE;
   }
   const usual = live().hasAttribute("data-busy") ? BUSY_INTERVAL : IDLE_INTERVAL;
   setTimeout(refresh, Math.min(usual * 2 ** failures, LONGEST_INTERVAL));
 }
 
 async function update(shown, next, page) {
+  announce(page);
   const changed = shown.dataset.revision !== next.dataset.revision;
   if (changed && !edited && !editing()) {
     // The form shows what changed, so the whole page is replaced, at the same scroll position.
@@ -60,6 +63,12 @@ async function update(shown, next, page) {
   for (const id of LIVE_PARTS) replace(document.getElementById(id), page.getElementById(id));
   shown.dataset.draftState = next.dataset.draftState;
   shown.toggleAttribute("data-busy", next.hasAttribute("data-busy"));
+}
+
+// Says the next step to screen readers when it changes; progress is not read out every two seconds.
+function announce(page) {
+  const text = page.querySelector("#draft-next h2")?.textContent ?? "";
+  if (text !== document.querySelector("#draft-next h2")?.textContent) document.getElementById("draft-status").textContent = text;
 }
 
 // Whether the cursor is in a field of the form: replacing the form would take it away.

@@ -419,7 +419,7 @@ def admin_address(name: str, world: World) -> str:
     if name == "admin:app_list":
         return reverse(name, args=["fleet"])
     if (
-        not name.endswith(("_history", "_delete", "_change", "_progress", "_withdraw"))
+        not name.endswith(("_history", "_delete", "_change", "_progress", "_publish", "_withdraw"))
         or name == "admin:password_change"
     ):
         return reverse(name)

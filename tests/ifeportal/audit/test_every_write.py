@@ -17,7 +17,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
-from campaigns.models import Draft
+from campaigns.models import Draft, DraftItem
 from fleet.models import Acknowledgement, Load
 from ifeportal.accounts.tokens import create_token
 from ifeportal.exports.models import Export
@@ -95,6 +95,13 @@ def published(world: World) -> int:
     return world.acme.draft.pk
 
 
+def ready(world: World) -> int:
+    Draft.objects.filter(pk=world.acme.draft.pk).update(scanned_at=timezone.now(), faults=[], faulty_items=0)
+    hashed = {"size": 1, "etag": "e", "sha256": "a" * 64, "sha256_etag": "e", "name_error": "", "hash_pending": False}
+    DraftItem.objects.filter(draft=world.acme.draft.pk).update(included=True, **hashed)
+    return world.acme.draft.pk
+
+
 def offered(world: World) -> dict[str, Any]:
     request = RequestFactory().get("/airlines/ACME/audit/", {"export": "csv"})
     request.user = world.person("mona")
@@ -119,6 +126,7 @@ WRITES = {
     "api-acknowledgements-detail": Write(
         "load.acknowledgement withdrawn", "otto", lambda world: {}, "delete", acknowledged
     ),
+    "admin:campaigns_draft_publish": Write("draft.publish", "mona", lambda world: {}, row=ready),
     "admin:campaigns_draft_withdraw": Write("draft.withdraw", "mona", lambda world: {}, row=published),
 }
 
