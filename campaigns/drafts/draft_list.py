@@ -58,6 +58,7 @@ class DraftListAdmin(ManagerAdmin[Draft]):
     task = "Campaigns"
     is_main_list = True
     about = "Each campaign is prepared as a draft. Aircraft see nothing until you publish it."
+    empty = "A draft describes a campaign and the items that aircraft load."
     list_display = ["campaign", "airline", "state_text", "next_text", "period", "items_text", "progress", "updated"]
     list_filter = ["state", ExhibitionFilter, "airline"]
     list_select_related = ["airline", "requested_by"]

@@ -69,10 +69,12 @@ class EditForm(_ModelForm[Any]):
 
     def _show(self, values: dict[str, Any]) -> None:
         """Take these values as the ones that the page shows."""
-        if values:
-            self.data = self.data.copy()
+        if not values:
+            return
+        data: Any = self.data  # of a request, it cannot be changed
+        self.data = data = data.copy()
         for name, value in values.items():
-            self.data[self[name].html_initial_name] = "" if value is None else str(value)
+            data[self[name].html_initial_name] = "" if value is None else str(value)
 
 
 def _conflict_text(current: object) -> str:

@@ -69,6 +69,6 @@ def draft_totals(draft: Draft) -> DraftTotals:
 def totals_by_draft(drafts: Collection[Draft]) -> dict[int, DraftTotals]:
     """Compute the totals of several drafts in one query, by primary key."""
     rates = {draft.pk: draft.rate_bps for draft in drafts}
-    rows = DraftItem.objects.filter(draft__in=rates).order_by().values("draft_id").annotate(**_AGGREGATES)
+    rows: Any = DraftItem.objects.filter(draft__in=rates).order_by().values("draft_id").annotate(**_AGGREGATES)
     found = {row.pop("draft_id"): row for row in rows}
     return {pk: DraftTotals(**found.get(pk, {}), rate=rate) for pk, rate in rates.items()}
