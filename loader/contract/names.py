@@ -47,6 +47,8 @@ def check_name(segment: str) -> str:
         raise BadName(f"the name {segment!a} contains a slash or a backslash")
     if segment != segment.strip():
         raise BadName(f"the name {segment!a} begins or ends with white space")
+    if is_plain(segment):
+        return segment
     if any(character in BIDI or unicodedata.category(character) in _CONTROL for character in segment):
         raise BadName(f"the name {segment!a} contains a control character")
     if not unicodedata.is_normalized("NFC", segment):
@@ -67,9 +69,14 @@ def content_name(name: str) -> str:
         raise BadName(f"the name {bare!a} ends with a dot")
     if bare.casefold().endswith(_RESERVED_SUFFIXES):
         raise BadName(f"the name {bare!a} ends with a reserved suffix ({', '.join(_RESERVED_SUFFIXES)})")
-    if not all(_is_visible(character) for character in bare):
+    if not is_plain(bare) and not all(_is_visible(character) for character in bare):
         raise BadName(f"the name {bare!a} contains an invisible character")
     return bare
+
+
+def is_plain(text: str) -> bool:
+    """Whether `text` has only printable ASCII characters: most names have, and a loader checks thousands of them."""
+    return text.isascii() and text.isprintable()
 
 
 def listed_name(content: str) -> str:

@@ -6,13 +6,15 @@ import re
 import unicodedata
 from typing import Final
 
-from loader.contract.names import BIDI
+from loader.contract.names import BIDI, is_plain
 
 _BREAKS: Final = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
 
 
 def clean_line(text: str) -> str:
     """Return `text` on one line: white space collapsed, NUL removed, other control characters replaced by symbols."""
+    if is_plain(text):
+        return " ".join(text.split())
     text = _BREAKS.sub(" ", text.replace("\0", "").removeprefix("\ufeff"))
     return " ".join("".join(map(_visible_character, text)).split())
 
