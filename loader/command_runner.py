@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Final
 
+from loader.frozen import frozen
+
 OUTPUT_LIMIT: Final = 1024  # bytes stored of the start and of the end of the output
 _GRACE: Final = 1.0  # seconds between SIGTERM and SIGKILL
 _TICK: Final = 0.25  # seconds within which a stop is noticed
@@ -26,7 +28,7 @@ _PROXY: Final = re.compile(r"(?:https?|all)_proxy", re.I)
 _URL_WITH_PASSWORD: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]*@", re.I)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CommandResult:
     """Result of a command.
 

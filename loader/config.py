@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -17,6 +17,7 @@ from loader.contract.names import check_name
 from loader.contract.time_window import TimeWindow, parse_time_window
 from loader.contract.units import parse_duration, parse_size
 from loader.errors import BadName
+from loader.frozen import frozen
 from loader.s3.auth.values import clean_setting, clean_text, control_character_fault
 from loader.s3.bucket_names import check_bucket_name
 
@@ -93,7 +94,7 @@ def _mode(text: str) -> int:
     return int(text, 8)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Option:
     """One setting: `--name` (with dashes) on the command line, `LOADER_NAME` in the environment.
 
@@ -141,7 +142,7 @@ HEARTBEAT_LIMIT: Final = 300.0  # seconds; longest interval that the contract al
 _time = _positive(parse_duration)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """Settings of one loader. Sizes in bytes, rates in bytes a second, times in seconds."""
 
@@ -196,7 +197,7 @@ class Settings:
         "TIME",
         default="7m",
     )
-    window: TimeWindow = _option(  # noqa: RUF009 - it returns a field
+    window: TimeWindow = _option(
         parse_time_window, "load only in these hours, e.g. 22:00-05:00 (UTC) or 22:00-05:00 local", "HOURS"
     )
     link_check: tuple[str, ...] = _option(
@@ -211,9 +212,7 @@ class Settings:
     signatures: Literal["off", "warn", "enforce"] = _option(
         _policy, "how to treat unsigned manifests: off, warn or enforce", "POLICY", default="off"
     )
-    trusted_keys: Path | None = _option(  # noqa: RUF009
-        _file, "file with the keys that may sign manifests", "FILE"
-    )
+    trusted_keys: Path | None = _option(_file, "file with the keys that may sign manifests", "FILE")
     socket_mode: int = _option(_mode, "file mode of the socket that local programs use", "MODE", default="0600")
     media_bucket: str = "ife-media"
     status_bucket: str = "ife-status"

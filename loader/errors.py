@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Final
+
+from loader.frozen import frozen
 
 
 class ExitCode(IntEnum):
@@ -79,7 +80,7 @@ class Code(StrEnum):
         return ERRORS[self].permanent
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ErrorKind:
     """One row of the table: a code for programs, a sentence and the next step for people.
 

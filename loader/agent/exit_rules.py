@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from loader.errors import Cause, ExitCode
+from loader.frozen import frozen
 from loader.media.manifest_reader import ManifestReader
 from loader.media.snapshot import ManifestResult, MediaSnapshot
 from loader.transfer.task import TransferOutcome
@@ -17,7 +17,7 @@ from loader.transfer.task import TransferOutcome
 MAX_PASSES: Final = 3  # of one run, if campaigns are published again while they are loaded
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunState:
     """State of a run with `--once`.
 

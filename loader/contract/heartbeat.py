@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Final
 
 from loader.contract.strict_json import Fields, dumps, format_utc_or_none, loads, with_extra
 from loader.contract.text import clean_line
 from loader.errors import BadHeartbeat
+from loader.frozen import frozen
 
 HEARTBEAT_LIMIT: Final = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoreUsage:
     """Space of a content directory; `total` and `free` in bytes."""
 
@@ -24,7 +25,7 @@ class StoreUsage:
     extra: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HeldCampaign:
     """A campaign on the aircraft."""
 
@@ -35,7 +36,7 @@ class HeldCampaign:
     extra: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Heartbeat:
     """State of a loader. Times are aware, in UTC; `rate_bps` in bytes per second; None if the field is missing."""
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Final
 
 from loader.contract.text import clean_line
 from loader.contract.units import MIB
 from loader.errors import ERRORS, BadProgress, Code, find_error_kind
+from loader.frozen import frozen
 
 PROGRESS_LIMIT: Final = 64
 ERROR_LIMIT: Final = 4096
@@ -88,7 +88,7 @@ def _etag_of_size(size: int) -> str:
     return _md5(size)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ErrorReport:
     """A parsed `.error`: `code` of the table or None; `text` is one line, never empty; `truncated` if it was longer."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from loader.contract.names import TGZ, check_name, content_name
 from loader.errors import BadName
+from loader.frozen import frozen
 
 PROGRESS: Final = ".tgz.progress"
 ERROR: Final = ".tgz.error"
@@ -87,7 +87,7 @@ def _content_name(content: str) -> str:
     return content_name(content + TGZ)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MediaKey:
     """The kind of an object in the media bucket, and the names in its key."""
 
@@ -98,7 +98,7 @@ class MediaKey:
     tail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StatusKey:
     """The kind of an object in the status bucket, and the names in its key."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, date, datetime, time
 from typing import Final
 
@@ -24,6 +24,7 @@ from loader.contract.strict_json import (
 )
 from loader.contract.units import MIB
 from loader.errors import BadManifest, BadName, Code
+from loader.frozen import frozen
 
 MANIFEST_LIMIT: Final = 5 * MIB
 ITEMS_LIMIT: Final = 10_000
@@ -33,7 +34,7 @@ PRIORITY_LIMIT: Final = 2**31 - 1
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Item:
     """A content item. `name` is without `.tgz`, `size` in bytes, `sha256` in lower-case hexadecimal or None."""
 
@@ -47,7 +48,7 @@ class Item:
     extra: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exhibition:
     """First and last day on which the campaign is shown; None if unknown."""
 
@@ -56,7 +57,7 @@ class Exhibition:
     extra: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Manifest:
     """The fields of a manifest; None if missing. `extra` has the fields that this version does not know.
 

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from loader.frozen import frozen
 
 _SPAN: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])\s*-\s*(?:([01][0-9]|2[0-3]):([0-5][0-9])|24:00)", re.ASCII)
 _DAY: Final = 24 * 60
 _SPANS_LIMIT: Final = 24
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TimeWindow:
     """Spans of minutes of the day, the end excluded; a span may cross midnight. No spans: always open."""
 

@@ -7,7 +7,7 @@ loader that is older than the portal ignores them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Final
 
@@ -17,6 +17,7 @@ from loader.contract.strict_json import INT_LIMIT, Fields, dumps, format_utc_or_
 from loader.contract.time_window import TimeWindow, parse_time_window
 from loader.contract.units import MIB, parse_size
 from loader.errors import BadName, BadTransferQueue, Code
+from loader.frozen import frozen
 
 QUEUE_LIMIT: Final = MIB
 ENTRIES_LIMIT: Final = 1000
@@ -25,7 +26,7 @@ _SIGNED_LISTS: Final = ("stores", "uploads")  # top-level lists that take effect
 _ACTION_LIMIT: Final = 40
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueueEntry:
     """An entry of the queue. `content`: names without `.tgz`; None means the complete campaign, () no item.
 
@@ -41,7 +42,7 @@ class QueueEntry:
     extra: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TransferQueue:
     """A transfer queue. `entries`: None to load every campaign, as without a queue; () to load none.
 

@@ -10,11 +10,11 @@ at worst the command runs twice. Reads the records of `loader.storage`; writes o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from loader.contract.names import TGZ
+from loader.frozen import frozen
 from loader.storage.directory import Directory, translate_disk_errors
 from loader.storage.layout import CAMPAIGNS_DIR, HELD_DIR, HOOKS_DIR, LOADER_DIR
 from loader.storage.state_files import read_state, write_state
@@ -30,7 +30,7 @@ class HookKey(NamedTuple):
     content: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PendingHook:
     """One run of the command. `path` is its argument; `mark` separates it from later content of the same key."""
 

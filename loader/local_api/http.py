@@ -11,10 +11,11 @@ import re
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
+
+from loader.frozen import frozen
 
 HEAD_LIMIT: Final = 8 * 1024
 BODY_LIMIT: Final = 4 * 1024
@@ -36,7 +37,7 @@ class HttpError(Exception):
         return json_response(self.status, {"error": str(self), "advice": self.advice}, self.headers)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpRequest:
     """A request. `headers` by lower-case names; `body_start`: the bytes of the body received with the headers."""
 

@@ -10,7 +10,7 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
@@ -18,6 +18,7 @@ from loader.contract.keys import content_key, manifest_key, other_content_keys, 
 from loader.contract.manifest import MANIFEST_LIMIT, Item, Manifest, parse_manifest
 from loader.contract.names import check_name, conflict_key
 from loader.errors import BadManifest, BadName, Code, ContractError, WorldError
+from loader.frozen import frozen
 from loader.media.manifest_verifier import ManifestVerifier
 from loader.media.snapshot import ManifestResult, MediaSnapshot, UnpublishedPrefix
 from loader.s3.interface import NOT_MODIFIED, Bucket, GetResult, ObjectInfo
@@ -32,7 +33,7 @@ DIFFERENT: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Cached(Generic[T]):
     """Result of parsing an object. Valid while its ETag and the version of the trusted keys stay the same."""
 

@@ -20,6 +20,7 @@ from loader.contract.transfer_queue import (
     without_privileges,
 )
 from loader.errors import BadTransferQueue, Code, ContractError, WorldError
+from loader.frozen import frozen
 from loader.media.manifest_verifier import ManifestVerifier
 from loader.s3.interface import NOT_MODIFIED, Bucket, GetResult
 from loader.signatures.dsse import envelope_limit
@@ -50,7 +51,7 @@ class _CachedObject:
         return self.last
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Signed:
     """The signed queue and its bytes; without a queue, a clause that says why there is none.
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 from loader.contract.manifest import Manifest
 from loader.errors import UNREACHABLE, Cause, Code
+from loader.frozen import frozen
 from loader.storage.inventory import ItemKey, ManifestVersion
 
 NO_VERSION: Final = ManifestVersion("")
 WARNINGS_LIMIT: Final = 20  # signature warnings in a heartbeat
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ManifestResult:
     """A campaign's manifest and its version, or the code and the sentence why it cannot be used.
 
@@ -41,7 +42,7 @@ class ManifestResult:
         return self.code is not None and self.code.cause is Cause.POLICY
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UnpublishedPrefix:
     """A prefix that is not a campaign (yet), for example because it is still being uploaded. `reason` is a clause."""
 
@@ -49,7 +50,7 @@ class UnpublishedPrefix:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MediaSnapshot:
     """State of the media bucket at one poll: a result for each campaign, by name.
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import ClassVar, Self
 
 from loader.contract.item_reports import one_line
 from loader.contract.names import TGZ
 from loader.contract.units import format_size
 from loader.errors import Code
+from loader.frozen import frozen
 from loader.planning.model import PlanStep
 from loader.s3.auth.redaction import redact
 
@@ -26,7 +27,7 @@ def format_items(count: int | None) -> str:
     return "1 item" if count == 1 else f"{count} items"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Event:
     """Something that happened in the loader.
 
@@ -57,7 +58,7 @@ class Event:
         return replace(self, **{name: redact(getattr(self, name)) for name in self._TEXTS})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notice(Event):
     """Anything that has no class of its own: a word, a sentence and further JSON fields."""
 
@@ -81,7 +82,7 @@ class Notice(Event):
         return replace(self, text=redact(self.text), extra=extra)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlanStarted(Event):
     """The loader starts on a plan with work: items of `size` bytes together, `bytes_done` of them on disk."""
 
@@ -99,7 +100,7 @@ class PlanStarted(Event):
         return {"items": self.items, "bytes": self.size, "begun": self.bytes_done}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlanChanged(Event):
     """A new plan: all its steps, also those that need no work.
 
@@ -115,7 +116,7 @@ class PlanChanged(Event):
         return replace(self, refused=refused, titles={name: redact(title) for name, title in self.titles.items()})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ItemEvent(Event):
     """Something that happened to one item."""
 
@@ -131,7 +132,7 @@ class ItemEvent(Event):
         return f"{self.campaign}/{self.content}{TGZ}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ItemStarted(ItemEvent):
     """A transfer begins with `bytes_done` bytes on disk."""
 
@@ -145,7 +146,7 @@ class ItemStarted(ItemEvent):
         return f"{self.path}: loading {format_size(self.bytes_total)}{start}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ItemProgress(ItemEvent):
     """A chunk arrived; `gained` bytes came since the last event."""
 
@@ -160,7 +161,7 @@ class ItemProgress(ItemEvent):
         return f"{self.path}: {10 * self.bytes_done // max(1, self.bytes_total)}0 %"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ItemRetrying(ItemEvent):
     """An attempt failed; another follows in `seconds`."""
 
@@ -175,12 +176,12 @@ class ItemRetrying(ItemEvent):
         return f"{self.path}: {self.code}: {self.error}; retry in {self.seconds:.1f} s"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ItemStopped(ItemEvent):
     """The transfer was preempted or cancelled; its bytes stay on disk."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ItemFinished(ItemEvent):
     """The item is complete; if its step said `staged`, not yet under its final name."""
 
@@ -194,7 +195,7 @@ class ItemFinished(ItemEvent):
         return f"{self.path}: complete, {format_size(self.bytes_total)}, {check}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ItemFailed(ItemEvent):
     """The item failed; a later plan may load it."""
 
@@ -208,19 +209,19 @@ class ItemFailed(ItemEvent):
         return f"{self.path}: failed: {self.code}: {self.error}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HookRecovered(ItemEvent):
     """The command after loading succeeded for the item after an earlier failure."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CampaignActivated(Event):
     """The campaign is complete and every item has its final name."""
 
     campaign: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CampaignFailed(Event):
     """The campaign cannot be loaded at all, or its command failed."""
 
@@ -235,7 +236,7 @@ class CampaignFailed(Event):
         return f"{self.campaign}: failed: {self.code}: {self.error}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoaderState(Event):
     """State of the loader, in the words of the heartbeat."""
 
@@ -251,7 +252,7 @@ class LoaderState(Event):
         return f"{self.state}: {self.reason}" if self.reason else self.state
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkChanged(Event):
     """Whether the link may be used, and why not."""
 
@@ -260,7 +261,7 @@ class LinkChanged(Event):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueueState(Event):
     """Current limits: those of the transfer queue, else those of the settings.
 

@@ -19,6 +19,7 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from loader.command_runner import run_command
+from loader.frozen import frozen
 from loader.network.probes import Address, Resolver, accepts_connection, external_routes, has_route
 from loader.s3.http.proxies import proxy_for
 from loader.s3.http.urls import AddressingStyle, endpoint_for
@@ -36,7 +37,7 @@ _COMMAND_UP: Final = 30.0  # seconds, while it permits the link
 _REASON_LIMIT: Final = 200  # characters of the command's output
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CommandAnswer:
     """Answer of the link check command: whether the link may be used, and its output."""
 
@@ -44,7 +45,7 @@ class CommandAnswer:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProbeResults:
     """Results of the probes; None for a probe that did not run, because an earlier one failed.
 
@@ -59,7 +60,7 @@ class ProbeResults:
     accepts_connection: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkState:
     """Whether the link is up. `reason`: a sentence for the aircraft's crew, empty while the link is up."""
 

@@ -6,10 +6,10 @@ Stored in memory only: after a restart everything is tried again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from loader.errors import Cause, Code
+from loader.frozen import frozen
 from loader.storage.inventory import ItemKey
 
 # A retry would only repeat failures with these causes. All other ones are retried after every poll.
@@ -17,7 +17,7 @@ _BLOCKING_CAUSES: Final = frozenset({Cause.OBJECT, Cause.DISK, Cause.MANIFEST, C
 BLOCK_TIME: Final = 600.0  # seconds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Failure:
     code: Code
     digest: str

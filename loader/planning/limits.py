@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from loader.contract.time_window import ALWAYS, TimeWindow
 from loader.contract.transfer_queue import TransferQueue
+from loader.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EffectiveLimits:
     """Combines the loader's own `limit` (bytes a second; None: no limit) and `hours` with those of the queue."""
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date, datetime
 from typing import Literal
 
 from loader.clock import best_time, trusted_time, why_untrusted
 from loader.contract.manifest import Item, Manifest
 from loader.errors import Code
+from loader.frozen import frozen
 from loader.storage.inventory import ItemKey
 
 Action = Literal["keep", "link", "verify", "fetch", "refuse", "blocked"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TargetCampaign:
     """A campaign and its manifest. `named`: with --campaign. `replacing`: an older version is complete on disk and
     stays there until the new one is complete.
@@ -27,7 +28,7 @@ class TargetCampaign:
     replacing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DiskSpace:
     """Free bytes of one content directory, without the reserve. Directories on one device share them.
 
@@ -40,7 +41,7 @@ class DiskSpace:
     lacks_inodes: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlanningContext:
     """Time and rate at planning.
 
@@ -84,7 +85,7 @@ class PlanningContext:
         return tuple(sorted({clock.date() for clock in (self.now, self.store) if clock is not None}, reverse=True))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Removal:
     """Content to purge: items by name, or the complete campaign (None)."""
 
@@ -93,7 +94,7 @@ class Removal:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlanStep:
     """One item and its action.
 
@@ -129,7 +130,7 @@ class PlanStep:
         return self.item.size - self.bytes_done if self.action == "fetch" else 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """Steps in their order, and removals. Link steps must run before the removals, which may purge their sources.
 

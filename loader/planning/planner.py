@@ -7,12 +7,12 @@ from `loader.planning.model`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from loader.contract.manifest import Item
 from loader.contract.transfer_queue import TransferQueue
 from loader.errors import Code
+from loader.frozen import frozen
 from loader.planning.disk_space import SpaceBudget
 from loader.planning.eviction import EvictionPlanner, with_manifest_dates
 from loader.planning.model import Action, DiskSpace, Plan, PlanningContext, PlanStep, TargetCampaign
@@ -23,7 +23,7 @@ FindItem = Callable[[str, Item], Sequence[LocalItemState]]
 BlockedItems = Mapping[ItemKey, Code]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Candidate:
     """An item to load, and its state in every content directory."""
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from loader.contract.manifest import Item, Manifest
 from loader.contract.transfer_queue import QueueEntry, TransferQueue
+from loader.frozen import frozen
 from loader.planning.model import PlanningContext, TargetCampaign
 
 REQUESTED_REASON: Final = "the --campaign option names it"
@@ -16,7 +17,7 @@ NEVER: Final = datetime.max.replace(tzinfo=UTC)
 RequestedItems = Sequence[tuple[str, str | None]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RankedItem:
     """One item to load now. `rank`: of its queue entry (or exhibition); smaller comes first."""
 
@@ -45,7 +46,7 @@ class RankedItems:
     unconfirmed: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _RankedEntry:
     """A queue entry, its sort key, and its item names as a set (None: all items)."""
 

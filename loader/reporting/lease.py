@@ -12,13 +12,14 @@ import hashlib
 import re
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Final, Literal
 
 from loader.contract.heartbeat import HEARTBEAT_LIMIT, Heartbeat, parse_heartbeat
 from loader.errors import BadHeartbeat, Code, WorldError
 from loader.failpoints import failpoint
+from loader.frozen import frozen
 from loader.s3.conditional import Overtaken, put_if_unchanged
 from loader.s3.interface import Bucket
 from loader.storage.content_store import ContentStore
@@ -34,7 +35,7 @@ class TailLeaseLost(Exception):
     """Another machine loads this tail. `str()` names it and says since when and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CurrentHolder:
     """The heartbeat in the bucket.
 
@@ -53,7 +54,7 @@ class CurrentHolder:
 _NOT_READ: Final = CurrentHolder("\0")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OwnIdentity:
     """The ids of our directories, when we started, and whether we have held the lease since."""
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from loader.errors import Code, Unsupported, WorldError
+from loader.frozen import frozen
 from loader.s3.http.failures import TLS_EXPECTED
 from loader.s3.http.headers import parse_http_date
 
@@ -119,7 +119,7 @@ _KINDS: Final[Mapping[str, type[WorldError]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class S3ErrorResponse:
     """An error response. `s3_code` is the store's own code, `region` the bucket's; empty if the store sent none.
 

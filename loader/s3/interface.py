@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, Protocol, Self
 
 from loader.clock import StoreClock
+from loader.frozen import frozen
 from loader.s3.http.payload import Payload
 
 BLOCK: Final = 262_144  # bytes; a larger buffer is not faster, a smaller one costs CPU
@@ -31,7 +32,7 @@ class ObjectInfo:
     last_modified: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GetResult:
     """A small object. `size` is that of the complete object in bytes; `truncated`: `body` was cut at the limit.
 
@@ -105,7 +106,7 @@ class Body(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UploadedPart:
     """A part in the store. `etag` without quotes, `size` in bytes."""
 

@@ -8,13 +8,13 @@ Both ways return the same page or raise the same error.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Final
 from urllib.parse import unquote, unquote_plus
 from xml.etree import ElementTree
 
+from loader.frozen import frozen
 from loader.s3.etags import parse_etag
 from loader.s3.http.headers import EPOCH
 from loader.s3.http.xml import namespace, parse_root
@@ -44,7 +44,7 @@ _HEAD: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListPage:
     """One response to ListObjectsV2. `token` requests the next page; None on the last one.
 
@@ -62,7 +62,7 @@ class ListPage:
         return self.objects[0].key if self.objects else self.prefixes[0] if self.prefixes else ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Columns:
     """Entries by column; keys still encoded."""
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from loader.frozen import frozen
 from loader.s3.http.urls import AddressingStyle, parse_addressing_style
 
 DEFAULT_REGION: Final = "us-east-1"
@@ -20,7 +20,7 @@ _FILES: Final = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_
 _FileVersion = tuple[str, int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoreLocation:
     """`endpoint` None: AWS."""
 
@@ -29,7 +29,7 @@ class StoreLocation:
     style: AddressingStyle
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Profile:
     """Settings of the AWS profile; empty if it does not have them."""
 

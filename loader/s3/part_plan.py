@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from loader.frozen import frozen
 
 PART_SIZE: Final = 8 * 1_048_576  # a smaller object is sent in one request, a larger one in parts of at least this size
 MIN_PART_SIZE: Final = 5 * 1_048_576  # of every part but the last
@@ -19,7 +20,7 @@ MAX_PARTS: Final = 10_000
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PartRange:
     """Part `number` (from 1) is `size` bytes from offset `start` on."""
 

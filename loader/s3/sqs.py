@@ -13,12 +13,12 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from loader.errors import Code, WorldError
+from loader.frozen import frozen
 from loader.s3.http.failures import library_failure
 from loader.s3.http.proxies import Proxy, proxy_for
 from loader.s3.location import find_location
@@ -40,7 +40,7 @@ _ERROR_NAMES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """One message: its text, the handle that deletes it, and the number of times it was received."""
 

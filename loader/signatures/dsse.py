@@ -13,12 +13,13 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from loader.contract.manifest import MANIFEST_LIMIT
 from loader.contract.strict_json import Fields, dumps, json_type_name, loads
 from loader.errors import Code, ContractError
+from loader.frozen import frozen
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -39,7 +40,7 @@ class BadEnvelope(ContractError):
     code = Code.BAD_SIGNATURE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signature:
     """The claimed signer and the signature; `verified_signers` verifies it."""
 
@@ -47,7 +48,7 @@ class Signature:
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Envelope:
     """A signed `payload` and its type `kind`. Call `require_signatures` before using any of it."""
 

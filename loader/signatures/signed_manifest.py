@@ -7,16 +7,16 @@ version against the highest one accepted before, its expiry against trusted time
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime
 
 from loader.contract.manifest import MANIFEST_LIMIT, Manifest, manifest_from_json
 from loader.contract.strict_json import format_utc, loads
 from loader.errors import BadManifest, Code, ContractError
+from loader.frozen import frozen
 from loader.signatures.dsse import BadEnvelope
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SigningScope:
     """The airline, campaign and tail that a manifest must have been signed for."""
 
@@ -25,7 +25,7 @@ class SigningScope:
     tail: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SignedManifest:
     """A manifest with valid signatures, signed for this scope.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Final
 
 from loader.contract.strict_json import Fields, format_utc
+from loader.frozen import frozen
 from loader.signatures.dsse import BadEnvelope, envelope_to_json
 from loader.signatures.signed_manifest import SignedManifest
 from loader.signatures.trusted_keys import TrustedKeys, TrustedKeysVersion, revokes_key, trusted_keys_from_json
@@ -17,7 +18,7 @@ from loader.signatures.trusted_keys import TrustedKeys, TrustedKeysVersion, revo
 TRUST_STATE_LIMIT: Final = 16 * 1024 * 1024  # bytes; enough for more than 10,000 campaigns with the longest names
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AcceptedVersions:
     """What was accepted for one airline.
 
@@ -31,7 +32,7 @@ class AcceptedVersions:
     reset_by_rotation: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrustState:
     """The complete state. `serial` grows with every change. `time`: the newest trusted time (aware, UTC)."""
 

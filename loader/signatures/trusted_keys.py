@@ -9,12 +9,13 @@ versions can catch up.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from loader.contract.names import check_name
 from loader.contract.strict_json import Fields, dumps, loads, with_extra
 from loader.errors import BadName
+from loader.frozen import frozen
 from loader.signatures.dsse import (
     KEY_ID,
     PUBLIC_KEY,
@@ -38,7 +39,7 @@ class BadTrustedKeys(BadEnvelope):
     """A `trust.json` is refused."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SigningRole:
     """Ids of the keys that may sign, and the number of different ones that must."""
 
@@ -46,7 +47,7 @@ class SigningRole:
     threshold: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrustedKeys:
     """One version. `keys`: public keys (64 hexadecimal digits) by id. `root`: signs the next version."""
 
@@ -60,7 +61,7 @@ class TrustedKeys:
         return [self.keys[keyid] for keyid in role.keys]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrustedKeysVersion:
     """Trusted keys together with their signed envelope."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date
 from enum import Enum, auto
 from typing import NamedTuple
+
+from loader.frozen import frozen
 
 
 class FileState(Enum):
@@ -18,7 +19,7 @@ class FileState(Enum):
     OTHER = auto()  # other content, for example of an older version
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LocalItemState:
     """What one content directory has of one item.
 
@@ -32,7 +33,7 @@ class LocalItemState:
     linkable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CampaignOnDisk:
     """A campaign of which files are on disk, in one or several content directories.
 
@@ -71,7 +72,7 @@ def _merge(campaign: str, parts: Sequence[CampaignOnDisk | None]) -> CampaignOnD
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ManifestVersion:
     """The version of a campaign: the SHA-256 of its manifest and, if the manifest has one, its version number."""
 

@@ -12,11 +12,11 @@ import errno
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from loader.contract.manifest import Item
 from loader.contract.names import TGZ
+from loader.frozen import frozen
 from loader.storage.directory import Directory
 from loader.storage.layout import HELD_DIR, LINK_SUFFIX, LOADER_DIR
 from loader.storage.state_files import read_state
@@ -40,7 +40,7 @@ _Content = tuple[str, int]  # SHA-256, size
 _Location = tuple[str, str]  # campaign, content
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ItemRecord:
     """What was verified of an installed file.
 
@@ -56,7 +56,7 @@ class ItemRecord:
     @classmethod
     def from_json(cls, state: Mapping[str, object]) -> ItemRecord | None:
         """Return None for a record that is torn or foreign."""
-        size, mtime, digest, etag = (state.get(field) for field in cls.__slots__)
+        size, mtime, digest, etag = (state.get(field) for field in ("size", "mtime_ns", "sha256", "etag"))
         if type(size) is not int or type(mtime) is not int or not isinstance(digest, str):
             return None
         return cls(size, mtime, digest, etag if isinstance(etag, str) else "")

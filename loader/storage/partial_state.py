@@ -6,12 +6,13 @@ A torn or foreign state is ignored. Of a state from before the last boot only th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import fields
 
+from loader.frozen import frozen
 from loader.storage.byte_ranges import Extent, union
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PartialState:
     """The object that the bytes are from (ETag, size, SHA-256, manifest version), and which bytes were written.
 
@@ -36,7 +37,7 @@ class PartialState:
         numbers = [state.get(field) for field in ("size", "durable")]
         if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
             return None
-        values = {field: state.get(field) for field in cls.__slots__}
+        values = {field.name: state.get(field.name) for field in fields(cls)}
         try:
             values["extents"] = _extents(state.get("extents"))
         except (TypeError, ValueError):

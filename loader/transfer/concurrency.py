@@ -13,9 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
+from loader.frozen import frozen
 from loader.s3.retry import Backoff, no_jitter
 
 MAX_CONNECTIONS: Final = 16
@@ -34,7 +34,7 @@ IDLE_RESET: Final = 60.0  # after this many seconds without a transfer, the link
 PARALLEL_FROM: Final = 3.0  # an item that will be complete in so many seconds stays on one connection
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ThroughputSample:
     """Measured at the time `at`: bytes received in total, connections that receive bytes, items in transfer.
 
@@ -49,7 +49,7 @@ class ThroughputSample:
     min_latency: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Trial:
     """A trial of another number of connections than `before`, with which the rate was `rate`."""
 

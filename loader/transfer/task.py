@@ -16,6 +16,7 @@ from loader.contract.keys import content_key, other_content_keys
 from loader.contract.names import TGZ
 from loader.contract.units import MIB
 from loader.errors import Code, Stopped, WorldError
+from loader.frozen import frozen
 from loader.media.manifest_reader import ManifestReader
 from loader.media.snapshot import ManifestResult
 from loader.monitor.events import (
@@ -39,7 +40,7 @@ from loader.transfer.download import download_item
 log = logging.getLogger("loader")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TransferOutcome:
     """The result of a step: `code` is None if the item is complete.
 

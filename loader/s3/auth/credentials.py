@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from loader.errors import Code, WorldError
+from loader.frozen import frozen
 from loader.s3.auth.redaction import redact
 from loader.s3.auth.values import check_access_key, check_secret, check_token, clean_setting
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from botocore.credentials import Credentials
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class S3Credentials:
     """An access key pair; `token` belongs to temporary keys."""
 

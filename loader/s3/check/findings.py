@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from loader.errors import ERRORS, Code, WorldError
+from loader.frozen import frozen
 from loader.s3.errors import NoSuchBucket
 
 # The advice of `loader.errors` is about loading.
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """The result of one check: what the store does, and in `meaning` what that means for the user; empty if nothing."""
 
@@ -46,7 +46,7 @@ class Finding:
         return f"{self.outcome:<8} {self.bucket:<7} {self.check:<12} {self.text} {self.meaning}".rstrip()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoreReport:
     """All findings for `user`, "loader" or "portal". `is_complete`: neither the time limit nor a signal ended it."""
 

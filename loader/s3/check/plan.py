@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from loader.frozen import frozen
 from loader.s3.check.findings import Finding, Outcome
 
 TIME_LIMIT: Final = 60.0  # seconds after which no further check begins
@@ -17,7 +18,7 @@ def _any_key(key: str) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BucketPlan:
     """The checks of one bucket.
 
@@ -38,7 +39,7 @@ class BucketPlan:
     multipart: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Check:
     """One check. `needed`: without it the program does not work. `meaning`: what a failure means for the user."""
 
@@ -64,7 +65,7 @@ class Budget:
         return "Not tried: the time limit was reached." if self.clock() - self.started > self.seconds else ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reporter:
     """Builds the findings of one bucket."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlsplit
 
 from loader.errors import Code, WorldError
+from loader.frozen import frozen
 from loader.s3.errors import S3ErrorResponse
 from loader.s3.http.headers import parse_http_date
 from loader.s3.http.transport import S3Request, S3Transport
@@ -21,7 +21,7 @@ _BODY_LIMIT: Final = 16_384  # bytes of any other response
 _ALL: Final = tuple(range(200, 600))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """A response. `etag` is the header as it is, with quotes; `error` says why the store refused, else it is None."""
 

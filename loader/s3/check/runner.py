@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from loader.errors import ERRORS, Code, WorldError
+from loader.frozen import frozen
 from loader.s3.check.findings import Finding, StoreReport, describe_error
 from loader.s3.check.plan import BucketPlan, Budget, Check, Reporter
 from loader.s3.check.probe import StoreProbe
@@ -58,7 +58,7 @@ def _write(writing: WriteChecks, say: Reporter, budget: Budget, probe: StoreProb
     yield cleaned
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Result:
     """The finding of a check, and the error that ended it."""
 

@@ -6,15 +6,15 @@ import base64
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from loader.errors import Code, WorldError
+from loader.frozen import frozen
 
 _BLOCK: Final = 262_144  # bytes of a slice in memory at a time
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileSlice:
     """`size` bytes of an open file from `start` on. The file's position is neither used nor changed."""
 
@@ -52,7 +52,7 @@ def payload_blocks(payload: Payload) -> Iterator[bytes]:
         yield from (payload[start : start + _BLOCK] for start in range(0, len(payload), _BLOCK))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PayloadDigests:
     """Hexadecimal SHA-256, which is signed, and base64 of the MD5: the value of Content-MD5."""
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from urllib3.util.request import make_headers
+
+from loader.frozen import frozen
 
 _PORTS: Final = {"http": 80, "https": 443}
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
@@ -23,7 +25,7 @@ _FORM: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Proxy:
     """A proxy. `user` and `password` are decoded, None without a user name in the address."""
 

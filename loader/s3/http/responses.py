@@ -13,7 +13,6 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Self
 
@@ -21,6 +20,7 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, NewConnectionError, SSLError, TimeoutError
 
 from loader.errors import Code, WorldError
+from loader.frozen import frozen
 from loader.s3.etags import etag_text, parse_etag
 from loader.s3.http.failures import connection_failure, tls_failure
 from loader.s3.http.headers import parse_content_range, parse_last_modified
@@ -83,7 +83,7 @@ def is_compressed_in_transit(response: BaseHTTPResponse) -> bool:
     return encoding not in ("identity", "aws-chunked") and "Content-Length" not in response.headers
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ObjectHeaders:
     """Headers of an object: ETag, date, complete size, and offset and length of the body. None if unknown."""
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 import urllib3
 
 from loader.errors import Code, WorldError
+from loader.frozen import frozen
 from loader.s3.auth.credentials import CredentialProvider, S3Credentials
 from loader.s3.auth.sigv4 import sign_request
 from loader.s3.errors import S3ErrorResponse
@@ -35,7 +35,7 @@ ERROR_BODY_LIMIT: Final = 16 * 1_024
 OnSent = Callable[[int], None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class S3Request:
     """One request. Statuses other than those in `accept` are errors.
 
@@ -64,7 +64,7 @@ class S3Request:
         return self.name or f"{self.method} {self.key}".strip()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class S3Response:
     """Status, headers, and a body of at most one byte more than the request's limit."""
 
