@@ -19,6 +19,8 @@ BLOCK_TIME: Final = 600.0  # seconds
 
 @frozen
 class _Failure:
+    """A failure, of this version of the manifest and this object; it blocks the item until `until`."""
+
     code: Code
     digest: str
     etag: str

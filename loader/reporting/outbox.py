@@ -24,6 +24,8 @@ _URGENT, _UPDATE, _FIRST, _CLEANUP = range(4)
 
 @dataclass(slots=True)
 class _Waiting:
+    """The next value of a key."""
+
     body: bytes | None  # None: delete the object
     due: float
     rank: int
