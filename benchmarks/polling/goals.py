@@ -20,7 +20,7 @@ ONE_CYCLE: Final = "one cycle"
 PEER_GOALS: Final = ((S5CMD, 0.4), (RCLONE, 1.0), (AWS, 0.2))
 LIST_PRICE: Final = 0.005 / 1_000  # USD per request, S3 Standard in us-east-1; below: GET and HEAD
 GET_PRICE: Final = 0.0004 / 1_000
-MAX_GROWTH: Final = 1.3
+MAX_GROWTH: Final = 1.2
 MAX_DELAY: Final = 3.0  # seconds
 MAX_SLOWDOWN: Final = 1.05  # above it, the store could not write fast enough
 MAX_MEMORY: Final = 200.0  # MB
@@ -107,7 +107,7 @@ def first_poll_row(job: str, cycles: Sequence[Cycle]) -> Row:
 def unchanged_rows(job: str, cycles: Sequence[Cycle], listings: Sequence[float]) -> list[Row]:
     """Return the results of cycles without changes. `listings`: seconds of curl, if it ran."""
     walls = [cycle.wall for cycle in cycles]
-    rows = [ratio_row(job, f"wall ÷ `{CURL}`", 1.5, walls, listings)] if listings else []
+    rows = [ratio_row(job, f"wall ÷ `{CURL}`", 1.3, walls, listings)] if listings else []
     return [*rows, median_row(job, "statements that write", 0, [float(cycle.writes) for cycle in cycles], "count")]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,20 +82,31 @@ def run_interleaved(
     `fill_page_cache`.
     """
     costs: dict[str, list[Cost]] = {variant.name: [] for variant in variants}
-    for number in range(runs + warm):
-        for variant in variants:
-            target = folder / "target"
-            target.mkdir(parents=True)
-            try:
-                fill_page_cache(folder, touch)
-                cost = run(variant.command(target, number), variant.environment(target, number))
-                variant.check(target)
-            finally:
-                shutil.rmtree(target)
-            log(f"  [{number}] {variant.name}: {cost.wall:.2f} s, CPU {cost.cpu:.2f} s, {cost.rss >> 20} MiB")
-            if number >= warm:
-                costs[variant.name].append(cost)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="targets-") as targets:
+        for number in range(runs + warm):
+            for variant in variants:
+                target = Path(tempfile.mkdtemp(dir=targets))
+                try:
+                    fill_page_cache(folder, touch)
+                    cost = run(variant.command(target, number), variant.environment(target, number))
+                    variant.check(target)
+                finally:
+                    empty_files(target)
+                log(f"  [{number}] {variant.name}: {cost.wall:.2f} s, CPU {cost.cpu:.2f} s, {cost.rss >> 20} MiB")
+                if number >= warm:
+                    costs[variant.name].append(cost)
     return costs
+
+
+def empty_files(folder: Path) -> None:
+    """Free the space of all files below a folder, without deleting them.
+
+    Before ext4 without a journal creates a file, it passes over every inode that was deleted in the last minute: files
+    deleted after one run would slow the next one.
+    """
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            os.truncate(path, 0)
 
 
 def fill_page_cache(folder: Path, size: int) -> None:

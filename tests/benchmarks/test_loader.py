@@ -53,7 +53,7 @@ def test_the_table_says_of_every_goal_what_was_found_and_whether_it_is_met() -> 
 def test_every_goal_against_a_peer_gets_a_row_in_the_jobs_it_is_set_for() -> None:
     costs = {name: [cost(1.0)] for name in (RUN_LOADER, NO_PROGRESS, S5CMD, VERIFIED, AWS, RCLONE)}
     goals = {job: [row.goal for row in throughput_rows(job, costs)] for job in "abc"}
-    assert goals == {"a": [0.7, 1.3, 0.65, 0.7, 1.3, 1.05], "b": [0.95, 1.9, 0.6, 1.05], "c": [0.8, 1.1, 1.05]}
+    assert goals == {"a": [0.6, 1.3, 0.7, 0.7, 1.3, 1.05], "b": [0.95, 1.9, 0.7, 1.05], "c": [0.8, 1.1, 1.05]}
     spent = [row for row in throughput_rows("a", costs) if row.unit == "s"]
     assert [row.found for row in spent] == [1.0]  # two seconds for two GiB
 
@@ -79,6 +79,18 @@ def test_variants_take_turns_each_in_an_empty_folder_and_warm_up_first(tmp_path:
     assert seen == [("x", 0), ("y", 0), ("x", 1), ("y", 1), ("x", 2), ("y", 2)]
     assert {name: len(of) for name, of in costs.items()} == {"x": 2, "y": 2}
     assert len(said) == 6
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_a_run_are_emptied_before_the_next_one_and_deleted_at_the_end(tmp_path: Path) -> None:
+    left: list[list[int]] = []
+
+    def command(target: Path, number: int) -> list[str]:
+        left.append([path.stat().st_size for path in target.parent.rglob("x")])
+        return ["sh", "-c", f"echo content > {target}/x"]
+
+    run_interleaved([Variant("x", command, lambda target, number: HERE)], 2, tmp_path, touch=0, log=lambda line: None)
+    assert left == [[], [0], [0, 0]]
     assert not list(tmp_path.iterdir())
 
 
