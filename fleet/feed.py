@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from campaigns.models import Campaign
+from fleet.attention import keeping
 from fleet.models import Load, Tail, Transfer
 from fleet.serialization import (
     serialize_airline,
@@ -69,6 +70,7 @@ def publish_totals(
 ) -> None:
     """Publish the totals of these campaigns and airlines in one transaction, with the fence of `lease`."""
     with transaction.atomic():
+        keeping.regroup(airlines.values_list("pk", flat=True))
         changes = total_changes(airlines, campaigns)
         lease.check_fence()
         publish(changes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 
 from campaigns.models import Campaign
+from fleet.attention import keeping
 from fleet.choices import ServiceStatus
 from fleet.feed import load_change, tail_change, total_changes
 from fleet.ingest.rows import lock_tails
@@ -30,6 +31,7 @@ def set_service_status(tail: Tail, duty: ServiceStatus) -> bool:
         row.save(update_fields=["duty", "silent"])
         if duty != ServiceStatus.ACTIVE:
             _clear_flags(row)
+        keeping.keep([row.pk])
         loads = Load.objects.filter(tail=row).select_related("tail__airline", "campaign")
         campaigns = Campaign.objects.filter(pk__in=[load.campaign_id for load in loads])
         publish(

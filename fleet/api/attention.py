@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from drf_spectacular.utils import extend_schema, extend_schema_serializer
@@ -12,9 +13,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from fleet.api.acknowledgements import AcknowledgementSerializer, serialize_acknowledgement
-from fleet.attention.diagnosis import CauseKind, Finding
-from fleet.attention.queries import LOADS_LIMIT, Issue, IssueGroup, group_issues, list_issues
-from fleet.models import Acknowledgement, Load
+from fleet.attention.diagnosis import CauseKind
+from fleet.attention.queries import FINDINGS_LIMIT, CauseGroup, LoadFindings, list_causes, list_loads
+from fleet.models import AttentionFinding
 from ifeportal.formatting import iso
 from ifeportal.live.feed import current_rev
 
@@ -69,24 +70,24 @@ class IssueGroupSerializer(serializers.Serializer[Any]):
     loads = IssueSerializer(many=True)
 
 
-def serialize_group(group: IssueGroup) -> dict[str, Any]:
+def serialize_group(group: CauseGroup, loads: Sequence[LoadFindings]) -> dict[str, Any]:
     cause = group.cause
     return {
         "kind": cause.kind.value,
         "airline": cause.airline,
-        "campaign": cause.campaign,
+        "campaign": cause.key.campaign,
         "subject": cause.subject,
         "error_code": cause.code,
         "state": group.reason,
         "heading": cause.heading,
         "step": cause.next_step,
         "open": group.is_open,
-        "loads": [_serialize_issue(*row) for row in group.rows],
+        "loads": [_serialize_load(row) for row in loads],
     }
 
 
-def _serialize_issue(issue: Issue, findings: list[Finding], acknowledgement: Acknowledgement | None) -> dict[str, Any]:
-    load = issue.load
+def _serialize_load(row: LoadFindings) -> dict[str, Any]:
+    load, acknowledgement = row.load, row.acknowledgement
     if acknowledgement is not None:
         acknowledgement.load = load  # its tail, campaign and airline are loaded already
     return {
@@ -96,7 +97,7 @@ def _serialize_issue(issue: Issue, findings: list[Finding], acknowledgement: Ack
         "exhibition_starts": load.campaign.exhibition_starts,
         "as_of": iso(load.as_of) if load.as_of else None,
         "faults": [
-            {"content": finding.content, "error_code": finding.code, "error": finding.text} for finding in findings
+            {"content": finding.content, "error_code": finding.code, "error": finding.text} for finding in row.findings
         ],
         "acknowledgement": serialize_acknowledgement(acknowledgement) if acknowledgement else None,
     }
@@ -119,7 +120,7 @@ class AttentionView(APIView):
         operation_id="attention",
         summary="List loads that need attention",
         description="Failed, stalled, silent, at-risk and contradictory loads by likely cause, most urgent first. "
-        f"At most {LOADS_LIMIT:,} loads are included, those with the nearest exhibition first.",
+        f"One answer has at most {FINDINGS_LIMIT:,} problems.",
         tags=["attention"],
         parameters=[AttentionRequest],
         responses=IssueGroupSerializer(many=True),
@@ -130,17 +131,21 @@ class AttentionView(APIView):
         serializer.is_valid(raise_exception=True)
         params = serializer.validated_data
         rev = current_rev()
-        loads = Load.objects.visible_to(request.user)
+        findings = AttentionFinding.objects.visible_to(request.user)
         if "airline" in params:
-            loads = loads.filter(tail__airline__name=params["airline"])
-        groups = [group for group in group_issues(list_issues(loads, LOADS_LIMIT)) if _matches(group, params)]
+            findings = findings.filter(airline__name=params["airline"])
+        groups = [group for group in list_causes(findings) if _matches(group, params)]
         pages = IssueGroupPagination()
         page: Any = pages.paginate_queryset(groups, request, self)
-        response = pages.get_paginated_response([serialize_group(group) for group in page])
+        digests = [group.cause.digest for group in page]
+        loads = list_loads(findings, digests, 1, FINDINGS_LIMIT, FINDINGS_LIMIT)
+        response = pages.get_paginated_response(
+            [serialize_group(group, loads.get(group.cause.digest, [])) for group in page]
+        )
         response["X-Revision"] = str(rev)
         response["Cache-Control"] = "no-store"
         return response
 
 
-def _matches(group: IssueGroup, params: dict[str, Any]) -> bool:
+def _matches(group: CauseGroup, params: dict[str, Any]) -> bool:
     return (group.is_open or params.get("acknowledged") == "true") and params.get("kind") in (None, group.cause.kind)

@@ -20,6 +20,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from fleet.archive.format import ARCHIVE_LIMIT, Archive, archive_key, build_archive, parse_archive
+from fleet.attention import keeping
 from fleet.choices import Status
 from fleet.feed import load_change
 from fleet.ingest.rows import clear_object_versions
@@ -338,6 +339,7 @@ def _lock_tail(prepared: PreparedArchive) -> None:
 def _set_archived(load: Load, archived_at: datetime | None, lease: WorkLease) -> None:
     load.archived_at, load.sweeping = archived_at, archived_at is not None
     load.save(update_fields=["archived_at", "sweeping"])
+    keeping.keep([load.tail_id])
     lease.check_fence()
     publish([load_change(load)])
 

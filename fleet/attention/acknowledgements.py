@@ -7,6 +7,7 @@ from typing import Final
 from django.db import transaction
 from django.utils import timezone
 
+from fleet.attention.keeping import keep_acknowledgement, lock_load
 from fleet.attention.queries import create_acknowledgement, withdraw_acknowledgements
 from fleet.models import Acknowledgement, Load
 from ifeportal.audit import Actor, Changes, record
@@ -18,8 +19,10 @@ def acknowledge(actor: Actor, load: Load, reason: str, note: str) -> Acknowledge
     """Acknowledge the load for the actor, a user. Return None if it no longer needs attention for that reason."""
     assert actor.user is not None
     with transaction.atomic():
+        lock_load(load)
         taken = create_acknowledgement(load, reason, actor.user, note, timezone.now())
         if taken is not None:
+            keep_acknowledgement(load, reason, taken)
             _audit(actor, load, "load.acknowledged", {reason: ("", note)})
     return taken
 
@@ -27,8 +30,10 @@ def acknowledge(actor: Actor, load: Load, reason: str, note: str) -> Acknowledge
 def withdraw(actor: Actor, load: Load, reason: str) -> bool:
     """Withdraw the acknowledgements of the load for that reason. Return whether there were any."""
     with transaction.atomic():
+        lock_load(load)
         taken_back = withdraw_acknowledgements(load, reason, timezone.now()) > 0
         if taken_back:
+            keep_acknowledgement(load, reason, None)
             _audit(actor, load, "load.acknowledgement withdrawn", {})
     return taken_back
 

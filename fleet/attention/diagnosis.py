@@ -1,4 +1,4 @@
-"""Group findings about loads by their likely cause. Pure.
+"""The likely cause of findings about loads, by which they are grouped. Pure.
 
 Many error codes name the faulty part: the object, the aircraft or the link. Otherwise the pattern decides:
 
@@ -10,12 +10,13 @@ Many error codes name the faulty part: the object, the aircraft or the link. Oth
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from ifeportal.formatting import quantity
 from loader.errors import Cause, find_error_kind
@@ -32,6 +33,11 @@ class CauseKind(StrEnum):
     AT_RISK = "at risk"
     CONTRADICTION = "contradiction"
 
+
+FAILED: Final = "failed"
+FAILURES: Final = frozenset({CauseKind.OBJECT, CauseKind.TAIL, CauseKind.CODE})
+OF_ONE_CAMPAIGN: Final = frozenset({CauseKind.OBJECT, CauseKind.STALLED, CauseKind.AT_RISK, CauseKind.CONTRADICTION})
+DIGEST_LENGTH: Final = 16
 
 # Causes of error codes that name the faulty part. For the others the pattern decides.
 OF_THE_OBJECT: Final = frozenset({Cause.OBJECT, Cause.MANIFEST, Cause.POLICY})
@@ -70,53 +76,80 @@ class Finding:
     content: str = ""
     code: str = ""
     text: str = ""
-    complete_elsewhere: int = 0  # on how many other tails this item is complete
+    complete_elsewhere: bool = False  # the item is complete on another tail
 
 
-@dataclass(frozen=True, slots=True)
-class LikelyCause:
-    """Findings that most likely have one cause. `subject` is the object, tail or code at fault, or empty."""
+class CauseKey(NamedTuple):
+    """What the findings of one cause have in common. `subject` is the object, tail or code at fault, or empty."""
 
     kind: CauseKind
     airline: str
     campaign: str
     subject: str
     code: str
-    findings: tuple[Finding, ...]
 
     @property
-    def loads(self) -> frozenset[int]:
-        return frozenset(finding.load for finding in self.findings)
+    def digest(self) -> str:
+        """The cause in rows and in addresses."""
+        return hashlib.sha256("\0".join(self).encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+@dataclass(frozen=True, slots=True)
+class LikelyCause:
+    """A cause and the numbers of tails, loads and items that it most likely affects."""
+
+    key: CauseKey
+    tails: int
+    loads: int
+    contents: int
 
     @property
-    def tails(self) -> tuple[str, ...]:
-        return tuple(sorted({finding.tail for finding in self.findings}))
+    def kind(self) -> CauseKind:
+        return self.key.kind
 
     @property
-    def contents(self) -> tuple[str, ...]:
-        return tuple(sorted({finding.content for finding in self.findings if finding.content}))
+    def airline(self) -> str:
+        return self.key.airline
+
+    @property
+    def code(self) -> str:
+        return self.key.code
+
+    @property
+    def subject(self) -> str:
+        return self.key.subject
+
+    @property
+    def digest(self) -> str:
+        return self.key.digest
+
+    @property
+    def reason(self) -> str:
+        """The reason that its loads are acknowledged for."""
+        return FAILED if self.kind in FAILURES else self.kind.value
 
     @property
     def heading(self) -> str:
         """The problem, with the number of affected loads, tails or items."""
-        tails, loads = quantity(len(self.tails), "tail"), quantity(len(self.loads), "load")
+        _, _, campaign, subject, _ = self.key
+        tails, loads = quantity(self.tails, "tail"), quantity(self.loads, "load")
         match self.kind:
             case CauseKind.OBJECT:
-                return f"{self.subject} of {self.campaign} fails on {quantity(len(self.loads), 'tail')}"
+                return f"{subject} of {campaign} fails on {quantity(self.loads, 'tail')}"
             case CauseKind.TAIL if self.contents:
-                return f"{self.subject}: {quantity(len(self.contents), 'failed item')}"
+                return f"{subject}: {quantity(self.contents, 'failed item')}"
             case CauseKind.TAIL:
-                return f"{self.subject}: campaign failed"
+                return f"{subject}: campaign failed"
             case CauseKind.CODE:
-                return f"{self.subject} on {tails}"
+                return f"{subject} on {tails}"
             case CauseKind.STALLED:
-                return f"{quantity(len(self.loads), 'stalled load')} of {self.campaign}"
+                return f"{quantity(self.loads, 'stalled load')} of {campaign}"
             case CauseKind.SILENT:
-                return quantity(len(self.tails), "silent tail")
+                return quantity(self.tails, "silent tail")
             case CauseKind.AT_RISK:
-                return f"{loads} of {self.campaign} may miss the start of the exhibition"
+                return f"{loads} of {campaign} may miss the start of the exhibition"
             case CauseKind.CONTRADICTION:
-                return f"{loads} of {self.campaign}: {self.subject}"
+                return f"{loads} of {campaign}: {subject}"
 
     @property
     def next_step(self) -> str:
@@ -124,35 +157,38 @@ class LikelyCause:
         known = find_error_kind(self.code)
         return f"{known.advice} {STEPS[self.kind]}" if known else STEPS[self.kind]
 
+    @property
+    def rank(self) -> tuple[int, int, str, str, str]:
+        """The order of causes: by kind, then by number of loads."""
+        key = self.key
+        return list(CauseKind).index(key.kind), -self.loads, key.airline, key.campaign, key.subject
 
-CauseKey = tuple[CauseKind, str, str, str, str]  # kind, airline, campaign, subject, code
+
+def causes_of(findings: Sequence[Finding]) -> list[CauseKey]:
+    """Return the cause of each finding, in their order. All failures of their airlines must be among them."""
+    spread = _spread([finding for finding in findings if finding.reason == FAILED])
+    return [
+        _key_of_failure(finding, spread) if finding.reason == FAILED else _key_of_flag(finding) for finding in findings
+    ]
 
 
-def group_by_cause(findings: Iterable[Finding]) -> list[LikelyCause]:
-    """Group the findings, each under exactly one cause. Order the causes by kind, then by number of loads."""
-    grouped: dict[CauseKey, list[Finding]] = defaultdict(list)
-    failed: list[Finding] = []
-    for finding in findings:
-        if finding.reason == "failed":
-            failed.append(finding)
-        else:
-            grouped[_key_of_flag(finding)].append(finding)
-    spread = _spread(failed)
-    for finding in failed:
-        grouped[_key_of_failure(finding, spread)].append(finding)
-    causes = [LikelyCause(*key, tuple(sorted(members, key=_sort_key))) for key, members in grouped.items()]
-    order = list(CauseKind)
-    return sorted(
-        causes, key=lambda each: (order.index(each.kind), -len(each.loads), each.airline, each.campaign, each.subject)
-    )
+def decided_elsewhere(findings: Sequence[Finding]) -> list[int]:
+    """Return the indexes of the findings whose cause depends on `complete_elsewhere`: few, as it is expensive."""
+    failed = [finding for finding in findings if finding.reason == FAILED]
+    of_object = _counted(failed, _object, lambda finding: finding.tail)
+    return [
+        index
+        for index, finding in enumerate(findings)
+        if finding.content and _cause_of(finding) in OF_THE_OBJECT and of_object[_object(finding)] == 1
+    ]
 
 
 def _key_of_flag(finding: Finding) -> CauseKey:
-    """Group findings that are not errors: by campaign, but silent tails across campaigns."""
+    """Return the cause of a finding that is no error: by campaign, but silent tails across campaigns."""
     kind = CauseKind(finding.reason)
     campaign = "" if kind is CauseKind.SILENT else finding.campaign
     subject = finding.text if kind is CauseKind.CONTRADICTION else ""
-    return kind, finding.airline, campaign, subject, ""
+    return CauseKey(kind, finding.airline, campaign, subject, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,19 +222,24 @@ def _key_of_failure(finding: Finding, spread: _Spread) -> CauseKey:
     of_object, of_tail = spread.of_object[_object(finding)], spread.of_tail[_tail(finding)]
     of_code = spread.of_code[_code(finding)] if finding.code else 1
     if _is_of_the_object(finding, of_object, of_tail):
-        return CauseKind.OBJECT, finding.airline, finding.campaign, finding.content or "campaign.json", finding.code
+        subject = finding.content or "campaign.json"
+        return CauseKey(CauseKind.OBJECT, finding.airline, finding.campaign, subject, finding.code)
     if of_code > 1 and of_code >= of_tail:
-        return CauseKind.CODE, finding.airline, "", finding.code, finding.code
-    return CauseKind.TAIL, finding.airline, "", finding.tail, finding.code
+        return CauseKey(CauseKind.CODE, finding.airline, "", finding.code, finding.code)
+    return CauseKey(CauseKind.TAIL, finding.airline, "", finding.tail, finding.code)
 
 
 def _is_of_the_object(finding: Finding, of_object: int, of_tail: int) -> bool:
     """Return False for an item that is complete on other tails, unless it fails on several."""
-    kind = find_error_kind(finding.code)
-    cause = kind.cause if kind else None
+    cause = _cause_of(finding)
     if cause in OF_THE_OBJECT:
         return of_object > 1 or not finding.complete_elsewhere
     return cause not in OF_THE_TAIL and 1 < of_object >= of_tail
+
+
+def _cause_of(finding: Finding) -> Cause | None:
+    kind = find_error_kind(finding.code)
+    return kind.cause if kind else None
 
 
 def _object(finding: Finding) -> tuple[str, ...]:
@@ -211,7 +252,3 @@ def _tail(finding: Finding) -> tuple[str, ...]:
 
 def _code(finding: Finding) -> tuple[str, ...]:
     return finding.airline, finding.code
-
-
-def _sort_key(finding: Finding) -> tuple[str, ...]:
-    return finding.tail, finding.campaign, finding.content

@@ -1,34 +1,32 @@
 """Queries for loads that need attention: failed, stalled, silent, at risk or contradictory; and their acknowledgements.
 
-Reads loads and transfers and writes acknowledgements, only of airlines that the caller selected with `visible_to`.
-Excluded are loads of tails out of service, archived and deleted loads, and loads that fail because their campaign was
-withdrawn.
+Pages read the findings that `fleet.attention.keeping` stores, only of airlines that the caller selected with
+`visible_to`. Excluded are loads of tails out of service, archived and deleted loads, and loads that fail because their
+campaign was withdrawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, F, Min, Q, QuerySet, Window
+from django.db.models.functions import DenseRank, RowNumber
 
-from campaigns.models import Campaign
-from fleet.attention.diagnosis import CauseKind, Finding, LikelyCause, group_by_cause
-from fleet.choices import Inconsistency, ServiceStatus, Status
-from fleet.models import Acknowledgement, Load, Transfer
-from ifeportal.bulk import where_in
-from ifeportal.models import Airline, User
+from fleet.attention.diagnosis import FAILED, OF_ONE_CAMPAIGN, CauseKey, CauseKind, LikelyCause
+from fleet.choices import ServiceStatus, Status
+from fleet.models import Acknowledgement, AttentionFinding, Load
+from ifeportal.models import User
 from loader.errors import Code
 
-LOADS_LIMIT: Final = 5_000  # that need attention; with more, the cause is common to all of them
-FINDINGS_LIMIT: Final = 20_000  # failed items that are read; loads of further ones are still listed
-FAILED: Final = "failed"
+FINDINGS_LIMIT: Final = 20_000  # in one answer
+FINDINGS_SHOWN: Final = 5  # of each load on a page
 _OPEN: Final = Q(status__in=[Status.PENDING, Status.LOADING, Status.FAILED])
 # Expected errors of a withdrawn campaign: its objects and its manifest were removed on purpose.
-_EXPECTED: Final = frozenset({Code.OBJECT_GONE.value, Code.UNSIGNED.value})
-_WITHDRAWN: Final = Q(campaign__withdrawn_at__isnull=False, error_code__in=_EXPECTED)
+EXPECTED: Final = frozenset({Code.OBJECT_GONE.value, Code.UNSIGNED.value})
+_WITHDRAWN: Final = Q(campaign__withdrawn_at__isnull=False, error_code__in=EXPECTED)
 # Reasons by precedence; a load is listed under each that holds.
 REASONS: Final[Mapping[str, Q]] = {
     FAILED: Q(status=Status.FAILED),
@@ -39,44 +37,38 @@ REASONS: Final[Mapping[str, Q]] = {
 }
 
 
-@dataclass(frozen=True)
-class Issue:
-    """A load that needs attention, the reasons, and the current acknowledgements by reason."""
+@dataclass(frozen=True, slots=True)
+class LoadFindings:
+    """A load with the first findings of one cause, the number of all of them, and its acknowledgement."""
 
     load: Load
-    reasons: tuple[str, ...]
-    acknowledged: Mapping[str, Acknowledgement]
+    findings: Sequence[AttentionFinding]
+    total: int
+    acknowledgement: Acknowledgement | None
 
     @property
-    def is_open(self) -> bool:
-        """Whether a reason is unacknowledged."""
-        return any(reason not in self.acknowledged for reason in self.reasons)
+    def more(self) -> int:
+        """The number of findings that are not listed."""
+        return self.total - len(self.findings)
 
 
-@dataclass(frozen=True)
-class IssueGroup:
-    """A cause with its loads."""
+@dataclass(frozen=True, slots=True)
+class CauseGroup:
+    """A cause, how many of its findings are unacknowledged, and whether one of them contains the search text."""
 
     cause: LikelyCause
-    issues: Sequence[Issue]
+    unacknowledged: int
+    matched: bool
 
     @property
     def reason(self) -> str:
         """The reason that its loads are acknowledged for."""
-        return self.cause.findings[0].reason
+        return self.cause.reason
 
     @property
     def is_open(self) -> bool:
         """Whether one of its loads is unacknowledged."""
-        return any(self.reason not in issue.acknowledged for issue in self.issues)
-
-    @property
-    def rows(self) -> list[tuple[Issue, list[Finding], Acknowledgement | None]]:
-        """Each load with its findings of this cause and its acknowledgement."""
-        findings: dict[int, list[Finding]] = {}
-        for finding in self.cause.findings:
-            findings.setdefault(finding.load, []).append(finding)
-        return [(each, findings[each.load.pk], each.acknowledged.get(self.reason)) for each in self.issues]
+        return self.unacknowledged > 0
 
 
 def needing_attention(loads: QuerySet[Load]) -> QuerySet[Load]:
@@ -91,44 +83,114 @@ def needing_attention(loads: QuerySet[Load]) -> QuerySet[Load]:
     matching = (
         all_loads.filter(by_itself).values("pk").union(all_loads.filter(REASONS[CauseKind.SILENT.value]).values("pk"))
     )
-    counted = loads.filter(pk__in=matching, tail__duty=ServiceStatus.ACTIVE, archived_at=None)
+    return _counted(loads.filter(pk__in=matching))
+
+
+def in_attention(loads: QuerySet[Load]) -> QuerySet[Load]:
+    """Select the same among few loads, where no index on the conditions is needed."""
+    any_reason = Q()
+    for condition in REASONS.values():
+        any_reason |= condition
+    return _counted(loads.filter(any_reason))
+
+
+def _counted(loads: QuerySet[Load]) -> QuerySet[Load]:
+    counted = loads.filter(tail__duty=ServiceStatus.ACTIVE, archived_at=None)
     return counted.exclude(Q(status=Status.DELETED) | _WITHDRAWN)
 
 
-def open_count(loads: QuerySet[Load]) -> int:
+def open_count(findings: QuerySet[AttentionFinding]) -> int:
     """Count the loads with an unacknowledged reason; one query."""
-    unacknowledged = Q()
-    for reason, condition in REASONS.items():
-        acknowledged = Acknowledgement.objects.filter(load=OuterRef("pk"), state=reason, withdrawn_at=None)
-        if reason == FAILED:
-            acknowledged = acknowledged.filter(error_code=OuterRef("error_code"))
-        unacknowledged |= condition & Q(~Exists(acknowledged))
-    return needing_attention(loads).filter(unacknowledged).count()
+    return findings.filter(acknowledgement=None).order_by().values("load").distinct().count()
 
 
-def list_issues(loads: QuerySet[Load], limit: int) -> list[Issue]:
-    """Return at most `limit` loads that need attention, nearest exhibition first; four queries."""
+def list_causes(findings: QuerySet[AttentionFinding], search: str = "") -> list[CauseGroup]:
+    """Return the causes in the order of pages, with their numbers; one query."""
+    contains = Q()
+    for name in ("tail__name", "load__campaign__name", "content", "code"):
+        contains |= Q(**{f"{name}__icontains": search})
     rows = (
-        needing_attention(loads)
-        .select_related("tail")
-        .order_by("campaign__exhibition_starts", "tail__airline__name", "tail__name", "pk")[:limit]
-    )
-    listed = list(rows)
-    # One instance each: many loads share few campaigns and airlines.
-    campaigns = Campaign.objects.in_bulk({row.campaign_id for row in listed})
-    airlines = Airline.objects.in_bulk({row.tail.airline_id for row in listed})
-    for row in listed:
-        row.campaign, row.tail.airline = campaigns[row.campaign_id], airlines[row.tail.airline_id]
-        row.campaign.airline = row.tail.airline
-    acknowledged = _acknowledged(listed)
-    return [
-        Issue(
-            row,
-            reasons,
-            {reason: acknowledged[row.pk, reason] for reason in reasons if (row.pk, reason) in acknowledged},
+        findings.order_by()
+        .values("cause")
+        .annotate(
+            _kind=Min("kind"),
+            _airline=Min("airline__name"),
+            _campaign=Min("load__campaign__name"),
+            _subject=Min("subject"),
+            _code=Min("code"),
+            tails=Count("tail", distinct=True),
+            loads=Count("load", distinct=True),
+            contents=Count("content", distinct=True, filter=~Q(content="")),
+            unacknowledged=Count("pk", filter=Q(acknowledgement=None)),
+            matched=Count("pk", filter=contains) if search else Count("pk"),
         )
-        for row, reasons in zip(listed, map(reasons_of, listed), strict=True)
-    ]
+    )
+    return sorted(map(_group, rows), key=lambda group: group.cause.rank)
+
+
+def _group(row: Mapping[str, Any]) -> CauseGroup:
+    kind = CauseKind(row["_kind"])
+    campaign = row["_campaign"] if kind in OF_ONE_CAMPAIGN else ""
+    key = CauseKey(kind, row["_airline"], campaign, row["_subject"], row["_code"])
+    cause = LikelyCause(key, tails=row["tails"], loads=row["loads"], contents=row["contents"])
+    return CauseGroup(cause, row["unacknowledged"], row["matched"] > 0)
+
+
+def list_loads(
+    findings: QuerySet[AttentionFinding], causes: Iterable[str], first: int, last: int, each: int = FINDINGS_SHOWN
+) -> dict[str, list[LoadFindings]]:
+    """Return the loads `first` to `last` (from 1) of each of these causes (digests), with `each` of their findings.
+
+    One query. Loads are ordered by tail, then by campaign. At most `FINDINGS_LIMIT` findings are read.
+    """
+    by_name = [F("tail__name").asc(), F("load__campaign__name").asc(), F("load").asc()]
+    of_load = [F("cause"), F("load")]
+    rows = (
+        _with_rows(findings.filter(cause__in=list(causes)))
+        .annotate(
+            place=Window(DenseRank(), partition_by=F("cause"), order_by=by_name),
+            line=Window(RowNumber(), partition_by=of_load, order_by=F("content").asc()),
+            total=Window(Count("pk"), partition_by=of_load),
+        )
+        .filter(place__gte=first, place__lte=last, line__lte=each)
+        .order_by("place", "line")[:FINDINGS_LIMIT]
+    )
+    return _by_cause(rows)
+
+
+def open_loads(findings: QuerySet[AttentionFinding], causes: Iterable[str], limit: int) -> dict[str, list[int]]:
+    """Return the ids of at most `limit` unacknowledged loads of each of these causes (digests)."""
+    rows = findings.filter(cause__in=list(causes), acknowledgement=None).order_by("cause", "load")
+    found: dict[str, list[int]] = {}
+    for cause, load in rows.values_list("cause", "load").distinct():
+        loads = found.setdefault(cause, [])
+        if len(loads) < limit:
+            loads.append(load)
+    return found
+
+
+def iter_findings(findings: QuerySet[AttentionFinding], cause: str) -> Iterator[AttentionFinding]:
+    """Return all findings of a cause (digest) with what files say of them."""
+    yield from _with_rows(findings.filter(cause=cause)).order_by("tail__name", "load__campaign__name", "content")
+
+
+def _with_rows(findings: QuerySet[AttentionFinding]) -> QuerySet[AttentionFinding]:
+    return findings.select_related("airline", "tail", "load__campaign", "acknowledgement")
+
+
+def _by_cause(rows: Iterable[AttentionFinding]) -> dict[str, list[LoadFindings]]:
+    """Group findings by cause and load. Rows of one load have one instance of it."""
+    lists: dict[str, dict[int, list[AttentionFinding]]] = {}
+    for row in rows:
+        row.load.tail, row.tail.airline, row.load.campaign.airline = row.tail, row.airline, row.airline
+        lists.setdefault(row.cause, {}).setdefault(row.load_id, []).append(row)
+    return {
+        cause: [
+            LoadFindings(found[0].load, found, getattr(found[0], "total", len(found)), found[0].acknowledgement)
+            for found in loads.values()
+        ]
+        for cause, loads in lists.items()
+    }
 
 
 def reasons_of(load: Load) -> tuple[str, ...]:
@@ -141,82 +203,6 @@ def reasons_of(load: Load) -> tuple[str, ...]:
         CauseKind.CONTRADICTION.value: bool(load.contradiction),
     }
     return tuple(reason for reason in REASONS if holds[reason])
-
-
-def _acknowledged(loads: Collection[Load]) -> dict[tuple[int, str], Acknowledgement]:
-    """Return the newest current acknowledgement by load and reason."""
-    if not loads:
-        return {}
-    codes = {load.pk: load.error_code for load in loads}
-    rows = Acknowledgement.objects.filter(
-        where_in(Acknowledgement, ["load_id"], ((pk,) for pk in codes)), withdrawn_at=None
-    )
-    return {
-        (row.load_id, row.state): row
-        for row in rows.order_by("at", "pk")
-        if row.state != FAILED or row.error_code == codes[row.load_id]
-    }
-
-
-def group_issues(issues: Collection[Issue]) -> list[IssueGroup]:
-    """Group the issues by likely cause; two queries if any load has failed."""
-    by_load = {issue.load.pk: issue for issue in issues}
-    findings = [
-        finding
-        for issue in issues
-        for reason in issue.reasons
-        if reason != FAILED
-        for finding in [_load_finding(issue, reason)]
-    ]
-    failed = [issue for issue in issues if FAILED in issue.reasons]
-    items = list(_failed_items(failed)) if failed else []
-    with_items = {finding.load for finding in items}
-    findings += items
-    findings += [
-        _load_finding(issue, FAILED) for issue in failed if _has_own(issue.load) or issue.load.pk not in with_items
-    ]
-    return [
-        IssueGroup(cause, [by_load[pk] for pk in dict.fromkeys(finding.load for finding in cause.findings)])
-        for cause in group_by_cause(findings)
-    ]
-
-
-def _has_own(load: Load) -> bool:
-    """Return whether the error is of the campaign and not of one of its items."""
-    return bool(load.error_etag) and not load.error_content
-
-
-def _load_finding(issue: Issue, reason: str) -> Finding:
-    load = issue.load
-    code, text = "", ""
-    if reason == FAILED:
-        code, text = load.error_code, load.error
-    elif reason == CauseKind.CONTRADICTION.value:
-        text = Inconsistency(load.contradiction).label
-    return _finding(load, reason, load.error_content if reason == FAILED else "", code, text)
-
-
-def _failed_items(failed: Collection[Issue]) -> Iterator[Finding]:
-    loads = {issue.load.pk: issue.load for issue in failed}
-    rows = Transfer.objects.filter(where_in(Transfer, ["load_id"], ((pk,) for pk in loads)), status=Status.FAILED)
-    items = list(rows.filter(listed=True).values_list("load_id", "content", "error_code", "error")[:FINDINGS_LIMIT])
-    complete = _complete_elsewhere({(loads[load].campaign_id, content) for load, content, _, _ in items})
-    for load, content, code, text in items:
-        elsewhere = complete.get((loads[load].campaign_id, content), 0)
-        yield replace(_finding(loads[load], FAILED, content, code, text), complete_elsewhere=elsewhere)
-
-
-def _complete_elsewhere(items: Collection[tuple[int, str]]) -> dict[tuple[int, str], int]:
-    """Count the tails on which each item of a campaign is complete."""
-    campaigns, contents = {campaign for campaign, _ in items}, {content for _, content in items}
-    complete = Transfer.objects.filter(load__campaign__in=campaigns, content__in=contents, status=Status.COMPLETE)
-    counted = complete.order_by().values_list("load__campaign", "content").annotate(Count("pk"))
-    return {(campaign, content): count for campaign, content, count in counted}
-
-
-def _finding(load: Load, reason: str, content: str, code: str, text: str) -> Finding:
-    airline = load.tail.airline.name
-    return Finding(load.pk, airline, load.tail.name, load.campaign.name, reason, content, code, text)
 
 
 def create_acknowledgement(load: Load, reason: str, user: User, note: str, now: datetime) -> Acknowledgement | None:

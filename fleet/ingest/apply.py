@@ -14,6 +14,7 @@ from datetime import datetime
 
 from django.db import transaction
 
+from fleet.attention import keeping
 from fleet.choices import Status
 from fleet.feed import row_changes
 from fleet.history import events
@@ -68,6 +69,7 @@ def apply_tails(
         changes = row_changes(transfers.rows, [*totals.rows, *verified], heartbeats.changed)
         events.write_events([*transfers.events, *totals.events])
         add_received(airline, transfers.bytes_received, now)
+        keeping.keep(tails)
         lease.check_fence()
         publish(changes)
     return ApplyResult(

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
+from fleet.attention import keeping
 from fleet.choices import ServiceStatus, Status
 from fleet.feed import row_changes
 from fleet.history import events
@@ -81,7 +82,9 @@ def update_health(airline: Airline, now: datetime, uninterrupted_since: datetime
         silent = _update_tails(locked.values(), policy)
         updated = _update_loads(airline, [inputs.pk for inputs in loads], policy)
         items = _update_transfers(airline, [pk for pk, _ in transfers], policy, also=updated.relabeled)
-        publish(row_changes(items, updated.rows, silent))
+        changes = row_changes(items, updated.rows, silent)
+        keeping.keep(locked)
+        publish(changes)
     return updated.campaigns
 
 
@@ -99,7 +102,9 @@ def review_risk(airline: Airline, campaigns: Collection[int], now: datetime) -> 
         for row in cleared:
             row.at_risk = False
         update(Load, ["at_risk"], [(row.pk, False) for row in cleared])
-        publish(row_changes([], cleared, set()))
+        changes = row_changes([], cleared, set())
+        keeping.keep(tails)
+        publish(changes)
 
 
 def _exhibition(row: Load) -> forecast.ExhibitionDates:

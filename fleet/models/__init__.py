@@ -1,5 +1,6 @@
 """Tails, loads, transfers, their history, issues and usage."""
 
+from fleet.models.attention import AttentionFinding, AttentionFindingQuerySet
 from fleet.models.history import Event, EventQuerySet, ProgressSample, ThroughputInterval, ThroughputIntervalQuerySet
 from fleet.models.issues import Acknowledgement, AcknowledgementQuerySet, Anomaly, AnomalyQuerySet
 from fleet.models.load import Load, LoadQuerySet, ProgressFields, Transfer, TransferQuerySet
@@ -11,6 +12,8 @@ __all__ = [
     "AcknowledgementQuerySet",
     "Anomaly",
     "AnomalyQuerySet",
+    "AttentionFinding",
+    "AttentionFindingQuerySet",
     "Event",
     "EventQuerySet",
     "Load",

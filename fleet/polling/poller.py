@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from campaigns.catalog.sync import sync_catalog
+from fleet.attention import keeping
 from fleet.ingest import anomalies
 from fleet.ingest.health import review_risk, update_health
 from fleet.ingest.verification import update_campaign_verification
@@ -188,6 +189,7 @@ def _read_media(writer: Writer, media: Bucket) -> None:
     update_campaign_verification(airline, changed)
     if changed:
         review_risk(airline, changed, writer.now)
+        keeping.keep_campaigns(changed)
     problems = Problems(limits.anomalies)
     for each in catalog.problems:
         problems.add(Problem(each.key, each.code, each.detail, each.etag))

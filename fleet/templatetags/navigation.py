@@ -10,7 +10,7 @@ from django.template.context import Context
 from django.urls import reverse
 
 from fleet.attention import queries
-from fleet.models import Load
+from fleet.models import AttentionFinding
 from ifeportal.access import Role
 from ifeportal.models import Airline
 
@@ -34,5 +34,5 @@ def navigation(context: Context) -> dict[str, Any]:
         "admin": user.is_staff or any(getattr(airline, "role", "") == Role.MANAGER for airline in airlines),
         "airlines": airlines[:NAMED],
         "more": len(airlines) > NAMED,
-        "attention": queries.open_count(Load.objects.visible_to(user)) if airlines else 0,
+        "attention": queries.open_count(AttentionFinding.objects.visible_to(user)) if airlines else 0,
     }

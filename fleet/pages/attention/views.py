@@ -19,7 +19,7 @@ from fleet.attention.acknowledgements import NOTE_LIMIT, acknowledge, withdraw
 from fleet.attention.queries import REASONS
 from fleet.models import Load
 from fleet.pages.attention.columns import ISSUES, iter_lines
-from fleet.pages.attention.page import FILTER_PARAMETERS, AttentionQuery, load_issues, load_page
+from fleet.pages.attention.page import FILTER_PARAMETERS, LOADS_AT_ONCE, AttentionQuery, load_causes, load_page
 from ifeportal.access import Role
 from ifeportal.audit import Actor
 from ifeportal.exports.responses import export
@@ -28,7 +28,6 @@ from ifeportal.live.feed import current_rev
 from ifeportal.tables.search import SEARCH_LIMIT
 from ifeportal.web.responses import render_page
 
-LOADS_AT_ONCE: Final = 1_000  # acknowledged by one form
 ID_DIGITS: Final = 18
 
 
@@ -38,11 +37,11 @@ def attention(request: HttpRequest) -> HttpResponseBase:
     """Show loads that need attention, grouped by likely cause, or export them."""
     rev = current_rev()
     wanted = AttentionQuery.parse(request.GET)
-    issues = load_issues(request.user, wanted)
-    file = export(request, ISSUES.with_rows(iter_lines(issues.shown)))
+    causes = load_causes(request.user, wanted)
+    file = export(request, ISSUES.with_rows(iter_lines(causes.shown, causes.findings)))
     if file:
         return file
-    page = load_page(request.user, wanted, issues, request.GET.get("page", "1"), timezone.now())
+    page = load_page(request.user, wanted, causes, request.GET.get("page", "1"), timezone.now())
     return render_page(request, "fleet/attention.html", {"rev": rev, **vars(page)})
 
 

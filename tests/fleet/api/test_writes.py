@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from fleet.attention.keeping import recount
 from fleet.choices import Status
 from fleet.models import Acknowledgement, Load, Tail
 from ifeportal.access import Role
 from ifeportal.live.models import Change
-from ifeportal.models import AuditEntry, Membership, User
+from ifeportal.models import Airline, AuditEntry, Membership, User
 from tests.conftest import Cast
 from tests.support.api_fleet import NOON, ClientOf, make_load
 
@@ -22,6 +23,7 @@ NOTE = "Link crew called."
 @pytest.fixture
 def failed(cast: Cast) -> Load:
     load = make_load(cast.acme, "N7", "2026-12", status=Status.FAILED)
+    recount(Airline.objects.all())
     Membership.objects.filter(user=cast.alice).update(role=Role.OPERATOR)
     return load
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.attention.diagnosis import OF_THE_OBJECT, OF_THE_TAIL, STEPS, CauseKind, Finding, LikelyCause, group_by_cause
+from fleet.attention.diagnosis import (
+    OF_THE_OBJECT,
+    OF_THE_TAIL,
+    STEPS,
+    CauseKey,
+    CauseKind,
+    Finding,
+    LikelyCause,
+    causes_of,
+    decided_elsewhere,
+)
 from loader.errors import ERRORS, Cause, Code
 
 WORDS = ("failed", "stalled", "silent", "at risk", "contradiction")
@@ -17,8 +29,25 @@ def fault(tail: str, content: str = "", code: str = "", word: str = "failed", **
     return Finding(load, "ACME", tail, "2026-12", word, content, code, **rest)  # type: ignore[arg-type]
 
 
+def group_by_cause(findings: list[Finding]) -> list[LikelyCause]:
+    """Group the findings by cause as the pages do."""
+    grouped: dict[CauseKey, list[Finding]] = {}
+    for finding, key in zip(findings, causes_of(findings), strict=True):
+        grouped.setdefault(key, []).append(finding)
+    causes = [
+        LikelyCause(
+            key,
+            tails=len({each.tail for each in members}),
+            loads=len({each.load for each in members}),
+            contents=len({each.content for each in members if each.content}),
+        )
+        for key, members in grouped.items()
+    ]
+    return sorted(causes, key=lambda cause: cause.rank)
+
+
 def brief(causes: list[LikelyCause]) -> list[tuple[str, str, int]]:
-    return [(cause.kind.value, cause.subject, len(cause.tails)) for cause in causes]
+    return [(cause.kind.value, cause.subject, cause.tails) for cause in causes]
 
 
 def test_an_item_that_fails_on_several_tails_is_one_object_at_fault() -> None:
@@ -64,8 +93,10 @@ def test_a_full_disk_is_never_the_fault_of_the_object() -> None:
 
 def test_wrong_bytes_are_the_fault_of_the_object_unless_others_hold_it_whole() -> None:
     assert brief(group_by_cause([fault("N1", "movie-3", "HASH_MISMATCH")])) == [("object", "movie-3", 1)]
-    assert brief(group_by_cause([fault("N1", "movie-3", "HASH_MISMATCH", complete_elsewhere=2)])) == [("tail", "N1", 1)]
-    twice = [fault(tail, "movie-3", "HASH_MISMATCH", complete_elsewhere=2) for tail in ("N1", "N2")]
+    assert brief(group_by_cause([fault("N1", "movie-3", "HASH_MISMATCH", complete_elsewhere=True)])) == [
+        ("tail", "N1", 1)
+    ]
+    twice = [fault(tail, "movie-3", "HASH_MISMATCH", complete_elsewhere=True) for tail in ("N1", "N2")]
     assert brief(group_by_cause(twice)) == [("object", "movie-3", 2)]
 
 
@@ -102,14 +133,29 @@ def test_every_code_named_here_is_in_the_error_table_and_every_kind_has_a_next_s
             reason=st.sampled_from(WORDS),
             content=st.sampled_from(["", "x", "y"]),
             code=st.sampled_from(["", "NO_SPACE", "NETWORK", "HASH_MISMATCH", "WEIRD"]),
-            complete_elsewhere=st.integers(0, 2),
+            complete_elsewhere=st.booleans(),
         ),
         max_size=30,
     )
 )
 def test_each_fault_lies_under_exactly_one_cause_of_its_own_airline(faults: list[Finding]) -> None:
-    causes = group_by_cause(faults)
-    findings = sorted((each for cause in causes for each in cause.findings), key=repr)
-    assert findings == sorted(faults, key=repr)
-    assert all({each.airline for each in cause.findings} == {cause.airline} for cause in causes)
-    assert all(len({each.reason for each in cause.findings}) == 1 for cause in causes)
+    for fault, key in zip(faults, causes_of(faults), strict=True):
+        assert key.airline == fault.airline
+        assert LikelyCause(key, 1, 1, 1).reason == fault.reason
+
+
+@given(st.permutations([*"abcd"]), st.lists(st.booleans(), min_size=4, max_size=4))
+def test_only_findings_that_are_decided_elsewhere_depend_on_it(order: list[str], elsewhere: list[bool]) -> None:
+    known = [fault(f"N{order[0]}", "x", "HASH_MISMATCH"), fault("N1", "x", "OBJECT_GONE"), fault("N1", "y", "NETWORK")]
+    faults = [*known, *(fault(f"N{name}", "x", "OBJECT_GONE") for name in order[:2])]
+    asked = decided_elsewhere(faults)
+    others = [
+        replace(each, complete_elsewhere=index not in asked and elsewhere[index % 4])
+        for index, each in enumerate(faults)
+    ]
+    assert causes_of(others) == causes_of(faults)
+
+
+def test_causes_have_distinct_digests_without_separators_in_names() -> None:
+    keys = [CauseKey(CauseKind.CODE, "A", "", "B", "C"), CauseKey(CauseKind.CODE, "A", "B", "", "C")]
+    assert len({key.digest for key in keys}) == 2

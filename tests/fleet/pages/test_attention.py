@@ -14,8 +14,9 @@ from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import Campaign
 from fleet.attention import queries
+from fleet.attention.keeping import keep_campaigns, recount
 from fleet.choices import Inconsistency, ServiceStatus, Status
-from fleet.models import Acknowledgement, Load, Tail, Transfer
+from fleet.models import Acknowledgement, AttentionFinding, Load, Tail, Transfer
 from ifeportal.access import Role
 from ifeportal.models import Airline, AuditEntry, Membership, User
 from tests.conftest import Cast
@@ -53,6 +54,7 @@ def failing(airline: Airline, *tails: str, content: str = "movie-002", error: st
             status=Status.FAILED, error=error, listed=True, error_etag="e"
         )
         Load.objects.filter(pk=load.pk).update(status=Status.FAILED, error=error, error_content=content)
+    recount(Airline.objects.all())
     return loads
 
 
@@ -100,8 +102,8 @@ def test_what_stands_on_top_of_loading_needs_attention_too(
     load = create_load(create_tail(cast.acme, "N1"), create_campaign(cast.acme))
     Load.objects.filter(pk=load.pk).update(**fields)
     Tail.objects.filter(pk=load.tail_id).update(**of_the_tail)
-    [trouble] = queries.list_issues(Load.objects.all(), 10)
-    assert trouble.reasons == (word,)
+    assert recount(Airline.objects.all()) == {"ACME": 1}
+    assert AttentionFinding.objects.get().reason == word
     assert queries.needing_attention(Load.objects.filter(queries.REASONS[word])).count() == 1
     assert f'data-kind="{word}"' in text(browse(cast.alice))
 
@@ -113,6 +115,7 @@ def test_a_load_at_risk_is_explained_by_its_slower_rate(cast: Cast) -> None:
     Load.objects.filter(pk=load.pk).update(
         status=Status.LOADING, at_risk=True, rate_bps=left // 60, effective_bps=left // (90 * 86_400)
     )
+    recount(Airline.objects.all())
     page = text(browse(cast.alice))
     assert "At the observed rates, this load completes by" in page
     assert "left at the current rate" not in page
@@ -123,7 +126,8 @@ def test_tails_out_of_service_and_archived_loads_are_left_alone(cast: Cast, duty
     out, archived = failing(cast.acme, "N1", "N2")
     Tail.objects.filter(pk=out.tail_id).update(duty=duty)
     Load.objects.filter(pk=archived.pk).update(archived_at=now())
-    assert queries.open_count(Load.objects.all()) == 0
+    recount(Airline.objects.all())
+    assert queries.open_count(AttentionFinding.objects.all()) == 0
     assert "Nothing needs attention" in text(browse(cast.alice))
 
 
@@ -132,12 +136,13 @@ def test_who_sees_to_it_stands_there_and_it_counts_no_more_until_the_error_is_an
     client = browse(olive)
     assert "Acknowledged 2 of 2 loads." in acknowledge(client, load, other).content.decode()
     assert "Nothing needs attention" in text(client)
-    assert queries.open_count(Load.objects.all()) == 0
+    assert queries.open_count(AttentionFinding.objects.all()) == 0
     seen = text(client, "/attention/?acknowledged=1")
     assert "<b>olive</b>" in seen
     assert "Ticket 12" in seen
     Load.objects.filter(pk=load.pk).update(error_code="NO_SPACE")
-    assert queries.open_count(Load.objects.all()) == 1
+    recount(Airline.objects.all())
+    assert queries.open_count(AttentionFinding.objects.all()) == 1
     assert "Unacknowledged" in text(client)
     assert set(AuditEntry.objects.values_list("action", "who", "target")) == {
         ("load.acknowledged", "olive", "2026-12 on N1"),
@@ -150,7 +155,7 @@ def test_an_acknowledgement_can_be_taken_back(cast: Cast, olive: User) -> None:
     client = browse(olive)
     acknowledge(client, load)
     assert "Withdrew 1 of 1 acknowledgement." in acknowledge(client, load, withdraw="1").content.decode()
-    assert queries.open_count(Load.objects.all()) == 1
+    assert queries.open_count(AttentionFinding.objects.all()) == 1
     assert Acknowledgement.objects.get().withdrawn_at is not None
 
 
@@ -220,6 +225,7 @@ def test_the_number_of_queries_does_not_grow_with_what_is_wrong(cast: Cast) -> N
         text(client)
     failing(cast.acme, *(f"M{number}" for number in range(20)))
     Tail.objects.update(heard_at=now() - timedelta(days=3), silent=True)
+    recount(Airline.objects.all())
     with CaptureQueriesContext(connection) as many:
         text(client)
     assert len(many) <= len(few)
@@ -230,7 +236,10 @@ def test_what_fails_because_its_campaign_was_withdrawn_needs_none(cast: Cast, co
     failing(cast.acme, "N1")
     Transfer.objects.filter(status=Status.FAILED).update(error_code=code)
     Load.objects.update(error_code=code)
-    assert queries.open_count(Load.objects.all()) == 1
+    recount(Airline.objects.all())
+    assert queries.open_count(AttentionFinding.objects.all()) == 1
     Campaign.objects.update(withdrawn_at=now())
-    assert queries.open_count(Load.objects.all()) == left
+    keep_campaigns(Campaign.objects.values_list("pk", flat=True))
+    assert recount(Airline.objects.all()) == {}
+    assert queries.open_count(AttentionFinding.objects.all()) == left
     assert ("1 open load in 1 cause" in text(browse(cast.alice))) is bool(left)
