@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from django.db.models import Count, F, Min, Q, QuerySet, Window
+from django.db.models import Count, F, Min, Q, QuerySet, Subquery, Value, Window
 from django.db.models.functions import DenseRank, RowNumber
 
 from fleet.attention.diagnosis import FAILED, OF_ONE_CAMPAIGN, CauseKey, CauseKind, LikelyCause
@@ -102,6 +102,12 @@ def _counted(loads: QuerySet[Load]) -> QuerySet[Load]:
 def open_count(findings: QuerySet[AttentionFinding]) -> int:
     """Count the loads with an unacknowledged reason; one query."""
     return findings.filter(acknowledgement=None).order_by().values("load").distinct().count()
+
+
+def open_count_subquery(findings: QuerySet[AttentionFinding]) -> Subquery:
+    """Return `open_count`, or None for 0, as a column of another statement."""
+    counted = findings.filter(acknowledgement=None).order_by().values(one=Value(1))
+    return Subquery(counted.annotate(count=Count("load", distinct=True)).values("count"))
 
 
 def list_causes(findings: QuerySet[AttentionFinding], search: str = "") -> list[CauseGroup]:

@@ -7,7 +7,6 @@ conditions and runs no query.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
 from django.db.models import Case, CharField, F, Q, Value, When
@@ -61,17 +60,18 @@ def _load_flags(path: str = "") -> dict[str, Q]:
     }
 
 
-_TRANSFER_FLAGS: Final[Mapping[str, Q]] = MappingProxyType(
-    {
-        State.SILENT.value: Q(load__silent=True),
-        State.STALLED.value: Q(stalled=True),
-        State.CONTRADICTION.value: Q(oversized=True),  # not `error_past`: that is of a complete item
-        State.WAITING.value: Q(load__waiting=True),
-        State.RESTARTED.value: Q(restarted=True),
+def _transfer_flags(path: str = "", load: str = "load__") -> dict[str, Q]:
+    """Return the flags on top of `loading` of transfers at `path`, whose load is at `load`."""
+    return {
+        State.SILENT.value: Q(**{f"{load}silent": True}),
+        State.STALLED.value: Q(**{f"{path}stalled": True}),
+        State.CONTRADICTION.value: Q(**{f"{path}oversized": True}),  # not `error_past`: that is of a complete item
+        State.WAITING.value: Q(**{f"{load}waiting": True}),
+        State.RESTARTED.value: Q(**{f"{path}restarted": True}),
     }
-)
 
-LOADING_STATES: Final = (*_TRANSFER_FLAGS, State.LOADING.value)  # states of rows that are loading
+
+LOADING_STATES: Final = (*_transfer_flags(), State.LOADING.value)  # states of rows that are loading
 
 
 def _state_expression(flags: Mapping[str, Q]) -> Case:
@@ -84,7 +84,7 @@ def _state_expression(flags: Mapping[str, Q]) -> Case:
 
 LOAD_STATE: Final = _state_expression(_load_flags())
 
-TRANSFER_STATE: Final = _state_expression(_TRANSFER_FLAGS)
+TRANSFER_STATE: Final = _state_expression(_transfer_flags())
 
 
 def in_state(state: str, path: str = "") -> Q:
@@ -92,9 +92,14 @@ def in_state(state: str, path: str = "") -> Q:
     return Q(**{f"{path}at_risk": True}) if state == AT_RISK else _in(state, _load_flags(path), path)
 
 
-def transfer_in_state(state: str) -> Q:
-    """Return the condition for transfers in a state of `CHOICES`; at risk are those of loads at risk."""
-    return Q(load__at_risk=True) if state == AT_RISK else _in(state, _TRANSFER_FLAGS)
+def transfer_in_state(state: str, path: str = "", load: str = "load__") -> Q:
+    """Return the condition for transfers (at `path` from the row) in a state of `CHOICES`; "" for all but deleted ones.
+
+    Those at risk are those of loads (at `load` from the row) at risk.
+    """
+    if state == AT_RISK:
+        return Q(**{f"{load}at_risk": True})
+    return _in(state, _transfer_flags(path, load), path)
 
 
 def _in(state: str, flags: Mapping[str, Q], path: str = "") -> Q:

@@ -20,12 +20,13 @@ NAMED: Final = 30  # airlines; the fleet page lists the others
 
 @register.inclusion_tag("components/navigation.html", takes_context=True)
 def navigation(context: Context) -> dict[str, Any]:
-    """Render links to the fleet, attention and the user's airlines; two queries. Empty for anonymous users."""
+    """Render links to the fleet, attention and the user's airlines; one query. Empty for anonymous users."""
     request = context.get("request")
     user = getattr(request, "user", None)
     if request is None or user is None or not user.is_authenticated:
         return {}
-    rows = Airline.objects.visible_to(user).order_by("name").only("name", "title")
+    attention = queries.open_count_subquery(AttentionFinding.objects.visible_to(user))
+    rows = Airline.objects.visible_to(user).order_by("name").only("name", "title").annotate(attention=attention)
     # Of the membership that makes the airline visible.
     airlines = list((rows if user.is_staff else rows.annotate(role=F("memberships__role")))[: NAMED + 1])
     return {
@@ -34,5 +35,5 @@ def navigation(context: Context) -> dict[str, Any]:
         "admin": user.is_staff or any(getattr(airline, "role", "") == Role.MANAGER for airline in airlines),
         "airlines": airlines[:NAMED],
         "more": len(airlines) > NAMED,
-        "attention": queries.open_count(AttentionFinding.objects.visible_to(user)) if airlines else 0,
+        "attention": airlines[0].attention or 0 if airlines else 0,
     }

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Subquery
 from django.db.transaction import TransactionManagementError
 
 from ifeportal.access import Role
@@ -72,6 +72,11 @@ def publish(changes: Sequence[FeedChange]) -> int | None:
 def current_rev() -> int:
     """Return the newest committed revision. Read it before the rows of a page, so that the page misses nothing."""
     return Counter.objects.filter(pk=COUNTER_ID).values_list("rev", flat=True).first() or 0
+
+
+def rev_subquery() -> Subquery:
+    """Return `current_rev`, or None before the first change, as a column of a statement that reads rows of a page."""
+    return Subquery(Counter.objects.filter(pk=COUNTER_ID).values("rev"))
 
 
 def _next_rev() -> int:

@@ -77,6 +77,7 @@ class TailPage:
     anomalies: AnomalySummary
     newest_load: int
     newest_transfer: int
+    operated: bool
     loads_table: Table = LOADS
     items_table: Table = ITEMS
     moving_table: Table = MOVING
@@ -86,7 +87,7 @@ class TailPage:
 def load(tail: Tail, loads: Sequence[Load], chosen: Load | None, params: QueryDict, now: datetime) -> TailPage:
     """Load the page of the tail with these loads; `chosen` is the load whose items are listed."""
     choice = parse_query(params, ITEMS, precedence.CHOICES)
-    counts = queries.counts(tail, chosen)
+    counts = queries.counts(loads, chosen)
     page, rows = queries.item_page(chosen, choice, counts, queries.requested_item(params)) if chosen else (None, [])
     moving = queries.loading_now(tail)
     fresh = airline_freshness(tail.airline, now)
@@ -116,6 +117,7 @@ def load(tail: Tail, loads: Sequence[Load], chosen: Load | None, params: QueryDi
         ),
         newest_load=max((each.pk for each in loads), default=0),
         newest_transfer=counts.newest,
+        operated=getattr(tail, "operated"),  # noqa: B009  (an annotation)
     )
 
 

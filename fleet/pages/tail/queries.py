@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, F, Max, Q, QuerySet
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import JSONObject
 
 from campaigns.models import Campaign, ContentItem, ManifestState
 from fleet.choices import State
@@ -21,13 +23,28 @@ from fleet.pages.orderings import primary_load_order
 from fleet.pages.tail import presenter
 from fleet.pages.tail.columns import ITEMS, ItemRow
 from fleet.state.precedence import IS_LOADING, STATES, transfer_in_state
+from ifeportal.access import Role
+from ifeportal.live.feed import rev_subquery
 from ifeportal.tables.query import PAGE_ROWS, TableQuery, select_rows
 from ifeportal.tables.search import SEARCH_LIMIT
 
 
+def tails_for(user: AbstractUser | AnonymousUser) -> QuerySet[Tail]:
+    """Return tails with the revision of the feed (`rev`) and whether the user is operator of each (`operated`).
+
+    All of it is of one moment, as it is one statement.
+    """
+    operated = Tail.objects.with_role(user, Role.OPERATOR).filter(pk=OuterRef("pk"))
+    return Tail.objects.select_related("airline").annotate(rev=rev_subquery(), operated=Exists(operated.order_by()))
+
+
 def loads_of(tail: Tail) -> list[Load]:
-    """Return the tail's loads, primary load first."""
-    loads = list(Load.objects.filter(tail=tail).select_related("campaign__airline").order_by(*primary_load_order()))
+    """Return the tail's loads, primary load first, with the number of their items in each state (`in_loading`)."""
+    in_states = {
+        f"in_{state}": Count("transfers", filter=transfer_in_state(state, "transfers__", load="")) for state in STATES
+    }
+    rows = Load.objects.filter(tail=tail).select_related("campaign__airline").order_by(*primary_load_order())
+    loads = list(rows.annotate(newest=Max("transfers__pk"), **in_states))
     for load in loads:
         load.tail = tail
     return loads
@@ -40,6 +57,8 @@ QUEUE_ROWS: Final = 12
 EVENT_ROWS: Final = 25
 
 EVENT_STATES: Final = tuple(state.value for state in State if state not in (State.PENDING, State.DELETED))
+
+ITEM_COLUMNS: Final = ("name", "title", "sha256")  # of the manifest's items
 
 EVENTS_READ: Final = 1_000  # for the items of one page
 
@@ -54,15 +73,12 @@ class StateCounts:
     newest: int
 
 
-def counts(tail: Tail, load: Load | None) -> StateCounts:
-    """Count the items, each under one state; one query."""
-    of_load = Q(load=load)
-    sums = {f"in_{state}": Count("pk", filter=of_load & transfer_in_state(state)) for state in STATES}
-    rows = Transfer.objects.filter(load__tail=tail).order_by()
-    counted = rows.aggregate(newest=Max("pk"), in_all=Count("pk", filter=of_load & transfer_in_state("")), **sums)
-    return StateCounts(
-        {word: counted[f"in_{word}"] if load else 0 for word in (*STATES, "all")}, counted["newest"] or 0
-    )
+def counts(loads: Sequence[Load], load: Load | None) -> StateCounts:
+    """Return the numbers of items of the load, from what `loads_of` counted."""
+    states = {state: getattr(load, f"in_{state}") if load else 0 for state in STATES}
+    total = sum(count for state, count in states.items() if state != State.DELETED)
+    newest = max((getattr(each, "newest") or 0 for each in loads), default=0)  # noqa: B009  (an annotation)
+    return StateCounts({**states, "all": total}, newest)
 
 
 def filtered_items(load: Load, choice: TableQuery) -> QuerySet[Transfer]:
@@ -72,7 +88,7 @@ def filtered_items(load: Load, choice: TableQuery) -> QuerySet[Transfer]:
 
 def item_page(load: Load, choice: TableQuery, counts: StateCounts, wanted: str) -> tuple[Page[Transfer], list[ItemRow]]:
     """Return the requested page of items, or the page that contains the `wanted` item."""
-    rows = filtered_items(load, choice)
+    rows = filtered_items(load, choice).annotate(item=_item_of(load))
     paginator = Paginator(rows, PAGE_ROWS)
     known_count = counts.states.get(choice.state or "all")
     if known_count is not None and not choice.search:
@@ -81,19 +97,28 @@ def item_page(load: Load, choice: TableQuery, counts: StateCounts, wanted: str) 
     transfers = list(page.object_list)
     for transfer in transfers:
         transfer.load = load
-    names = {transfer.content for transfer in transfers}
-    items = {item.name: item for item in ContentItem.objects.filter(campaign=load.campaign, name__in=names)}
-    events = _events_of(load, names)
+    events = _events_of(load, {transfer.content for transfer in transfers})
     return page, [
         ItemRow(
             transfer,
-            item := items.get(transfer.content),
+            item := _content_item(transfer),
             presenter.transfer_verification(transfer, item, load),
             events.get(transfer.content, ()),
             transfer.content == wanted,
         )
         for transfer in transfers
     ]
+
+
+def _item_of(load: Load) -> Subquery:
+    """Return what the page shows of the manifest's item of the same name, as JSON."""
+    found = ContentItem.objects.filter(campaign=load.campaign_id, name=OuterRef("content")).order_by()
+    return Subquery(found.values(found=JSONObject(**{name: name for name in ITEM_COLUMNS}))[:1])
+
+
+def _content_item(transfer: Transfer) -> ContentItem | None:
+    values = getattr(transfer, "item")  # noqa: B009  (an annotation)
+    return ContentItem(**values) if values else None
 
 
 def _page_with(rows: QuerySet[Transfer], wanted: str) -> int:
