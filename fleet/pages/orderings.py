@@ -9,16 +9,9 @@ from typing import Final
 from django.db.models import Case, F, FloatField, Q, Value, When
 from django.db.models.expressions import Expression, OrderBy
 from django.db.models.functions import Cast, NullIf
-from django.db.models.lookups import Exact
 
 from fleet.choices import Status
-from fleet.state.precedence import IS_LOADING, LOAD_STATE, STATES, TRANSFER_STATE
-
-
-def _rank(word: Case) -> Case:
-    """Rank the states by precedence."""
-    return Case(*(When(Exact(word, state), then=Value(rank)) for rank, state in enumerate(STATES)))
-
+from fleet.state.precedence import IS_LOADING, LOAD_RANK, TRANSFER_RANK
 
 _SHARE = Cast("bytes_done", FloatField()) / NullIf(Cast("bytes_total", FloatField()), Value(0.0))
 
@@ -36,11 +29,11 @@ _PROGRESS_ORDERINGS: Final[Mapping[str, Expression | F]] = MappingProxyType(
 
 # Sort expressions by the value of the `sort` parameter.
 TRANSFER_ORDERINGS: Final[Mapping[str, Expression | F]] = MappingProxyType(
-    {"status": _rank(TRANSFER_STATE), **_PROGRESS_ORDERINGS}
+    {"status": TRANSFER_RANK, **_PROGRESS_ORDERINGS}
 )
 
 LOAD_ORDERINGS: Final[Mapping[str, Expression | F]] = MappingProxyType(
-    {"status": _rank(LOAD_STATE), **_PROGRESS_ORDERINGS, "items": F("items_done")}
+    {"status": LOAD_RANK, **_PROGRESS_ORDERINGS, "items": F("items_done")}
 )
 
 

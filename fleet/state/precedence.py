@@ -82,9 +82,21 @@ def _state_expression(flags: Mapping[str, Q]) -> Case:
     )
 
 
+def _rank_expression(flags: Mapping[str, Q]) -> Case:
+    """Return the place in `STATES` of the result of `state_of` in SQL."""
+    rank = {state: Value(place) for place, state in enumerate(STATES)}
+    statuses = [When(status=status, then=rank[status]) for status in Status.values if status != Status.LOADING]
+    words = [When(holds, then=rank[word]) for word, holds in flags.items()]
+    return Case(*statuses, *words, default=rank[State.LOADING.value])
+
+
 LOAD_STATE: Final = _state_expression(_load_flags())
 
 TRANSFER_STATE: Final = _state_expression(_transfer_flags())
+
+LOAD_RANK: Final = _rank_expression(_load_flags())
+
+TRANSFER_RANK: Final = _rank_expression(_transfer_flags())
 
 
 def in_state(state: str, path: str = "") -> Q:

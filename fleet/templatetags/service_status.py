@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
-from django.template.context import Context
 
 from fleet.choices import ServiceStatus
 from fleet.models import Tail
@@ -13,7 +12,7 @@ from fleet.models import Tail
 register = template.Library()
 
 
-@register.inclusion_tag("fleet/tail/service_status.html", takes_context=True)
-def duty_form(context: Context, tail: Tail) -> dict[str, Any]:
+@register.inclusion_tag("fleet/tail/service_status.html")
+def duty_form(tail: Tail) -> dict[str, Any]:
     """Render the form; for users who may submit it."""
-    return {"tail": tail, "duties": ServiceStatus.choices, "csrf_token": context.get("csrf_token")}
+    return {"tail": tail, "duties": ServiceStatus.choices}
