@@ -231,7 +231,7 @@ Q_CLUSTER = {
     "broker_class": "ifeportal.jobs.broker.ResilientBroker",
     "workers": WORKERS,
     "queue_limit": WORKERS,  # no prefetching, so that a free worker takes the next call
-    "poll": 0.2,  # seconds between two reads of an empty queue
+    "poll": 0,  # seconds that django-q2 sleeps at an empty queue; our broker waits there itself
     "timeout": 300,  # seconds after which a worker is killed; below `retry`, or work runs twice at once
     "retry": 360,
     "max_attempts": 1,

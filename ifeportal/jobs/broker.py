@@ -11,18 +11,21 @@ import time
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Min
 from django_q.brokers import get_broker
 from django_q.brokers.orm import ORM
-from django_q.models import Failure
+from django_q.conf import Conf
+from django_q.models import Failure, OrmQ
 from django_q.tasks import async_task
 
 from ifeportal.jobs.queue import callable_jobs
+from ifeportal.wakeups import JOBS, wait, wake
 
 WAKEUP_LIMIT: Final = 64  # messages; a worker that takes one does every due job, so more would find nothing to do
 FAILURES_KEPT_FOR: Final = timedelta(days=30)
 FAILURES_KEPT: Final = 1000  # rows
+QUEUE_TICK: Final = 0.2  # seconds between two looks at an empty queue, unless a message wakes the worker before
 RETRY_DELAY: Final = 1.0  # seconds between two reads of the queue while the database is unavailable
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,7 @@ def wake_workers(now: datetime) -> int:
         with transaction.atomic():
             for _ in range(missing):
                 async_task("ifeportal.jobs.runner.run_due_jobs", task_name="wake")
+            wake(JOBS)
     return max(missing, 0)
 
 
@@ -61,15 +65,27 @@ def seconds_to_next(now: datetime) -> float | None:
 
 
 class ResilientBroker(ORM):  # type: ignore[misc]  # django-q2 has no annotations
-    """django-q2's broker, made to outlast an unavailable database, which would end its processes again and again."""
+    """django-q2's broker, made to outlast an unavailable database, which would end its processes again and again.
+
+    It keeps its connection, on which it is woken, where django-q2's opens one for every look at the queue.
+    """
+
+    @staticmethod
+    def get_connection(list_key: str | None = None) -> Any:
+        """Return the rows of the queue."""
+        return OrmQ.objects.using(Conf.ORM)
 
     def dequeue(self) -> Any:
         try:
-            return super().dequeue()
+            found = super().dequeue()
+            if not found:
+                wait(JOBS, QUEUE_TICK)
         except (OperationalError, InterfaceError) as error:
             logger.warning("the database is not responding, workers wait: %s", error)
+            connection.close()
             time.sleep(RETRY_DELAY)
             return None
+        return found
 
     def delete(self, task_id: object) -> None:
         """Delete a message that was handled. One that cannot be deleted is delivered again, which does no harm."""
@@ -77,3 +93,4 @@ class ResilientBroker(ORM):  # type: ignore[misc]  # django-q2 has no annotation
             super().delete(task_id)
         except (OperationalError, InterfaceError) as error:
             logger.warning("the database is not responding, a handled message stays queued: %s", error)
+            connection.close()

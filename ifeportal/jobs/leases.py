@@ -33,8 +33,8 @@ class Lease:
 
     Read when the lease was claimed: `failures` in a row; `succeeded_at`; `steady_since`, since when the work has
     succeeded without a gap (None: it has not); `found_at`, when it last found something new; `is_viewed`, whether a
-    page shows its results. Set by the work: `found_changes`, and `next_run_in`, the seconds from the start of this run
-    to the next.
+    page shows its results; `due_at`. Set by the work: `found_changes`, and `next_run_in`, the seconds from this run to
+    the next.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Lease:
     fence: int
     seconds: float
     started_at: datetime
+    due_at: datetime | None = None
     failures: int = 0
     succeeded_at: datetime | None = None
     steady_since: datetime | None = None
@@ -113,6 +114,7 @@ def _claim(name: str, seconds: float, due_by: datetime | None) -> Lease | None:
         row.fence,
         seconds,
         started_at=now,
+        due_at=row.due_at,
         failures=row.failures,
         succeeded_at=row.succeeded_at,
         steady_since=row.steady_since,

@@ -27,6 +27,7 @@ from loader.s3 import retry
 from loader.s3.auth.redaction import redact
 
 CLOCK_TOLERANCE: Final = timedelta(milliseconds=50)  # by which the clocks of two machines may differ
+ON_TIME: Final = timedelta(seconds=1)  # after it was due, a run that starts counts as started in time
 MAX_RETRY_DELAY: Final = 60.0  # seconds between two attempts of a failing job, unless its interval is longer
 ERROR_LIMIT: Final = 2_000  # characters
 TIME_SLICE: Final = 3.0  # seconds after which a worker starts no further job, so that it can stop or do other work
@@ -43,8 +44,8 @@ def run(name: str, interval: float, work: Callable[[Lease], T], *, when_due: boo
     """Do `work` under the lease of the job; record the outcome and when the job is due again.
 
     Return None if another worker has the lease or took it over, or the job is not due (unless `when_due` is false).
-    `interval` is in seconds, from start to start; the work may set another with `next_run_in`, which a page opened in
-    the meantime shortens again. Raises what `work` raises, after recording it.
+    `interval` is in seconds, from the time a run was due to the next; the work may set another with `next_run_in`,
+    which a page opened in the meantime shortens again. Raises what `work` raises, after recording it.
     """
     due_by = timezone.now() + CLOCK_TOLERANCE if when_due else None
     with lease(name, due_by=due_by) as claimed:
@@ -72,10 +73,11 @@ def _is_after_gap(succeeded_at: datetime | None, now: datetime) -> bool:
 
 def _record_success(claimed: Lease, interval: float) -> None:
     now = timezone.now()
-    soon = max(claimed.started_at + timedelta(seconds=interval), now)
+    since = _beginning(claimed)
+    soon = max(since + timedelta(seconds=interval), now)
     due: Any = soon
     if claimed.next_run_in is not None:
-        due = max(claimed.started_at + timedelta(seconds=claimed.next_run_in), now)
+        due = max(since + timedelta(seconds=claimed.next_run_in), now)
         if not claimed.is_viewed:  # when the lease was claimed; a page may have been opened since
             viewed = Q(watched_until__gt=now, watched_until__lte=now + CLOCK_JUMP)
             due = Case(When(viewed, then=Value(min(soon, due))), default=Value(due))
@@ -89,6 +91,12 @@ def _record_success(claimed: Lease, interval: float) -> None:
         steady_since=claimed.steady_since or now,
         **outcome,
     )
+
+
+def _beginning(claimed: Lease) -> datetime:
+    """Return when the run was due, if it started on time: short delays of the start then do not add up."""
+    due, started = claimed.due_at, claimed.started_at
+    return due if due is not None and timedelta() <= started - due <= ON_TIME else started
 
 
 def _record_failure(claimed: Lease, interval: float, error: Exception) -> None:

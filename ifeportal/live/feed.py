@@ -19,6 +19,7 @@ from ifeportal.access import Role
 from ifeportal.bulk import upsert, where_in
 from ifeportal.live.models import Change, Counter
 from ifeportal.live.registry import registered_topics
+from ifeportal.wakeups import CHANGES, notification
 
 COUNTER_ID = 1
 COLUMNS = ["rev", "op", "airline_id", "tail", "campaign", "min_role", "user_id", "retracted_from", "state"]
@@ -80,13 +81,16 @@ def rev_subquery() -> Subquery:
 
 
 def _next_rev() -> int:
-    """Lock the counter row until the transaction ends, increment it and return the new revision."""
+    """Lock the counter row until the transaction ends, increment it and return the new revision.
+
+    Its commit wakes the readers of the feed.
+    """
     counter = Counter.objects.filter(pk=COUNTER_ID)
     if not counter.update(rev=F("rev") + 1):
         # The first publication ever. A concurrent insert of the row makes this one wait, then skip.
         Counter.objects.bulk_create([Counter(pk=COUNTER_ID, rev=0)], ignore_conflicts=True)
         counter.update(rev=F("rev") + 1)
-    return counter.values_list("rev", flat=True).get()
+    return counter.annotate(woken=notification(CHANGES)).values_list("rev", "woken").get()[0]
 
 
 def _validate(change: FeedChange) -> None:

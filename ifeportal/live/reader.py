@@ -1,8 +1,8 @@
 """Reader of the change feed: one task and one thread per process, however many sockets are open.
 
-Touches the feed's tables, read only. It runs while there are subscriptions: every TICK it queries the changes that are
-newer than its revision, and offers them to every subscription. While the database is unavailable it retries with
-growing delays.
+Touches the feed's tables, read only. It runs while there are subscriptions: when something is published, and at least
+every TICK, it queries the changes that are newer than its revision, and offers them to every subscription. While the
+database is unavailable it retries with growing delays.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from ifeportal.live.feed import current_rev
 from ifeportal.live.feed_query import changes_after
 from ifeportal.live.loop_task import LoopTask
 from ifeportal.live.subscription import Subscription
+from ifeportal.wakeups import CHANGES, wait
 from loader.s3.retry import Backoff, no_jitter
 
-TICK = 0.25  # seconds
+TICK = 0.25  # seconds; SQLite, and a pooler that drops notifications, delay changes by that
+SHORTEST_PAUSE = 0.05  # seconds between two queries, however often something is published
 MAX_RETRY_DELAY = 10.0  # seconds between two attempts while the database is unavailable
 
 logger = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class FeedReader(LoopTask):
             self._end()
 
     async def _follow(self) -> None:
-        pause = TICK
+        pause = SHORTEST_PAUSE
         self._backoff.reset()
         try:
             while True:
@@ -73,10 +75,11 @@ class FeedReader(LoopTask):
             self._end()
 
     async def _tick(self) -> float:
-        """Read and offer once. Return the seconds to wait before the next time."""
+        """Wait for changes, read and offer them. Return the seconds to wait before the next time."""
         try:
             if self._backoff.failures:
                 await self._recover()
+            await self._query(lambda: wait(CHANGES, TICK - SHORTEST_PAUSE))
             changes = await self._query(lambda: changes_after(self.rev))
         except DatabaseTrouble as error:
             logger.warning("live feed: the database is not responding: %s", error)
@@ -87,7 +90,7 @@ class FeedReader(LoopTask):
             self.rev = changes[-1].change.rev
             for subscription in self._subscriptions:
                 subscription.offer(changes)
-        return TICK
+        return SHORTEST_PAUSE
 
     async def _recover(self) -> None:
         """Continue after an outage. A database restored to an earlier state never reaches the reader's revision."""

@@ -437,20 +437,23 @@ def fleet(
     return memory_status
 
 
-def pause(name: str) -> float:
-    """Return the seconds from the start of the last run to the next."""
-    row = job(name)
-    assert row.started_at is not None
-    return (row.due_at - row.started_at).total_seconds()
-
-
 def polled(quiet: float | None = None, **fields: object) -> float:
     """Poll ACME again, `quiet` seconds after its last change. Return the pause to the next poll."""
     if quiet is not None:
         fields["found_at"] = timezone.now() - timedelta(seconds=quiet)
-    Job.objects.filter(name="poll:ACME").update(due_at=timezone.now(), **fields)
+    due_at = timezone.now()
+    Job.objects.filter(name="poll:ACME").update(due_at=due_at, **fields)
     run_due_jobs()
-    return pause("poll:ACME")
+    return (job("poll:ACME").due_at - due_at).total_seconds()
+
+
+@pytest.mark.parametrize(("late", "from_due"), [(0.4, True), (30.0, False)])
+def test_short_delays_of_the_start_do_not_add_up(late: float, from_due: bool) -> None:
+    before = due("poll:ACME", late)
+    do("ACME")
+    after = Job.objects.get()
+    assert after.started_at is not None
+    assert after.due_at - (before.due_at if from_due else after.started_at) == timedelta(hours=1)
 
 
 def test_polling_jobs_poll_and_write_down_how_it_went(fleet: MemoryBucket, monkeypatch: pytest.MonkeyPatch) -> None:

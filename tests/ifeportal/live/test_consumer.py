@@ -10,11 +10,12 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from ifeportal.live import feed_query, reader, subscription
-from ifeportal.live.connections import open_sockets
+from ifeportal.live.connections import in_thread, open_sockets
 from ifeportal.live.feed_query import changes_after
 from ifeportal.live.models import Change, Counter
 from ifeportal.live.reader import FeedReader
 from ifeportal.live.subscription import PendingChange
+from ifeportal.wakeups import CHANGES
 from tests.conftest import Cast
 from tests.support.live_sockets import PATIENCE, open_socket, publish_now, publish_now_async
 
@@ -27,6 +28,18 @@ async def read_by_the_reader(rev: int) -> None:
     while FeedReader.current().rev < rev:
         assert time.monotonic() - began < PATIENCE
         await asyncio.sleep(0.02)
+
+
+def listening(channel: str) -> bool:
+    """Wait until another connection listens to the channel."""
+    began = time.monotonic()
+    with connection.cursor() as cursor:
+        while time.monotonic() - began < PATIENCE:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE query = %s", [f"LISTEN {channel}"])
+            if cursor.fetchone()[0]:
+                return True
+            time.sleep(0.01)
+    return False
 
 
 async def test_a_change_published_after_the_page_reaches_the_socket(cast: Cast) -> None:
@@ -186,6 +199,19 @@ async def test_many_sockets_cost_one_query_a_tick_and_the_last_one_ends_the_task
     ended = len(reads)
     await asyncio.sleep(3 * reader.TICK)
     assert len(reads) == ended
+
+
+@pytest.mark.both_databases
+async def test_a_published_change_wakes_the_reader(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL wakes readers")
+    monkeypatch.setattr(reader, "TICK", 10 * PATIENCE)
+    async with open_socket(cast.alice) as socket:
+        await socket.watch(airline="ACME", rev=0)
+        assert await in_thread(listening, CHANGES)
+        await publish_now_async(cast.acme, 1, percent=5)
+        assert [change["state"] for change in await socket.changes()] == [{"percent": 5}]
+    await publish_now_async(cast.acme, 2)  # ends the wait of its thread
 
 
 async def test_the_reader_outlives_a_database_that_is_away(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
