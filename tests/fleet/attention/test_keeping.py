@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fleet.attention.acknowledgements import acknowledge, withdraw
@@ -41,7 +41,16 @@ STEPS = st.lists(
         st.tuples(st.just("delete"), TAILS),
         st.tuples(st.just("poll")),
     ),
-    max_size=20,
+    max_size=12,
+)
+
+START = (  # a tail that fails, one that is acknowledged, one that loads
+    ("manifest", {"a": 2 * MIB, "b": 2 * MIB}),
+    ("error", "N1", "a", "OBJECT_GONE"),
+    ("error", "N2", "a", "NO_SPACE"),
+    ("progress", "N3", "b", MIB),
+    ("poll",),
+    ("acknowledge", "N2", "failed"),
 )
 
 
@@ -59,8 +68,10 @@ def act(world: PollingWorld, actor: Actor, step: tuple[Any, ...]) -> None:
             world.manifest(items=items)
         case ("withdrawn",):
             world.media.delete("ACME/2026-12/campaign.json")
+            world.poll()
         case ("later", seconds):
             world.later(seconds)
+            world.poll()
         case ("poll",):
             world.poll()
         case ("duty", tail, duty):
@@ -79,11 +90,16 @@ def act(world: PollingWorld, actor: Actor, step: tuple[Any, ...]) -> None:
 
 @settings(max_examples=scaled(120, quick=15), suppress_health_check=list(HealthCheck), deadline=None)
 @given(steps=STEPS)
+@example([("withdraw", "N2", "failed"), ("error", "N2", "a", "NETWORK"), ("poll",)])
+@example([("withdrawn",), ("manifest", {"a": MIB}), ("poll",)])
+@example([("duty", "N1", ServiceStatus.STORED), ("duty", "N1", ServiceStatus.ACTIVE)])
+@example([("later", 25 * HOUR), ("later", 25 * HOUR), ("progress", "N3", "b", 2 * MIB), ("poll",)])
+@example([("error", "N1", "a", "NO_SPACE"), ("poll",), ("delete", "N2")])
+@example([("progress", "N3", "a", 2 * MIB), ("poll",)])
 def test_a_recount_finds_nothing_to_correct(db: None, steps: list[tuple[Any, ...]]) -> None:
     Airline.objects.all().delete()
     world, actor = PollingWorld(), Actor(User.objects.get_or_create(username="olive")[0], "page")
-    world.manifest(items={"a": 2 * MIB, "b": 2 * MIB})
-    for step in [*steps, ("poll",)]:
+    for step in [*START, *steps, ("poll",)]:
         act(world, actor, step)
         assert recount(Airline.objects.all()) == {}, step
 
