@@ -26,13 +26,14 @@ from ifeportal.exports.responses import export
 from ifeportal.formatting import quantity
 from ifeportal.live.feed import current_rev
 from ifeportal.tables.search import SEARCH_LIMIT
-from ifeportal.web.responses import render_page
+from ifeportal.web.responses import compressed, render_page
 
 ID_DIGITS: Final = 18
 
 
 @never_cache
 @require_safe
+@compressed
 def attention(request: HttpRequest) -> HttpResponseBase:
     """Show loads that need attention, grouped by likely cause, or export them."""
     rev = current_rev()

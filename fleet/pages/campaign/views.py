@@ -25,6 +25,7 @@ from ifeportal.web.responses import compressed, render_page
 
 
 @require_safe
+@compressed
 def campaign(request: HttpRequest, airline: str, campaign: str) -> HttpResponseBase:
     """Show a campaign, at an earlier time if `at` is given; or export a table."""
     rev = current_rev()

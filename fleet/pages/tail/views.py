@@ -11,10 +11,11 @@ from fleet.pages.tail import exports, queries
 from fleet.pages.tail.page import load
 from ifeportal.access import visible_or_404
 from ifeportal.exports.responses import export_response
-from ifeportal.web.responses import render_page
+from ifeportal.web.responses import compressed, render_page
 
 
 @require_safe
+@compressed
 def tail(request: HttpRequest, airline: str, tail: str) -> HttpResponseBase:
     """Show a tail: its loads, current transfers, items of the chosen load and timeline; or export a table."""
     now = timezone.now()
