@@ -80,6 +80,10 @@ UPDATE fleet_load SET status = 'failed', error = 'NO_SPACE: There is not enough 
     error_content = 'item-000', items_failed = 1 WHERE id %% 50 = 0;
 UPDATE fleet_load SET stalled = true WHERE status = 'loading' AND id %% 20 = 1;
 """
+# What polls store of loads that need attention.
+RECOUNT: Final = (
+    "from fleet.attention.keeping import recount; from ifeportal.models import Airline; recount(Airline.objects.all())"
+)
 
 
 @dataclass(frozen=True)
@@ -130,9 +134,10 @@ PAGES: Final = (
     PageSpec(
         "tail page, 10 loads x 60 items",
         [f"/airlines/SYN000/tails/{DEEP_TAIL}/"],
-        0.120,
+        0.080,
         "SELECT * FROM fleet_transfer tr JOIN fleet_load l ON l.id = tr.load_id JOIN fleet_tail t ON t.id = l.tail_id "
         f"WHERE t.name = '{DEEP_TAIL}'",
+        statements=12,
     ),
     PageSpec(
         "campaign page",
@@ -140,7 +145,13 @@ PAGES: Final = (
         0.200,
         f"{LOAD_ROWS} ORDER BY t.name LIMIT 50",
     ),
-    PageSpec("attention page", ["/attention/"], 0.300, "SELECT * FROM fleet_load WHERE status = 'failed' OR stalled"),
+    PageSpec(
+        "attention page",
+        ["/attention/"],
+        0.150,
+        "SELECT * FROM fleet_load WHERE status = 'failed' OR stalled",
+        statements=12,
+    ),
     PageSpec(
         "API, 100 rows, filtered",
         [f"/api/v1/transfers/?airline={name}&status=loading&page_size=100" for name in names()],
@@ -172,6 +183,7 @@ def filled_portal() -> Iterator[PortalSystem]:
             connection.execute(DEEP_TAIL_ROWS, parameters)
             connection.execute(VARIED_STATES.replace("%%", "%"))
             connection.execute("UPDATE fleet_tail SET seen_at = now(), heard_at = now()")
+            system.manage("shell", "-c", RECOUNT)
             connection.execute("VACUUM ANALYZE")
         system.manage(
             "createsuperuser",
@@ -327,8 +339,8 @@ def browser_rows(result: BrowserResult) -> list[list[str]]:
             "**missed**" if result.long_tasks else "met", "", "", "", "",
         ],
         [
-            "first paint, empty cache", "≤ 500 ms", f"{percentile(result.paints, 50):.0f} ms", f"{paint:.0f} ms",
-            "met" if paint <= 500 else "**missed**", "", "", "", "",
+            "first paint, empty cache", "≤ 400 ms", f"{percentile(result.paints, 50):.0f} ms", f"{paint:.0f} ms",
+            "met" if paint <= 400 else "**missed**", "", "", "", "",
         ],
         [
             "all JavaScript of these pages, as transferred", "≤ 60 KB", "", f"{weight / 1000:.0f} KB",
