@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -28,6 +29,10 @@ STATEMENTS = 22  # of the first page, for a superuser
 
 def sections(client: Client) -> dict[str, Any]:
     return {section.title: section for section in client.get("/admin/").context["sections"]}
+
+
+def style_sheets(page: str) -> list[str]:
+    return re.findall(r'rel="stylesheet" href="([^"]+)"', page)
 
 
 def counts(section: Any) -> dict[str, int]:
@@ -153,8 +158,8 @@ def test_the_theme_of_the_portal_is_that_of_the_admin(cast: Cast, client: Client
     client.cookies["theme"] = "dark"
     page = client.get(path).content.decode()
     assert 'data-theme="dark"' in page
-    assert "css/tokens.css" in page
-    assert "admin/css/" not in page
+    assert style_sheets(page)[0] == style_sheets(client.get("/").content.decode())[0]  # of the tokens
+    assert not any("/admin/css/" in sheet for sheet in style_sheets(page))
     assert "<style" not in page
     assert " style=" not in page
 
