@@ -9,9 +9,9 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from campaigns.drafts import overview
 from campaigns.drafts.admin import DraftAdmin
 from campaigns.drafts.item_admin import DraftItemAdmin
+from campaigns.drafts.page import overview
 from campaigns.models import Campaign, ContentItem
 from ifeportal.admin import columns
 from ifeportal.admin.base import ReadOnlyScopedAdmin

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from campaigns.drafts.overview import next_step
+from campaigns.drafts.page.overview import next_step
+from campaigns.drafts.totals import DraftTotals
 from campaigns.models import Draft, DraftState
 from tests.conftest import Cast
 
@@ -16,24 +17,30 @@ TODAY = date(2026, 12, 10)
 
 
 @pytest.mark.parametrize(
-    ("fields", "verb", "text"),
+    ("fields", "totals", "verb", "text"),
     [
-        ({}, "Continue", "Scan the bucket for its items."),
-        ({"scanned_at": timezone.now()}, "Continue", "Choose its items and hash them."),
-        ({"faults": ["The first day is missing."], "faulty_items": 2}, "Fix", "Items with problems: 2."),
-        ({"state": "ready"}, "Publish", "Publish it."),
-        ({"state": "failed", "error": "The bucket denied access."}, "Fix", "The bucket denied access."),
-        ({"state": "failed"}, "Fix", "The last step failed."),
-        ({"state": "looking"}, "Follow", "A job is scanning the bucket."),
-        ({"state": "publishing", "error": "TIMEOUT"}, "Follow", "A job is publishing it."),
-        ({"state": "withdrawing"}, "Follow", "A job is withdrawing it."),
-        ({"state": "published", "exhibition_ends": date(2026, 12, 9)}, "Withdraw", "1 day ago"),
-        ({"state": "published", "exhibition_ends": TODAY}, "Open", "Its last day is today."),
-        ({"state": "published", "exhibition_ends": date(2026, 12, 12)}, "Open", "in 2 days"),
+        ({}, {}, "Continue", "Scan the bucket for its items."),
+        ({"scanned_at": timezone.now()}, {}, "Continue", "Upload or include its items."),
+        ({"scanned_at": timezone.now()}, {"to_hash": 2}, "Continue", "Calculate the hashes of 2 items."),
+        (
+            {"faults": ["The first day is missing."], "scanned_at": timezone.now()},
+            {"problems": 2},
+            "Fix",
+            "Items with problems: 2.",
+        ),
+        ({"state": "ready"}, {}, "Publish", "Publish it."),
+        ({"state": "failed", "error": "The bucket denied access."}, {}, "Fix", "The bucket denied access."),
+        ({"state": "failed"}, {}, "Fix", "The last step failed."),
+        ({"state": "looking"}, {}, "Follow", "A job is scanning the bucket."),
+        ({"state": "publishing", "error": "TIMEOUT"}, {}, "Follow", "A job is publishing it."),
+        ({"state": "withdrawing"}, {}, "Follow", "A job is withdrawing it."),
+        ({"state": "published", "exhibition_ends": date(2026, 12, 9)}, {}, "Withdraw", "1 day ago"),
+        ({"state": "published", "exhibition_ends": TODAY}, {}, "Open", "Its last day is today."),
+        ({"state": "published", "exhibition_ends": date(2026, 12, 12)}, {}, "Open", "in 2 days"),
     ],
 )
-def test_each_state_has_a_next_step(fields: dict[str, Any], verb: str, text: str) -> None:
-    said, button = next_step(Draft(name="2026-12", **fields), TODAY)
+def test_each_state_has_a_next_step(fields: dict[str, Any], totals: dict[str, int], verb: str, text: str) -> None:
+    said, button = next_step(Draft(name="2026-12", **fields), DraftTotals(**totals), TODAY)
     assert (button, text in said) == (verb, True), said
 
 

@@ -11,6 +11,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
+from campaigns.drafts.page.problems import general_faults
+from campaigns.drafts.totals import DraftTotals, totals_by_draft
 from campaigns.models import BUSY_STATES, Draft, DraftState
 from ifeportal import formatting
 from ifeportal.admin import overview
@@ -29,7 +31,7 @@ BUSY_TEXTS: Final = {
 }
 
 
-def next_step(draft: Draft, today: date) -> tuple[str, str]:
+def next_step(draft: Draft, totals: DraftTotals, today: date) -> tuple[str, str]:
     """Return what happens next with a draft, and the verb of its button. Pure."""
     if draft.state in BUSY_TEXTS:
         return BUSY_TEXTS[DraftState(draft.state)], "Follow"
@@ -37,14 +39,19 @@ def next_step(draft: Draft, today: date) -> tuple[str, str]:
         return _ending(draft.exhibition_ends, today)
     if draft.state == DraftState.FAILED or draft.error:
         return f"{draft.error or 'The last step failed.'}"[:200], "Fix"
-    if draft.faults or draft.faulty_items:
-        items = [f"Items with problems: {draft.faulty_items:,}."] if draft.faulty_items else []
-        return " ".join([*draft.faults, *items])[:200], "Fix"
     if draft.state == DraftState.READY:
         return "Every item is hashed. Publish it.", "Publish"
     if draft.scanned_at is None:
         return "Scan the bucket for its items.", "Continue"
-    return "Choose its items and hash them.", "Continue"
+    if totals.to_hash:
+        return f"Calculate the hashes of {formatting.quantity(totals.to_hash, 'item')}.", "Continue"
+    return _problems(draft, totals)
+
+
+def _problems(draft: Draft, totals: DraftTotals) -> tuple[str, str]:
+    items = [f"Items with problems: {totals.problems:,}."] if totals.problems else []
+    problems = " ".join([*general_faults(draft), *items])[:200]
+    return (problems, "Fix") if problems else ("Upload or include its items.", "Continue")
 
 
 def _ending(ends: date, today: date) -> tuple[str, str]:
@@ -65,7 +72,7 @@ def in_work(today: date) -> Q:
 
 
 def section(request: HttpRequest) -> Section | None:
-    """Return the campaigns of the user that need work; None without access to drafts. Two statements."""
+    """Return the campaigns of the user that need work; None without access to drafts. Three statements."""
     its = admin.site.get_model_admin(Draft)
     if not its.has_view_permission(request):
         return None
@@ -73,11 +80,12 @@ def section(request: HttpRequest) -> Section | None:
     drafts, listing = its.get_queryset(request), reverse("admin:campaigns_draft_changelist")
     found = _ranked(drafts.filter(in_work(today)).select_related("airline"), today)[: SHOWN + 1]
     rows, counts = list(found), _counts(drafts, today)
+    totals = totals_by_draft(rows)
     may_add, may_change = its.has_add_permission(request), its.has_change_permission(request)
     return Section(
         title="Campaigns in work",
         empty=f"No campaign is in work. {HOW_TO_START}" if may_add else "No campaign is in work.",
-        entries=[_entry(draft, today, may_change=may_change) for draft in rows[:SHOWN]],
+        entries=[_entry(draft, totals[draft.pk], today, may_change=may_change) for draft in rows[:SHOWN]],
         counts=[
             overview.Count("Failed", counts["failed"], f"{listing}?state__exact=failed", problem=True),
             overview.Count("Ready to publish", counts["ready"], f"{listing}?state__exact=ready"),
@@ -117,9 +125,9 @@ def _ranked(drafts: Any, today: date) -> Any:
     return drafts.alias(rank=rank).order_by("rank", "exhibition_starts", "pk")
 
 
-def _entry(draft: Draft, today: date, *, may_change: bool) -> Entry:
+def _entry(draft: Draft, totals: DraftTotals, today: date, *, may_change: bool) -> Entry:
     page = reverse("admin:campaigns_draft_change", args=[draft.pk])
-    detail, verb = next_step(draft, today)
+    detail, verb = next_step(draft, totals, today)
     target = reverse("admin:campaigns_draft_withdraw", args=[draft.pk]) if verb == "Withdraw" else page
     state, shape = draft.get_state_display(), SHAPES.get(DraftState(draft.state), "loading")
     if draft.state == DraftState.PUBLISHED:
