@@ -30,7 +30,7 @@ from fleet.reconcile.partitions import UNPARTITIONED, partition_tails
 from fleet.reconcile.problems import BAD_ARCHIVE, Problem, Problems
 from fleet.usage import RequestMeter
 from ifeportal.models import Airline
-from ifeportal.storage.background import PrefetchedListing, list_prefixes
+from ifeportal.storage.background import PAGES_AHEAD, PrefetchedListing, list_prefixes
 from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.errors import Code, WorldError
 from loader.s3.interface import Bucket, ObjectInfo
@@ -164,7 +164,8 @@ def _poll_partitions(
     with _open_writer(airline, status, now, options) as writer:
         for start in range(0, len(partitions), CONCURRENT_LISTINGS):
             names = partitions[start : start + CONCURRENT_LISTINGS]
-            listings = [PrefetchedListing(status, f"{airline.name}/{part}", options.lease) for part in names]
+            ahead = PAGES_AHEAD // len(names)
+            listings = [PrefetchedListing(status, f"{airline.name}/{part}", options.lease, ahead) for part in names]
             try:
                 for part, listing in zip(names, listings, strict=True):
                     _read_partition(writer, part, listing)

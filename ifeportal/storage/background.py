@@ -18,7 +18,7 @@ from loader.s3.interface import Bucket, ObjectInfo
 
 HEARTBEAT_INTERVAL: Final = 1.0  # seconds between two heartbeats of the lease
 PAGE_SIZE: Final = 1_000  # objects
-PAGES_AHEAD: Final = 8  # limits the memory of pending pages to a few megabytes
+PAGES_AHEAD: Final = 32  # limits the memory of pending pages to about 12 MB
 END: Final = None
 A = TypeVar("A")
 T = TypeVar("T")
@@ -48,11 +48,13 @@ def list_prefixes(bucket: Bucket, prefix: str, lease: WorkLease) -> list[str]:
 
 
 class PrefetchedListing:
-    """A listing that a thread reads ahead of the caller, at most `PAGES_AHEAD` pages. Close it after use."""
+    """A listing that a thread reads ahead of the caller, at most `pages_ahead` pages. Close it after use."""
 
-    def __init__(self, bucket: Bucket, prefix: str, lease: WorkLease = NO_LEASE) -> None:
+    def __init__(
+        self, bucket: Bucket, prefix: str, lease: WorkLease = NO_LEASE, pages_ahead: int = PAGES_AHEAD
+    ) -> None:
         self._lease = lease
-        self._pages: queue.Queue[list[ObjectInfo] | Exception | None] = queue.Queue(PAGES_AHEAD)
+        self._pages: queue.Queue[list[ObjectInfo] | Exception | None] = queue.Queue(pages_ahead)
         self._closed = threading.Event()
         # A daemon thread, so that one waiting for the store does not keep the process from exiting.
         threading.Thread(target=self._read_pages, args=(bucket, prefix), name="listing", daemon=True).start()

@@ -80,6 +80,11 @@ class PartialFile:
         """True if all bytes are there. Whether they are correct is checked by `finish`."""
         return self._descriptor >= 0 and self.contiguous_bytes == self.item.size
 
+    @property
+    def is_intact(self) -> bool:
+        """True if all bytes are there and have the hash of the manifest."""
+        return self.is_complete and self.item.sha256 in (None, self.sha256)
+
     @staticmethod
     def resumable_bytes(folder: Directory, item: Item, boot: str | None = None) -> int:
         """Return how many bytes of the item `resume` would find, without reading them."""

@@ -23,17 +23,23 @@ from loader.transfer.task import TaskContext, TransferOutcome, TransferTask
 
 log = logging.getLogger("loader")
 _WORK_ACTIONS: Final = ("fetch", "verify", "link")
+_INSTALLING: Final = 2  # items that may be synced to disk and renamed while `max_transfers` others are downloaded
 
 
 class TransferManager:
     """The queue of the current plan and the threads that work it off. Methods may be called from any thread."""
 
     def __init__(self, context: TaskContext, max_transfers: int, changed: Callable[[], None] = lambda: None) -> None:
-        """A worker calls `changed` when it has carried out the last step of the plan."""
+        """A worker calls `changed` when it has carried out the last step of the plan.
+
+        `max_transfers` items are downloaded, linked or verified at once. One whose bytes have all arrived does not
+        count any more: the next download does not wait for the disk.
+        """
         self._context, self._max_transfers, self._changed = context, max_transfers, changed
         self._campaigns: dict[str, PlannedCampaign] = {}
         self._open: dict[ItemKey, PlanStep] = {}  # steps that wait, in this order
         self._running: dict[ItemKey, TransferTask] = {}
+        self._receiving: set[ItemKey] = set()  # those of them whose bytes have not all arrived
         self._results: list[TransferOutcome] = []
         self._etags: Mapping[ItemKey, str] = {}
         self._last_reasons: dict[ItemKey, str] = {}
@@ -48,7 +54,7 @@ class TransferManager:
 
     def start(self) -> None:
         """Start the worker threads."""
-        for number in range(self._max_transfers):
+        for number in range(self._max_transfers + _INSTALLING):
             # Daemon threads: one that hangs in a connection must not keep the process from exiting.
             threading.Thread(target=self._worker, name=f"transfer-{number}", daemon=True).start()
 
@@ -92,7 +98,7 @@ class TransferManager:
         running = [
             (self._campaigns[key[0]].steps[key[1]].urgency, transfer)
             for key, transfer in self._running.items()
-            if self._is_active(key)
+            if self._is_active(key) and key in self._receiving
         ]
         running.sort(key=lambda pair: pair[0], reverse=True)
         waiting = sorted(step.urgency for step in self._open.values())[self._max_transfers - len(running) :]
@@ -196,6 +202,7 @@ class TransferManager:
                 self._fail(transfer.step, error)
             with self._wake:
                 self._running = {key: one for key, one in self._running.items() if one is not transfer}
+                self._receiving &= self._running.keys()
                 self._active -= 1
                 self._wake.notify_all()
             if self.is_done:
@@ -206,6 +213,7 @@ class TransferManager:
         result = transfer.run()
         with self._wake:
             del self._running[key]
+            self._receiving.discard(key)
             self._completion.forget(key[0])
             if result is not None:
                 self._record(result)
@@ -219,20 +227,34 @@ class TransferManager:
     def _next(self) -> TransferTask | None:
         with self._wake:
             while not self._closing:
-                key = None if self._paused else next((key for key in self._open if key not in self._running), None)
+                key = next((key for key in self._open if key not in self._running), None) if self._may_start else None
                 if key is None:
                     self._wake.wait()
                 elif (transfer := self._make_task(self._open.pop(key))) is not None:
                     self._running[key] = transfer
+                    self._receiving.add(key)
                     self._active += 1
                     return transfer
         return None
+
+    @property
+    def _may_start(self) -> bool:
+        return not self._paused and len(self._receiving) < self._max_transfers
+
+    def _received(self, transfer: TransferTask) -> None:
+        """Let another item start: all bytes of this one have arrived."""
+        key = transfer.step.key
+        with self._wake:
+            if self._running.get(key) is transfer:
+                self._receiving.discard(key)
+                self._wake.notify_all()
 
     def _make_task(self, step: PlanStep) -> TransferTask | None:
         key = step.key
         try:
             result, etag = self._campaigns[step.campaign].result, self._etags.get(key, "")
-            return TransferTask(step, result, etag, self._context, maybe_done=key in self._done_before)
+            maybe_done = key in self._done_before
+            return TransferTask(step, result, etag, self._context, maybe_done=maybe_done, on_received=self._received)
         except Exception as error:
             # The edge of a thread, as in `_worker`.
             log.exception("While loading %s/%s", *key)

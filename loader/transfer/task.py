@@ -78,13 +78,21 @@ class TransferTask:
     """One step being carried out. `run` blocks; `cancel` may be called from any thread."""
 
     def __init__(
-        self, step: PlanStep, result: ManifestResult, etag: str, context: TaskContext, *, maybe_done: bool = False
+        self,
+        step: PlanStep,
+        result: ManifestResult,
+        etag: str,
+        context: TaskContext,
+        *,
+        maybe_done: bool = False,
+        on_received: Callable[[TransferTask], None] = lambda task: None,
     ) -> None:
         """`etag`: of the object in the last listing, empty if unknown.
 
-        `maybe_done`: the item may have been completed after the plan was made.
+        `maybe_done`: the item may have been completed after the plan was made. `on_received` is called once all bytes
+        of the item have arrived and have the right hash, before they are synced to disk.
         """
-        self._maybe_done = maybe_done
+        self._maybe_done, self._on_received = maybe_done, on_received
         self.step = step
         self.stop = threading.Event()
         self._manifest_version, self._listed_etag, self._context = result.manifest_version, etag, context
@@ -152,6 +160,8 @@ class TransferTask:
             self._start(part.bytes_done)
 
             def finish() -> None:
+                if part.is_intact:  # else it is downloaded once more
+                    self._on_received(self)
                 store.install(
                     step.campaign, part, self._manifest_version, staged=step.staged, listed_etag=self._listed_etag
                 )
