@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from unittest.mock import create_autospec
 
 import pytest
@@ -19,10 +21,12 @@ from loader.media.snapshot import ManifestResult
 from loader.monitor.events import Broadcast
 from loader.planning.model import Plan, PlanStep
 from loader.reporting.reporter import StatusReporter
+from loader.s3.interface import Body
 from loader.s3.memory import MemoryBucket
 from loader.s3.retry import Backoff
 from loader.storage.content_store import ContentStore
 from loader.storage.inventory import ManifestVersion
+from loader.storage.partial_file import PartialFile
 from loader.transfer.context import DownloadContext
 from loader.transfer.manager import TransferManager
 from loader.transfer.rate_limit import RateLimiter
@@ -75,3 +79,75 @@ def test_a_surprise_while_a_failure_is_reported_is_a_failure_of_the_item(
     context.download.media.delete(content_key("ACME", "c", "a"))
     monkeypatch.setattr(context.reporter, "error", surprise)
     assert carry_out(context) == [("a", Code.INTERNAL)]
+
+
+class HeldStore(ContentStore):
+    """Installs nothing until `release` is set; `installing` has the items that wait for it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.installing: list[str] = []
+        self.release = threading.Event()
+
+    def install(self, campaign: str, part: PartialFile, *arguments: Any, **options: Any) -> None:
+        self.installing.append(part.item.name)
+        self.release.wait(30)
+        super().install(campaign, part, *arguments, **options)
+
+
+class CountingBucket(MemoryBucket):
+    """Records the keys that are opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[str] = []
+
+    def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> Body:
+        self.opened.append(key)
+        return super().open(key, start=start, end=end, if_match=if_match)
+
+
+@contextmanager
+def held_load(
+    context: TaskContext, path: Path, items: Sequence[Item]
+) -> Iterator[tuple[TransferManager, HeldStore, CountingBucket]]:
+    """Load the items, one download at a time, into a store that does not install them yet; end when all are done."""
+    media, store = CountingBucket(), HeldStore(path)
+    for item in items:
+        media.put(content_key("ACME", "c", item.name), BODY)
+    context = replace(context, stores=[store], download=replace(context.download, media=media))
+    result = ManifestResult("c", Manifest(tuple(items)), ManifestVersion("1" * 64))
+    transfers = TransferManager(context, 1)
+    transfers.start()
+    transfers.apply_plan(Plan(tuple(PlanStep("c", item, "fetch", 0) for item in items)), {"c": result}, {})
+    try:
+        yield transfers, store, media
+    finally:
+        store.release.set()
+        wait_until(lambda: transfers.is_done)
+        transfers.close(1.0)
+        store.close()
+
+
+def test_the_next_download_does_not_wait_until_an_item_is_on_disk(context: TaskContext, tmp_path: Path) -> None:
+    items = [Item(name, len(BODY), sha256(BODY).hexdigest()) for name in "abcde"]
+
+    with held_load(context, tmp_path / "held", items) as (transfers, store, media):
+        wait_until(lambda: len(store.installing) == 3)
+        assert media.opened == [content_key("ACME", "c", name) for name in "abc"], (
+            "two more than are downloaded at once"
+        )
+
+    assert {(one.step.item.name, one.code) for one in transfers.take_results()} == {(name, None) for name in "abcde"}
+
+
+def test_an_item_with_a_wrong_hash_counts_as_a_download(context: TaskContext, tmp_path: Path) -> None:
+    items = [Item("a", len(BODY), "0" * 64), Item("b", len(BODY))]
+
+    with held_load(context, tmp_path / "held", items) as (transfers, store, media):
+        wait_until(lambda: store.installing == ["a"])
+        assert media.opened == [content_key("ACME", "c", "a")]
+
+    assert media.opened == [content_key("ACME", "c", name) for name in "aab"]
+    results = {(one.step.item.name, one.code) for one in transfers.take_results()}
+    assert results == {("a", Code.HASH_MISMATCH), ("b", None)}
