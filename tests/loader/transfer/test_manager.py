@@ -21,8 +21,7 @@ from loader.media.snapshot import ManifestResult
 from loader.monitor.events import Broadcast
 from loader.planning.model import Plan, PlanStep
 from loader.reporting.reporter import StatusReporter
-from loader.s3.interface import Body
-from loader.s3.memory import MemoryBucket
+from loader.s3.memory import MemoryBody, MemoryBucket
 from loader.s3.retry import Backoff
 from loader.storage.content_store import ContentStore
 from loader.storage.inventory import ManifestVersion
@@ -102,7 +101,7 @@ class CountingBucket(MemoryBucket):
         super().__init__()
         self.opened: list[str] = []
 
-    def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> Body:
+    def open(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> MemoryBody:
         self.opened.append(key)
         return super().open(key, start=start, end=end, if_match=if_match)
 
