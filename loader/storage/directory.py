@@ -217,11 +217,14 @@ class Directory:
         except FileExistsError:
             self.remove(temporary)
             descriptor = self.open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(body)
-            stream.flush()
+        try:
+            written = 0
+            while written < len(body):
+                written += os.write(descriptor, memoryview(body)[written:])
             if durability != "nothing":
                 sync(descriptor)
+        finally:
+            os.close(descriptor)
         self.move(temporary, self, name)
         if durability == "name":
             self.fsync()

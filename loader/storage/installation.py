@@ -12,7 +12,6 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from typing import Final
 
 from loader.contract.manifest import Item
@@ -51,9 +50,9 @@ class Installer:
                 write_state(records, name + ".json", record, durability="nothing")
                 failpoint("held-written")
 
-            part.finish(target, name, write_record)
+            status = part.finish(target, name, write_record)
             if not staged:
-                self._index.refresh(records, campaign, part.item.name)
+                self._index.add(records, campaign, part.item.name, _file_record(status, digest, etag))
             part.remove_state()
 
     def link_duplicate(self, campaign: str, item: Item, manifest_version: ManifestVersion, *, staged: bool) -> bool:
@@ -79,7 +78,7 @@ class Installer:
                 unread = ItemRecord(record.size, record.mtime_ns, record.sha256, etag="")
                 write_state(records, name + ".json", _to_json(unread, manifest_version), durability="bytes")
                 if not staged:
-                    self._index.refresh(records, campaign, item.name)
+                    self._index.add(records, campaign, item.name, unread)
             for suffix in (".part", ".json"):
                 parts.remove(name + suffix)
         return True
@@ -101,9 +100,9 @@ class Installer:
                 return False
             folder.fsync()
             with self._make_records(campaign, staged=False) as records:
-                record = _to_json(_file_record(status, digest, etag), manifest_version)
-                write_state(records, name + ".json", record)
-                self._index.refresh(records, campaign, item.name)
+                record = _file_record(status, digest, etag)
+                write_state(records, name + ".json", _to_json(record, manifest_version))
+                self._index.add(records, campaign, item.name, record)
         return True
 
     def activate_staged(self, campaign: str, items: Iterable[Item]) -> None:
@@ -141,7 +140,8 @@ def _file_record(status: os.stat_result, digest: str, etag: str) -> ItemRecord:
 
 
 def _to_json(record: ItemRecord, manifest_version: ManifestVersion) -> dict[str, object]:
-    return {**asdict(record), "version": manifest_version.version, "manifest": manifest_version.digest}
+    fields = {name: getattr(record, name) for name in ("size", "mtime_ns", "sha256", "etag")}
+    return {**fields, "version": manifest_version.version, "manifest": manifest_version.digest}
 
 
 def _activate_item(name: str, staging: Directory, folder: Directory, records: Directory) -> None:

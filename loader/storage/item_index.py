@@ -74,6 +74,10 @@ class ItemRecord:
         return not etag or self.etag in (etag, "")
 
 
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 class ItemIndex:
     """The records of one content directory."""
 
@@ -89,8 +93,7 @@ class ItemIndex:
         status, location = records.stat_file(content + TGZ + _JSON), (campaign, content)
         if status is None:
             return None
-        identity = (status.st_ino, status.st_mtime_ns, status.st_size)
-        cached = self._cache.get(location)
+        identity, cached = _identity(status), self._cache.get(location)
         if cached is None or cached[0] != identity:
             cached = (identity, ItemRecord.from_json(read_state(records, content + TGZ + _JSON)))
             with self._lock:
@@ -98,11 +101,13 @@ class ItemIndex:
                 self._add_to_index(location, cached[1])
         return cached[1]
 
-    def refresh(self, records: Directory, campaign: str, content: str) -> None:
-        """Read a record that was just written."""
-        with self._lock:
-            self._cache.pop((campaign, content), None)
-        self.record(records, campaign, content)
+    def add(self, records: Directory, campaign: str, content: str, record: ItemRecord) -> None:
+        """Add a record that was just written to the directory `records`."""
+        status, location = records.stat_file(content + TGZ + _JSON), (campaign, content)
+        if status is not None:
+            with self._lock:
+                self._cache[location] = (_identity(status), record)
+                self._add_to_index(location, record)
 
     def invalidate(self, campaign: str) -> None:
         """Forget the records of a campaign: some were written or removed."""

@@ -257,11 +257,11 @@ class PartialFile:
 
     def finish(
         self, target: Directory, name: str, before_rename: Callable[[os.stat_result], None] = lambda status: None
-    ) -> None:
+    ) -> os.stat_result:
         """Check size and hash, make the file durable and rename it. The state file stays until `remove_state`.
 
-        `before_rename` is called with the final status of the file. Raises WorldError: SIZE_MISMATCH or HASH_MISMATCH,
-        after discarding the bytes, or an error of the disk.
+        Return the final status of the file, with which `before_rename` is called. Raises WorldError: SIZE_MISMATCH or
+        HASH_MISMATCH, after discarding the bytes, or an error of the disk.
         """
         failpoint("last-byte")
         if self.contiguous_bytes != self.item.size:
@@ -288,6 +288,7 @@ class PartialFile:
             failpoint("renamed")
             target.fsync()
             failpoint("folder-synced")
+            return status
 
     def _fail(self, code: Code, text: str) -> None:
         self.discard()

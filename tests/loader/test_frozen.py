@@ -6,10 +6,12 @@ import copy
 import pickle
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+import loader
 from loader.frozen import frozen
 
 
@@ -108,3 +110,9 @@ def test_keeps_methods_of_the_class_and_its_bases() -> None:
     assert film != Item("a", 2)
     assert Nothing() == Nothing()
     assert repr(Nothing()) == "Nothing()"
+
+
+def test_the_loader_makes_its_immutable_classes_with_it() -> None:
+    sources = [path for path in Path(loader.__file__).parent.rglob("*.py") if path.name != "frozen.py"]
+
+    assert [path.name for path in sources if "@dataclass(frozen=True, slots=True)" in path.read_text()] == []

@@ -160,6 +160,17 @@ def test_a_file_touched_by_others_is_read_before_it_is_believed(store: ContentSt
     assert store.item_state("c", ITEM).file is FileState.COMPLETE
 
 
+def test_what_was_just_installed_is_known_without_reading_its_record(
+    store: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("loader.storage.item_index.read_state", lambda *_: pytest.fail("the record was read"))
+        load(store, ITEM, BODY)
+        assert store.item_state("c", ITEM).file is FileState.COMPLETE
+
+    assert ContentStore(store.path).item_state("c", ITEM).file is FileState.COMPLETE
+
+
 def test_a_new_version_waits_beside_and_takes_over_as_a_whole(store: ContentStore) -> None:
     one, two, gone = Item("one", 3), Item("two", 3), Item("gone", 3)
     for item in (one, two, gone):
