@@ -35,5 +35,5 @@ def navigation(context: Context) -> dict[str, Any]:
         "admin": user.is_staff or any(getattr(airline, "role", "") == Role.MANAGER for airline in airlines),
         "airlines": airlines[:NAMED],
         "more": len(airlines) > NAMED,
-        "attention": airlines[0].attention or 0 if airlines else 0,
+        "attention": (getattr(airlines[0], "attention") or 0) if airlines else 0,  # noqa: B009
     }

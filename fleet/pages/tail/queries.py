@@ -23,19 +23,21 @@ from fleet.pages.orderings import primary_load_order
 from fleet.pages.tail import presenter
 from fleet.pages.tail.columns import ITEMS, ItemRow
 from fleet.state.precedence import IS_LOADING, STATES, transfer_in_state
-from ifeportal.access import Role
+from ifeportal.access import Role, ScopedQuerySet
 from ifeportal.live.feed import rev_subquery
 from ifeportal.tables.query import PAGE_ROWS, TableQuery, select_rows
 from ifeportal.tables.search import SEARCH_LIMIT
 
 
-def tails_for(user: AbstractUser | AnonymousUser) -> QuerySet[Tail]:
+def tails_for(user: AbstractUser | AnonymousUser) -> ScopedQuerySet[Tail]:
     """Return tails with the revision of the feed (`rev`) and whether the user is operator of each (`operated`).
 
     All of it is of one moment, as it is one statement.
     """
     operated = Tail.objects.with_role(user, Role.OPERATOR).filter(pk=OuterRef("pk"))
-    return Tail.objects.select_related("airline").annotate(rev=rev_subquery(), operated=Exists(operated.order_by()))
+    rows: Any = Tail.objects.select_related("airline")
+    found: ScopedQuerySet[Tail] = rows.annotate(rev=rev_subquery(), operated=Exists(operated.order_by()))
+    return found
 
 
 def loads_of(tail: Tail) -> list[Load]:
@@ -88,7 +90,7 @@ def filtered_items(load: Load, choice: TableQuery) -> QuerySet[Transfer]:
 
 def item_page(load: Load, choice: TableQuery, counts: StateCounts, wanted: str) -> tuple[Page[Transfer], list[ItemRow]]:
     """Return the requested page of items, or the page that contains the `wanted` item."""
-    rows = filtered_items(load, choice).annotate(item=_item_of(load))
+    rows: Any = filtered_items(load, choice).annotate(item=_item_of(load))
     paginator = Paginator(rows, PAGE_ROWS)
     known_count = counts.states.get(choice.state or "all")
     if known_count is not None and not choice.search:
