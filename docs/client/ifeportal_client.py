@@ -1,11 +1,11 @@
-"""An example client of the portal's API: rows page by page, changes as they come. The standard library only.
+"""An example client of the portal's API: read lists, follow changes. Standard library only.
 
     with Portal("https://ife.example.org", token="ife_…") as portal:
         for transfer in portal.transfers(airline="ACME", status="failed"):
             print(transfer.tail, transfer.content, transfer.error)
 
-Copy it and change it. A request that was throttled (429), or met a database that is away (503), is sent again when the
-portal says so; any other error is raised as a `Problem`.
+Copy and change it. A request that the portal limits (429), or cannot answer for lack of its database (503), is repeated
+after the time that the portal names. Any other error is raised as a `Problem`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 ATTEMPTS = 6
 LONGEST_PAUSE = 60.0  # seconds
-WAIT = 25  # seconds one question about changes waits
+WAIT = 25  # seconds that a request for changes waits
 Value = str | int | bool
 Filters = Mapping[str, Value | Sequence[Value]]
 
@@ -87,7 +87,7 @@ class Change:
 
 
 class Problem(Exception):
-    """What the portal says went wrong (RFC 9457)."""
+    """An error response of the portal (RFC 9457)."""
 
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
         super().__init__(f"{status} {problem.get('title', '')}: {problem.get('detail', '')}")
@@ -96,15 +96,15 @@ class Problem(Exception):
         self.errors: Mapping[str, Sequence[str]] = problem.get("errors", {})
 
 
-class StartAnew(Problem):
-    """The changes since then are no longer known: read the lists again."""
+class ChangesExpired(Problem):
+    """The portal no longer has the changes since that revision: read the lists again."""
 
 
-class _Stay(HTTPRedirectHandler):
-    """A redirection is not followed: it might take the token elsewhere."""
+class _NoRedirects(HTTPRedirectHandler):
+    """Follow no redirect: it could send the token to another host."""
 
     def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        """No request."""
+        """Return None: no further request."""
         return None
 
 
@@ -112,18 +112,18 @@ R = TypeVar("R")
 
 
 class Portal:
-    """The API of one portal, seen with one token. Not to be shared by threads."""
+    """The API of one portal with one token. Not thread-safe."""
 
     def __init__(
         self, address: str, token: str, *, timeout: float = 60.0, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        """`timeout` is in seconds, and longer than a question about changes waits."""
+        """`timeout`: seconds, more than `WAIT`."""
         self._root = urljoin(address, "/api/v1/")
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         self._timeout = timeout
         self._sleep = sleep
-        self._opener = build_opener(_Stay)
-        self.revision: int | None = None  # of the first list that was read; changes go on from there
+        self._opener = build_opener(_NoRedirects)
+        self.revision: int | None = None  # of the first list that was read; `changes` continues from it
 
     def __enter__(self) -> Self:
         return self
@@ -132,42 +132,42 @@ class Portal:
         self._opener.close()
 
     def transfers(self, **filters: Value | Sequence[Value]) -> Iterator[Transfer]:
-        """The transfers, each exactly once."""
+        """Return all transfers, each exactly once."""
         return (row_of(Transfer, row) for row in self.rows("transfers", filters))
 
     def loads(self, **filters: Value | Sequence[Value]) -> Iterator[Load]:
-        """The loads, each exactly once."""
+        """Return all loads, each exactly once."""
         return (row_of(Load, row) for row in self.rows("loads", filters))
 
     def rows(self, part: str, filters: Filters) -> Iterator[dict[str, Any]]:
-        """The rows of any list, by cursor: none comes twice and none is left out, whatever changes meanwhile."""
+        """Return the rows of any list, by cursor: each exactly once, even if rows change meanwhile."""
         address: str | None = f"{self._root}{part}/?{_query({'page_size': 500, **filters, 'paging': 'cursor'})}"
         while address is not None:
             page, headers = self._get(address)
             if self.revision is None:
                 self.revision = int(headers["X-Revision"])
             yield from page["results"]
-            address = self._here(page["next"])
+            address = self._own_address(page["next"])
 
     def changes(self, since: int | None = None, **filters: Value | Sequence[Value]) -> Iterator[Change]:
-        """What changes, for ever, from a revision on; else from the first list that was read, else from now on.
+        """Yield changes without end: after the revision `since`, else after the first list read, else from now.
 
-        `revision` follows what was taken. Raises StartAnew once the portal no longer knows what changed since then.
+        `revision` is that of the last change. Raises ChangesExpired if the portal no longer has the changes since it.
         """
         if since is not None or self.revision is None:
-            self.revision = since if since is not None else self._ask({})["rev"]
+            self.revision = since if since is not None else self._request_changes({})["rev"]
         while True:
-            answer = self._ask({"since": self.revision or 0, "wait": WAIT, **filters})
+            answer = self._request_changes({"since": self.revision or 0, "wait": WAIT, **filters})
             for change in answer["changes"]:
                 yield row_of(Change, change)
             self.revision = answer["rev"]
 
-    def _ask(self, question: Filters) -> dict[str, Any]:
-        answer, _ = self._get(f"{self._root}changes/?{_query(question)}")
+    def _request_changes(self, parameters: Filters) -> dict[str, Any]:
+        answer, _ = self._get(f"{self._root}changes/?{_query(parameters)}")
         return answer
 
-    def _here(self, link: str | None) -> str | None:
-        """The link, at the address the portal was reached by: behind a proxy it may know itself by another."""
+    def _own_address(self, link: str | None) -> str | None:
+        """Return the link at the address of this client: behind a proxy the portal may have another address."""
         return None if link is None else urljoin(self._root, f"{urlsplit(link).path}?{urlsplit(link).query}")
 
     def _get(self, address: str) -> tuple[dict[str, Any], Mapping[str, str]]:
@@ -182,7 +182,7 @@ class Portal:
                     raise
                 pause = 2.0**attempt
             self._sleep(pause)
-        raise AssertionError("the last attempt answers or raises")
+        raise AssertionError("the last attempt returns or raises")
 
 
 def _pause(error: HTTPError, attempt: int) -> float:
@@ -193,7 +193,7 @@ def _pause(error: HTTPError, attempt: int) -> float:
             return min(float(asked) if asked.isdigit() else 2.0**attempt, LONGEST_PAUSE)
         is_problem = error.headers.get_content_type() == "application/problem+json"
         problem = json.load(error) if is_problem else {"title": error.reason}
-    raise (StartAnew if error.code == 410 else Problem)(error.code, problem)
+    raise (ChangesExpired if error.code == 410 else Problem)(error.code, problem)
 
 
 def _query(filters: Filters) -> str:
@@ -203,7 +203,7 @@ def _query(filters: Filters) -> str:
 
 
 def row_of(kind: type[R], row: Mapping[str, Any]) -> R:
-    """A row as its dataclass: moments become datetimes, columns it does not know are left out."""
+    """Return a row as its dataclass: times become datetimes, unknown columns are omitted."""
     hints = get_type_hints(kind)
     values = {field.name: row[field.name] for field in fields(kind)}  # type: ignore[arg-type]  # each is a dataclass
     for name, value in values.items():

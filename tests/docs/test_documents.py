@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.management import get_commands, load_command_class
+from django.test import Client
 from prometheus_client import REGISTRY
 from prometheus_client.core import Metric
 
@@ -22,14 +23,14 @@ from fleet.archive import format
 from fleet.metrics import FleetCollector
 from fleet.reconcile.limits import Limits
 from ifeportal.accounts import hashers
-from ifeportal.api import urls
+from ifeportal.api import changes, urls
 from ifeportal.api.pagination import Pagination
 from ifeportal.api.viewsets import ReadOnlyViewSet
 from ifeportal.conf.environment import Config
 from ifeportal.exports import downloads, responses, views, writing
 from ifeportal.exports.models import LIFETIME
 from ifeportal.live import connections, protocol
-from ifeportal.models import PACEMAKER, Airline
+from ifeportal.models import PACEMAKER, Airline, User
 from ifeportal.tables.export import ROW_LIMIT
 from ifeportal.tables.search import SEARCH_LIMIT, SEARCH_WORDS
 from ifeportal.web import user_limits
@@ -176,8 +177,17 @@ def test_every_kind_of_problem_of_the_api_is_documented() -> None:
     assert set(PROBLEM_TYPES) <= set(rows("docs/api.md"))
 
 
+@pytest.mark.django_db
+def test_the_example_of_a_problem_is_what_the_api_answers(client: Client) -> None:
+    example = json.loads(blocks("docs/api.md", "json")[0])
+    client.force_login(User.objects.create_user("ops", is_staff=True))
+    assert client.get("/api/v1/loads/?status=lost").json() == example
+
+
 def test_the_limits_of_the_api_are_as_documented() -> None:
     text = " ".join(read("docs/api.md").split())
+    assert f"(0 by default, at most {changes.MAX_WAIT})" in text
+    assert f"`limit` ({changes.DEFAULT_LIMIT} by default, at most {changes.MAX_LIMIT:,})" in text
     rates: Any = settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]
     per_minute = {scope: int(rate.removesuffix("/min")) for scope, rate in rates.items()}
     assert f"{per_minute['user']:,} requests a minute and user" in text
@@ -312,6 +322,12 @@ def test_every_figure_of_the_metrics_is_documented() -> None:
     assert ours <= {name_of(metric) for metric in REGISTRY.collect()}
     documented = set(re.findall(r"`(ifeportal_\w+)", text))
     assert ours == documented
+
+
+def test_every_command_of_ours_is_in_the_table_of_commands() -> None:
+    text = read("docs/operations.md").split("## Commands")[1].split("\n## ")[0]
+    ours = {path.stem for path in ROOT.glob("*/management/commands/[a-z]*.py")}
+    assert set(re.findall(r"^\| `(\w+)`", text, re.M)) == ours
 
 
 def test_every_job_is_documented() -> None:

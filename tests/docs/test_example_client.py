@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ifeportal_client import Change, Portal, Problem, StartAnew, Transfer
+from ifeportal_client import Change, ChangesExpired, Portal, Problem, Transfer
 
 from fleet.choices import Status
 from ifeportal.accounts.tokens import create_token
@@ -61,7 +61,7 @@ def test_it_reads_pages_follows_changes_and_knows_problems(web: str, cast: Cast)
             (9, "put", {"percent": 9}),
         ]
 
-        with pytest.raises(StartAnew):
+        with pytest.raises(ChangesExpired):
             next(portal.changes(since=rev + 99))
         with pytest.raises(Problem, match="404 Not Found") as foreign:
             next(portal.changes(since=rev, airline="BETA"))
