@@ -93,7 +93,7 @@ class FleetCollector(Collector):
         try:
             samples = list(_samples(timezone.now()))
         except DatabaseTrouble as error:
-            logger.warning("metrics: the database did not answer: %s", error)
+            logger.warning("metrics: the database is not responding: %s", error)
             up.add_metric([], 0.0)
             return [up]
         up.add_metric([], 1.0)

@@ -71,7 +71,7 @@ ABOUT: Final = (
     "environment as LOADER_… (separate list entries with colons). Write sizes and times like 20MB and 2 days. "
     "Set the store with AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, "
     "MEDIA_BUCKET and STATUS_BUCKET. "
-    "Exit: 0 all done, 1 some items failed, 2 invalid settings, 3 refused by policy, 4 another loader has "
+    "Exit: 0 all done, 1 some items failed, 2 invalid settings, 3 a signature was rejected, 4 another loader has "
     "this tail or directory, 75 stopped or unreachable: try again later."
 )
 

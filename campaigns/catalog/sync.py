@@ -206,7 +206,7 @@ def _apply(row: Campaign, manifest: Manifest, fetched: GetResult, version: str) 
             return None
         _apply_items(row, manifest)
         if locked.manifest_state == ManifestState.MISSING:
-            row.withdrawn_at = None  # published again, by whatever means
+            row.withdrawn_at = None  # published again, by any means
         row.title = manifest.title[:TITLE_LENGTH]
         row.version = manifest.version
         row.exhibition_starts = manifest.exhibition.starts

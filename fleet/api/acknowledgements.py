@@ -57,7 +57,7 @@ class AcknowledgementSerializer(LoadScopedSerializer):
     values_of = serialize_acknowledgement
 
     load = serializers.IntegerField(help_text="The load's id.")
-    state = serializers.CharField(help_text="The reason it was acknowledged for.")
+    state = serializers.CharField(help_text="The state for which it was acknowledged.")
     error_code = serializers.CharField(allow_blank=True)
     note = serializers.CharField()
     who = serializers.CharField()
@@ -70,8 +70,8 @@ class AcknowledgementRequest(serializers.Serializer[Any]):
     """Body of the request that creates an acknowledgement."""
 
     load = serializers.IntegerField(min_value=1, max_value=2**63 - 1, help_text="The load's id.")
-    state = serializers.ChoiceField(choices=REASON_CHOICES, help_text="The reason it needs attention.")
-    note = serializers.CharField(max_length=NOTE_LIMIT, help_text="What is being done about it.")
+    state = serializers.ChoiceField(choices=REASON_CHOICES, help_text="The state for which it needs attention.")
+    note = serializers.CharField(max_length=NOTE_LIMIT, help_text="The action that the user takes.")
 
 
 class AcknowledgementFilter(LoadScopedFilter):

@@ -61,9 +61,11 @@ class IssueGroupSerializer(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(choices=KIND_CHOICES)
     airline = serializers.CharField()
     campaign = serializers.CharField(allow_blank=True, help_text="Empty if several are affected.")
-    subject = serializers.CharField(allow_blank=True, help_text="The object, tail or code at fault; may be empty.")
+    subject = serializers.CharField(
+        allow_blank=True, help_text="The object, tail or error code that causes the problem; may be empty."
+    )
     error_code = serializers.CharField(allow_blank=True)
-    state = serializers.CharField(help_text="The reason its loads are acknowledged for.")
+    state = serializers.CharField(help_text="The state for which its loads are acknowledged.")
     heading = serializers.CharField(help_text="The problem, in one line.")
     step = serializers.CharField(help_text="What to do next.")
     open = serializers.BooleanField(help_text="Whether one of its loads is unacknowledged.")

@@ -89,7 +89,7 @@ class LoadSerializer(ProgressSerializer):
 
     at_risk = serializers.BooleanField(help_text="Whether it may be incomplete when its exhibition starts.")
     effective_bps = serializers.IntegerField(
-        allow_null=True, help_text="Bytes per second over days, pauses included, as observed."
+        allow_null=True, help_text="Bytes per second over several days, including pauses, as observed."
     )
     eta_latest_seconds = serializers.IntegerField(
         allow_null=True, help_text="Seconds left at the slower of the two rates."
@@ -124,7 +124,7 @@ class TotalsSerializer(RowSerializer[Any]):
         choices=SUM_STATUSES,
         help_text="The most severe status: failed, loading, pending, complete.",
     )
-    state = serializers.ChoiceField(choices=SUM_STATES, help_text="The weightiest state any of the loads is in.")
+    state = serializers.ChoiceField(choices=SUM_STATES, help_text="The most severe state of its loads.")
     percent = serializers.IntegerField(allow_null=True)
     bytes_done = serializers.IntegerField()
     bytes_total = serializers.IntegerField(allow_null=True, help_text="Null while no total is known.")
@@ -171,8 +171,8 @@ class CampaignSerializer(TotalsSerializer):
     manifest_state = serializers.ChoiceField(choices=ManifestState.choices)
     manifest_problem = serializers.CharField(allow_blank=True, help_text="Why the newest manifest was refused.")
     manifest_as_of = serializers.DateTimeField(allow_null=True)
-    items = serializers.IntegerField(allow_null=True, help_text="Items of one set.")
-    bytes = serializers.IntegerField(allow_null=True, help_text="Bytes of one set.")
+    items = serializers.IntegerField(allow_null=True, help_text="Items in the manifest.")
+    bytes = serializers.IntegerField(allow_null=True, help_text="Bytes of the items in the manifest.")
     signed = serializers.BooleanField(help_text="Whether there is a signed manifest.")
     withdrawn_at = serializers.DateTimeField(allow_null=True, help_text="When its manifest was removed.")
     tails = serializers.IntegerField(help_text="Tails in service that have started it.")
@@ -209,7 +209,7 @@ class TailSerializer(TotalsSerializer):
     seen_at = serializers.DateTimeField(
         allow_null=True, help_text="When the portal last received a new report from it."
     )
-    is_silent = serializers.BooleanField(help_text="Whether it has not reported for a long time.")
+    is_silent = serializers.BooleanField(help_text="Whether no report has arrived for a long time.")
     queue_version = serializers.IntegerField(
         allow_null=True, help_text="Version of the transfer queue that the loader uses."
     )

@@ -5,7 +5,7 @@ Many error codes name the faulty part: the object, the aircraft or the link. Oth
 - An item that fails on several tails points to the object.
 - Several failing items on one tail point to the tail.
 - The same code on several tails points to a common cause.
-- An item that fails on one tail and is complete on others points to that tail or its link, whatever the code.
+- An item that fails on one tail and is complete on others points to that tail or its link, with any error code.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Poller: reads the buckets into the database with one listing per airline or partition, and fetches changed objects.
 
 A bucket that fails does not stop the rest; its failure is in the result, for the caller to log. Polling twice, at once
-or in a row, in whatever order, ends in the same rows; so does a poll that is killed and run again.
+or in a row, in any order, ends in the same rows; so does a poll that is killed and run again.
 """
 
 from __future__ import annotations

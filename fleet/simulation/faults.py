@@ -242,7 +242,7 @@ class SlowBody(Fault):
 
 @dataclass
 class IgnoreRange(Fault):
-    """The store responds with 200 and the complete object, `content`, whatever range was requested."""
+    """The store responds with 200 and the complete object, `content`, for any requested range."""
 
     content: bytes
 

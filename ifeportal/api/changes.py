@@ -66,7 +66,7 @@ class ChangesQuerySerializer(serializers.Serializer[Any]):
         required=False,
         min_value=0,
         max_value=2**63 - 1,
-        help_text="Return changes after this revision; if missing, none.",
+        help_text="Return changes after this revision. Without it, return only the current revision.",
     )
     wait = serializers.IntegerField(
         required=False, min_value=0, max_value=MAX_WAIT, help_text="Seconds to wait for a change if there is none yet."

@@ -19,7 +19,7 @@ class Pagination(PageNumberPagination):
     """`page` and `page_size`: 100 rows a page by default, at most 1,000.
 
     With `paging=cursor` rows come in the order of their ids, which never changes, and are not counted. A row that
-    exists throughout comes exactly once, whatever changes in between. `cursor` is the last id that was sent.
+    exists throughout comes exactly once, even if rows change in between. `cursor` is the last id that was sent.
     """
 
     page_size = 100

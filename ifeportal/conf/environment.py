@@ -212,7 +212,7 @@ class Config:
     debug: bool = setting(
         parse_flag,
         False,
-        "Development mode. Default: on, unless a setting is there that only production has: SECRET_KEY, ALLOWED_HOSTS, "
+        "Development mode. Default: on, unless one of these settings of production is set: SECRET_KEY, ALLOWED_HOSTS, "
         "a PostgreSQL DATABASE_URL, HTTPS=1, BEHIND_PROXY=1, SECOND_FACTOR_FOR, OIDC_ISSUER or a mail server.",
     )
     secret_key: str = setting(
@@ -249,7 +249,7 @@ class Config:
         parse_count,
         1,
         "With BEHIND_PROXY: number of your own proxies that append to X-Forwarded-For. "
-        "The client's address is the entry that many from the end.",
+        "The client's address is the entry at this position from the end.",
     )
     database_url: Mapping[str, Any] | None = setting(
         parse_database_url, None, "PostgreSQL or SQLite. Default: SQLite in var/ifeportal.sqlite3."
@@ -325,7 +325,7 @@ class Config:
     ready_within: float | None = setting(
         parse_seconds,
         None,
-        "/readyz: maximum age of the last good poll. Default: the longer of 3 POLL_CEILING and 10 POLL_INTERVAL.",
+        "/readyz: maximum age of the last successful poll. Default: the longer of 3 POLL_CEILING and 10 POLL_INTERVAL.",
     )
     status_events_queue_url: str = setting(
         url_parser("http", "https"),

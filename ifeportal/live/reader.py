@@ -68,7 +68,7 @@ class FeedReader(LoopTask):
                 await asyncio.sleep(pause)
                 pause = await self._tick()
         except Exception:
-            logger.exception("live feed: reading it failed")
+            logger.exception("live feed: failed to read changes")
             # Closed sockets make the browsers reconnect, which starts a new task.
             for subscription in self._subscriptions:
                 subscription.close()
@@ -95,7 +95,7 @@ class FeedReader(LoopTask):
     async def _recover(self) -> None:
         """Continue after an outage. A database restored to an earlier state never reaches the reader's revision."""
         rev = await self._query(current_rev)
-        logger.info("live feed: the database answers again")
+        logger.info("live feed: the database is responding again")
         if rev < self.rev:
             self.rev = rev
             for subscription in self._subscriptions:

@@ -86,7 +86,9 @@ def current_status() -> dict[str, CheckResult]:
     else:
         age = round((timezone.now() - polled).total_seconds(), 3)
         ok = age <= settings.READY_WITHIN
-        reason = "" if ok else f"The last good poll is {age:.0f} s old. The limit is {settings.READY_WITHIN:.0f} s."
+        reason = (
+            "" if ok else f"The last successful poll was {age:.0f} s ago. The limit is {settings.READY_WITHIN:.0f} s."
+        )
         polls = CheckResult(ok=ok, reason=reason, age_seconds=age)
     return {"database": CheckResult(ok=True), "polls": polls}
 

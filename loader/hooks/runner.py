@@ -171,7 +171,7 @@ class HookRunner:
                 self._run_hook(pending)
             except BaseException:
                 # The edge of a thread: the command still has to run for the other items.
-                log.exception("While reporting the command for %s", pending)
+                log.exception("Failed to report the command for %s", pending)
                 self._set_failed(pending)
             with self._condition:
                 self._running = None
@@ -201,7 +201,7 @@ class HookRunner:
         except WorldError as error:
             failure = error
         except BaseException as error:
-            log.exception("While running the command for %s", pending)
+            log.exception("Failed to run the command for %s", pending)
             failure = WorldError(Code.INTERNAL, f"unexpected error ({type(error).__name__})")
         with self._condition:
             self._failed.pop(pending.key, None)

@@ -126,7 +126,7 @@ class LocalApiServer:
             pass  # the client disconnected or is too slow
         except Exception:
             # The edge of a thread: an unexpected error must end only the connection of this client.
-            log.exception("While responding to a local program")
+            log.exception("Failed to respond to a local program")
         finally:
             self._close_connection(connection)
 

@@ -301,4 +301,4 @@ class Broadcast(EventListener):
                 # The edge of the loader: no display may stop a load. Logged once, as events come in great numbers.
                 if position not in self._failed:
                     self._failed.add(position)
-                    log.exception("While showing %s", type(safe).__name__)
+                    log.exception("Failed to show %s", type(safe).__name__)

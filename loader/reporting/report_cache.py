@@ -76,7 +76,7 @@ class ReportCache:
             return
         except Exception:
             # The edge of a thread: reports do not depend on the listing.
-            log.exception("While listing the status bucket")
+            log.exception("Failed to list the status bucket")
             return
         heartbeat = listed.get(f"{self._context.prefix}{HEARTBEAT}", "")
         if heartbeat.lower() != self._context.lease.last_digest:

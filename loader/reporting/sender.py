@@ -218,7 +218,7 @@ class StatusSender:
             raise
         except Exception:
             # The edge of a thread: without it the tail would fall silent.
-            log.exception("While writing the heartbeat")
+            log.exception("Failed to write the heartbeat")
             self._heartbeat_failed(WorldError(Code.INTERNAL))
         else:
             self._heartbeat_arrived(replaced, last)
@@ -256,7 +256,7 @@ class StatusSender:
             return
         except BaseException:
             # The edge of a thread: an unexpected failure of one key must not stop all others.
-            log.exception("While writing %s to the status bucket", key)
+            log.exception("Failed to write %s to the status bucket", key)
             self._postpone(key, WorldError(Code.INTERNAL), alone=True)
             return
         failpoint("error-removed" if body is None else "progress-sent")

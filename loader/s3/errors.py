@@ -15,7 +15,7 @@ from loader.frozen import frozen
 from loader.s3.http.failures import TLS_EXPECTED
 from loader.s3.http.headers import parse_http_date
 
-# Too short to contain a signature, whatever the store writes there.
+# Too short to contain a signature, for any value that the store writes there.
 _CODE: Final = re.compile(rb"<Code>([A-Z][A-Za-z0-9._-]{0,49})</Code>")
 _REGION: Final = re.compile(rb"<Region>([a-z0-9][a-z0-9-]{0,39})</Region>")
 _REGION_HEADER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")

@@ -143,7 +143,7 @@ class BufferedWriter:
             self._fail(error)
         except BaseException:
             # The edge of a thread: the other one waits for its result.
-            log.exception("While writing a partial file")
+            log.exception("Failed to write a partial file")
             self._fail(OSError(errno.EIO, "internal error"))
 
     def _await_work(self) -> bool:

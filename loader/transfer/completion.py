@@ -82,7 +82,7 @@ class CampaignCompletion:
                 self._report(name, error)
             except Exception as error:
                 # Callers are the edges of threads: the other campaigns continue.
-                log.exception("While completing %s", name)
+                log.exception("Failed to complete %s", name)
                 self._report(name, WorldError(Code.INTERNAL, f"unexpected error ({type(error).__name__})"))
 
     def _report(self, name: str, error: WorldError) -> None:

@@ -198,7 +198,7 @@ class TransferManager:
                 self._run_task(transfer)
             except BaseException as error:
                 # The edge of a thread: it continues with the next item.
-                log.exception("While loading %s/%s", *transfer.step.key)
+                log.exception("Failed to load %s/%s", *transfer.step.key)
                 self._fail(transfer.step, error)
             with self._wake:
                 self._running = {key: one for key, one in self._running.items() if one is not transfer}
@@ -257,7 +257,7 @@ class TransferManager:
             return TransferTask(step, result, etag, self._context, maybe_done=maybe_done, on_received=self._received)
         except Exception as error:
             # The edge of a thread, as in `_worker`.
-            log.exception("While loading %s/%s", *key)
+            log.exception("Failed to load %s/%s", *key)
             self._fail(step, error)
             return None
 
@@ -269,7 +269,7 @@ class TransferManager:
         try:
             self._context.reporter.error(step.campaign, step.item.name, Code.INTERNAL, text)
         except Exception:  # the worker goes on, and the exit code says that an item failed
-            log.exception("The error of %s/%s cannot be reported", step.campaign, step.item.name)
+            log.exception("Failed to report the error of %s/%s", step.campaign, step.item.name)
 
     def _record(self, result: TransferOutcome) -> None:
         """Store a result. The caller has the lock."""

@@ -222,7 +222,7 @@ class ParallelDownload:
             error = failure
         except BaseException as failure:
             # The edge of a thread.
-            log.exception("While downloading a range of %s", self._key)
+            log.exception("Failed to download a range of %s", self._key)
             error = WorldError(Code.INTERNAL, f"unexpected error ({type(failure).__name__})")
         finally:
             with contextlib.suppress(OSError):  # the leader waits for the end of each worker

@@ -117,7 +117,7 @@ class TransferTask:
             return self._failed(self._explain(error))
         except BaseException as error:
             # The edge of a thread: the other items continue.
-            log.exception("While loading %s/%s%s", step.campaign, step.item.name, TGZ)
+            log.exception("Failed to load %s/%s%s", step.campaign, step.item.name, TGZ)
             return self._failed(WorldError(Code.INTERNAL, f"unexpected error ({type(error).__name__})"))
         return self.outcome()
 

@@ -71,7 +71,9 @@ class Command(BucketCommand):
             help="publish for this aircraft only; repeatable; default: unchanged",
         )
         parser.add_argument(
-            "--all-tails", action="store_true", help="publish for every aircraft of the airline; undoes --tail"
+            "--all-tails",
+            action="store_true",
+            help="publish for every aircraft of the airline; cancels an earlier --tail",
         )
         parser.add_argument(
             "--sign-with",

@@ -22,7 +22,7 @@ HELP: Final = """Sign the campaign.json of a campaign in the media bucket, and w
 If several people must sign, each runs this command with their own key. Signatures of the same campaign.json are
 preserved, signatures of an older one are replaced. A campaign.json that aircraft would refuse is not signed.
 
-Anybody who can write to the bucket can replace campaign.json. Compare the SHA-256 that this command prints with the
+Anyone who can write to the bucket can replace campaign.json. Compare the SHA-256 that this command prints with the
 one that was published, or pass that one with --sha256.
 
 Exit codes: 0 signed; 1 not signed; 2 invalid options or keys, or access denied; 75 bucket unreachable, try again later.

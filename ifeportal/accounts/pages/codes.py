@@ -1,6 +1,6 @@
 """Forms for one-time codes: authenticator app and recovery codes. Each code is counted before it is checked.
 
-The counts are in the database: a code is checked at most CODES times for a user, whatever process checks it, and a code
+The counts are in the database: a code is checked at most CODES times for a user, in all processes together, and a code
 of the app is accepted once.
 """
 

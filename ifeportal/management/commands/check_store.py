@@ -18,16 +18,16 @@ from loader.s3.check.findings import StoreReport
 from loader.s3.check.plan import BucketPlan, Budget
 from loader.s3.check.runner import check_store
 
-HELP: Final = """Try out what the portal needs of its buckets, and say in a line each what works and what is missing.
+HELP: Final = """Test what the portal needs of its buckets. Print a line for each function: it works, or it is missing.
 
 It lists and reads both buckets. In the media bucket it also writes, replaces and deletes small test objects below
-.check/, if the credentials allow it. They are deleted again, also when the command is interrupted. It takes seconds,
-less than two minutes with a store that hardly answers, and needs no database.
+.check/, if the credentials allow it. They are deleted, also if the command is interrupted. It takes seconds,
+or up to two minutes with a very slow store, and needs no database.
 
 Exit codes: 0 everything that is needed works; 1 something is missing; 2 invalid settings; 75 interrupted, or out of
-time: what was tried works.
+time: everything tested until then works.
 """
-# Segments that begin with a dot are passed over by loaders and portal.
+# Segments that begin with a dot are ignored by loaders and portal.
 PLANS: Final = BucketPlan("media", "", scratch=".check/", multipart=True), BucketPlan("status", "")
 
 

@@ -20,6 +20,8 @@ class SignalSafeCluster(Cluster):  # type: ignore[misc]  # django-q2 has no anno
 
 
 class Command(qcluster.Command):  # type: ignore[misc]
+    help = "Run the workers for jobs such as polling the buckets. Stop it with SIGTERM to this process only."
+
     def handle(self, *args: Any, **options: Any) -> None:
         if options["cluster_name"]:
             os.environ["Q_CLUSTER_NAME"] = options["cluster_name"]

@@ -98,7 +98,7 @@ def test_polls_that_are_all_too_old_make_unready_with_the_reason(cast: Cast, cli
     poll("ACME", 4000)
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["reason"] == "The last good poll is 4000 s old. The limit is 180 s."
+    assert answer.json()["reason"] == "The last successful poll was 4000 s ago. The limit is 180 s."
 
 
 def test_airlines_that_were_never_polled_make_unready(cast: Cast, client: Client) -> None:
