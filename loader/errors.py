@@ -99,7 +99,7 @@ _ROWS: Final = (
         Code.NO_SPACE,
         Cause.DISK,
         "There is not enough free space for this item.",
-        "Free space in the content directory, or add another one. The load then continues by itself.",
+        "Free space in the content directory, or add another one. The load then continues automatically.",
         True,
     ),
     ErrorKind(
@@ -155,7 +155,7 @@ _ROWS: Final = (
         Code.ARCHIVED,
         Cause.OBJECT,
         "The object is archived, so the store cannot send it.",
-        "Restore the object, or copy it to a storage class without retrieval. The load then continues by itself.",
+        "Restore the object, or copy it to a storage class without retrieval. The load then continues automatically.",
         True,
     ),
     ErrorKind(

@@ -45,9 +45,9 @@ OF_THE_TAIL: Final = frozenset({Cause.DISK, Cause.AUTHENTICATION, Cause.HOOK})
 
 STEPS: Final[Mapping[CauseKind, str]] = MappingProxyType(
     {
-        CauseKind.OBJECT: "The content is at fault, not the aircraft. "
+        CauseKind.OBJECT: "The problem is the content, not the aircraft. "
         "Fix the content once; every aircraft then recovers on its own.",
-        CauseKind.TAIL: "The content is not at fault: other aircraft load it. Have this aircraft inspected.",
+        CauseKind.TAIL: "The problem is not the content: other aircraft load it. Have this aircraft inspected.",
         CauseKind.CODE: "The same error occurs on several aircraft. Look for what they have in common.",
         CauseKind.STALLED: "The loader is running but receives no data. Check the link at the aircraft's position. If "
         "other aircraft load there, have the loader restarted.",

@@ -199,7 +199,7 @@ class Writer:
         """Report the tail at once, in a transaction of its own: raises the error of a database that is unavailable."""
         logger.error("failed to write the changes of %s/%s", self.airline.name, tail, exc_info=error)
         self.unwritten += 1
-        detail = f"The changes of this tail could not be written ({type(error).__name__}). They are tried again."
+        detail = f"The changes of this tail could not be written ({type(error).__name__}). They are retried."
         problem = Problem(f"{self.airline.name}/{tail}/", Code.INTERNAL, detail)
         anomalies.upsert_open(self.airline, "status", [problem], self.now)
         problems.add(problem)

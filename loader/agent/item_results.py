@@ -1,4 +1,4 @@
-"""Outcomes of the items in the current plan, and the items that are not tried again for now. Stored in memory only."""
+"""Outcomes of the items in the current plan, and the items that are not retried for now. Stored in memory only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loader.transfer.task import TransferOutcome
 
 
 class ItemResults:
-    """The newest outcome of each item. `once`: an item that failed is not tried again in this run."""
+    """The newest outcome of each item. `once`: an item that failed is not retried in this run."""
 
     def __init__(self, failures: FailureHistory, *, once: bool) -> None:
         self._failures, self._once = failures, once

@@ -23,7 +23,7 @@ _ADVICE: Final = {
 
 
 class Outcome(StrEnum):
-    """OK; WARNING: works with the limitation that the finding names; MISSING: needed; SKIPPED: not tried."""
+    """OK; WARNING: works with the limitation that the finding names; MISSING: needed; SKIPPED: not tested."""
 
     OK = "ok"
     WARNING = "warning"
@@ -70,7 +70,7 @@ class StoreReport:
         elif self.is_complete:
             yield f"The stores have everything that the {self.user} needs.{limited}"
         else:
-            yield f"The check was not completed. What was tried works.{limited}"
+            yield f"The check was not completed. Everything tested until then works.{limited}"
 
     def as_json(self) -> dict[str, object]:
         """Return the report as one JSON object."""

@@ -61,8 +61,8 @@ class Budget:
     def why_over(self) -> str:
         """Return why no further check may begin; empty if one may."""
         if self.stop.is_set():
-            return "Not tried: the check was stopped."
-        return "Not tried: the time limit was reached." if self.clock() - self.started > self.seconds else ""
+            return "Not tested: the check was stopped."
+        return "Not tested: the time limit was reached." if self.clock() - self.started > self.seconds else ""
 
 
 @frozen

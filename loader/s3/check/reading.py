@@ -81,7 +81,7 @@ class ReadChecks:
 
     def check_pages(self) -> Finding:
         if len(self._objects) < 2:
-            return self._say.skipped("pages", "Not tried: there are fewer than two objects.")
+            return self._say.skipped("pages", "Not tested: there are fewer than two objects.")
         wanted = {info.key for info in self._objects}
         page = self._probe.first_page(self._plan.prefix, max_keys="1")
         keys = [info.key for info in page.objects]
@@ -99,7 +99,7 @@ class ReadChecks:
         below = [info.key[start:] for info in self._objects]
         wanted = {f"{self._plan.prefix}{rest.partition('/')[0]}/" for rest in below if "/" in rest}
         if not wanted:
-            return self._say.skipped("folders", "Not tried: there is no object in a folder.")
+            return self._say.skipped("folders", "Not tested: there is no object in a folder.")
         page = self._probe.first_page(self._plan.prefix, delimiter="/")
         if not wanted & set(page.prefixes):
             text = "Listings with a delimiter do not name the folders."
@@ -108,7 +108,7 @@ class ReadChecks:
 
     def check_start_after(self) -> Finding:
         if not self._objects:
-            return self._say.skipped("start-after", "Not tried: there is no object.")
+            return self._say.skipped("start-after", "Not tested: there is no object.")
         first = self._objects[0].key
         if any(info.key == first for info in self._probe.first_page(self._plan.prefix, start_after=first).objects):
             return self._say.ok("start-after", "The store ignores start-after.", "Nothing here depends on it.")
@@ -139,7 +139,7 @@ class ReadChecks:
     def check_range(self) -> Finding:
         sample = self._sample()
         if sample is None:
-            return self._say.skipped("get", "Not tried: there is no object with content that may be read.")
+            return self._say.skipped("get", "Not tested: there is no object with content that may be read.")
         self._got = self._probe.send("GET", sample.key, headers={"Range": "bytes=0-0"}, limit=1).require()
         if self._got.status != 206:
             meaning = "Interrupted downloads start again from the first byte."
@@ -151,7 +151,7 @@ class ReadChecks:
     def check_etags(self) -> Finding:
         sample = self._sample()
         if sample is None or self._got is None:
-            return self._say.skipped("etags", "Not tried: no object was read.")
+            return self._say.skipped("etags", "Not tested: no object was read.")
         etag = self._got.etag
         if not etag:
             return self._say.missing("etags", "Objects have no ETag.", "Downloads cannot be resumed safely.")
@@ -168,7 +168,7 @@ class ReadChecks:
     def check_condition(self) -> Finding:
         sample = self._sample()
         if sample is None or self._got is None:
-            return self._say.skipped("if-match", "Not tried: no object was read.")
+            return self._say.skipped("if-match", "Not tested: no object was read.")
         wrong = self._probe.send("GET", sample.key, headers={"Range": "bytes=0-0", "If-Match": _WRONG}, limit=1)
         if wrong.error is None:
             meaning = "An object that is replaced during a download is noticed by its ETag or hash only."
@@ -183,7 +183,7 @@ class ReadChecks:
     def check_head(self) -> Finding:
         sample = self._sample()
         if sample is None:
-            return self._say.skipped("head", "Not tried: there is no object that may be read.")
+            return self._say.skipped("head", "Not tested: there is no object that may be read.")
         answer = self._probe.send("HEAD", sample.key, limit=0).require()
         if not answer.etag:
             return self._say.warning("head", "HEAD sends no ETag.", "The end of large uploads cannot be verified.")

@@ -33,7 +33,7 @@ def _check_bucket(bucket: S3Bucket, plan: BucketPlan, budget: Budget) -> Iterato
         if check.name == "list" and result.error and result.error.code != Code.FORBIDDEN:
             # No other request can succeed either: only a missing right affects single requests.
             yield say.missing("list", describe_error(result.error), "The bucket cannot be used.")
-            yield say.skipped("others", "Not tried: all other checks.")
+            yield say.skipped("others", "Not tested: all other checks.")
             return
         yield result.finding
     if plan.scratch:
@@ -46,7 +46,7 @@ def _write(writing: WriteChecks, say: Reporter, budget: Budget, probe: StoreProb
     try:
         for check in writing.checks():
             if failed:
-                findings.append(say.skipped(check.name, f"Not tried, because {failed!r} failed."))
+                findings.append(say.skipped(check.name, f"Not tested, because {failed!r} failed."))
                 continue
             result = _attempt(check, say, budget, probe)
             findings.append(result.finding)

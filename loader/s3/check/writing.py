@@ -83,7 +83,7 @@ class WriteChecks:
     def check_read_back(self) -> Finding:
         answer = self._probe.send("GET", self._key)
         if answer.error and answer.error.code == Code.FORBIDDEN:
-            return self._say.skipped("read-back", "Not tried: the credentials may not read test objects.")
+            return self._say.skipped("read-back", "Not tested: the credentials may not read test objects.")
         if answer.error or answer.body != _BODY:
             text = "An object that was just written is not read back."
             return self._say.warning("read-back", text, "The store is not consistent. Reports may arrive late.")
@@ -172,7 +172,7 @@ class WriteChecks:
         """Return the finding about a conditional write that was refused although its condition holds."""
         assert answer.error
         if answer.error.code == Code.FORBIDDEN:
-            text = f"Not tried: {header} needs the right to read test objects as well."
+            text = f"Not tested: {header} needs the right to read test objects as well."
             return self._say.skipped(check, text)
         how = "does not support" if isinstance(answer.error, Unsupported) else "wrongly refuses"
         text = f"The store {how} {header} when objects are written ({answer.status})."

@@ -348,7 +348,7 @@ def test_an_error_of_ours_ends_one_conversation_only(
     faulty = cabin.api()
     faulty.start()
     assert post_now(cabin.directory, {"campaign": "c", "content": "a"}).code == 0
-    assert "While responding to a local program" in caplog.text
+    assert "Failed to respond to a local program" in caplog.text
     assert send_request(cabin.directory, "GET", "/status").code == 200
     faulty.close()
 

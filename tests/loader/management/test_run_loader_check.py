@@ -74,7 +74,7 @@ def test_the_rights_of_a_tail_are_enough(strict: SeaweedFS, fork_server: ForkSer
     aircraft = Aircraft(tmp_path / "content", strict.endpoint, strict.environment(TAIL), media, status)
     code, printed, _ = check(fork_server, aircraft)
     assert code == 0, printed
-    assert "read-back    Not tried: the credentials may not read test objects." in printed
+    assert "read-back    Not tested: the credentials may not read test objects." in printed
     assert "warning" not in printed
     assert [info.key for info in status.list()] == []
 
@@ -91,5 +91,5 @@ def test_a_signal_ends_it_and_nothing_is_left_behind(
         process.send(signal.SIGTERM)
         wait_until(lambda: process.ended)
     assert process.code == 75
-    assert "Not tried: the check was stopped." in process.printed.read_text()
+    assert "Not tested: the check was stopped." in process.printed.read_text()
     assert [info.key for info in aircraft.status.list()] == []

@@ -112,7 +112,7 @@ def test_nothing_is_written_where_nothing_can_be_deleted(checked: Checked) -> No
     report = checked.run()
     assert refused.hits == 1
     assert found(report, "delete").outcome == Outcome.MISSING
-    assert found(report, "put").text == "Not tried, because 'delete' failed."
+    assert found(report, "put").text == "Not tested, because 'delete' failed."
     assert checked.link.requests("PUT") == []
     assert found(report, "clean-up").outcome == Outcome.OK
 
@@ -154,9 +154,9 @@ def test_no_check_begins_after_the_time_limit(checked: Checked) -> None:
     report = checked.run(budget=Budget(clock=lambda: float(next(times)), started=0.0))
     outcomes = [each.outcome for each in report.findings]
     assert outcomes[:3] == [Outcome.OK] * 3
-    assert found(report, "head").text == "Not tried: the time limit was reached."
+    assert found(report, "head").text == "Not tested: the time limit was reached."
     assert not report.is_complete
-    assert list(report.lines())[-1] == "The check was not completed. What was tried works."
+    assert list(report.lines())[-1] == "The check was not completed. Everything tested until then works."
 
 
 class Stopping(Fault):
@@ -175,7 +175,7 @@ def test_a_check_that_is_stopped_deletes_what_it_wrote(checked: Checked) -> None
     stopped = checked.breaks(stopping, "PUT", "*/new")
     report = checked.run(budget=Budget(stopping.stop))
     assert stopped.hits == 1
-    assert found(report, "replace").text == "Not tried: the check was stopped."
+    assert found(report, "replace").text == "Not tested: the check was stopped."
     assert found(report, "clean-up").outcome == Outcome.OK
     assert checked.left() == []
 
