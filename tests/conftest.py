@@ -21,6 +21,7 @@ from loader.s3.memory import MemoryBucket
 from tests.support import profiles, slow_tests
 from tests.support.bucket_pool import FreshBuckets
 from tests.support.database_flush import quick_flush
+from tests.support.fork_server import ForkServer
 
 PASSWORD = "correct horse battery staple"
 
@@ -133,6 +134,13 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     """Start a real S3: one SeaweedFS per worker, on first use."""
     with SeaweedFS(tmp_path_factory.mktemp("seaweedfs")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """Start the fork server. Each loader gets its whole configuration with the request to start."""
+    with ForkServer() as fork_server:
+        yield fork_server
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, Self
@@ -56,7 +56,7 @@ class Process:
     """A child process. Each start begins a new `log`; the previous one becomes `<log>.1`.
 
     `stage`: processes of the highest stage are stopped first, all at once. `stop_timeout`: seconds between SIGTERM and
-    SIGKILL.
+    SIGKILL. `popen` creates the child.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Process:
         folder: Path | None = None,
         stage: int = 0,
         stop_timeout: float = 10.0,
+        popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
     ) -> None:
         self.name = name
         self.command = [str(part) for part in command]
@@ -77,6 +78,7 @@ class Process:
         self.folder = folder
         self.stage = stage
         self.stop_timeout = stop_timeout
+        self.popen = popen
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._reaped = False
@@ -99,7 +101,7 @@ class Process:
             self.log.replace(self.log.with_name(f"{self.log.name}.1"))
         wrapper = [_SETPRIV, "--pdeathsig", "TERM", "--"] if _SETPRIV else []
         with self.log.open("wb") as log:
-            self._child = subprocess.Popen(
+            self._child = self.popen(
                 [*wrapper, *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

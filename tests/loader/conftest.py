@@ -33,13 +33,6 @@ def link(seaweed: SeaweedFS, aircraft: Aircraft) -> Iterator[FaultProxy]:
         yield link
 
 
-@pytest.fixture(scope="session")
-def fork_server() -> Iterator[ForkServer]:
-    """Start the fork server. Each loader gets its whole configuration with the request to start."""
-    with ForkServer() as fork_server:
-        yield fork_server
-
-
 @pytest.fixture
 def invariants(aircraft: Aircraft, tmp_path: Path) -> Invariants:
     """Return the invariants of this aircraft. The test's folder may contain nothing but the content directory."""

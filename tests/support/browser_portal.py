@@ -24,6 +24,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from ifeportal.embedded.processes import Process, free_port
 from ifeportal.models import User
 from tests.support.chromium import ChromiumMissing, headless_chromium
+from tests.support.portal_forks import popen
 from tests.support.portal_system import is_answering, wait_for
 from tests.support.postgresql import copy_database
 
@@ -70,7 +71,7 @@ class PortalProcess:
         ]
         environment = {**os.environ, "DATABASE_URL": database_url(), "DEBUG": "1", "SECRET_KEY": settings.SECRET_KEY}
         self.log = folder / "daphne.log"
-        self.process = Process("portal", command, log=self.log, environment=environment, folder=ROOT)
+        self.process = Process("portal", command, log=self.log, environment=environment, folder=ROOT, popen=popen)
 
     def start(self) -> None:
         self.process.start()

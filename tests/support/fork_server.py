@@ -1,8 +1,9 @@
-"""Loader processes that start fast: a server imports the loader once and forks a child for each.
+"""Processes that start fast: a server imports modules once and forks a child for each process.
 
-A child runs `manage.py run_loader` in the same way: its environment is replaced by that of the test, its output goes to
-descriptors that arrive with the order, then `manage.main` is called. A start costs a fork and not the start of an
-interpreter, which takes most of the time of a short load. Run as a module this is the server; tests use `ForkServer`.
+A child runs a command of Python (`manage.py ...`, `-m ...` or `-c ...`) in the same way: its environment is replaced by
+that of the test, its standard streams are descriptors that arrive with the order, then the command's code is called. A
+start costs a fork and not the start of an interpreter, which takes most of the time of a short command. Run as a module
+this is the server, for the loader or for the modules that its arguments name; tests use `ForkServer`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import importlib
 import json
 import os
 import pkgutil
+import runpy
 import select
 import signal
 import socket
@@ -20,9 +22,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Self
 
 import loader
@@ -45,6 +49,7 @@ LAZY_IMPORTS = (
 ORDER, ANSWER = 200_000, 100  # bytes of a message
 BOOT_ID = b"/proc/sys/kernel/random/boot_id"
 _CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x00020000, 4096, 16384, 1 << 18
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -83,20 +88,23 @@ class LoaderProcess:
         return Run(self.code, events, self.printed.with_suffix(".err").read_text())
 
 
-class ForkedPopen(subprocess.Popen[str]):
-    """A loader process with pipes like those of `subprocess.Popen`, but forked by the server.
+class ForkedPopen(subprocess.Popen[Any]):
+    """A process like one of `subprocess.Popen`, but forked by the server. `command` is what follows `python`.
 
     Only what concerns the child replaces methods of Python 3.11's `Popen`: its creation and `waitpid`.
     """
 
-    def __init__(self, fork_server: ForkServer, options: Sequence[str], environment: Mapping[str, str]) -> None:
-        self._fork_server, self._order = fork_server, {"options": options, "environment": dict(environment)}
-        super().__init__(["run_loader", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+    def __init__(
+        self, fork_server: ForkServer, command: Sequence[str], environment: Mapping[str, str], **options: Any
+    ) -> None:
+        self._fork_server = fork_server
+        self._order: dict[str, object] = {"command": command, "environment": dict(environment)}
+        super().__init__(command, **options)
 
     def _execute_child(self, *arguments: Any) -> None:
         pipes = arguments[10:16]  # standard input, output and errors: the end that is read, then the one written
-        _, _, _, output, _, errors = pipes
-        self.pid = self._fork_server.fork(self._order, output, errors)
+        streams = [number if own == -1 else own for number, own in enumerate((pipes[0], pipes[3], pipes[5]))]
+        self.pid = self._fork_server.fork({**self._order, "session": arguments[21]}, *streams)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
@@ -112,9 +120,9 @@ class ForkedPopen(subprocess.Popen[str]):
 
 
 class ForkServer:
-    """The client of the server process."""
+    """The client of the server process, which imports these modules; without any, those of the loader."""
 
-    def __init__(self) -> None:
+    def __init__(self, *imports: str) -> None:
         self._born = 0
         self._lock = threading.Lock()  # one order and its answer at a time
         # Outside the folder that the invariants search for foreign files.
@@ -122,7 +130,7 @@ class ForkServer:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.fork_server"],
+                [sys.executable, "-m", "tests.support.fork_server", *imports],
                 cwd=ROOT,
                 env=bare_environment(),
                 stdin=theirs.fileno(),
@@ -136,26 +144,40 @@ class ForkServer:
         """
         self._born += 1
         printed = Path(self._folder.name) / f"{self._born}.out"
-        order = {"options": options, "environment": dict(environment), "boot": str(boot or ""), "user": user}
+        command = ["manage.py", "run_loader", *options]
+        order = {"command": command, "environment": dict(environment), "boot": str(boot or ""), "user": user}
         # Opened here: a child may be killed before its first instruction, and its output is still read.
-        with printed.open("wb") as output, printed.with_suffix(".err").open("wb") as errors:
-            return LoaderProcess(self, self.fork(order, output.fileno(), errors.fileno()), printed)
+        with (
+            Path(os.devnull).open("rb") as none,
+            printed.open("wb") as output,
+            printed.with_suffix(".err").open("wb") as errors,
+        ):
+            return LoaderProcess(self, self.fork(order, none.fileno(), output.fileno(), errors.fileno()), printed)
 
     def popen(self, options: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
         """Start a loader with pipes; with an interpreter of its own if the environment changes how that starts."""
-        own = ("LANG", "LC_", "LD_", "PYTHON")
-        if any(name.startswith(own) and os.environ.get(name) != value for name, value in environment.items()):
+        if needs_interpreter(environment):
             return start_interpreter(options, environment)
-        return ForkedPopen(self, options, environment)
+        return ForkedPopen(
+            self,
+            ["manage.py", "run_loader", *options],
+            environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
 
-    def fork(self, order: Mapping[str, object], output: int, errors: int) -> int:
-        """Fork a child with these descriptors as its output; return its pid."""
-        pid = self._ask(order, output, errors)
+    def fork(self, order: Mapping[str, object], *streams: int) -> int:
+        """Fork a child with these descriptors as its standard streams; return its pid."""
+        pid = self._ask(order, *streams)
         assert pid is not None
         return pid
 
     def wait_status(self, pid: int, *, block: bool) -> int | None:
         """Return the wait status of a child, once; None if it runs on."""
+        if self._socket.fileno() == -1:  # the server killed its children when it ended
+            return signal.SIGKILL
         if block:
             await_exit(pid)  # not in the server, which serves other threads meanwhile
         return self._ask({"await": pid})
@@ -171,6 +193,10 @@ class ForkServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the server, which kills its children."""
         self._socket.close()
         self._process.wait()
         self._folder.cleanup()
@@ -188,16 +214,35 @@ def await_exit(pid: int) -> None:
         os.close(descriptor)
 
 
-def serve() -> None:
+def needs_interpreter(environment: Mapping[str, str]) -> bool:
+    """Return whether an environment changes how Python starts, so that no fork can replace it."""
+    changed = {name: value for name, value in environment.items() if os.environ.get(name) != value}
+    return any(
+        (name.startswith(("LD_", "PYTHON")) and name != "PYTHONUNBUFFERED")
+        or (name.startswith(("LANG", "LC_")) and value != "C.UTF-8")
+        for name, value in changed.items()
+    )
+
+
+def loader_modules() -> Iterator[str]:
+    yield from LAZY_IMPORTS
+    for module in pkgutil.walk_packages(loader.__path__, "loader."):
+        if not module.name.startswith(("loader.apps", "loader.management")):  # of Django, which `run_loader` has not
+            yield module.name
+
+
+def serve(modules: Sequence[str]) -> None:
     """Fork and await children as the socket at standard input orders; at its end, kill the remaining ones."""
-    for name in (*LAZY_IMPORTS, *(module.name for module in pkgutil.walk_packages(loader.__path__, "loader."))):
-        if not name.startswith(("loader.apps", "loader.management")):  # of Django, which `run_loader` does without
-            importlib.import_module(name)
+    if not modules:
+        resolve_localhost_names()
+    for name in modules or loader_modules():
+        importlib.import_module(name)
+    gc.collect()
     gc.freeze()
     orders = socket.socket(fileno=os.dup(0))
     alive: set[int] = set()
     while True:
-        order, descriptors, _, _ = socket.recv_fds(orders, ORDER, 2)
+        order, descriptors, _, _ = socket.recv_fds(orders, ORDER, 3)
         if not order:
             break
         orders.send(json.dumps(_obey(orders, json.loads(order), descriptors, alive)).encode())
@@ -218,25 +263,55 @@ def _obey(orders: socket.socket, order: Mapping[str, Any], descriptors: Sequence
 
 
 def _bear(orders: socket.socket, order: Mapping[str, Any], descriptors: Sequence[int]) -> int:
+    """Fork a child; return when it is set up, as `subprocess.Popen` does."""
+    ready, is_set_up = os.pipe()
     pid = os.fork()
     if pid:
+        os.close(is_set_up)
+        os.read(ready, 1)
+        os.close(ready)
         return pid
     orders.close()
-    for target, descriptor in enumerate((os.open(os.devnull, os.O_RDONLY), *descriptors)):
+    os.close(ready)
+    _set_up(order, descriptors)
+    os.close(is_set_up)
+    _run(order["command"])
+    sys.exit()
+
+
+def _set_up(order: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+    for target, descriptor in enumerate(descriptors):
         os.dup2(descriptor, target)
         os.close(descriptor)
+    if order.get("session"):
+        os.setsid()
     if order.get("boot"):
         _start_anew(order["boot"])
     if (user := order.get("user")) is not None:
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     os.environ.clear()
     os.environ.update(order["environment"])
-    resolve_localhost_names()
-    sys.argv = ["manage.py", "run_loader", *order["options"]]
-    manage.main()
-    os._exit(0)
+    time.tzset()
+    sys.stdout.reconfigure(line_buffering="PYTHONUNBUFFERED" in os.environ)  # type: ignore[union-attr]
+
+
+def _run(command: Sequence[str]) -> None:
+    """Run what follows `python` on a command line."""
+    sys.orig_argv = [sys.executable, *command]
+    first, *more = command
+    if first == "-m":
+        sys.argv = more
+        runpy.run_module(more[0], run_name="__main__", alter_sys=True)
+    elif first == "-c":
+        sys.argv = [first, *more[1:]]
+        sys.modules["__main__"] = module = ModuleType("__main__")
+        exec(more[0], module.__dict__)
+    else:
+        sys.argv = [*command]
+        manage.main()
 
 
 def _start_anew(boot: str) -> None:
@@ -253,4 +328,4 @@ def _start_anew(boot: str) -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(sys.argv[1:])

@@ -6,7 +6,6 @@ Importing it needs no Django. The store, its two buckets and the database are gi
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from typing import Self, TypeVar
 from urllib.request import urlopen
 
 from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port
+from tests.support.portal_forks import popen, run
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0  # seconds; only a fault takes that long
@@ -72,15 +72,8 @@ class PortalSystem:
 
     def manage(self, *arguments: str | Path, **more: str) -> str:
         """Run a command and return its output. Raises AssertionError if it fails."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
-            env=self.environment | more,
-            capture_output=True,
-            text=True,
-            timeout=2 * PATIENCE,
-            check=False,
-        )
+        command = [sys.executable, "manage.py", *arguments]
+        done = run(command, env=self.environment | more, timeout=2 * PATIENCE)
         assert done.returncode == 0, done.stderr or done.stdout
         return done.stdout
 
@@ -108,6 +101,7 @@ class PortalSystem:
             environment=self.environment,
             folder=ROOT,
             stage=stage,
+            popen=popen,
         )
 
 

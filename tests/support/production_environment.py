@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.portal_forks import run
+
 KEY = "kX9-vR2_mQ7tZ4wB8nL1cF6hJ3pD5sG0yA-eU_iO2rT7xV4bN9qW1"
 PRODUCTION = {
     "SECRET_KEY": KEY,
@@ -35,12 +35,4 @@ def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
         for name, value in os.environ.items()
         if not name.startswith(REMOVED_PREFIXES) and name not in REMOVED_NAMES
     }
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
-        env=bare | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run([sys.executable, "manage.py", *arguments], env=bare | environment)

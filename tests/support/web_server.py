@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Self
 
 from ifeportal.embedded.processes import LOOPBACK, Process, free_port
 from tests.support.browser_portal import database_url
+from tests.support.portal_forks import popen
 from tests.support.portal_system import PATIENCE, ROOT, is_answering, wait_for
 
 RUN_DAPHNE = "from daphne.cli import CommandLineInterface; CommandLineInterface.entrypoint()"
@@ -31,18 +34,26 @@ class WebServer:
     """The running server. Use as a context manager; `settings` are environment variables besides the database.
 
     `before` is Python code that runs in its process first, such as to shorten a time limit. `application` is another
-    one than the portal's.
+    one than the portal's. `popen` creates the process: `subprocess.Popen` where its memory is measured.
     """
 
     def __init__(
-        self, folder: Path, *, before: str = "", application: str = "ifeportal.asgi:application", **settings: str
+        self,
+        folder: Path,
+        *,
+        before: str = "",
+        application: str = "ifeportal.asgi:application",
+        popen: Callable[..., subprocess.Popen[bytes]] = popen,
+        **settings: str,
     ) -> None:
         self.port = free_port()
         self.address = f"http://{LOOPBACK}:{self.port}"
         environment = {**os.environ, "DEBUG": "1", "DATABASE_URL": database_url(), "PYTHONUNBUFFERED": "1", **settings}
         start = ["-c", f"{before}\n{RUN_DAPHNE}"] if before else ["-m", "daphne"]
         command = [sys.executable, *start, "-b", LOOPBACK, "-p", str(self.port), application]
-        self.process = Process("web", command, log=folder / "web.log", environment=environment, folder=ROOT)
+        self.process = Process(
+            "web", command, log=folder / "web.log", environment=environment, folder=ROOT, popen=popen
+        )
 
     @property
     def log(self) -> str:

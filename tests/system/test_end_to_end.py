@@ -35,6 +35,7 @@ from loader.s3.client import S3Bucket
 from tests.conftest import Cast
 from tests.support.aircraft import AIRLINE, TAIL, Aircraft, wait_for_exit
 from tests.support.browser_portal import PATIENCE, BrowserSession, chromium, database_url
+from tests.support.fork_server import ForkServer
 from tests.support.portal_system import PortalSystem, session_processes, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
@@ -114,8 +115,10 @@ def open_page(browser: Browser, system: PortalSystem) -> Iterator[Callable[[User
 
 
 @pytest.fixture
-def aircraft(tmp_path: Path, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket) -> Aircraft:
-    return Aircraft(tmp_path / "aircraft", "", seaweed.environment(), media, status)
+def aircraft(
+    tmp_path: Path, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket, fork_server: ForkServer
+) -> Aircraft:
+    return Aircraft(tmp_path / "aircraft", "", seaweed.environment(), media, status, starter=fork_server.popen)
 
 
 @pytest.fixture

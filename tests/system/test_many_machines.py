@@ -33,6 +33,7 @@ from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_por
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from loader.s3.client import S3Bucket
 from tests.support.browser_portal import chromium, copy_tables
+from tests.support.portal_forks import popen
 from tests.support.portal_system import ROOT, session_processes, wait_for
 from tests.support.postgresql import postgresql
 
@@ -126,7 +127,13 @@ class Machines:
     def _process(self, name: str, *command: str, stage: int = 0) -> Process:
         log = self.folder / f"{name}.log"
         return Process(
-            name, [sys.executable, *command], log=log, environment=self.environment, folder=ROOT, stage=stage
+            name,
+            [sys.executable, *command],
+            log=log,
+            environment=self.environment,
+            folder=ROOT,
+            stage=stage,
+            popen=popen,
         )
 
 

@@ -27,6 +27,7 @@ from loader.s3.client import S3Bucket
 from tests.conftest import Cast
 from tests.ifeportal.live.test_across_processes import Web, environment
 from tests.support.live_sockets import sign_in
+from tests.support.portal_forks import popen
 from tests.support.portal_system import wait_for
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
@@ -62,6 +63,7 @@ class Portal:
             folder=ROOT,
             stage=stage,
             stop_timeout=60,
+            popen=popen,
         )
 
     def start(self) -> None:

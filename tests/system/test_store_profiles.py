@@ -46,12 +46,6 @@ PLANS = {
 CUT = 300_000  # bytes after which the first connection breaks
 
 
-@pytest.fixture(scope="session")
-def fork_server() -> Iterator[ForkServer]:
-    with ForkServer() as fork_server:
-        yield fork_server
-
-
 @dataclass
 class Store:
     """A store with quirks, as programs reach it, and its two buckets behind the quirks."""

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import random
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from campaigns.publishing.progress import PublishProgress
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.models import Airline
 from loader.s3.client import S3Bucket
+from tests.support.portal_forks import run
 
 ROOT = Path(__file__).parents[3]
 MIB = 1_048_576
@@ -115,13 +115,11 @@ def test_the_command_publishes_as_a_process_with_the_settings_of_its_environment
 ) -> None:
     environment = {**os.environ, **seaweed.environment(), "MEDIA_BUCKET": media.name}
     command = [sys.executable, "manage.py", "publish_campaign", str(folder), "--airline=ACME", "--campaign=2026-12"]
-    done = subprocess.run(
-        [*command, "--json"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = run([*command, "--json"], env=environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["bytes_uploaded"] == sum(SIZES.values())
     denied = {**environment, "AWS_SECRET_ACCESS_KEY": "wrong"}
-    refused = subprocess.run(command, cwd=ROOT, env=denied, capture_output=True, text=True, timeout=120, check=False)
+    refused = run(command, env=denied)
     assert refused.returncode == 2
     assert "Traceback" not in refused.stderr
     assert "wrong" not in refused.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from loader.errors import Code, WorldError
 from loader.s3.sqs import Message
 from tests.support.event_queue import MemoryQueue, PushedWorld
 from tests.support.polling_world import transfer
+from tests.support.portal_forks import run
 
 ROOT = Path(__file__).resolve().parents[3]
 URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/status-events"
@@ -138,9 +138,8 @@ def settings_with(**environment: str) -> dict[str, Any]:
     """Return the settings that an environment produces."""
     code = "from ifeportal import settings as s; import json; print(json.dumps([s.JOBS, s.Q_CLUSTER]))"
     base = {name: value for name, value in os.environ.items() if name != "STATUS_EVENTS_QUEUE_URL"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=base | environment, capture_output=True, text=True, check=True
-    )
+    done = run([sys.executable, "-c", code], env=base | environment)
+    assert done.returncode == 0, done.stderr
     names, cluster = json.loads(done.stdout)
     return {"jobs": set(names), "workers": cluster["workers"], "ahead": cluster["queue_limit"]}
 

@@ -23,6 +23,7 @@ from ifeportal.models import Job
 from loader.s3.client import S3Bucket
 from tests.support.browser_portal import database_url
 from tests.support.polling_world import transfer
+from tests.support.portal_forks import popen
 from tests.support.portal_system import PATIENCE, ROOT, wait_for, wait_until
 from tests.support.postgresql_proxy import DatabaseProxy
 from tests.support.proxied_buckets import (
@@ -57,7 +58,7 @@ def poller(
         **environment,
     }
     command = [*under, sys.executable, "manage.py", "poll_buckets", "--json", *options]
-    return subprocess.Popen(command, cwd=ROOT, env=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return popen(command, cwd=ROOT, env=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from loader.errors import Code, ExitCode, WorldError
 from loader.s3.client import S3Bucket
 from loader.s3.interface import Bucket
 from loader.s3.memory import MemoryBucket
+from tests.support.portal_forks import popen
 
 OPTIONS = ["--airlines", "2", "--tails", "3", "--items", "2", "--size", "20MB", "--rate", "400", "--failing", "50%"]
 PLAN = FleetPlan(airlines=2, tails=3, items=2, size=20_000_000, rate=400.0, failing=0.5)
@@ -160,7 +161,7 @@ def test_when_stopped_it_finishes_the_current_change_and_reports_progress(
     names = {"MEDIA_BUCKET": media.name, "STATUS_BUCKET": status.name, "DEBUG": "1"}
     command = [sys.executable, str(MANAGE), "simulate_fleet", *OPTIONS, "--rate", "20", "--size", "2GB", "--json"]
     environment = {**os.environ, **seaweed.environment(), **names}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    with popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         try:
             assert child.stderr is not None
             assert any("items announced" in line for line in child.stderr)

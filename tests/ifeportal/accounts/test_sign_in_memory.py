@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PortalSystem]:
     system = PortalSystem(folder, {"DATABASE_URL": f"sqlite:///{folder}/portal.sqlite3"})
     system.manage("migrate", "-v", "0")
     system.manage("shell", "-v", "0", "-c", MAKE_USERS)
+    system.portal.popen = subprocess.Popen  # its memory is measured
     system.portal.start()
     try:
         wait_for("the portal answers", lambda: is_answering(system.address, system.portal))

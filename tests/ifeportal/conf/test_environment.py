@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ifeportal.conf.environment import Config, ConfigError, load_config, read_config
+from tests.support.portal_forks import run
 from tests.support.production_environment import KEY, PRODUCTION, manage
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -335,9 +336,7 @@ def started(**more: str) -> subprocess.CompletedProcess[str]:
     """Run a process of the portal that prints what its libraries see of these variables."""
     script = f"import os, ifeportal.settings; print([os.environ.get(name) for name in {sorted(more)!r}])"
     environment = {"PATH": os.environ["PATH"], "DEBUG": "1", **more}
-    return subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+    return run([sys.executable, "-c", script], env=environment)
 
 
 def test_what_libraries_read_from_the_environment_is_trimmed() -> None:

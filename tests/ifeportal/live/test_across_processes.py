@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from ifeportal.embedded.processes import Process, free_port, wait_until_listenin
 from ifeportal.live.connections import in_thread
 from tests.conftest import Cast
 from tests.support.live_sockets import sign_in
+from tests.support.portal_forks import popen, run
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -69,7 +69,8 @@ class Web:
             str(self.port),
             "ifeportal.asgi:application",
         ]
-        self.process = Process("web", command, log=folder / f"{self.port}.log", environment=environment(), folder=ROOT)
+        log = folder / f"{self.port}.log"
+        self.process = Process("web", command, log=log, environment=environment(), folder=ROOT, popen=popen)
 
     def start(self) -> None:
         self.process.start()
@@ -108,15 +109,11 @@ def another(transactional_db: None, tmp_path: Path) -> Iterator[Web]:
 
 def write(cast: Cast, first: int, last: int) -> None:
     """Let another process publish these objects of ACME, one every 50 ms."""
-    done = subprocess.run(
+    done = run(
         [sys.executable, "manage.py", "shell", "-v", "0", "-c", WRITER],
         input=f"{first} {last} {cast.acme.pk}",
-        cwd=ROOT,
         env=environment(),
-        capture_output=True,
-        text=True,
         timeout=PATIENCE,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -21,6 +19,7 @@ from tests.conftest import Cast
 from tests.support.api_fleet import ClientOf
 from tests.support.gate_app import gate_app
 from tests.support.live_sockets import open_socket, publish_now, publish_now_async
+from tests.support.portal_forks import run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 CHANGES = "/api/v1/changes/"
@@ -57,10 +56,7 @@ def test_a_name_that_is_taken_by_another_definition_is_an_error() -> None:
 
 def test_the_portal_does_not_start_with_two_definitions_of_one_topic() -> None:
     settings = {"DJANGO_SETTINGS_MODULE": "ifeportal.settings", "DEBUG": "1"}
-    root = Path(__file__).resolve().parents[3]
-    started = subprocess.run(
-        [sys.executable, "-c", CLASH], env=settings, cwd=root, capture_output=True, text=True, check=False
-    )
+    started = run([sys.executable, "-c", CLASH], env=settings)
     assert "ImproperlyConfigured: The topic 'load' is registered twice" in started.stderr
 
 

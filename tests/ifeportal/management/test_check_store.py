@@ -13,21 +13,14 @@ import pytest
 
 from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from loader.s3.client import S3Bucket
+from tests.support.portal_forks import run
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.processes
 
 
 def check(environment: Mapping[str, str], *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "manage.py", "check_store", *options],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run([sys.executable, "manage.py", "check_store", *options], env={**os.environ, **environment})
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ def web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture
 def fresh_web(tmp_path: Path) -> Iterator[WebServer]:
     """Start another server, whose peak of memory is its own."""
-    with WebServer(tmp_path) as server:
+    with WebServer(tmp_path, popen=subprocess.Popen) as server:
         yield server
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,8 @@ from django.test import Client, override_settings
 from ifeportal.web.database_limits import cancel_query, is_cancelled_query, limit_statements
 from tests.conftest import Cast
 from tests.support.browser_portal import database_url
-from tests.support.portal_system import ROOT, wait_for
+from tests.support.portal_forks import run
+from tests.support.portal_system import wait_for
 from tests.support.web_server import WebServer
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
@@ -85,15 +85,8 @@ def test_only_web_processes_have_the_limit_and_the_address_of_the_database_has_t
 
     def limit(code: str, **more: str) -> str:
         environment = {**os.environ, "DATABASE_URL": database_url(), "DEBUG": "1", "STATEMENT_TIMEOUT": "9s", **more}
-        done = subprocess.run(
-            [sys.executable, "manage.py", "shell", "-v", "0", "-c", code],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
+        done = run([sys.executable, "manage.py", "shell", "-v", "0", "-c", code], env=environment)
+        assert done.returncode == 0, done.stderr
         return done.stdout.split("limit")[-1].strip()
 
     assert limit(show) == "0"

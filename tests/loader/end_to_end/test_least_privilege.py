@@ -25,6 +25,7 @@ from loader.contract.transfer_queue import TransferQueue, build_transfer_queue
 from loader.errors import BadName, WorldError
 from loader.s3.client import S3Bucket
 from tests.support.aircraft import AIRLINE, TAIL, Aircraft
+from tests.support.fork_server import ForkServer
 
 MEDIA, STATUS, CAMPAIGN = "ife-media", "ife-status", "2026-12"
 OTHER = "D-OTHER"
@@ -56,7 +57,7 @@ def code(attempt: Callable[[], object]) -> str:
     return "allowed"
 
 
-def test_a_whole_load_needs_no_more(store: SeaweedFS, tmp_path: Path) -> None:
+def test_a_whole_load_needs_no_more(store: SeaweedFS, tmp_path: Path, fork_server: ForkServer) -> None:
     media, status = store.bucket(MEDIA), store.bucket(STATUS)
     films = tmp_path / "films"
     films.mkdir()
@@ -73,7 +74,10 @@ def test_a_whole_load_needs_no_more(store: SeaweedFS, tmp_path: Path) -> None:
     with FaultProxy(store.endpoint) as link:
         flaw = link.add(Rule(FlipByte(at=1000), key="*/two.tgz", times=None))
         trusting = {"LOADER_SIGNATURES": "enforce", "LOADER_TRUSTED_KEYS": str(tmp_path / "trust.json")}
-        aircraft = Aircraft(tmp_path / "content", link.endpoint, store.environment(TAIL), media, status, trusting)
+        keys = store.environment(TAIL)
+        aircraft = Aircraft(
+            tmp_path / "content", link.endpoint, keys, media, status, trusting, starter=fork_server.popen
+        )
         (tmp_path / "content").mkdir()
         first = aircraft.load()
         assert first.code == 1

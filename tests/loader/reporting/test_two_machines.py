@@ -20,6 +20,7 @@ from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from loader.contract.heartbeat import Heartbeat, build_heartbeat
 from loader.reporting.lease import TailLease
 from tests.support.aircraft import AIRLINE, TAIL, Aircraft, publish, wait_for_exit
+from tests.support.fork_server import ForkServer
 from tests.support.portal_system import wait_until as await_true
 
 pytestmark = pytest.mark.processes
@@ -159,7 +160,9 @@ def test_while_the_status_bucket_is_away_content_is_loaded_and_the_tail_judged_a
     assert other.part("c", "b").exists()
 
 
-def test_the_least_rights_are_enough_and_without_reading_the_heartbeat_it_says_what_to_allow(tmp_path: Path) -> None:
+def test_the_least_rights_are_enough_and_without_reading_the_heartbeat_it_says_what_to_allow(
+    tmp_path: Path, fork_server: ForkServer
+) -> None:
     write = ("Read:films/ACME/*", "List:films/ACME/*", f"Write:reports/{AIRLINE}/{TAIL}/*")
     people = [Identity("blind", write), Identity("able", (*write, f"Read:reports/{AIRLINE}/{TAIL}/loader.json*"))]
     with SeaweedFS(tmp_path / "store", identities=people) as store:
@@ -167,7 +170,8 @@ def test_the_least_rights_are_enough_and_without_reading_the_heartbeat_it_says_w
         publish(media, "c", {"a": b"content"})
 
         def machine(name: str, who: str) -> Aircraft:
-            return Aircraft(tmp_path / name, store.endpoint, store.environment(who), media, status)
+            keys = store.environment(who)
+            return Aircraft(tmp_path / name, store.endpoint, keys, media, status, starter=fork_server.popen)
 
         first = machine("first", "able").start()
         until(lambda: machine("first", "able").path("c", "a").exists(), first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -181,7 +182,8 @@ def test_all_connections_together_have_a_limit_and_one_that_ends_frees_a_place()
 
 
 def test_a_stream_that_is_not_read_takes_no_memory_and_ends(server: Server) -> None:
-    web = server(before=SHORT.format("WRITE_TIMEOUT", 1.5), application="tests.support.streaming_app:application")
+    short = SHORT.format("WRITE_TIMEOUT", 1.5)
+    web = server(before=short, application="tests.support.streaming_app:application", popen=subprocess.Popen)
     before = web.memory("VmHWM")
     with web.connect() as connection:
         connection.sendall(b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -192,7 +194,8 @@ def test_a_stream_that_is_not_read_takes_no_memory_and_ends(server: Server) -> N
 
 
 def test_a_stream_that_is_read_is_complete(server: Server) -> None:
-    web = server(application="tests.support.streaming_app:application", before="import ifeportal.asgi")
+    streaming = "tests.support.streaming_app:application"
+    web = server(application=streaming, before="import ifeportal.asgi", popen=subprocess.Popen)
     before = web.memory("VmHWM")
     assert len(web.ask("GET", "/stream").body) == TOTAL
     assert progress(web) == {"accepted": TOTAL, "left": False}
