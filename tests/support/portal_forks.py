@@ -49,6 +49,8 @@ MODULES: Final = (
     "twisted.internet.posixbase",
 )
 COMMANDS: Final = ("-m", "-c", "manage.py", str(ROOT / "manage.py"))
+# Variables that the imported packages read when they are imported.
+READ_AT_IMPORT: Final = ("FORCE_COLOR", "NO_COLOR", "PROMETHEUS_MULTIPROC_DIR", "PSYCOPG_IMPL")
 # `ifeportal.embedded.processes` has this run its programs; the children of the server have it too.
 PARENT_DEATH: Final = ["--pdeathsig", "TERM", "--"]
 
@@ -79,6 +81,7 @@ def popen(
         or Path(cwd or ".").resolve() != ROOT
         or needs_interpreter(environment)
         or "COVERAGE_FILE" in environment  # measured from the start of an interpreter
+        or any(environment.get(name) != os.environ.get(name) for name in READ_AT_IMPORT if name in environment)
     ):
         return subprocess.Popen(words, env=environment, cwd=cwd, **options)
     return ForkedPopen(portal_server(), arguments, environment, **options)
