@@ -1,4 +1,4 @@
-"""Read-only admin of observed state: tails, loads, transfers, samples, anomalies and usage."""
+"""Read-only admin of observed state: tails, loads, transfers, samples, anomalies, totals and usage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from fleet import usage
 from fleet.choices import Status
-from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
+from fleet.models import AirlineTotals, Anomaly, Load, ProgressSample, Tail, Transfer, Usage
 from fleet.pages import admin_overview
 from fleet.state.precedence import CHOICES, in_state, transfer_in_state
 from ifeportal.admin import columns
@@ -207,6 +207,15 @@ class AnomalyAdmin(ReadOnlyScopedAdmin[Anomaly]):
     list_select_related = ["airline"]
     search_fields = ["key", "detail", "problem"]
     date_hierarchy = "last_seen"
+
+
+@admin.register(AirlineTotals)
+class AirlineTotalsAdmin(ReadOnlyScopedAdmin[AirlineTotals]):
+    """Stored totals of airlines, and what the last check corrected."""
+
+    list_display = ["airline", "tails", "loads", "ready", "checked_at", "corrections", "corrected_at", "correction"]
+    list_select_related = ["airline"]
+    search_fields = ["airline__name", "airline__title"]
 
 
 def counts_of(row: Usage) -> dict[str, int]:

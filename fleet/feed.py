@@ -1,16 +1,17 @@
-"""Rows as changes of the feed, and pruning the feed of deleted rows.
+"""Rows as changes of the feed, totals that are stored and published, and pruning the feed of deleted rows.
 
-Building a change of one row is pure; `fleet.serialization` lists what must be loaded with it. The functions for many
-rows query the totals they publish.
+Building a change of one row is pure; `fleet.serialization` lists what must be loaded with it. `publish_totals` is the
+only way by which the totals of campaigns and airlines change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Final
 
 from django.db import transaction
-from django.db.models import QuerySet
 
 from campaigns.models import Campaign
 from fleet.attention import keeping
@@ -23,12 +24,16 @@ from fleet.serialization import (
     serialize_transfer,
 )
 from fleet.stats import rollup
+from fleet.stats.item_totals import NO_CHANGES, ItemChanges
+from fleet.stats.totals import lock_totals, record_check, recount, update_totals
 from ifeportal.bulk import where_pk_in
 from ifeportal.live.feed import FeedChange, publish
 from ifeportal.live.pruning import PruneResult, prune
 from ifeportal.live.registry import Place, Topic
 from ifeportal.models import Airline
 from ifeportal.work_lease import NO_LEASE, WorkLease
+
+logger = logging.getLogger(__name__)
 
 
 def transfer_change(row: Transfer) -> FeedChange:
@@ -59,19 +64,34 @@ def row_changes(transfers: Collection[Transfer], loads: Collection[Load], tails:
     return [*map(transfer_change, transfers), *map(load_change, loads), *map(tail_change, above)]
 
 
-def total_changes(airlines: QuerySet[Airline], campaigns: QuerySet[Campaign] | None = None) -> list[FeedChange]:
-    """Return changes of these campaigns and airlines, with their totals."""
-    rows = () if campaigns is None else rollup.campaigns(campaigns)
-    return [*map(campaign_change, rows), *map(airline_change, rollup.airlines(airlines))]
+def total_changes(airlines: Collection[int], campaigns: Collection[int] = ()) -> list[FeedChange]:
+    """Return changes of these campaigns and airlines (by id), with their stored totals."""
+    changed = rollup.campaigns(Campaign.objects.filter(pk__in=campaigns)) if campaigns else ()
+    return [
+        *map(campaign_change, changed),
+        *map(airline_change, rollup.airlines(Airline.objects.filter(pk__in=airlines))),
+    ]
 
 
 def publish_totals(
-    airlines: QuerySet[Airline], campaigns: QuerySet[Campaign] | None = None, *, lease: WorkLease = NO_LEASE
+    airlines: Collection[int],
+    campaigns: Collection[int] = (),
+    *,
+    tails: Collection[int] = (),
+    items: ItemChanges = NO_CHANGES,
+    rows: Sequence[FeedChange] = (),
+    lease: WorkLease = NO_LEASE,
 ) -> None:
-    """Publish the totals of these campaigns and airlines in one transaction, with the fence of `lease`."""
-    with transaction.atomic():
-        keeping.regroup(airlines.values_list("pk", flat=True))
-        changes = total_changes(airlines, campaigns)
+    """Bring the totals up to date with what the transaction changed, and publish them after `rows`.
+
+    Causes of attention follow too. The arguments are those of `fleet.stats.totals.update_totals`. Call it last in the
+    transaction that changed the loads or tails, or outside of one. The fence of `lease` is checked right before the
+    feed is written.
+    """
+    with transaction.atomic(savepoint=False):
+        keeping.regroup(airlines)
+        update_totals(airlines, campaigns, tails, items)
+        changes = [*rows, *total_changes(airlines, campaigns)]
         lease.check_fence()
         publish(changes)
 
@@ -87,8 +107,33 @@ TOPICS: Final = (
 
 
 def prune_feed(*, lease: WorkLease = NO_LEASE) -> PruneResult:
-    """Publish deletions, delete old changes, and publish the totals of the airlines concerned."""
+    """Publish deletions, delete old changes, and count and publish the totals of the airlines concerned."""
     pruned = prune(lease=lease)
-    if pruned.airlines:
-        publish_totals(Airline.objects.filter(pk__in=pruned.airlines), lease=lease)
+    for airline in sorted(pruned.airlines):
+        lease.heartbeat()
+        recount(airline)
+        _publish_all_totals(airline, lease)
     return pruned
+
+
+def check_totals(airline: Airline, now: datetime, *, lease: WorkLease = NO_LEASE) -> list[str]:
+    """Count all totals of an airline anew; correct, log, record and publish those that were wrong. Return their names.
+
+    Without a fault in this program nothing is wrong, unless rows were deleted or changed by hand.
+    """
+    corrected = recount(airline.pk)
+    record_check(airline.pk, corrected, now)
+    if corrected:
+        logger.error("corrected stored totals of %s: %s", airline.name, ", ".join(corrected))
+        _publish_all_totals(airline.pk, lease)
+    return corrected
+
+
+def _publish_all_totals(airline: int, lease: WorkLease) -> None:
+    """Publish the airline and its campaigns, without counting."""
+    campaigns = Campaign.objects.filter(airline=airline).order_by("pk").values_list("pk", flat=True)
+    with transaction.atomic():
+        lock_totals([airline])
+        changes = total_changes([airline], list(campaigns))
+        lease.check_fence()
+        publish(changes)

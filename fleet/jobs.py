@@ -5,6 +5,7 @@ A job does nothing while it is not due or another worker runs it.
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Final
@@ -19,7 +20,7 @@ from fleet.polling import discovery, event_consumer, interval
 from fleet.polling.poller import PollOptions, poll_partition, poll_root
 from fleet.polling.result import PollResult
 from fleet.reconcile.partitions import UNPARTITIONED
-from fleet.stats import throughput
+from fleet.stats import throughput, totals
 from fleet.usage import RequestMeter
 from ifeportal.jobs import broker
 from ifeportal.jobs.leases import Lease
@@ -36,6 +37,8 @@ INTERVALS_A_DISCOVERY: Final = 5  # new airlines are far rarer than new objects
 BETWEEN_THINNINGS: Final = 600.0  # seconds
 BETWEEN_ARCHIVINGS: Final = 3_600.0
 ARCHIVE_TIME_LIMIT: Final = 10.0  # seconds; the rest is left to the next run, so that other jobs are not delayed
+BETWEEN_CHECKS: Final = 86_400.0
+CHECK_TIME_LIMIT: Final = 10.0  # seconds; the rest is left to the next run
 BETWEEN_PRUNINGS: Final = 86_400.0  # seconds; a browser that was offline for longer reloads its page
 POLL_TIME_LIMIT: Final = 20.0  # seconds; the rest is left to the next poll, so that no airline delays others
 EVENTS_JOB: Final = "take_events"
@@ -116,6 +119,21 @@ def _deletion_time() -> datetime:
 def prune_feed() -> None:
     """Publish deletions to open pages, and delete old changes."""
     run("prune_feed", BETWEEN_PRUNINGS, lambda lease: feed.prune_feed(lease=lease))
+
+
+def check_totals() -> None:
+    """Count the stored totals anew, airline by airline, for a while; correct and log those that are wrong."""
+
+    def work(lease: Lease) -> None:
+        end = time.monotonic() + CHECK_TIME_LIMIT
+        for airline in totals.unchecked_airlines(timezone.now() - timedelta(seconds=BETWEEN_CHECKS)):
+            if time.monotonic() >= end:
+                lease.next_run_in = 2 * CHECK_TIME_LIMIT
+                return
+            lease.heartbeat()
+            feed.check_totals(airline, timezone.now(), lease=lease)
+
+    run("check_totals", BETWEEN_CHECKS, work)
 
 
 def _poll_root(lease: Lease, airline: Airline) -> None:

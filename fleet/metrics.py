@@ -6,27 +6,26 @@ Reads the database only. Labels name airlines, so only staff and the scraper may
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from django.db import Error as DatabaseTrouble
-from django.db.models import Count, Max, Q, Sum
+from django.db.models import Count, Max, Q
 from django.utils import timezone
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fleet import usage
-from fleet.choices import ServiceStatus, State, Status
-from fleet.models import Anomaly, Load, Tail
-from fleet.state.precedence import LOAD_STATE
+from fleet.choices import ServiceStatus, State
+from fleet.models import AirlineTotals, Anomaly, Tail
+from fleet.stats.totals import PROOFS
 from ifeportal.jobs import status
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Job
 
-ITEMS: Final = ("listed", "done", "failed")
+_ITEM_COLUMNS: Final = {"listed": "items_total", "done": "items_done", "failed": "items_failed"}
 CLAIMED: Final = "claimed"  # proof label of a complete load that is not verified
 logger = logging.getLogger(__name__)
 Sample = tuple[str, tuple[str, ...], float]  # name of the family, label values, value
@@ -76,6 +75,13 @@ FAMILIES: Final = (
     ),
     Family("store_received_bytes", "Bytes of the responses.", ("airline",), CounterMetricFamily),
     Family("store_price_usd", "Price of the requests at the S3 list price.", ("airline",), CounterMetricFamily),
+    Family(
+        "totals_corrections",
+        "Stored rows of totals that the job check_totals had to correct.",
+        ("airline",),
+        CounterMetricFamily,
+    ),
+    Family("totals_checked_timestamp_seconds", "Time of the last check of all stored totals.", ("airline",)),
     Family("feed_revision", "Newest revision of the change feed."),
 )
 
@@ -107,6 +113,7 @@ def _samples(now: datetime) -> Iterator[Sample]:
     yield from _tails()
     yield from _anomalies()
     yield from _usage()
+    yield from _corrections()
     yield "feed_revision", (), current_rev()
 
 
@@ -129,31 +136,24 @@ def _alerts(now: datetime) -> Iterator[Sample]:
 
 
 def _loads() -> Iterator[Sample]:
-    """Yield samples of loads on tails in service, which all totals are restricted to."""
-    there = ~Q(status=Status.DELETED)
-    known = there & Q(bytes_total__isnull=False)
-    rows: Iterable[Any] = (
-        Load.objects.filter(tail__duty=ServiceStatus.ACTIVE)
-        .order_by()
-        .values("tail__airline__name", "proof", word=LOAD_STATE)
-        .annotate(
-            n=Count("pk"),
-            risky=Count("pk", there & Q(at_risk=True)),
-            listed=Sum("items_total", filter=known),
-            done=Sum("items_done", filter=known),
-            failed=Sum("items_failed", filter=there),
-        )
-    )
-    sums: Counter[tuple[str, tuple[str, ...]]] = Counter()
-    for row in rows:
-        airline = row["tail__airline__name"]
-        sums["loads", (airline, row["word"])] += row["n"]
-        sums["loads_at_risk", (airline,)] += row["risky"]
-        if row["word"] == State.COMPLETE:
-            sums["loads_complete", (airline, row["proof"] or CLAIMED)] += row["n"]
-        for state in ITEMS:
-            sums["items", (airline, state)] += row[state] or 0
-    return ((name, labels, number) for (name, labels), number in sums.items())
+    """Yield samples of loads on tails in service, which all totals are restricted to. A word without loads has none."""
+    for totals in AirlineTotals.objects.select_related("airline").filter(newest_load__gt=0):
+        airline = totals.airline.name
+        counts = [("loads", state, getattr(totals, state)) for state in State.values]
+        counts += [("loads_complete", proof or CLAIMED, getattr(totals, name)) for name, proof in PROOFS.items()]
+        for family, word, number in counts:
+            if number:
+                yield family, (airline, word), number
+        yield "loads_at_risk", (airline,), totals.at_risk
+        for state, column in _ITEM_COLUMNS.items():
+            yield "items", (airline, state), getattr(totals, column) or 0
+
+
+def _corrections() -> Iterator[Sample]:
+    for name, number, at in AirlineTotals.objects.values_list("airline__name", "corrections", "checked_at"):
+        yield "totals_corrections", (name,), number
+        if at:
+            yield "totals_checked_timestamp_seconds", (name,), at.timestamp()
 
 
 def _tails() -> Iterator[Sample]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from campaigns.models import Campaign
 from fleet.attention import keeping
 from fleet.choices import ServiceStatus
-from fleet.feed import load_change, tail_change, total_changes
+from fleet.feed import load_change, publish_totals, tail_change
 from fleet.ingest.rows import lock_tails
 from fleet.models import Load, Tail, Transfer
 from fleet.stats import rollup
+from fleet.stats.item_totals import ItemChanges, tail_changes
 from ifeportal.live.feed import publish
-from ifeportal.models import Airline
 
 
 def set_service_status(tail: Tail, duty: ServiceStatus) -> bool:
@@ -26,6 +25,9 @@ def set_service_status(tail: Tail, duty: ServiceStatus) -> bool:
         row = lock_tails(tail.airline, [tail.pk])[tail.pk]
         if row.duty == duty:
             return False
+        items = ItemChanges()
+        if ServiceStatus.ACTIVE in (row.duty, duty):
+            items = tail_changes(row.pk, in_service=duty == ServiceStatus.ACTIVE)
         row.duty = tail.duty = duty
         row.silent = tail.silent = row.silent and duty == ServiceStatus.ACTIVE
         row.save(update_fields=["duty", "silent"])
@@ -33,14 +35,8 @@ def set_service_status(tail: Tail, duty: ServiceStatus) -> bool:
             _clear_flags(row)
         keeping.keep([row.pk])
         loads = Load.objects.filter(tail=row).select_related("tail__airline", "campaign")
-        campaigns = Campaign.objects.filter(pk__in=[load.campaign_id for load in loads])
-        publish(
-            [
-                *map(load_change, loads),
-                *map(tail_change, rollup.tails(Tail.objects.filter(pk=row.pk))),
-                *total_changes(Airline.objects.filter(pk=row.airline_id), campaigns),
-            ]
-        )
+        changes = [*map(load_change, loads), *map(tail_change, rollup.tails(Tail.objects.filter(pk=row.pk)))]
+        publish_totals([row.airline_id], {load.campaign_id for load in loads}, items=items, rows=changes)
     return True
 
 

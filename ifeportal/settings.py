@@ -240,7 +240,8 @@ Q_CLUSTER = {
     "scheduler": False,  # it runs only every 30 s; the pacemaker replaces it
     "save_limit": -1,  # successes are not stored
 }
-JOBS = {name: f"fleet.jobs.{name}" for name in ("discover", "thin_samples", "archive_loads", "prune_feed")}
+FLEET_JOBS = ("discover", "thin_samples", "archive_loads", "prune_feed", "check_totals")
+JOBS = {name: f"fleet.jobs.{name}" for name in FLEET_JOBS}
 JOBS |= {name: f"ifeportal.accounts.jobs.{name}" for name in ("send_reset_links", "clear_sessions")}
 JOBS |= {name: f"campaigns.jobs.{name}" for name in ("run_errands", "hash_items")}
 JOBS["write_exports"] = "ifeportal.exports.jobs.write_exports"

@@ -41,10 +41,7 @@ PROGRESS_ORDERINGS = {
 # Columns of joined rows: all of them would be about a hundred, including the airline's logo.
 TAIL_NAME_COLUMNS = ("tail__name", "tail__airline__name", "campaign__name")
 LOAD_COLUMNS = ("silent", "waiting", *TAIL_NAME_COLUMNS)
-TOTALS_ORDERINGS = {
-    name: f"{rollup.PREFIX}{name}"
-    for name in ("loads", *rollup.COUNTED_STATES, "at_risk", "items_done", "items_failed", "as_of")
-}
+TOTALS_ORDERINGS = {name: f"{rollup.PREFIX}{name}" for name in rollup.SORTABLE}
 
 
 @with_summaries("airlines", "List airlines", "Retrieve an airline")
@@ -59,7 +56,7 @@ class AirlineViewSet(ReadOnlyViewSet[Airline]):
     orderings = {"airline": "name", **TOTALS_ORDERINGS}
 
     def with_totals(self, rows: QuerySet[Airline]) -> QuerySet[Airline]:
-        return rollup.airlines(rows)
+        return rollup.sortable(rollup.airlines(rows))
 
 
 @with_summaries("campaigns", "List campaigns", "Retrieve a campaign")
@@ -80,7 +77,7 @@ class CampaignViewSet(ReadOnlyViewSet[Campaign]):
     }
 
     def with_totals(self, rows: QuerySet[Campaign]) -> QuerySet[Campaign]:
-        return rollup.campaigns(rows)
+        return rollup.sortable(rollup.campaigns(rows))
 
 
 @with_summaries("tails", "List tails", "Retrieve a tail")

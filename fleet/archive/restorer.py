@@ -7,7 +7,7 @@ archived. An archive that cannot be read becomes an anomaly. Existing rows are n
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -16,14 +16,16 @@ from django.db import DataError, IntegrityError, transaction
 
 from campaigns.models import Campaign
 from fleet.archive.format import ARCHIVE_LIMIT, Archive, archive_prefix, parse_archive, parse_archive_key
+from fleet.choices import ServiceStatus
 from fleet.feed import load_change, publish_totals, tail_change
 from fleet.ingest import anomalies
+from fleet.ingest.rows import lock_tails
 from fleet.models import Anomaly, Load, ProgressFields, ProgressSample, Tail, Transfer
 from fleet.models.load import LoadKey
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.problems import BAD_ARCHIVE, Problem, Problems
 from fleet.stats import rollup
-from ifeportal.live.feed import publish
+from fleet.stats.item_totals import ItemChanges
 from ifeportal.models import Airline
 from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.errors import Code, ContractError, WorldError
@@ -59,7 +61,7 @@ def restore(
     known = set(Load.objects.filter(tail__airline=airline).values_list("tail__name", "campaign__name"))
     known_bad = {key: row for (key, code), row in anomalies.open_rows(airline, "status").items() if code == BAD_ARCHIVE}
     problems, lasting = Problems(bounds.anomalies), set()
-    restored: set[LoadKey] = set()
+    restored = 0
     for info in status.list(archive_prefix(airline.name)):
         lease.heartbeat()
         if info.key in known_bad and known_bad[info.key].etag == info.etag:
@@ -69,7 +71,7 @@ def restore(
             place = _load_key(info.key)
             if place not in known:
                 _restore_load(airline, _read(status, info), bounds, lease)
-                restored.add(place)
+                restored += 1
                 logger.info("restored %s/%s/%s from its archive", airline.name, *place)
         except (ContractError, LimitReached) as error:
             problems.add(Problem(info.key, BAD_ARCHIVE, str(error), info.etag))
@@ -78,10 +80,7 @@ def restore(
         row.pk for key, row in known_bad.items() if key not in lasting and key not in {each.key for each in problems}
     ]
     Anomaly.objects.filter(pk__in=resolved).update(resolved_at=now)
-    if restored:
-        names = {campaign for _, campaign in restored}
-        publish_totals(Airline.objects.filter(pk=airline.pk), airline.campaigns.filter(name__in=names))
-    return len(restored)
+    return restored
 
 
 def _load_key(key: str) -> LoadKey:
@@ -114,11 +113,25 @@ def _restore_load(airline: Airline, stored: _StoredArchive, bounds: Limits, leas
             samples = [ProgressSample(load=load, at=at, bytes_done=count) for at, count in archive.samples]
             ProgressSample.objects.bulk_create(samples, batch_size=ROWS_A_STATEMENT)
             tail = rollup.tails(Tail.objects.filter(pk=load.tail_id)).get()
-            lease.check_fence()
-            publish([load_change(load), tail_change(tail)])
+            publish_totals(
+                [airline.pk],
+                [load.campaign_id],
+                tails=[load.tail_id],
+                items=_item_changes(load, rows),
+                rows=[load_change(load), tail_change(tail)],
+                lease=lease,
+            )
     except (IntegrityError, DataError) as error:
         # A name that differs from another only in case, a value outside of a column's range, or a poll was first.
         raise LimitReached("its rows conflict with existing ones, or a value is out of range") from error
+
+
+def _item_changes(load: Load, rows: Iterable[Transfer]) -> ItemChanges:
+    changes = ItemChanges()
+    for row in rows:
+        in_service = load.tail.duty == ServiceStatus.ACTIVE
+        changes.add((load.campaign_id, row.content), None, row.status if in_service else None, row.pk)
+    return changes
 
 
 def _fill(row: M, values: Mapping[str, Any]) -> M:
@@ -133,8 +146,7 @@ def _tail(airline: Airline, archive: Archive, bounds: Limits) -> Tail:
         if Tail.objects.filter(airline=airline).count() >= bounds.tails or Tail.objects.count() >= bounds.tails_in_all:
             raise LimitReached("the limit of tails is reached")
         row = Tail.objects.create(airline=airline, name=archive.tail, discovered=True)
-    row.airline = airline
-    return row
+    return lock_tails(airline, [row.pk])[row.pk]
 
 
 def _campaign(airline: Airline, archive: Archive, bounds: Limits) -> Campaign:

@@ -16,7 +16,7 @@ from django.db import transaction
 
 from fleet.attention import keeping
 from fleet.choices import Status
-from fleet.feed import row_changes
+from fleet.feed import publish_totals, row_changes
 from fleet.history import events
 from fleet.ingest import anomalies
 from fleet.ingest.heartbeats import apply_heartbeats
@@ -26,21 +26,19 @@ from fleet.ingest.transfers import write_transfers
 from fleet.ingest.updates import Catalog, ObjectRef, SupersededObjects, TailUpdate
 from fleet.ingest.verification import update_verification
 from fleet.stats.throughput import add_received
-from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from ifeportal.work_lease import NO_LEASE, WorkLease
 
 
 @dataclass(frozen=True, slots=True)
 class ApplyResult:
-    """Numbers of transfers and loads written, and the names of campaigns whose totals may have changed.
+    """Numbers of transfers and loads written.
 
     `superseded` are objects, by the id of their tail, that were ignored because a newer version is known.
     """
 
     transfers: int = 0
     loads: int = 0
-    campaigns: frozenset[str] = frozenset()
     superseded: Mapping[int, frozenset[ObjectRef]] = field(default_factory=dict)
 
 
@@ -66,16 +64,22 @@ def apply_tails(
         complete = {row.pk for row in totals.rows if row.status == Status.COMPLETE}
         verified = update_verification(tails=heartbeats.inventory_changed, loads=complete)
         anomalies.upsert_open(airline, "status", [problem for pk in tails for problem in batch[pk].problems], now)
-        changes = row_changes(transfers.rows, [*totals.rows, *verified], heartbeats.changed)
+        written = [*totals.rows, *verified]
+        changes = row_changes(transfers.rows, written, heartbeats.changed)
         events.write_events([*transfers.events, *totals.events])
         add_received(airline, transfers.bytes_received, now)
         keeping.keep(tails)
-        lease.check_fence()
-        publish(changes)
+        publish_totals(
+            [airline.pk] if written or transfers.item_changes else (),
+            {row.campaign_id for row in written},
+            tails={row.tail_id for row in totals.rows},
+            items=transfers.item_changes,
+            rows=changes,
+            lease=lease,
+        )
     return ApplyResult(
         transfers=len(transfers.rows),
         loads=len(totals.rows),
-        campaigns=frozenset(load.campaign.name for load in totals.rows),
         superseded=_by_tail(transfers.superseded | totals.superseded | heartbeats.superseded),
     )
 

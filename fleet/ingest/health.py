@@ -17,7 +17,7 @@ from django.db.models import F, Q, QuerySet
 
 from fleet.attention import keeping
 from fleet.choices import ServiceStatus, Status
-from fleet.feed import row_changes
+from fleet.feed import publish_totals, row_changes
 from fleet.history import events
 from fleet.history.events import load_history_state, transfer_history_state
 from fleet.ingest.rows import lock_tails
@@ -33,8 +33,7 @@ from fleet.state.health import (
     loader_activity,
 )
 from fleet.state.rates import RATE_VALID_FOR
-from ifeportal.bulk import update, where_pk_in
-from ifeportal.live.feed import publish
+from ifeportal.bulk import update, where_fk_in, where_pk_in
 from ifeportal.models import Airline
 
 ROWS_AT_ONCE: Final = 500  # rows of a table changed per call; the next call continues
@@ -55,8 +54,8 @@ _flags = attrgetter(*LoadHealth._fields)
 _load_inputs = attrgetter(*(column.replace("__", ".") for column in INPUT_COLUMNS))
 
 
-def update_health(airline: Airline, now: datetime, uninterrupted_since: datetime | None) -> set[str]:
-    """Write and publish the flags that changed as time passed; return campaigns (names) whose totals changed.
+def update_health(airline: Airline, now: datetime, uninterrupted_since: datetime | None) -> set[int]:
+    """Write and publish the flags that changed as time passed; return campaigns (ids) whose totals changed.
 
     Since `uninterrupted_since` the airline has been polled without a long gap; time before that does not count, as
     nothing was observed. None: this is the first poll after a gap, and no flag is changed. Only tails in service are
@@ -84,27 +83,34 @@ def update_health(airline: Airline, now: datetime, uninterrupted_since: datetime
         items = _update_transfers(airline, [pk for pk, _ in transfers], policy, also=updated.relabeled)
         changes = row_changes(items, updated.rows, silent)
         keeping.keep(locked)
-        publish(changes)
+        publish_totals([airline.pk] if updated.campaigns else (), updated.campaigns, rows=changes)
     return updated.campaigns
 
 
-def review_risk(airline: Airline, campaigns: Collection[int], now: datetime) -> None:
-    """Clear the flag of loads of these campaigns (ids) that are not at risk by the new dates of their exhibition."""
-    rows = _open_loads(airline).filter(campaign__in=campaigns, at_risk=True)
-    tails = set(rows.values_list("tail", flat=True))
-    if not tails:
-        return
+def apply_exhibition_dates(airline: Airline, campaigns: Collection[int], now: datetime) -> None:
+    """Write and publish what follows from the new dates of these campaigns (by id), and the campaigns themselves.
+
+    Loads that are no longer at risk lose the flag; a tail that loads several campaigns may have another primary load.
+    """
+    loading = Load.objects.filter(campaign__in=campaigns).filter(Q(status=Status.LOADING) | Q(at_risk=True)).order_by()
+    tails = set(loading.values_list("tail", flat=True))
     with transaction.atomic():
-        lock_tails(airline, tails)
-        locked = rows.filter(tail__in=tails).select_related("tail__airline", "campaign")
-        before = timedelta(hours=airline.risk_before_hours)
-        cleared = [row for row in locked if not forecast.is_load_at_risk(row, _exhibition(row), before, now)]
-        for row in cleared:
-            row.at_risk = False
-        update(Load, ["at_risk"], [(row.pk, False) for row in cleared])
-        changes = row_changes([], cleared, set())
-        keeping.keep(tails)
-        publish(changes)
+        locked = lock_tails(airline, tails) if tails else {}
+        cleared = _clear_risk(airline, campaigns, locked, now) if locked else []
+        keeping.keep(locked)
+        publish_totals([airline.pk], campaigns, tails=locked, rows=row_changes([], cleared, set()))
+
+
+def _clear_risk(airline: Airline, campaigns: Collection[int], tails: Collection[int], now: datetime) -> list[Load]:
+    """Clear the flag of loads that are not at risk by the dates of their exhibition; return them."""
+    at_risk = _open_loads(airline).filter(where_fk_in(Load, "tail", tails), campaign__in=campaigns, at_risk=True)
+    before = timedelta(hours=airline.risk_before_hours)
+    rows = at_risk.select_related("tail__airline", "campaign")
+    cleared = [row for row in rows if not forecast.is_load_at_risk(row, _exhibition(row), before, now)]
+    for row in cleared:
+        row.at_risk = False
+    update(Load, ["at_risk"], [(row.pk, False) for row in cleared])
+    return cleared
 
 
 def _exhibition(row: Load) -> forecast.ExhibitionDates:
@@ -162,10 +168,10 @@ def _update_tails(tails: Iterable[Tail], policy: HealthPolicy) -> set[int]:
 
 
 class _LoadResult(NamedTuple):
-    """The loads written, the names of campaigns whose totals change, and the ids of loads whose items change state."""
+    """The loads written, and the ids of campaigns whose totals change and of loads whose items change state."""
 
     rows: list[Load]
-    campaigns: set[str]
+    campaigns: set[int]
     relabeled: set[int]
 
 
@@ -184,7 +190,7 @@ def _update_loads(airline: Airline, pks: Collection[int], policy: HealthPolicy) 
             setattr(row, name, value)
         result.rows.append(row)
         if (state, at_risk) != (row.state, row.at_risk):
-            result.campaigns.add(row.campaign.name)
+            result.campaigns.add(row.campaign_id)
         if (inputs.silent, inputs.waiting) != (flags.silent, flags.waiting):
             result.relabeled.add(row.pk)
     update(Load, LoadHealth._fields, [(row.pk, *_flags(row)) for row in result.rows])

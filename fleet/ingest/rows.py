@@ -10,11 +10,8 @@ from ifeportal.models import Airline
 
 
 def lock_tails(airline: Airline, pks: Collection[int]) -> dict[int, Tail]:
-    """Return the tails by id, locked until the transaction ends.
-
-    All writers lock them in order of id, so that no two wait for each other.
-    """
-    rows = Tail.objects.filter(where_pk_in(Tail, pks)).order_by("pk").select_for_update()
+    """Return the tails by id, locked until the transaction ends."""
+    rows = Tail.objects.filter(where_pk_in(Tail, pks)).locked()
     tails = {row.pk: row for row in rows}
     for row in tails.values():
         row.airline = airline

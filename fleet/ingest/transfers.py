@@ -5,12 +5,12 @@ May touch transfers. The caller holds the transaction and the locks of the tails
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from fleet.choices import Status
+from fleet.choices import ServiceStatus, Status
 from fleet.history.events import EventData, EventRow, event_between, transfer_history_state
 from fleet.ingest.manifest_diff import differing_transfers
 from fleet.ingest.rows import clear_object_versions
@@ -18,6 +18,7 @@ from fleet.ingest.updates import OpenLoad, SupersededObjects
 from fleet.models import Transfer
 from fleet.state.observations import ErrorObserved, ProgressObserved, is_outdated
 from fleet.state.transfer import TRANSFER_FIELDS, TransferState, next_transfer_state
+from fleet.stats.item_totals import ItemChanges
 from ifeportal.bulk import upsert, where_in
 
 TRANSFER_KEY: Final = ("load_id", "content")
@@ -27,12 +28,16 @@ _as_columns = itemgetter(*(("id", *TRANSFER_KEY, *TRANSFER_FIELDS).index(name) f
 
 
 class TransferResult(NamedTuple):
-    """The rows written, the objects older than the known ones, the events to write, and the bytes received."""
+    """The rows written, the objects older than the known ones, the events to write, and the bytes received.
+
+    `item_changes` are the changes of the totals of items.
+    """
 
     rows: list[Transfer]
     superseded: SupersededObjects
     events: list[EventRow]
     bytes_received: int
+    item_changes: ItemChanges
 
 
 def write_transfers(loads: Collection[OpenLoad], now: datetime) -> TransferResult:
@@ -58,7 +63,23 @@ def write_transfers(loads: Collection[OpenLoad], now: datetime) -> TransferResul
         if (event := _event(by_id[key[0]], states.get(key), after, now)) is not None
     ]
     received = sum(bytes_received(states.get(key), after) for key, after in decided.items() if not by_id[key[0]].fresh)
-    return TransferResult(rows, superseded, events, received)
+    return TransferResult(rows, superseded, events, received, _item_changes(rows, by_id, states))
+
+
+def _item_changes(
+    rows: Iterable[Transfer], loads: Mapping[int, OpenLoad], before: Mapping[TransferKey, TransferState]
+) -> ItemChanges:
+    changes = ItemChanges()
+    for row in rows:
+        load, known = loads[row.load_id].row, before.get((row.load_id, row.content))
+        counts = load.tail.duty == ServiceStatus.ACTIVE
+        changes.add(
+            (load.campaign_id, row.content),
+            known.status if known and counts else None,
+            row.status if counts else None,
+            None if known else row.pk,
+        )
+    return changes
 
 
 def _affected(loads: Collection[OpenLoad]) -> set[TransferKey]:

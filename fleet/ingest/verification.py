@@ -9,12 +9,11 @@ from django.db.models import Exists, OuterRef, Q
 
 from campaigns.models import ContentItem
 from fleet.choices import Status
-from fleet.feed import load_change
+from fleet.feed import load_change, publish_totals
 from fleet.ingest.rows import lock_tails
 from fleet.models import Load
 from fleet.state.verification import heartbeat_entry, verification_level
 from ifeportal.bulk import update, where_fk_in, where_pk_in
-from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 
 
@@ -60,4 +59,6 @@ def update_campaign_verification(airline: Airline, campaigns: Collection[int]) -
         return
     with transaction.atomic():
         lock_tails(airline, tails)
-        publish([*map(load_change, update_verification(campaigns=campaigns))])
+        verified = update_verification(campaigns=campaigns)
+        changed = {row.campaign_id for row in verified}
+        publish_totals([airline.pk] if changed else (), changed, rows=[*map(load_change, verified)])

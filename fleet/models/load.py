@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 from django.db.models import F, Q
 
@@ -14,7 +16,34 @@ from ifeportal.access import ScopedQuerySet
 LoadKey = tuple[str, str]  # names of its tail and campaign, among the loads of one airline
 
 
-class ProgressFields(models.Model):
+class ProgressFigures:
+    """Figures that follow from the fields of a load or transfer, which subclasses have: models, or tuples for lists."""
+
+    __slots__ = ()
+    status: Any
+    stalled: Any
+    bytes_done: Any
+    bytes_total: Any
+    rate_bps: Any
+
+    @property
+    def percent(self) -> int | None:
+        """Return whole percent of the bytes, rounded down so that 100 means every byte; None without a total."""
+        if self.bytes_total is None:
+            return None
+        if self.status == Status.COMPLETE:
+            return 100
+        return int(self.bytes_done * 100 // self.bytes_total) if self.bytes_total else 0
+
+    @property
+    def eta_seconds(self) -> int | None:
+        """Return seconds to the end at the current rate; None if unknown."""
+        if self.status != Status.LOADING or self.stalled or not self.rate_bps or self.bytes_total is None:
+            return None
+        return -int(-(self.bytes_total - self.bytes_done) // self.rate_bps)
+
+
+class ProgressFields(ProgressFigures, models.Model):
     """Fields that loads and transfers share. Bytes; bytes per second; UTC. Unknown is null, never 0."""
 
     status = models.CharField(max_length=8, choices=Status, default=Status.PENDING)
@@ -36,22 +65,6 @@ class ProgressFields(models.Model):
     class Meta:
         abstract = True
 
-    @property
-    def percent(self) -> int | None:
-        """Return whole percent of the bytes, rounded down so that 100 means every byte; None without a total."""
-        if self.bytes_total is None:
-            return None
-        if self.status == Status.COMPLETE:
-            return 100
-        return self.bytes_done * 100 // self.bytes_total if self.bytes_total else 0
-
-    @property
-    def eta_seconds(self) -> int | None:
-        """Return seconds to the end at the current rate; None if unknown."""
-        if self.status != Status.LOADING or self.stalled or not self.rate_bps or self.bytes_total is None:
-            return None
-        return -(-(self.bytes_total - self.bytes_done) // self.rate_bps)
-
 
 def progress_constraints(name: str) -> list[models.BaseConstraint]:
     """Return the check constraints of a model with these fields; `name` is the prefix of their names."""
@@ -72,7 +85,45 @@ class LoadQuerySet(ScopedQuerySet["Load"]):
     airline_path = "tail__airline"
 
 
-class Load(ProgressFields):
+class LoadFigures(ProgressFigures):
+    """Figures that follow from the fields of a load, which subclasses have: the model, or tuples for lists."""
+
+    __slots__ = ()
+    silent: Any
+    waiting: Any
+    restarted: Any
+    contradiction: Any
+    effective_bps: Any
+    at_risk: Any
+    items_total: Any
+    items_done: Any
+    items_failed: Any
+    error_code: Any
+    error: Any
+    error_content: Any
+
+    @property
+    def state(self) -> str:
+        """Return the state, a word of `State`."""
+        return precedence.state_of(
+            self.status,
+            silent=self.silent,
+            stalled=self.stalled,
+            contradiction=self.contradiction,
+            waiting=self.waiting,
+            restarted=self.restarted,
+        )
+
+    @property
+    def eta_latest_seconds(self) -> int | None:
+        """Return seconds to the end at the slower of the current and the effective rate; None if unknown."""
+        if self.status != Status.LOADING or self.bytes_total is None:
+            return None
+        band = forecast.eta_range(self.bytes_total - self.bytes_done, self.rate_bps, self.effective_bps)
+        return band[1] if band else None
+
+
+class Load(LoadFigures, ProgressFields):
     """One campaign on one tail, with the totals of its transfers.
 
     `error` is the one to show first: that of `campaign.json.error`, else the newest of a failed item, named by
@@ -144,26 +195,6 @@ class Load(ProgressFields):
 
     def __str__(self) -> str:
         return f"{self.campaign} on {self.tail}"
-
-    @property
-    def state(self) -> str:
-        """Return the state, a word of `State`."""
-        return precedence.state_of(
-            self.status,
-            silent=self.silent,
-            stalled=self.stalled,
-            contradiction=self.contradiction,
-            waiting=self.waiting,
-            restarted=self.restarted,
-        )
-
-    @property
-    def eta_latest_seconds(self) -> int | None:
-        """Return seconds to the end at the slower of the current and the effective rate; None if unknown."""
-        if self.status != Status.LOADING or self.bytes_total is None:
-            return None
-        band = forecast.eta_range(self.bytes_total - self.bytes_done, self.rate_bps, self.effective_bps)
-        return band[1] if band else None
 
 
 class TransferQuerySet(ScopedQuerySet["Transfer"]):

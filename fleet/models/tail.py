@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
@@ -13,7 +15,9 @@ from ifeportal.models import Airline
 
 
 class TailQuerySet(ScopedQuerySet["Tail"]):
-    pass
+    def locked(self) -> Self:
+        """Return the same rows, locked until the transaction ends. All writers lock in one order, against deadlocks."""
+        return self.order_by("pk").select_for_update()
 
 
 class Tail(models.Model):
@@ -61,6 +65,22 @@ class Tail(models.Model):
     signatures = models.CharField(
         max_length=20, blank=True, db_default="", help_text="The loader's signature policy: off, warn or enforce."
     )
+
+    # The next four follow from the tail's loads. `fleet.stats.tail_facts` writes them in the transaction that changes
+    # these. The load may have been deleted by hand since, so there is no constraint.
+    primary_load = models.ForeignKey(
+        "fleet.Load",
+        null=True,
+        blank=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+        help_text="The load that represents the tail in lists.",
+    )
+    loads_loading = models.PositiveIntegerField(default=0, db_default=0, help_text="Loads with the status loading.")
+    loads_failed = models.PositiveIntegerField(default=0, db_default=0, help_text="Loads with the status failed.")
+    ready = models.BooleanField(default=False, db_default=False, help_text="All loads it has started are complete.")
 
     objects = TailQuerySet.as_manager()
 

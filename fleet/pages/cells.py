@@ -6,7 +6,7 @@ from html import escape
 from typing import Any, Final
 from urllib.parse import quote
 
-from fleet.models import Load, Transfer
+from fleet.models import LoadFigures, Transfer
 from fleet.pages import bars
 from fleet.stats.rollup import COUNTED_STATES, Rollup
 from ifeportal import formatting
@@ -21,7 +21,7 @@ def row_url(start: str, name: str) -> str:
     return escape(f"{start}{quote(name, SAFE)}/")
 
 
-def state(load: Load, context: object) -> str:
+def state(load: LoadFigures, context: object) -> str:
     word = load.state
     risk = "" if load.at_risk else " hidden"
     return (
@@ -40,7 +40,7 @@ def tail_states(sums: Rollup) -> str:
     return "".join(counts)
 
 
-def progress(load: Load, context: object) -> str:
+def progress(load: LoadFigures, context: object) -> str:
     """Render a bar of complete items, loaded bytes and failed items."""
     percent = load.percent
     done, flight, lost = bars.parts(percent, load.items_done, load.items_failed, load.items_total)
@@ -54,7 +54,7 @@ def progress(load: Load, context: object) -> str:
     )
 
 
-def items(load: Load, context: object) -> str:
+def items(load: LoadFigures, context: object) -> str:
     failed = "" if load.items_failed else " hidden"
     return (
         f'<span class="lead">Items</span> <span class="bad-count" data-show="items_failed"{failed}>'
@@ -63,19 +63,19 @@ def items(load: Load, context: object) -> str:
     )
 
 
-def bytes_held(load: Load, context: object) -> str:
+def bytes_held(load: LoadFigures, context: object) -> str:
     return labelled("Loaded", held(load.bytes_done, load.bytes_total))
 
 
-def rate(load: Load, context: object) -> str:
+def rate(load: LoadFigures, context: object) -> str:
     return labelled("Rate", figure(load.rate_bps, "rate_bps", "rate"))
 
 
-def effective_rate(load: Load, context: object) -> str:
+def effective_rate(load: LoadFigures, context: object) -> str:
     return labelled("Effective", figure(load.effective_bps, "effective_bps", "rate"))
 
 
-def time_left(load: Load, context: object) -> str:
+def time_left(load: LoadFigures, context: object) -> str:
     text = formatting.band(load.eta_seconds, load.eta_latest_seconds)
     return labelled("Left", figure_text(text, "eta_seconds", "band"))
 
@@ -90,10 +90,10 @@ def tail_link(name: str, start: str, campaign: str, part: str = "") -> str:
     return f'<a href="{row_url(start, name)}?campaign={quote(campaign, "")}{fragment}">{escape(name)}</a>'
 
 
-def error_row(row: Load | Transfer, across: int) -> str:
+def error_row(row: LoadFigures | Transfer, across: int) -> str:
     """Render the error of a load or transfer across the columns: item, code, text and advice."""
     hidden = "" if row.error or row.error_code else " hidden"
-    item = f"{_error_field('error_content', row.error_content, 'b')} " if isinstance(row, Load) else ""
+    item = f"{_error_field('error_content', row.error_content, 'b')} " if isinstance(row, LoadFigures) else ""
     code = _error_field("error_code", row.error_code, 'span class="code"')
     text = _error_field("error", row.error, 'span class="text"')
     return (
@@ -107,15 +107,15 @@ def _error_field(field: str, value: str, tag: str) -> str:
     return f'<{tag} data-field="{field}" data-as="text">{escape(value)}</{tag.partition(" ")[0]}>'
 
 
-def _is_past(row: Load | Transfer) -> bool:
+def _is_past(row: LoadFigures | Transfer) -> bool:
     return isinstance(row, Transfer) and row.error_past
 
 
-def _error_cut(row: Load | Transfer) -> str:
+def _error_cut(row: LoadFigures | Transfer) -> str:
     return ' <span class="badge">truncated to 4 KiB</span>' if isinstance(row, Transfer) and row.error_cut else ""
 
 
-def _error_advice(row: Load | Transfer) -> str:
+def _error_advice(row: LoadFigures | Transfer) -> str:
     if _is_past(row):
         return ' <span class="badge">resolved: the item succeeded later</span>'
     known = find_error_kind(row.error_code)

@@ -1,4 +1,4 @@
-"""Orderings of loads and transfers, and the order that selects a tail's primary load."""
+"""Orderings of loads and transfers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from django.db.models import Case, F, FloatField, Q, Value, When
-from django.db.models.expressions import Expression, OrderBy
+from django.db.models.expressions import Expression
 from django.db.models.functions import Cast, NullIf
 
 from fleet.choices import Status
@@ -35,13 +35,3 @@ TRANSFER_ORDERINGS: Final[Mapping[str, Expression | F]] = MappingProxyType(
 LOAD_ORDERINGS: Final[Mapping[str, Expression | F]] = MappingProxyType(
     {"status": LOAD_RANK, **_PROGRESS_ORDERINGS, "items": F("items_done")}
 )
-
-
-def primary_load_order() -> list[OrderBy]:
-    """Order a tail's loads, primary load first: loading ones by nearest exhibition, then the others by last report."""
-    return [
-        Case(When(IS_LOADING, then=Value(0)), default=Value(1)).asc(),
-        Case(When(IS_LOADING, then=F("campaign__exhibition_starts"))).asc(nulls_last=True),
-        Case(When(~IS_LOADING, then=F("as_of"))).desc(nulls_last=True),
-        F("pk").desc(),
-    ]

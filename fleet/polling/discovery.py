@@ -8,13 +8,12 @@ from datetime import datetime
 
 from django.db import transaction
 
-from fleet.feed import total_changes
+from fleet.feed import publish_totals
 from fleet.ingest import anomalies
 from fleet.polling.result import PollResult, failure_message
 from fleet.reconcile.limits import Limits
 from fleet.reconcile.names import find_airlines
 from fleet.usage import RequestMeter
-from ifeportal.live.feed import publish
 from ifeportal.models import Airline
 from ifeportal.storage.background import list_prefixes
 from ifeportal.work_lease import NO_LEASE, WorkLease
@@ -73,5 +72,5 @@ def _create_airlines(names: list[str]) -> None:
         return
     with transaction.atomic():
         Airline.objects.bulk_create((Airline(name=name, discovered=True) for name in names), ignore_conflicts=True)
-        publish(total_changes(Airline.objects.filter(name__in=names)))
+        publish_totals(list(Airline.objects.filter(name__in=names).values_list("pk", flat=True)))
     logger.info("discovered airlines: %s", ", ".join(names))

@@ -17,7 +17,7 @@ from typing import Final
 from campaigns.catalog.sync import sync_catalog
 from fleet.attention import keeping
 from fleet.ingest import anomalies
-from fleet.ingest.health import review_risk, update_health
+from fleet.ingest.health import apply_exhibition_dates, update_health
 from fleet.ingest.verification import update_campaign_verification
 from fleet.models import Load, Tail
 from fleet.polling.fetcher import Fetcher
@@ -110,7 +110,7 @@ def poll_root(
         # Nothing is known of objects that were not read, so no load may be called stalled.
         watched_since = None if writer.result.failures or writer.result.unfinished else options.uninterrupted_since
         if options.is_due(now):
-            writer.changed_campaigns |= update_health(airline, now, watched_since)
+            update_health(airline, now, watched_since)
     return writer.result, partitions
 
 
@@ -147,14 +147,13 @@ def poll_objects(
 def _open_writer(
     airline: Airline, status: Bucket, now: datetime, options: PollOptions, *more: Bucket
 ) -> Iterator[Writer]:
-    """Yield a writer; at the end, publish the totals and add the request counts to its result."""
+    """Yield a writer; at the end, add the request counts to its result."""
     meter = RequestMeter(status, *more)
     with Fetcher(status, options.lease) as fetcher:
         writer = Writer(
             airline, fetcher, now, options.limits, options.lease, options.seconds, catching_up=options.catching_up
         )
         yield writer
-        writer.publish_totals()
     writer.result += meter.read()
 
 
@@ -185,11 +184,10 @@ def _read_media(writer: Writer, media: Bucket) -> None:
         return
     if catalog.failure is not None:
         writer.add_failure(failure_message("media", catalog.failure))
-    writer.changed_campaigns |= {row.name for row in catalog.campaigns_changed}
     changed = {row.pk for row in catalog.campaigns_changed}
     update_campaign_verification(airline, changed)
     if changed:
-        review_risk(airline, changed, writer.now)
+        apply_exhibition_dates(airline, changed, writer.now)
         keeping.keep_campaigns(changed)
     problems = Problems(limits.anomalies)
     for each in catalog.problems:

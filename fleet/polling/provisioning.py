@@ -1,10 +1,13 @@
-"""Rows for the campaigns and tails whose names were found in the status bucket. Touches campaigns and tails."""
+"""Rows for the campaigns and tails whose names were found in the status bucket. Touches campaigns, tails and totals."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.db import transaction
+
 from campaigns.models import Campaign, ContentItem
+from fleet.feed import publish_totals
 from fleet.models import Tail
 from fleet.reconcile.diff import ListingDiff
 from fleet.reconcile.limits import Limits
@@ -30,15 +33,25 @@ def provision_rows(airline: Airline, limits: Limits, found: ListingDiff, prefix:
 
     Names without a row become a problem of `prefix`.
     """
-    if found.new_campaigns:
-        _create_campaigns(airline, limits, found.new_campaigns)
+    if found.new_campaigns or found.new_tails:
+        _create_rows(airline, limits, found)
     campaigns = {row.name: row for row in Campaign.objects.filter(airline=airline).defer("extra")}
-    if found.new_tails:
-        _create_tails(airline, limits, found)
     tails = dict(Tail.objects.filter(airline=airline).values_list("name", "pk"))
     _report_left_out("campaigns", set(found.new_campaigns) - campaigns.keys(), found, prefix)
     _report_left_out("tails", set(found.new_tails) - tails.keys(), found, prefix)
     return ProvisionedRows(campaigns, tails)
+
+
+def _create_rows(airline: Airline, limits: Limits, found: ListingDiff) -> None:
+    """Create rows of the new names, and publish the campaigns and the airline's number of tails."""
+    with transaction.atomic():
+        known = set(Campaign.objects.filter(airline=airline).values_list("pk", flat=True))
+        if found.new_campaigns:
+            _create_campaigns(airline, limits, found.new_campaigns)
+        if found.new_tails:
+            _create_tails(airline, limits, found)
+        campaigns = set(Campaign.objects.filter(airline=airline).values_list("pk", flat=True))
+        publish_totals([airline.pk], campaigns - known)
 
 
 def _create_campaigns(airline: Airline, limits: Limits, names: list[str]) -> None:

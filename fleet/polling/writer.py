@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from campaigns.models import Campaign
-from fleet.feed import publish_totals
 from fleet.ingest import anomalies
 from fleet.ingest.anomalies import OpenAnomaly
 from fleet.ingest.apply import ApplyResult, apply_tails
@@ -46,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Writer:
-    """State shared by the partitions of one poll of one airline. `changed_campaigns`: their totals may have changed.
+    """State shared by the partitions of one poll of one airline.
 
     Calls the heartbeat of `lease` before each batch; a lost lease ends the poll. `elapsed` seconds were spent on
     fetching and writing the changes of one partition; after `time_limit` the rest is left to the next poll.
@@ -61,8 +60,6 @@ class Writer:
     time_limit: float
     catching_up: bool = False
     result: PollResult = field(default_factory=PollResult)
-    changed_campaigns: set[str] = field(default_factory=set)
-    new_tails: bool = False
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)
     elapsed: float = 0.0
     unwritten: int = 0
@@ -119,18 +116,10 @@ class Writer:
                 changed.append(Tail(pk=tail.pk, keys=count))
         Tail.objects.bulk_update(changed, ["keys"], batch_size=TAILS_A_BATCH)
 
-    def publish_totals(self) -> None:
-        """Publish the totals of changed campaigns and of the airline: once per poll, as they are expensive."""
-        if self.changed_campaigns or self.new_tails:
-            campaigns = self.airline.campaigns.filter(name__in=self.changed_campaigns)
-            publish_totals(Airline.objects.filter(pk=self.airline.pk), campaigns)
-
     def _write_work(self, work: dict[str, TailWork], snapshot: DatabaseSnapshot, found: ListingDiff) -> None:
         if not work:
             return
         rows = provision_rows(self.airline, self.limits, found, f"{self.airline.name}/{snapshot.known.partition}")
-        self.changed_campaigns |= rows.campaigns.keys() & set(found.new_campaigns)
-        self.new_tails |= not rows.tails.keys().isdisjoint(found.new_tails)
         anomalous = {row.key for row in snapshot.anomalies.values()}
         started = time.monotonic() - self.elapsed
         served = snapshot.last_served()
@@ -189,7 +178,6 @@ class Writer:
 
     def _add_applied(self, applied: ApplyResult, works: Mapping[int, TailWork], problems: Problems) -> None:
         self.result += PollResult(transfers_changed=applied.transfers, changes=applied.transfers + applied.loads)
-        self.changed_campaigns |= applied.campaigns
         for pk, superseded in applied.superseded.items():
             for each in works[pk].changes.changed:
                 if (each.key.kind, each.key.campaign, each.key.content) in superseded:

@@ -1,4 +1,4 @@
-"""The one state of a load or transfer: its status, or the most severe flag on top of `loading`.
+"""The one state of a load or transfer: its status, or the most severe flag on top of `loading`. A tail's primary load.
 
 Computed in Python (`state_of`) and in SQL (`LOAD_STATE`, `TRANSFER_STATE`, `in_state`); both must agree. Pure: builds
 conditions and runs no query.
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from django.db.models import Case, CharField, F, Q, Value, When
+from django.db.models import Case, CharField, F, IntegerField, Q, Value, When
+from django.db.models.expressions import OrderBy
 
 from fleet.choices import State, Status
 
@@ -125,3 +126,13 @@ def _in(state: str, flags: Mapping[str, Q], path: str = "") -> Q:
             return found & holds
         found &= ~holds
     return found
+
+
+def primary_load_order() -> list[OrderBy]:
+    """Order a tail's loads, primary load first: loading ones by nearest exhibition, then the others by last report."""
+    return [
+        Case(When(IS_LOADING, then=Value(0)), default=Value(1)).asc(),
+        Case(When(IS_LOADING, then=F("campaign__exhibition_starts"))).asc(nulls_last=True),
+        Case(When(~IS_LOADING, then=F("as_of"))).desc(nulls_last=True),
+        F("pk").desc(),
+    ]

@@ -22,7 +22,12 @@ def etag_of(rows: Iterable[Model], *about: object) -> str:
     return f'W/"{digest.hexdigest()}"'
 
 
-def _values(row: Model) -> list[object]:
+def _values(row: Model, above: Model | None = None) -> list[object]:
+    """Return the values of the row and of the rows joined to it, except the row `above` it."""
     values: list[object] = [(name, value) for name, value in vars(row).items() if not name.startswith("_")]
     joined: dict[str, Any] = row._state.fields_cache
-    return [*values, *((name, _values(other) if other is not None else None) for name, other in joined.items())]
+    return values + [
+        (name, None if other is None else _values(other, row))
+        for name, other in joined.items()
+        if other is None or other is not above
+    ]

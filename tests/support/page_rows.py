@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from campaigns.models import Campaign, ContentItem, ManifestState
 from fleet.choices import Status
 from fleet.models import Load, Tail, Transfer
+from fleet.stats.totals import recount
 from ifeportal.models import Airline, Job
 
 GB = 1_000_000_000
@@ -155,5 +156,6 @@ def create_fleet(airline: Airline, tails: int, items: int = 6) -> Campaign:
         )
         tail = create_tail(airline, name, heard=timedelta(seconds=3 + number * 37 % 4000))
         create_load(tail, campaign, STORIES[number % len(STORIES)])
+    recount(airline.pk)
     mark_polled(airline)
     return campaign

@@ -24,6 +24,7 @@ from fleet.models import (
     Transfer,
     Usage,
 )
+from fleet.stats.totals import recount
 from ifeportal.access import Role
 from ifeportal.live.feed import FeedChange, publish
 from ifeportal.models import Airline, AuditEntry, Membership, User
@@ -77,6 +78,7 @@ def populate_airline(airline: Airline, *, members: Mapping[User, Role], first_id
     transfer = Transfer.objects.create(
         pk=next(ids), load=load, content=item.name, listed=True, error=f"NETWORK: {word}-trouble", **figures
     )
+    recount(airline.pk)
     ProgressSample.objects.create(pk=next(ids), load=load, at=now, bytes_done=400)
     anomaly = Anomaly.objects.create(
         pk=next(ids),

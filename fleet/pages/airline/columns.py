@@ -18,22 +18,28 @@ from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 
 from fleet.choices import ServiceStatus
-from fleet.models import Load, Tail
+from fleet.models import Load
 from fleet.pages.airline.queries import CampaignTotals
 from fleet.pages.cells import error_row, row_url, tail_states
 from fleet.pages.columns import LOAD_COLUMNS, TOTALS, changed
 from fleet.serialization import serialize_campaign, serialize_load
 from ifeportal import formatting
+from ifeportal.models import Airline
 from ifeportal.tables.cells import age, figure, figure_text, labelled, titled
 from ifeportal.tables.columns import Cell, Column, Table, field_title, fields, template_cell
 
 
 @dataclass(frozen=True, slots=True)
 class TailRow:
-    """A tail, its primary load, and how many of its other loads are loading or failed."""
+    """A tail, its primary load with its campaign, and how many of its other loads are loading or failed.
 
-    tail: Tail
-    load: Load | None
+    Tail and load are models in files; on the page they are tuples of the columns that it shows.
+    """
+
+    airline: Airline
+    tail: Any
+    load: Any
+    campaign: str
     others_loading: int
     others_failed: int
 
@@ -53,7 +59,9 @@ def row_context(airline: str, now: datetime) -> RowContext:
 
 def _name(row: TailRow, context: RowContext) -> str:
     tail = row.tail
-    duty = "" if tail.duty == ServiceStatus.ACTIVE else f' <span class="badge">{escape(tail.get_duty_display())}</span>'
+    duty = ""
+    if tail.duty != ServiceStatus.ACTIVE:
+        duty = f' <span class="badge">{escape(ServiceStatus(tail.duty).label)}</span>'
     discovered = ' <span class="sr">discovered</span>' if tail.discovered else ""
     return f'<a href="{row_url(context.tails, tail.name)}">{escape(tail.name)}</a>{duty}{discovered}'
 
@@ -65,7 +73,7 @@ def _type(row: TailRow, context: RowContext) -> str:
 def _campaign(row: TailRow, context: RowContext) -> str:
     if row.load is None:
         return '<span class="muted">no loads yet</span>'
-    name = row.load.campaign.name
+    name = row.campaign
     loading = f' <span class="badge">+{row.others_loading} loading</span>' if row.others_loading else ""
     failed = ""
     if row.others_failed:
@@ -137,7 +145,7 @@ def _serialize_tail(row: TailRow) -> dict[str, Any]:
     load = serialize_load(row.load) if row.load else {}
     tail = {key: getattr(row.tail, key) for key in TAIL_KEYS}
     fields_of_load = {key: load.get(key) for key in ("campaign", *LOAD_KEYS)}
-    return {**fields_of_load, **tail, "airline": row.tail.airline.name, "tail": row.tail.name}
+    return {**fields_of_load, **tail, "airline": row.airline.name, "tail": row.tail.name}
 
 
 TAILS: Final = Table(

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.core.paginator import Page
 from django.http import QueryDict
 
 from campaigns.models import Campaign
-from fleet.models import Anomaly, Tail
+from fleet.models import Anomaly
 from fleet.pages import anomalies
 from fleet.pages.airline import queries
 from fleet.pages.airline.columns import CAMPAIGNS, TAILS, RowContext, TailRow, row_context
@@ -56,7 +57,7 @@ class AirlinePage:
     chosen: Campaign | None
     sums: Rollup
     coverage: str
-    page: Page[Tail]
+    page: Page[Any]
     rows: Sequence[TailRow]
     columns: tuple[str, ...]
     row_context: RowContext
@@ -78,7 +79,7 @@ def parse_query(airline: Airline, params: QueryDict) -> AirlineQuery:
 
 
 def load(airline: Airline, wanted: AirlineQuery, user: AbstractUser | AnonymousUser, now: datetime) -> AirlinePage:
-    """Load the page of an airline from `queries.airlines`."""
+    """Load the page of an airline from `rollup.airlines`."""
     sums, chosen, choice = rollup.read_rollup(airline), wanted.chosen, wanted.tails
     page, rows = tail_page(airline, choice, sums.tails + sums.tails_out)
     facts = queries.airline_facts(airline, user)
@@ -92,7 +93,9 @@ def load(airline: Airline, wanted: AirlineQuery, user: AbstractUser | AnonymousU
         choice=choice,
         chosen=chosen.campaign if chosen else None,
         sums=chosen.sums if chosen else sums,
-        coverage=campaign_coverage(sums, chosen) if chosen else coverage(facts.ready, sums.tails, sums.tails_out),
+        coverage=campaign_coverage(sums, chosen)
+        if chosen
+        else coverage(rollup.ready(airline), sums.tails, sums.tails_out),
         page=page,
         rows=rows,
         columns=wanted.columns,

@@ -18,7 +18,7 @@ from django.urls import reverse
 from campaigns.models import Campaign, Draft, ManifestState
 from fleet.history import point_in_time
 from fleet.history.point_in_time import CampaignSnapshot, LoadSnapshot
-from fleet.models import Load, Transfer
+from fleet.models import Load
 from fleet.pages.campaign import history, queries
 from fleet.pages.campaign.columns import ITEMS, LOADS, PAST_ITEMS, PAST_LOADS, ItemColumn, ItemCounts
 from fleet.pages.campaign.history import SnapshotTotals, TimeStep
@@ -105,12 +105,13 @@ def parse_request(request: HttpRequest) -> CampaignQuery:
 
 
 def load(campaign: Campaign, wanted: CampaignQuery, user: AbstractUser | AnonymousUser, now: datetime) -> CampaignPage:
-    """Load the current page of the campaign."""
-    page = queries.load_page(campaign, wanted.loads)
-    names = queries.item_names(campaign, wanted.items)
-    columns = queries.item_columns(campaign, list(names.object_list))
-    sums = queries.totals_of(rollup.campaigns(Campaign.objects.filter(pk=campaign.pk)))
-    not_started = queries.not_started(campaign)
+    """Load the current page of the campaign, which comes from `fleet.stats.rollup` with its airline's totals."""
+    sums = rollup.read_rollup(campaign)
+    not_started = max(rollup.read_rollup(campaign.airline).tails - sums.tails, 0)
+    page = queries.load_page(campaign, wanted.loads, sums.loads)
+    items = queries.item_totals(campaign)
+    names = queries.item_names(campaign, items, wanted.items)
+    columns = queries.item_columns(campaign, list(names.object_list), items)
     fresh = airline_freshness(campaign.airline, now)
     return CampaignPage(
         airline=campaign.airline,
@@ -130,8 +131,8 @@ def load(campaign: Campaign, wanted: CampaignQuery, user: AbstractUser | Anonymo
         matrix=queries.matrix(list(page.object_list), columns if wanted.with_cells else []),
         as_table=wanted.as_table,
         with_cells=wanted.with_cells,
-        newest_load=queries.newest_id(Load.objects.filter(campaign=campaign)),
-        newest_transfer=queries.newest_id(Transfer.objects.filter(load__campaign=campaign)),
+        newest_load=rollup.newest_load(campaign),
+        newest_transfer=max((row.newest for row in items.values()), default=0),
     )
 
 

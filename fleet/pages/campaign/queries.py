@@ -6,34 +6,19 @@ the number of queries is constant. Totals cover all tails in service, also those
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
+from django.db.models import QuerySet
 
 from campaigns.models import Campaign, ContentItem
-from fleet.choices import ServiceStatus, Status
-from fleet.models import Load, Tail, Transfer
+from fleet.choices import ServiceStatus
+from fleet.models import ItemTotals, Load, Transfer
 from fleet.pages.campaign.columns import LOADS, ItemColumn
 from fleet.state.precedence import in_state
-from fleet.stats import rollup
-from fleet.stats.rollup import Rollup
-from ifeportal.models import Airline
 from ifeportal.tables.query import TableQuery, paginate, select_rows
-
-
-def totals_of(row: QuerySet[Airline] | QuerySet[Tail] | QuerySet[Campaign]) -> Rollup:
-    """Return the totals of the only row of a query set from `fleet.stats.rollup`."""
-    return rollup.read_rollup(row.get())
-
-
-def newest_id(rows: QuerySet[Load] | QuerySet[Tail] | QuerySet[Transfer] | QuerySet[Campaign]) -> int:
-    """Return the highest id, by which the page's script tells a new row from one on another page."""
-    top: int | None = rows.aggregate(top=Max("pk"))["top"]
-    return top or 0
-
 
 ITEMS_ACROSS: Final = 40
 
@@ -44,12 +29,6 @@ class MatrixRow:
 
     load: Load
     cells: Sequence[tuple[ItemColumn, Transfer | None]]
-
-
-def not_started(campaign: Campaign) -> int:
-    """Count the tails in service that have not started the campaign."""
-    started = Load.objects.filter(campaign=campaign, tail=OuterRef("pk"))
-    return Tail.objects.filter(~Exists(started), airline=campaign.airline_id, duty=ServiceStatus.ACTIVE).count()
 
 
 def loads_of(campaign: Campaign) -> QuerySet[Load]:
@@ -68,36 +47,31 @@ def filtered_loads(campaign: Campaign, choice: TableQuery) -> QuerySet[Load]:
     return select_rows(rows, LOADS, choice, "tail__name")
 
 
-def load_page(campaign: Campaign, choice: TableQuery) -> Page[Load]:
-    return paginate(filtered_loads(campaign, choice), choice.page)
+def load_page(campaign: Campaign, choice: TableQuery, count: int) -> Page[Load]:
+    """Return a page of the loads, of which there are `count` without a filter."""
+    return paginate(filtered_loads(campaign, choice), choice.page, count=None if choice.is_filtered else count)
 
 
-def item_names(campaign: Campaign, number: str) -> Page[str]:
-    """Return a page of item names: those of the manifest in its order, then those that only aircraft report."""
+def item_totals(campaign: Campaign) -> dict[str, ItemTotals]:
+    """Return the stored totals of the items that a tail has reported, or that a manifest listed; one query."""
+    return {row.content: row for row in ItemTotals.objects.filter(campaign=campaign).order_by("content")}
+
+
+def item_names(campaign: Campaign, reported: Collection[str], number: str) -> Page[str]:
+    """Return a page of item names: those of the manifest in its order, then the `reported` ones it does not have."""
     known = list(
         ContentItem.objects.filter(campaign=campaign).order_by("-listed", "position").values_list("name", flat=True)
     )
-    unlisted = Transfer.objects.filter(load__campaign=campaign, listed=False).order_by("content")
     listed = set(known)
-    known += [name for name in unlisted.values_list("content", flat=True).distinct() if name not in listed]
+    known += [name for name in reported if name not in listed]
     return Paginator(known, ITEMS_ACROSS).get_page(number)
 
 
-def item_columns(campaign: Campaign, names: Sequence[str]) -> list[ItemColumn]:
-    """Return the named items with their counts on tails in service; two queries."""
+def item_columns(campaign: Campaign, names: Sequence[str], totals: Mapping[str, ItemTotals]) -> list[ItemColumn]:
+    """Return the named items with their counts on tails in service; one query."""
     items = {item.name: item for item in ContentItem.objects.filter(campaign=campaign, name__in=names)}
-    counted = (
-        Transfer.objects.filter(load__campaign=campaign, load__tail__duty=ServiceStatus.ACTIVE, content__in=names)
-        .order_by()
-        .values_list("content")
-        .annotate(
-            complete=Count("pk", filter=Q(status=Status.COMPLETE)),
-            loading=Count("pk", filter=Q(status=Status.LOADING)),
-            failed=Count("pk", filter=Q(status=Status.FAILED)),
-        )
-    )
-    counts = {name: tuple(numbers) for name, *numbers in counted}
-    return [ItemColumn(name, items.get(name), *counts.get(name, (0, 0, 0))) for name in names]
+    counts = [(name, totals.get(name) or ItemTotals()) for name in names]
+    return [ItemColumn(name, items.get(name), row.complete, row.loading, row.failed) for name, row in counts]
 
 
 def matrix(loads: Sequence[Load], columns: Sequence[ItemColumn]) -> list[MatrixRow]:

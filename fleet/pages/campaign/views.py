@@ -58,7 +58,7 @@ def matrix_json(request: HttpRequest, airline: str, campaign: str) -> HttpRespon
 
 
 def _campaign(request: HttpRequest, airline: str, campaign: str) -> Campaign:
-    rows = Campaign.objects.select_related("airline")
+    rows = Campaign.objects.select_related("airline__totals", "totals")
     return visible_or_404(rows, request.user, airline__name=airline, name=campaign)
 
 

@@ -19,7 +19,7 @@ from fleet.models import Anomaly, Load
 from fleet.pages.anomalies import AnomalySummary, open_anomalies
 from fleet.pages.freshness import StoreOutage, load_freshness, store_outage
 from fleet.pages.overview.columns import AIRLINES, ORDERS, AirlineCard, WorstLoad
-from fleet.stats import airline_totals, rollup
+from fleet.stats import rollup
 from fleet.stats.throughput import received_today
 from ifeportal.access import ScopedQuerySet
 from ifeportal.models import Airline
@@ -63,16 +63,14 @@ def load(choice: TableQuery, cards: Sequence[AirlineCard], strays: QuerySet[Anom
 
 
 def cards(airlines: ScopedQuerySet[Airline], choice: TableQuery, now: datetime) -> list[AirlineCard]:
-    """Return one card per airline, in the chosen order; seven queries."""
+    """Return one card per airline, in the chosen order; four queries."""
     if choice.search:
         airlines = airlines.filter(Q(name__icontains=choice.search) | Q(title__icontains=choice.search))
-    rows = list(airlines)
-    tails = airline_totals.tail_counts(rows)
-    airline_totals.attach_totals(rows, tails)
+    rows = list(rollup.airlines(airlines))
     fresh, received, worst = load_freshness(rows, now), received_today(rows, now), _worst(rows)
     unsorted = [
         AirlineCard(
-            row, rollup.read_rollup(row), fresh[row.name], received[row.pk], tails[row.pk].ready, worst.get(row.pk, [])
+            row, rollup.read_rollup(row), fresh[row.name], received[row.pk], rollup.ready(row), worst.get(row.pk, [])
         )
         for row in rows
     ]
@@ -82,15 +80,14 @@ def cards(airlines: ScopedQuerySet[Airline], choice: TableQuery, now: datetime) 
 
 def _worst(airlines: list[Airline]) -> dict[int, list[WorstLoad]]:
     """Return the most urgent loads by airline id, nearest exhibition first; one query."""
-    place = Window(
-        RowNumber(),
-        partition_by=F("tail__airline"),
-        order_by=[_WEIGHT.asc(), F("campaign__exhibition_starts").asc(nulls_last=True), F("tail__name").asc()],
-    )
-    rows = queries.needing_attention(Load.objects.filter(tail__airline__in=airlines)).select_related("tail", "campaign")
+    order = [_WEIGHT.asc(), F("campaign__exhibition_starts").asc(nulls_last=True), F("tail__name").asc()]
+    place = Window(RowNumber(), partition_by=F("tail__airline"), order_by=order)
+    urgent = queries.needing_attention(Load.objects.filter(tail__airline__in=airlines)).annotate(place=place)
+    # Only ids are ranked: the rows of all urgent loads would be sorted by the database otherwise.
+    rows = Load.objects.filter(pk__in=urgent.filter(place__lte=WORST).values("pk")).select_related("tail", "campaign")
     worst: dict[int, list[WorstLoad]] = {}
     by_id = {airline.pk: airline for airline in airlines}
-    for load in rows.annotate(place=place).filter(place__lte=WORST).order_by("place"):
+    for load in rows.defer("campaign__extra", "tail__stores", "tail__held").order_by(*order):
         load.tail.airline = by_id[load.tail.airline_id]
         worst.setdefault(load.tail.airline_id, []).append(WorstLoad(load))
     return worst

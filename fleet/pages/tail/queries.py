@@ -19,10 +19,9 @@ from django.db.models.functions import JSONObject
 from campaigns.models import Campaign, ContentItem, ManifestState
 from fleet.choices import State
 from fleet.models import Event, Load, Tail, Transfer
-from fleet.pages.orderings import primary_load_order
 from fleet.pages.tail import presenter
 from fleet.pages.tail.columns import ITEMS, ItemRow
-from fleet.state.precedence import IS_LOADING, STATES, transfer_in_state
+from fleet.state.precedence import IS_LOADING, STATES, primary_load_order, transfer_in_state
 from ifeportal.access import Role, ScopedQuerySet
 from ifeportal.live.feed import rev_subquery
 from ifeportal.tables.query import PAGE_ROWS, TableQuery, select_rows

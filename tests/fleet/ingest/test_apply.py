@@ -64,7 +64,7 @@ def test_every_tail_of_a_batch_gets_its_own_news_and_one_deleted_meanwhile_none(
     batch[pks[2]].load(CAMPAIGN).errors["item-01"] = ErrorObserved("e", at, "IO_ERROR", "disk")
     batch[pks[3]] = TailUpdate(heartbeat=HeartbeatObserved("h", at, None), heard_at=at)
     result = applied(world, batch)
-    assert (result.transfers, result.loads, result.campaigns) == (3, 2, frozenset({CAMPAIGN}))
+    assert (result.transfers, result.loads) == (3, 2)
     assert (transfer("item-00", "N00").bytes_done, transfer("item-00", "N02").bytes_done) == (20, 22)
     assert (load("N00").bytes_done, load("N02").status, load("N02").error_content) == (30, "failed", "item-01")
     assert (load("N03").bytes_done, tail("N03").heartbeat_etag, tail("N02").heard_at) == (20, "h", at)
@@ -103,7 +103,7 @@ def test_as_many_statements_for_many_tails_and_items_as_for_few(world: PollingWo
             result = apply_tails(Airline.objects.get(), batch, known, world.clock)
         assert result.transfers == tails * items
         counts.append(len(queries))
-    assert counts[0] == counts[1] == counts[2] <= 22
+    assert counts[0] == counts[1] == counts[2] <= 29
 
 
 @pytest.mark.django_db
