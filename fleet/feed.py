@@ -117,11 +117,13 @@ def prune_feed(*, lease: WorkLease = NO_LEASE) -> PruneResult:
 
 
 def check_totals(airline: Airline, now: datetime, *, lease: WorkLease = NO_LEASE) -> list[str]:
-    """Count all totals of an airline anew; correct, log, record and publish those that were wrong. Return their names.
+    """Count all totals and findings of an airline again; correct, log, record and publish wrong ones. Return their names.
 
     Without a fault in this program nothing is wrong, unless rows were deleted or changed by hand.
     """
     corrected = recount(airline.pk)
+    if findings := keeping.recount(Airline.objects.filter(pk=airline.pk)).get(airline.name, 0):
+        corrected.append(f"{findings} findings of attention")
     record_check(airline.pk, corrected, now)
     if corrected:
         logger.error("corrected stored totals of %s: %s", airline.name, ", ".join(corrected))

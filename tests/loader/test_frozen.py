@@ -100,7 +100,7 @@ def test_refuses_changes() -> None:
 def test_copies_and_pickles() -> None:
     item = Film("a", 2, "b")
 
-    assert copy.copy(item) == copy.deepcopy(item) == pickle.loads(pickle.dumps(item)) == item  # noqa: S301
+    assert copy.copy(item) == copy.deepcopy(item) == pickle.loads(pickle.dumps(item)) == item
 
 
 def test_keeps_methods_of_the_class_and_its_bases() -> None:

@@ -11,7 +11,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
 from campaigns.models import Campaign, ContentItem, Draft, DraftItem, ManifestState
-from fleet.attention.keeping import recount
+from fleet.attention import keeping
 from fleet.choices import State, Status
 from fleet.models import (
     Acknowledgement,
@@ -101,7 +101,7 @@ def populate_airline(airline: Airline, *, members: Mapping[User, Role], first_id
     usage = Usage.objects.create(pk=next(ids), airline=airline, day=now.date(), list_requests=1)
     with transaction.atomic():
         publish([FeedChange("load", load.pk, airline.pk, tail.name, campaign.name, {"id": load.pk, "tail": tail.name})])
-    recount(Airline.objects.filter(pk=airline.pk))
+    keeping.recount(Airline.objects.filter(pk=airline.pk))
     marks = (airline.name, word, str(first_id)[:12])
     return PopulatedAirline(
         airline,
