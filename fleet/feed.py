@@ -117,7 +117,7 @@ def prune_feed(*, lease: WorkLease = NO_LEASE) -> PruneResult:
 
 
 def check_totals(airline: Airline, now: datetime, *, lease: WorkLease = NO_LEASE) -> list[str]:
-    """Count all totals and findings of an airline again; correct, log, record and publish wrong ones. Return their names.
+    """Count all totals and findings of an airline; correct, log, record and publish wrong ones. Return their names.
 
     Without a fault in this program nothing is wrong, unless rows were deleted or changed by hand.
     """

@@ -165,7 +165,7 @@ class Settings:
     )
     once: bool = _option(parse_boolean, "end when nothing is left to do")
     check: bool = _option(parse_boolean, "test the store, print what is missing, and end; nothing is loaded")
-    max_transfers: int = _option(_count, "items loaded at once", "N", default="4")
+    max_transfers: int = _option(_count, "items downloaded at once", "N", default="4")
     bandwidth_limit: int | None = _option(
         _rate, "limit for all transfers together, in bytes a second (20MB, 50 Mbit)", "SIZE"
     )
