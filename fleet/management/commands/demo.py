@@ -83,7 +83,7 @@ class Command(BaseCommand):
                 self.stdout.flush()
             while not stop.wait(0.5):
                 system.step()
-            self._say("Stopping everything ...")
+            self._say("Stopping all processes ...")
         self._say("Stopped. `make demo` resumes the demo, `make demo-reset` starts from the beginning.")
 
     def _say(self, text: str) -> None:
