@@ -18,6 +18,7 @@ class ConnectProxy(socketserver.ThreadingTCPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128  # connections; of more at once the kernel refuses some
     allow_reuse_address = True
 
     def __init__(self, target: tuple[str, int], authorization: str = "", refusal: int = 0) -> None:

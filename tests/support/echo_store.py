@@ -34,6 +34,7 @@ class EchoStore(ThreadingHTTPServer):
     """`kind`: how it echoes. `echoes`: how often. `stored`: the status bucket. `signatures`: all it received."""
 
     daemon_threads = True
+    request_queue_size = 128  # connections; of more at once the kernel refuses some
 
     def __init__(self, tale: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

@@ -37,6 +37,7 @@ class ReceivedRequest:
 
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
+    request_queue_size = 128  # connections; of more at once the kernel refuses some
 
     def handle_error(self, *_: Any) -> None:
         """Ignore clients that close the connection, which is part of the tests."""

@@ -453,6 +453,7 @@ def test_the_tail_is_released_in_time_even_with_unsent_reports(world: World) -> 
     for at in range(2000):
         writer.progress("c", f"{at}", 0, 1)
     writer.start()
+    wait_until(lambda: len(list(world.bucket.list())) > 2)
     assert not writer.close(1)
     wait_until(lambda: world.there().extra["ended"])
     objects = len(list(world.bucket.list()))
