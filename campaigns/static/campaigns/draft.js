@@ -85,6 +85,8 @@ function replaceWhole(page) {
     return;
   }
   replace(shown, next);
+  // What was requested is done; warnings stay.
+  for (const message of document.querySelectorAll("main > .notes > .note:not(.warn, .bad)")) message.remove();
   const [title, heading] = [page.querySelector("h1"), document.querySelector("h1")];
   if (title && heading) heading.textContent = title.textContent;
 }
