@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,7 @@ def test_a_heartbeat_comes_at_least_every_five_minutes() -> None:
 def test_every_default_is_that_of_the_settings() -> None:
     read, plain = read_settings(LEAST, {}), Settings("ACME", "N1", (Path("/content"),))
     assert read == plain
-    assert {option.field for option in OPTIONS} <= set(Settings.__slots__)
+    assert {option.field for option in OPTIONS} <= {field.name for field in fields(Settings)}
 
 
 def test_two_spellings_of_a_directory_are_one(tmp_path: Path) -> None:
