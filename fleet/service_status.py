@@ -33,7 +33,7 @@ def set_service_status(tail: Tail, duty: ServiceStatus) -> bool:
         row.save(update_fields=["duty", "silent"])
         if duty != ServiceStatus.ACTIVE:
             _clear_flags(row)
-        keeping.keep([row.pk])
+        keeping.keep(row.airline_id, [row.pk])
         loads = Load.objects.filter(tail=row).select_related("tail__airline", "campaign")
         changes = [*map(load_change, loads), *map(tail_change, rollup.tails(Tail.objects.filter(pk=row.pk)))]
         publish_totals([row.airline_id], {load.campaign_id for load in loads}, items=items, rows=changes)

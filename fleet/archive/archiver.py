@@ -339,7 +339,7 @@ def _lock_tail(prepared: PreparedArchive) -> None:
 def _set_archived(load: Load, archived_at: datetime | None, lease: WorkLease) -> None:
     load.archived_at, load.sweeping = archived_at, archived_at is not None
     load.save(update_fields=["archived_at", "sweeping"])
-    keeping.keep([load.tail_id])
+    keeping.keep(load.tail.airline_id, [load.tail_id])
     lease.check_fence()
     publish([load_change(load)])
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from fleet.attention.diagnosis import FAILED, CauseKey, CauseKind, Finding, causes_of, decided_elsewhere
 from fleet.attention.queries import EXPECTED, in_attention, needing_attention, reasons_of
@@ -28,7 +28,7 @@ OBSERVED: Final = ("airline_id", "tail_id", "code", "text", "acknowledgement_id"
 CAUSE: Final = ("kind", "subject", "cause")
 LOAD_COLUMNS: Final = (
     "status", "stalled", "silent", "at_risk", "contradiction", "error", "error_code", "error_content", "error_etag",
-    "tail__airline", "tail__silent", "campaign",
+    "tail__airline__name", "tail__name", "tail__silent", "campaign__name",
 )  # fmt: skip
 FindingKey = tuple[int, str, str]  # load, reason, content
 
@@ -51,24 +51,24 @@ class Stored(NamedTuple):
     cause: tuple[str, str, str]
 
 
-def keep(tails: Collection[int]) -> None:
-    """Store the findings of all loads of these tails (ids), as their rows are now. Call it inside the transaction."""
+def keep(airline: int, tails: Collection[int]) -> None:
+    """Store the findings of all loads of these tails, as their rows are now. Call it inside the transaction.
+
+    `airline` and `tails` are ids. One statement if no load needs attention and none did.
+    """
     if not tails:
         return
-    loads = Load.objects.filter(where_fk_in(Load, "tail", tails))
-    stored = AttentionFinding.objects.filter(where_fk_in(AttentionFinding, "tail", tails))
-    airlines = {*stored.order_by().values_list("airline", flat=True).distinct()}
-    airlines |= {*in_attention(loads).order_by().values_list("tail__airline", flat=True).distinct()}
-    if airlines:
-        _lock(airlines)
-        _store(in_attention(loads), stored)
+    loads = in_attention(Load.objects.filter(tail__in=tails))
+    stored = AttentionFinding.objects.filter(tail__in=tails)
+    if _lock({airline}, Exists(loads.order_by()) | Exists(stored.order_by())):
+        _store(loads, stored)
 
 
-def keep_campaigns(campaigns: Collection[int]) -> None:
+def keep_campaigns(airline: int, campaigns: Collection[int]) -> None:
     """Store the findings of the loads of these campaigns (ids) whose errors depend on whether it is withdrawn."""
     failing = Load.objects.filter(campaign__in=campaigns, error_code__in=EXPECTED) if campaigns else Load.objects.none()
     with transaction.atomic():
-        keep(set(failing.order_by().values_list("tail", flat=True)))
+        keep(airline, set(failing.order_by().values_list("tail", flat=True)))
 
 
 def keep_acknowledgement(load: Load, reason: str, row: Acknowledgement | None) -> None:
@@ -86,13 +86,17 @@ def lock_load(load: Load) -> None:
 
 def regroup(airlines: Iterable[int]) -> int:
     """Store the causes of failures that differ from the stored ones; return how many did. `airlines` are ids."""
-    differing = {airline for airline in airlines if any(_regrouped(airline))}
+    differing = {airline for airline in airlines if _regrouped(airline)}
     if not differing:
         return 0
     with transaction.atomic():
         _lock(differing)
-        rows = [row for airline in differing for row in _regrouped(airline)]
-        update(AttentionFinding, CAUSE, rows)
+        return sum(map(_regroup_locked, sorted(differing)))
+
+
+def _regroup_locked(airline: int) -> int:
+    rows = _regrouped(airline)
+    update(AttentionFinding, CAUSE, rows)
     return len(rows)
 
 
@@ -104,29 +108,35 @@ def recount(airlines: QuerySet[Airline]) -> dict[str, int]:
             _lock({pk})
             loads = needing_attention(Load.objects.filter(tail__airline=pk))
             corrections[name] += _store(loads, AttentionFinding.objects.filter(airline=pk))
-            corrections[name] += regroup([pk])
+            corrections[name] += _regroup_locked(pk)
     return dict(+corrections)
 
 
-def _lock(airlines: Collection[int]) -> None:
-    list(Airline.objects.select_for_update(no_key=True).filter(pk__in=airlines).order_by("pk").values_list("pk"))
+def _lock(airlines: Collection[int], condition: Exists | Q | None = None) -> bool:
+    """Lock the rows of the airlines for which the condition holds; return whether there are any."""
+    rows = Airline.objects.select_for_update(no_key=True).filter(pk__in=airlines)
+    rows = rows if condition is None else rows.filter(condition)
+    return bool(rows.order_by("pk").values_list("pk", flat=True))
 
 
 def _store(loads: QuerySet[Load], findings: QuerySet[AttentionFinding]) -> int:
-    """Replace the findings by those of the loads; return how many differed."""
-    observed, stored = _observe(loads), _stored(findings)
+    """Replace the findings by those of the loads; return how many differed. The airlines are locked."""
+    rows = list(loads.select_related("tail__airline", "campaign").only(*LOAD_COLUMNS).order_by("pk"))
+    observed, stored = _observe(rows), _stored(findings)
     changed = {key: row for key, row in observed.items() if key not in stored or stored[key].observed != row}
     gone = {key: row for key, row in stored.items() if key not in observed}
     if gone:
         AttentionFinding.objects.filter(where_pk_in(AttentionFinding, [row.pk for row in gone.values()])).delete()
-    causes = _flag_causes(changed)
-    rows = [
+    causes = _flag_causes(changed, {row.pk: row for row in rows})
+    written = [
         (*key, *row, *(causes.get(key) or (stored[key].cause if key in stored else ("", "", ""))))
         for key, row in changed.items()
     ]
-    upsert(AttentionFinding, KEY, [*OBSERVED, *CAUSE], rows)
+    upsert(AttentionFinding, KEY, [*OBSERVED, *CAUSE], written)
     failed = {row.airline for key, row in changed.items() if key[1] == FAILED}
-    regroup(failed | {row.observed.airline for key, row in gone.items() if key[1] == FAILED})
+    failed |= {row.observed.airline for key, row in gone.items() if key[1] == FAILED}
+    for airline in sorted(failed):
+        _regroup_locked(airline)
     return len(changed) + len(gone)
 
 
@@ -137,9 +147,8 @@ def _stored(findings: QuerySet[AttentionFinding]) -> dict[FindingKey, Stored]:
     return {row[1:start]: Stored(row[0], Observed(*row[start:end]), row[end:]) for row in rows}
 
 
-def _observe(loads: QuerySet[Load]) -> dict[FindingKey, Observed]:
-    """Return the findings of these loads; up to three queries."""
-    rows = list(loads.select_related("tail").only(*LOAD_COLUMNS).order_by("pk"))
+def _observe(rows: Collection[Load]) -> dict[FindingKey, Observed]:
+    """Return the findings of these loads; up to two queries."""
     reasons = {row.pk: reasons_of(row) for row in rows}
     failed = {row.pk: row for row in rows if FAILED in reasons[row.pk]}
     acknowledged = _acknowledged(rows)
@@ -190,18 +199,16 @@ def _acknowledged(loads: Collection[Load]) -> dict[tuple[int, str], int]:
     }
 
 
-def _flag_causes(changed: Mapping[FindingKey, Observed]) -> dict[FindingKey, tuple[str, str, str]]:
+def _flag_causes(
+    changed: Mapping[FindingKey, Observed], loads: Mapping[int, Load]
+) -> dict[FindingKey, tuple[str, str, str]]:
     """Return the causes of findings that are not errors, which depend on nothing else."""
     flags = [key for key in changed if key[1] != FAILED]
-    if not flags:
-        return {}
-    names = {
-        pk: (airline, tail, campaign)
-        for pk, airline, tail, campaign in Load.objects.filter(where_pk_in(Load, {key[0] for key in flags}))
-        .order_by()
-        .values_list("pk", "tail__airline__name", "tail__name", "campaign__name")
-    }
-    found = [Finding(key[0], *names[key[0]], key[1], text=changed[key].text) for key in flags]
+    found = []
+    for key in flags:
+        load = loads[key[0]]
+        names = load.tail.airline.name, load.tail.name, load.campaign.name
+        found.append(Finding(load.pk, *names, key[1], text=changed[key].text))
     return {key: _columns(cause) for key, cause in zip(flags, causes_of(found), strict=True)}
 
 

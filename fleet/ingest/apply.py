@@ -68,7 +68,7 @@ def apply_tails(
         changes = row_changes(transfers.rows, written, heartbeats.changed)
         events.write_events([*transfers.events, *totals.events])
         add_received(airline, transfers.bytes_received, now)
-        keeping.keep(tails)
+        keeping.keep(airline.pk, tails)
         publish_totals(
             [airline.pk] if written or transfers.item_changes else (),
             {row.campaign_id for row in written},

@@ -82,7 +82,7 @@ def update_health(airline: Airline, now: datetime, uninterrupted_since: datetime
         updated = _update_loads(airline, [inputs.pk for inputs in loads], policy)
         items = _update_transfers(airline, [pk for pk, _ in transfers], policy, also=updated.relabeled)
         changes = row_changes(items, updated.rows, silent)
-        keeping.keep(locked)
+        keeping.keep(airline.pk, locked)
         publish_totals([airline.pk] if updated.campaigns else (), updated.campaigns, rows=changes)
     return updated.campaigns
 
@@ -97,7 +97,7 @@ def apply_exhibition_dates(airline: Airline, campaigns: Collection[int], now: da
     with transaction.atomic():
         locked = lock_tails(airline, tails) if tails else {}
         cleared = _clear_risk(airline, campaigns, locked, now) if locked else []
-        keeping.keep(locked)
+        keeping.keep(airline.pk, locked)
         publish_totals([airline.pk], campaigns, tails=locked, rows=row_changes([], cleared, set()))
 
 

@@ -188,7 +188,7 @@ def _read_media(writer: Writer, media: Bucket) -> None:
     update_campaign_verification(airline, changed)
     if changed:
         apply_exhibition_dates(airline, changed, writer.now)
-        keeping.keep_campaigns(changed)
+        keeping.keep_campaigns(airline.pk, changed)
     problems = Problems(limits.anomalies)
     for each in catalog.problems:
         problems.add(Problem(each.key, each.code, each.detail, each.etag))

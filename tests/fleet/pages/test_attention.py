@@ -239,7 +239,31 @@ def test_what_fails_because_its_campaign_was_withdrawn_needs_none(cast: Cast, co
     recount(Airline.objects.all())
     assert queries.open_count(AttentionFinding.objects.all()) == 1
     Campaign.objects.update(withdrawn_at=now())
-    keep_campaigns(Campaign.objects.values_list("pk", flat=True))
+    keep_campaigns(cast.acme.pk, Campaign.objects.values_list("pk", flat=True))
     assert recount(Airline.objects.all()) == {}
     assert queries.open_count(AttentionFinding.objects.all()) == left
     assert ("1 open load in 1 cause" in text(browse(cast.alice))) is bool(left)
+
+
+def test_a_cause_shows_its_first_loads_and_all_of_them_on_a_page_of_its_own(cast: Cast, olive: User) -> None:
+    failing(cast.acme, *(f"N{number}" for number in range(7)))
+    client = browse(olive)
+    page = text(client)
+    assert page.count('data-word="failed"') == 5
+    assert page.count('name="load"') == 7, "the form acknowledges all of them"
+    assert "Show all 7 loads" in page
+    [cause] = set(AttentionFinding.objects.values_list("cause", flat=True))
+    assert f"cause={cause}" in page
+    whole = text(client, f"/attention/?cause={cause}")
+    assert whole.count('data-word="failed"') == 7
+    assert "Show all" not in whole
+    assert "No matching loads" in text(client, "/attention/?cause=gone")
+
+
+def test_the_page_takes_at_most_twelve_statements(cast: Cast) -> None:
+    failing(cast.acme, "N1", "N2")
+    client = browse(cast.olga)
+    text(client)
+    with CaptureQueriesContext(connection) as captured:
+        text(client)
+    assert len(captured) <= 12

@@ -8,7 +8,9 @@ import json
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import Campaign, ContentItem, ManifestState
 from fleet.choices import ServiceStatus, State
@@ -322,3 +324,11 @@ def test_archived_and_withdrawn_are_explained(client: Client, load: Load) -> Non
     assert "This load is archived" in page_text(client.get(PAGE))
     Campaign.objects.update(withdrawn_at=now())
     assert "This campaign was withdrawn" in page_text(client.get(PAGE))
+
+
+def test_the_page_takes_at_most_twelve_statements(client: Client, load: Load) -> None:
+    address = load.tail.get_absolute_url()
+    client.get(address)
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get(address).status_code == 200
+    assert len(captured) <= 12
