@@ -29,7 +29,7 @@ from ifeportal.api.viewsets import ReadOnlyViewSet
 from ifeportal.conf.environment import Config
 from ifeportal.exports import downloads, responses, views, writing
 from ifeportal.exports.models import LIFETIME
-from ifeportal.live import connections, protocol
+from ifeportal.live import connections, feed_query, protocol
 from ifeportal.models import PACEMAKER, Airline, User
 from ifeportal.tables.export import ROW_LIMIT
 from ifeportal.tables.search import SEARCH_LIMIT, SEARCH_WORDS
@@ -187,7 +187,7 @@ def test_the_example_of_a_problem_is_what_the_api_answers(client: Client) -> Non
 def test_the_limits_of_the_api_are_as_documented() -> None:
     text = " ".join(read("docs/api.md").split())
     assert f"(0 by default, at most {changes.MAX_WAIT})" in text
-    assert f"`limit` ({changes.DEFAULT_LIMIT} by default, at most {changes.MAX_LIMIT:,})" in text
+    assert f"`limit` ({feed_query.DEFAULT_LIMIT} by default, at most {feed_query.MAX_LIMIT:,})" in text
     rates: Any = settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]
     per_minute = {scope: int(rate.removesuffix("/min")) for scope, rate in rates.items()}
     assert f"{per_minute['user']:,} requests a minute and user" in text
