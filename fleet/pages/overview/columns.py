@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from django.utils.text import Truncator
 
 from fleet.choices import State
-from fleet.models import Load
+from fleet.models import LoadFigures
 from fleet.pages.columns import TOTALS, changed
 from fleet.pages.coverage import coverage
 from fleet.pages.freshness import Freshness
@@ -22,22 +22,39 @@ from ifeportal.tables.columns import Column, Table, fields
 Rank = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class WorstLoad:
-    """An urgent load on a card."""
+class _UrgentColumns(NamedTuple):
+    airline_id: int
+    tail: str
+    campaign: str
+    status: str
+    silent: bool
+    stalled: bool
+    contradiction: str
+    waiting: bool
+    restarted: bool
+    error_code: str
+    error: str
+    error_content: str
 
-    load: Load
+
+class UrgentLoad(LoadFigures, _UrgentColumns):
+    """The columns of an urgent load that a card shows."""
+
+    __slots__ = ()
 
     @property
-    def state(self) -> str:
+    def reason(self) -> str:
         """The state of the load, or `at_risk` if its state needs no attention."""
-        return AT_RISK if self.load.state in (State.LOADING, State.PENDING) else self.load.state
+        return AT_RISK if self.state in (State.LOADING, State.PENDING) else self.state
 
     @property
     def detail(self) -> str:
         """The campaign, and the error with its item."""
-        error = self.load.error_code or Truncator(self.load.error).chars(60)
-        return " · ".join(text for text in (self.load.campaign.name, error, self.load.error_content) if text)
+        error = self.error_code or Truncator(self.error).chars(60)
+        return " · ".join(text for text in (self.campaign, error, self.error_content) if text)
+
+
+URGENT_COLUMNS: Final = ("tail__airline_id", "tail__name", "campaign__name", *_UrgentColumns._fields[3:])
 
 
 @dataclass(frozen=True)
@@ -49,7 +66,7 @@ class AirlineCard:
     freshness: Freshness
     received: int
     ready: int
-    worst: list[WorstLoad] = field(default_factory=list)
+    worst: list[UrgentLoad] = field(default_factory=list)
 
     @property
     def coverage(self) -> str:

@@ -18,7 +18,7 @@ from fleet.choices import Status
 from fleet.models import Anomaly, Load
 from fleet.pages.anomalies import AnomalySummary, open_anomalies
 from fleet.pages.freshness import StoreOutage, load_freshness, store_outage
-from fleet.pages.overview.columns import AIRLINES, ORDERS, AirlineCard, WorstLoad
+from fleet.pages.overview.columns import AIRLINES, ORDERS, URGENT_COLUMNS, AirlineCard, UrgentLoad
 from fleet.stats import rollup
 from fleet.stats.throughput import received_today
 from ifeportal.access import ScopedQuerySet
@@ -78,16 +78,14 @@ def cards(airlines: ScopedQuerySet[Airline], choice: TableQuery, now: datetime) 
     return sorted(unsorted, key=lambda card: (rank(card), str(card.airline).casefold()), reverse=choice.descending)
 
 
-def _worst(airlines: list[Airline]) -> dict[int, list[WorstLoad]]:
+def _worst(airlines: list[Airline]) -> dict[int, list[UrgentLoad]]:
     """Return the most urgent loads by airline id, nearest exhibition first; one query."""
     order = [_WEIGHT.asc(), F("campaign__exhibition_starts").asc(nulls_last=True), F("tail__name").asc()]
     place = Window(RowNumber(), partition_by=F("tail__airline"), order_by=order)
     urgent = queries.needing_attention(Load.objects.filter(tail__airline__in=airlines)).annotate(place=place)
     # Only ids are ranked: the rows of all urgent loads would be sorted by the database otherwise.
-    rows = Load.objects.filter(pk__in=urgent.filter(place__lte=WORST).values("pk")).select_related("tail", "campaign")
-    worst: dict[int, list[WorstLoad]] = {}
-    by_id = {airline.pk: airline for airline in airlines}
-    for load in rows.defer("campaign__extra", "tail__stores", "tail__held").order_by(*order):
-        load.tail.airline = by_id[load.tail.airline_id]
-        worst.setdefault(load.tail.airline_id, []).append(WorstLoad(load))
+    rows = Load.objects.filter(pk__in=urgent.filter(place__lte=WORST).values("pk")).order_by(*order)
+    worst: dict[int, list[UrgentLoad]] = {}
+    for load in map(UrgentLoad._make, rows.values_list(*URGENT_COLUMNS)):
+        worst.setdefault(load.airline_id, []).append(load)
     return worst
