@@ -104,7 +104,7 @@ def _of_tail(loads: Collection[Load]) -> tuple[int | None, int, int, bool]:
     existing = [load for load in loads if load.status != Status.DELETED]
     statuses = Counter(load.status for load in existing)
     first = min(existing, key=_place, default=None)
-    return first and first.pk, statuses[Status.LOADING], statuses[Status.FAILED], _is_ready(loads)
+    return first.pk if first else None, statuses[Status.LOADING], statuses[Status.FAILED], _is_ready(loads)
 
 
 def _place(load: Load) -> tuple[Any, ...]:

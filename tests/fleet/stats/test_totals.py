@@ -27,6 +27,8 @@ from fleet.metrics import FleetCollector
 from fleet.models import AirlineTotals, CampaignTotals, ItemTotals, Load, Tail, Transfer
 from fleet.serialization import serialize_campaign
 from fleet.service_status import set_service_status
+from fleet.simulation.plan import FleetPlan, PlannedWrite, initial_reports, manifests
+from fleet.simulation.traffic import changes
 from fleet.state.observations import ProgressObserved
 from fleet.stats import rollup
 from fleet.stats.totals import recount
@@ -230,7 +232,8 @@ def test_the_check_corrects_wrong_totals_and_says_what_it_corrected(
     jobs.check_totals()
     assert stored_totals() == right == counted_totals()
     row = AirlineTotals.objects.get()
-    assert row.checked_at == row.corrected_at is not None
+    assert row.checked_at is not None
+    assert row.checked_at == row.corrected_at
     assert row.correction == "1 tail, campaign 2026-12, 1 item of 2026-12, airline"
     assert row.corrections == 4
     errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
@@ -277,3 +280,37 @@ def test_a_new_exhibition_date_changes_the_primary_load_of_a_tail(world: Polling
     world.manifest("2027-01", items={"a": 100}, exhibition={"starts": "2026-12-02"})
     world.poll()
     assert tail().primary_load_id == load(campaign="2027-01").pk
+
+
+def live_through(world: PollingWorld, plan: FleetPlan, every: timedelta) -> int:
+    """Write a simulated fleet's day to the buckets and poll at this interval; return the number of polls."""
+    begin, polls = world.clock, 0
+    for change in (*manifests(plan), *initial_reports(plan), *changes(plan)):
+        while begin + timedelta(seconds=change.at) >= world.clock + every:
+            world.clock += every
+            world.poll()
+            polls += 1
+        write(world, change)
+    world.clock += every
+    world.poll()
+    return polls + 1
+
+
+def write(world: PollingWorld, change: PlannedWrite) -> None:
+    bucket = world.media if change.key.endswith("campaign.json") else world.status
+    if change.body is None:
+        bucket.delete(change.key)
+    else:
+        bucket.put(change.key, change.body)
+
+
+@pytest.mark.both_databases
+@pytest.mark.django_db
+def test_a_recount_equals_the_stored_totals_after_a_simulated_day(world: PollingWorld) -> None:
+    day = FleetPlan(
+        airlines=2, tails=8, items=4, rate=0.01, seconds=86_400, failing=0.2, stalling=0.2, restarting=0.2, foreign=0.2
+    )
+    assert live_through(world, day, timedelta(hours=2)) >= 12
+    assert {airline.name: recount(airline.pk) for airline in Airline.objects.all()} == {"SIM001": [], "SIM002": []}
+    assert stored_totals() == counted_totals()
+    assert ItemTotals.objects.filter(complete__gt=0).exists()
