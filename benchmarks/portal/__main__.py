@@ -127,9 +127,10 @@ PAGES: Final = (
     PageSpec(
         "fleet page",
         ["/"],
-        0.100,
+        0.060,
         "SELECT t.airline_id, l.status, count(*), sum(l.bytes_done), sum(l.bytes_total) FROM fleet_load l "
         "JOIN fleet_tail t ON t.id = l.tail_id GROUP BY 1, 2",
+        statements=10,
     ),
     PageSpec(
         "tail page, 10 loads x 60 items",
@@ -142,7 +143,7 @@ PAGES: Final = (
     PageSpec(
         "campaign page",
         [f"/airlines/{name}/campaigns/{CAMPAIGN}/" for name in names()],
-        0.200,
+        0.120,
         f"{LOAD_ROWS} ORDER BY t.name LIMIT 50",
     ),
     PageSpec(
@@ -184,6 +185,9 @@ def filled_portal() -> Iterator[PortalSystem]:
             connection.execute(VARIED_STATES.replace("%%", "%"))
             connection.execute("UPDATE fleet_tail SET seen_at = now(), heard_at = now()")
             system.manage("shell", "-c", RECOUNT)
+        with _page_process(system.environment) as child:
+            ask(child, recounted=True)
+        with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE")
         system.manage(
             "createsuperuser",

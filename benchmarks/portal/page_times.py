@@ -2,8 +2,9 @@
 
 `python -m benchmarks.portal` starts it. Reads one JSON object per line and answers with one. The objects are: `user`,
 `paths` and the number of `times` to request each; `query` and `times`; `session`, a user to sign in; `published`, an
-airline and a state for the feed; `moved`, an airline and which of its loads change. Pages are rendered as daphne would,
-but without a network, so the times are those of the server alone.
+airline and a state for the feed; `moved`, an airline and which of its loads change; `recounted`, to store the totals of
+rows that were filled in by SQL. Pages are rendered as daphne would, but without a network, so the times are those of
+the server alone.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from benchmarks.scaling.measuring import StatementCounter
 from fleet.choices import Status
 from fleet.models import Load
 from fleet.serialization import serialize_load
+from fleet.stats.totals import recount
 from ifeportal.live.feed import FeedChange, current_rev, publish
 from ifeportal.models import Airline, User
 from loader.contract.units import MIB
@@ -112,6 +114,11 @@ def update_loads(moved: Sequence[Any]) -> dict[str, object]:
         return {"rev": publish(changes)}
 
 
+def recount_totals(recounted: bool) -> dict[str, object]:
+    """Store the totals of the rows that SQL has filled in."""
+    return {"corrected": sum(len(recount(pk)) for pk in airlines().values())} if recounted else {}
+
+
 @cache
 def airlines() -> dict[str, int]:
     """Return the id of each airline, by name."""
@@ -124,6 +131,7 @@ HANDLERS: Final[dict[str, Callable[..., dict[str, object]]]] = {
     "session": sign_in,
     "published": publish_one,
     "moved": update_loads,
+    "recounted": recount_totals,
 }
 
 
