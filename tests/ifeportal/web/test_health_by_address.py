@@ -15,8 +15,7 @@ TOKEN = "a-token-of-at-least-20-characters"
 @pytest.mark.processes
 @pytest.mark.django_db(transaction=True)
 def test_health_pages_answer_by_address_in_production_without_tls(tmp_path: Path) -> None:
-    settings = {"DEBUG": "0", "SECRET_KEY": KEY, "ALLOWED_HOSTS": "ife.example.org", "METRICS_TOKEN": TOKEN}
-    with WebServer(tmp_path, **settings) as web:
+    with WebServer(tmp_path, DEBUG="0", SECRET_KEY=KEY, ALLOWED_HOSTS="ife.example.org", METRICS_TOKEN=TOKEN) as web:
         for host in ("10.0.3.7:8000", "[fd00::7]:8000", "kubelet"):
             headers = {"Host": host, "Authorization": f"Bearer {TOKEN}"}
             for method in ("GET", "HEAD"):
