@@ -213,6 +213,8 @@ class AnomalyAdmin(ReadOnlyScopedAdmin[Anomaly]):
 class AirlineTotalsAdmin(ReadOnlyScopedAdmin[AirlineTotals]):
     """Stored totals of airlines, and what the last check corrected."""
 
+    about = "Counts and sums of each airline, when they were last counted again, and what was corrected."
+    empty = "A row appears for each airline with the first poll that finds something."
     list_display = ["airline", "tails", "loads", "ready", "checked_at", "corrections", "corrected_at", "correction"]
     list_select_related = ["airline"]
     search_fields = ["airline__name", "airline__title"]

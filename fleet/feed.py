@@ -111,6 +111,7 @@ def prune_feed(*, lease: WorkLease = NO_LEASE) -> PruneResult:
     pruned = prune(lease=lease)
     for airline in sorted(pruned.airlines):
         lease.heartbeat()
+        keeping.regroup([airline])
         recount(airline)
         _publish_all_totals(airline, lease)
     return pruned

@@ -24,6 +24,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from ifeportal.embedded.processes import Process, free_port
 from ifeportal.models import User
 from tests.support.chromium import ChromiumMissing, headless_chromium
+from tests.support.counted_totals import recount_all
 from tests.support.portal_forks import popen
 from tests.support.portal_system import is_answering, wait_for
 from tests.support.postgresql import copy_database
@@ -120,7 +121,8 @@ class BrowserSession:
             self.complaints.append(text)
 
     def go(self, path: str, *, live: bool = True) -> Page:
-        """Open a page; with `live` wait until its socket is connected."""
+        """Open a page with the totals of the rows as they are; with `live` wait until its socket is connected."""
+        recount_all()
         self.page.goto(path)
         if live:
             self.page.locator('[data-live-status][data-state="live"]').wait_for()

@@ -11,6 +11,7 @@ from django.db import connection
 from django.test import Client
 
 from campaigns.models import Campaign
+from fleet.attention import keeping
 from fleet.choices import ServiceStatus, State, Status
 from fleet.models import AirlineTotals, CampaignTotals, ItemTotals, Load, LoadTotals, Tail, Transfer
 from fleet.stats.rollup import HALF
@@ -128,6 +129,13 @@ def _of_items() -> Totals:
             max(newest, row.pk),
         )
     return found
+
+
+def recount_all() -> None:
+    """Store the totals and findings of all airlines, for rows that a test wrote by hand."""
+    for airline in Airline.objects.order_by("pk").values_list("pk", flat=True):
+        recount(airline)
+    keeping.recount(Airline.objects.all())
 
 
 def count_before_requests(monkeypatch: pytest.MonkeyPatch) -> None:

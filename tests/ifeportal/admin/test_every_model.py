@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from campaigns.models import Campaign, ContentItem, Draft, DraftItem
-from fleet.models import Anomaly, Load, ProgressSample, Tail, Transfer, Usage
+from fleet.models import AirlineTotals, Anomaly, Load, ProgressSample, Tail, Transfer, Usage
 from ifeportal.accounts.tokens import create_token
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, AuditEntry, Job, Membership, Token, User
@@ -24,7 +24,9 @@ from tests.support.api_fleet import NOON, make_load
 
 pytestmark = pytest.mark.both_databases
 
-OBSERVED: list[type[Model]] = [Anomaly, Campaign, Change, ContentItem, Job, Load, ProgressSample, Tail, Transfer, Usage]
+OBSERVED: list[type[Model]] = [
+    *(AirlineTotals, Anomaly, Campaign, Change, ContentItem, Job, Load, ProgressSample, Tail, Transfer, Usage)
+]
 THRESHOLDS = {"stalled_after_minutes": 10, "silent_after_hours": 24, "risk_before_hours": 48}
 MODELS: list[type[Model]] = [*OBSERVED, Airline, AuditEntry, Draft, DraftItem, Membership, Token, User]
 
@@ -53,7 +55,9 @@ def grow(cast: Cast, numbers: range) -> None:
         Job.objects.create(name=f"poll:{n}", due_at=NOON)
         Usage.objects.create(airline=cast.acme, day=NOON.date() + timedelta(days=n), list_requests=n)
         user = User.objects.create(username=f"user{n}")
-        Membership.objects.create(user=user, airline=Airline.objects.create(name=f"A{n}"))
+        airline = Airline.objects.create(name=f"A{n}")
+        Membership.objects.create(user=user, airline=airline)
+        AirlineTotals.objects.create(airline=airline)
         create_token(user, "nightly export", days=1, airline=None, may_write=False)
         AuditEntry.objects.create(at=NOON, who=user.username, airline=cast.acme, action="x", target="y", via="page")
 

@@ -13,7 +13,9 @@ from django.test import Client, override_settings
 from rest_framework.test import APIClient
 from rest_framework.throttling import SimpleRateThrottle
 
+from fleet.choices import ServiceStatus
 from fleet.models import Load, Tail, Transfer
+from fleet.service_status import set_service_status
 from ifeportal.accounts.tokens import create_token
 from ifeportal.models import Airline, Membership
 from tests.conftest import Cast
@@ -150,7 +152,8 @@ def test_a_tag_is_out_of_date_once_anything_shown_is_another(fleet: Cast, client
     assert renewed(client, f"/api/v1/loads/{load.pk}/", lambda: loads.update(at_risk=True))
     assert renewed(client, "/api/v1/transfers/", lambda: loads.update(silent=True))
     assert renewed(client, "/api/v1/tails/", lambda: loads.update(silent=False, stalled=True))
-    assert renewed(client, "/api/v1/airlines/", lambda: Tail.objects.filter(name="N1").update(duty="stored"))
+    tail = Tail.objects.select_related("airline").get(name="N1")
+    assert renewed(client, "/api/v1/airlines/", lambda: set_service_status(tail, ServiceStatus.STORED))
     assert renewed(client, "/api/v1/airlines/", lambda: Airline.objects.filter(name="ACME").update(title="Acme"))
     assert renewed(client, "/api/v1/loads/", lambda: Tail.objects.filter(name="N1").update(name="N3"))
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from fleet.choices import Status
 from fleet.models import Load
+from fleet.stats.totals import recount
 from ifeportal.jobs.broker import wake_workers
 from ifeportal.jobs.leases import lease
 from ifeportal.models import PACEMAKER, Airline, Job
@@ -234,6 +235,7 @@ def test_metrics_add_up_items_from_the_sums_of_loads(cast: Cast, client: Client)
     Load.objects.filter(pk=moving.pk).update(items_done=4, items_failed=1)
     unknown = make_load(cast.acme, "N3", "2026-11")
     Load.objects.filter(pk=unknown.pk).update(items_total=None, bytes_total=None, items_done=2)
+    recount(cast.acme.pk)
     client.force_login(cast.olga)
     with CaptureQueriesContext(connection) as queries:
         lines = client.get("/metrics").content.decode().splitlines()

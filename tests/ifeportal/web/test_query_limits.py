@@ -18,6 +18,7 @@ from django.test import Client, override_settings
 
 from ifeportal.web.database_limits import cancel_query, is_cancelled_query, limit_statements
 from tests.conftest import Cast
+from tests.support.api_fleet import make_load
 from tests.support.browser_portal import database_url
 from tests.support.portal_forks import run
 from tests.support.portal_system import wait_for
@@ -58,6 +59,7 @@ def cookie(cast: Cast) -> dict[str, str]:
 
 def test_a_query_that_takes_too_long_is_answered_with_a_sentence(cast: Cast, tmp_path: Path) -> None:
     headers = cookie(cast)
+    make_load(cast.acme, "N1", "2026-12")
     with WebServer(tmp_path, STATEMENT_TIMEOUT="300ms") as web, locked_tails():
         api = web.ask("GET", "/api/v1/tails/?q=N1", headers=headers)
         page = web.ask("GET", "/airlines/ACME/", headers=headers)

@@ -26,6 +26,7 @@ from ifeportal.live.feed import FeedChange, publish
 from ifeportal.models import Airline
 from tests.conftest import Cast
 from tests.support.browser_portal import PATIENCE, PortalProcess
+from tests.support.counted_totals import recount_all
 from tests.support.page_rows import create_campaign, create_load, create_tail, mark_polled, now
 from tests.support.portal_system import wait_until
 from tests.system.browser.conftest import Visitor
@@ -50,6 +51,7 @@ def load(portal: PortalProcess, cast: Cast) -> Load:
 
 def tell(*rows: Load | Transfer | Tail | Campaign | Airline) -> None:
     """Publish the current rows, as the poller does."""
+    recount_all()
     with transaction.atomic():
         publish([_published(row) for row in rows])
 

@@ -9,13 +9,12 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from fleet.attention.keeping import recount
 from fleet.choices import Status
 from fleet.models import Acknowledgement, Load, Transfer
 from ifeportal.access import Role
 from ifeportal.exports.jobs import write_exports
 from ifeportal.exports.responses import DIRECT_ROWS
-from ifeportal.models import Airline, AuditEntry, Membership
+from ifeportal.models import AuditEntry, Membership
 from tests.conftest import Cast
 from tests.support.browser_portal import PATIENCE
 from tests.support.page_rows import create_campaign, create_load, create_tail
@@ -36,7 +35,6 @@ def fleet(portal: object, cast: Cast) -> Cast:
         failed = create_load(create_tail(cast.acme, name), campaign, "failed")
         Transfer.objects.filter(load=failed, status=Status.FAILED).update(error="=cmd()", error_code="")
         Load.objects.filter(pk=failed.pk).update(error="=cmd()", error_code="")
-    recount(Airline.objects.all())
     return cast
 
 

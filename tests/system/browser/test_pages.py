@@ -10,10 +10,8 @@ from django.test import override_settings
 from playwright.sync_api import Page, expect
 
 from campaigns.models import Campaign, ManifestState
-from fleet.attention.keeping import recount
 from fleet.models import Anomaly, Tail, Transfer
 from ifeportal.exports.models import Export, ExportState
-from ifeportal.models import Airline
 from tests.conftest import PASSWORD, Cast
 from tests.support.browser_portal import PATIENCE, PortalProcess, axe_violations
 from tests.support.page_rows import create_campaign, create_fleet, create_load, create_tail, now
@@ -53,7 +51,6 @@ def fleet(portal: PortalProcess, cast: Cast) -> Cast:
         )
     tail = create_tail(cast.acme, "VP-" + "W" * 60)
     create_load(tail, campaign, "failed")
-    recount(Airline.objects.all())
     first = Tail.objects.get(name="VP-AAA")
     Transfer.objects.filter(load__tail=first, content="movie-001").update(
         restarted=True, unreadable=True, oversized=True, bytes_reported=10**12, error="e" * 300, error_past=True
