@@ -45,13 +45,20 @@ def provision_rows(airline: Airline, limits: Limits, found: ListingDiff, prefix:
 def _create_rows(airline: Airline, limits: Limits, found: ListingDiff) -> None:
     """Create rows of the new names, and publish the campaigns and the airline's number of tails."""
     with transaction.atomic():
-        known = set(Campaign.objects.filter(airline=airline).values_list("pk", flat=True))
+        campaigns, tails = _rows_of(airline)
         if found.new_campaigns:
             _create_campaigns(airline, limits, found.new_campaigns)
         if found.new_tails:
             _create_tails(airline, limits, found)
-        campaigns = set(Campaign.objects.filter(airline=airline).values_list("pk", flat=True))
-        publish_totals([airline.pk], campaigns - known)
+        all_campaigns, all_tails = _rows_of(airline)
+        if all_campaigns > campaigns or all_tails > tails:  # otherwise the names have no room
+            publish_totals([airline.pk], all_campaigns - campaigns)
+
+
+def _rows_of(airline: Airline) -> tuple[set[int], int]:
+    """Return the ids of the airline's campaigns, and its number of tails."""
+    campaigns = set(Campaign.objects.filter(airline=airline).values_list("pk", flat=True))
+    return campaigns, Tail.objects.filter(airline=airline).count()
 
 
 def _create_campaigns(airline: Airline, limits: Limits, names: list[str]) -> None:

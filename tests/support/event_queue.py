@@ -15,7 +15,7 @@ from loader.s3.interface import Bucket
 from loader.s3.sqs import Message, Queue
 from tests.support.polling_world import PollingWorld
 
-OWN = ("id", "load_id", "tail_id", "campaign_id", "airline_id", "resolved_at", "keys", "created_at")
+OWN = ("id", "primary_load_id", "load_id", "tail_id", "campaign_id", "airline_id", "resolved_at", "keys", "created_at")
 
 
 def event_record(key: str, bucket: str = "status", name: str = "ObjectCreated:Put") -> dict[str, Any]:
@@ -119,7 +119,10 @@ def _key(path: str) -> str:
 def row_facts() -> dict[str, dict[tuple[str, ...], dict[str, Any]]]:
     """Return the values of every row, by names instead of ids."""
     return {
-        "tails": {(row.airline.name, row.name): _values(row) for row in Tail.objects.select_related("airline")},
+        "tails": {
+            (row.airline.name, row.name): _values(row) | {"primary load": _campaign_name(row.primary_load)}
+            for row in Tail.objects.select_related("airline", "primary_load__campaign")
+        },
         "loads": {
             (row.tail.name, row.campaign.name): _values(row) for row in Load.objects.select_related("tail", "campaign")
         },
@@ -129,6 +132,10 @@ def row_facts() -> dict[str, dict[tuple[str, ...], dict[str, Any]]]:
         },
         "anomalies": {(row.key, row.problem): _values(row) for row in Anomaly.objects.filter(resolved_at=None)},
     }
+
+
+def _campaign_name(load: Load | None) -> str:
+    return load.campaign.name if load else ""
 
 
 def _values(row: Any) -> dict[str, Any]:

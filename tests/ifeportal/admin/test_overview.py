@@ -47,13 +47,13 @@ def lock_out(name: str) -> AccessAttempt:
 
 
 @pytest.mark.parametrize("user", ["ada", "mona"])
-def test_the_first_page_takes_the_same_statements_for_3_rows_and_300(cast: Cast, client: Client, user: str) -> None:
+def test_the_first_page_takes_the_same_statements_for_3_rows_and_20(cast: Cast, client: Client, user: str) -> None:
     client.force_login(getattr(cast, user))
     found = []
-    for numbers in (range(3), range(3, 60)):
+    for numbers in (range(3), range(3, 20)):
         grow(cast, numbers)
         Job.objects.update(failures=1, error="x")
-        for n in numbers:
+        for n in numbers[:5]:
             lock_out(f"user{n}")
         client.get("/admin/")
         with CaptureQueriesContext(connection) as queries:
