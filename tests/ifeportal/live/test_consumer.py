@@ -201,7 +201,6 @@ async def test_many_sockets_cost_one_query_a_tick_and_the_last_one_ends_the_task
     assert len(reads) == ended
 
 
-@pytest.mark.both_databases
 async def test_a_published_change_wakes_the_reader(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("only PostgreSQL wakes readers")
