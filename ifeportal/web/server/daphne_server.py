@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from daphne import cli, http_protocol, server
+from daphne import cli, http_protocol, server, ws_protocol
 from django.conf import settings
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -25,7 +25,7 @@ from ifeportal.web.server.daphne_request import PortalRequest
 HEAD_TIMEOUT: Final = 20.0  # seconds for a complete request line with all headers
 BODY_TIMEOUT: Final = 60.0  # seconds for a complete body, which has at most 2 MiB
 WRITE_TIMEOUT: Final = 30.0  # seconds in which a client must take what is in the send buffer
-SOCKET_MESSAGE_LIMIT: Final = 16 * 1024  # bytes; the largest one names an airline, a tail, a campaign and topics
+SOCKET_MESSAGE_LIMIT: Final = 16 * 1024  # bytes received; the largest names an airline, a tail, a campaign and topics
 MAX_CONNECTIONS: Final = 10_000
 FILES_SHARE: Final = 0.75  # of the process's file descriptors that clients may take; the rest is for the database
 LOG_INTERVAL: Final = 60.0  # seconds between two lines about refused connections
@@ -162,6 +162,19 @@ class BoundedConnections(WrappingFactory):
             )
 
 
+class PortalSocket(ws_protocol.WebSocketProtocol):
+    """A socket that limits what it receives. autobahn would apply the same limit to what is sent."""
+
+    maxMessagePayloadSize: int  # bytes; 0 is no limit
+
+    def sendMessage(self, *arguments: Any, **options: Any) -> None:
+        limit, self.maxMessagePayloadSize = self.maxMessagePayloadSize, 0
+        try:
+            super().sendMessage(*arguments, **options)
+        finally:
+            self.maxMessagePayloadSize = limit
+
+
 class PortalServer(server.Server):
     """daphne's server, in which `send` of an ASGI application waits for a client that reads slowly.
 
@@ -221,4 +234,5 @@ def install_server() -> None:
     """Make daphne use our classes for its server and for every new connection."""
     http_protocol.WebRequest = PortalRequest
     server.HTTPFactory = _http_factory
+    ws_protocol.WebSocketFactory.protocol = PortalSocket
     cli.CommandLineInterface.server_class = PortalServer

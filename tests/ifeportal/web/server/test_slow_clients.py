@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import transaction
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
+from ifeportal.live.feed import FeedChange, publish
 from ifeportal.web.server import daphne_server
 from ifeportal.web.server.daphne_server import BoundedConnections, client_network, max_connections
 from tests.conftest import Cast
@@ -256,3 +258,21 @@ def test_a_socket_takes_only_short_messages(server: Server, cast: Cast) -> None:
                 live.recv(timeout=PATIENCE)
         assert ended.value.rcvd is None, "it was dropped; a message that is read is answered with a code"
     assert "Traceback" not in web.log
+
+
+def test_a_socket_sends_changes_of_any_length(server: Server, cast: Cast) -> None:
+    web, cookie = server(), {"Cookie": f"{settings.SESSION_COOKIE_NAME}={sign_in(cast.alice)}"}
+    text = "x" * (daphne_server.SOCKET_MESSAGE_LIMIT // 4)
+    with connect(
+        f"ws{web.address[4:]}/ws/live/", origin=Origin(web.address), additional_headers=cookie, max_size=None
+    ) as live:
+        live.send(json.dumps({"watch": {"airline": "ACME", "topics": ["load"], "rev": 0}}))
+        live.recv(timeout=PATIENCE)
+        changes = [FeedChange("load", number, cast.acme.pk, "N1", "c", {"error": text}) for number in range(1, 101)]
+        with transaction.atomic():
+            publish(changes)
+        seen: set[int] = set()
+        while len(seen) < len(changes):
+            said = json.loads(live.recv(timeout=PATIENCE))
+            assert "error" not in said
+            seen |= {change["object"] for change in said.get("changes", [])}
