@@ -25,9 +25,7 @@ HOSTILE = "<script>alert('hm')</script>\"><img src=x onerror=alert(1)>"
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_takes_as_many_queries_for_three_hundred_rows_as_for_three(
-    cast: Cast, client: Client, page: str
-) -> None:
+def test_a_page_takes_as_many_queries_for_sixty_rows_as_for_three(cast: Cast, client: Client, page: str) -> None:
     create_fleet(cast.acme, 3, items=3)
     _add_anomalies(cast.acme, 2)
     client.force_login(cast.olga)
@@ -41,25 +39,25 @@ def test_a_page_takes_as_many_queries_for_three_hundred_rows_as_for_three(
     _grow(cast.acme)
     many = queries()
     assert [sql[:120] for sql in many] == [sql[:120] for sql in few]
-    assert len(few) <= {FLEET: 13, AIRLINE: 12}.get(page, 19)
+    assert len(few) <= {FLEET: 10, AIRLINE: 12, TAIL: 12}.get(page, 14)
 
 
 def _grow(airline: Airline) -> None:
-    """Create three hundred more tails, items, campaigns, airlines and anomalies."""
+    """Create sixty more tails, items, campaigns, airlines and anomalies."""
     campaign = airline.campaigns.get()
-    Tail.objects.bulk_create(Tail(airline=airline, name=f"VP-B{number}") for number in range(300))
+    Tail.objects.bulk_create(Tail(airline=airline, name=f"VP-B{number}") for number in range(60))
     tails = Tail.objects.filter(airline=airline, name__startswith="VP-B")
     Load.objects.bulk_create(Load(tail=tail, campaign=campaign, error="x", error_code="TIMEOUT") for tail in tails)
     load = Load.objects.get(tail__name="VP-AAA", tail__airline=airline)
     Transfer.objects.bulk_create(
-        Transfer(load=load, content=f"x{number}", status="loading", listed=bool(number % 2)) for number in range(300)
+        Transfer(load=load, content=f"x{number}", status="loading", listed=bool(number % 2)) for number in range(60)
     )
-    Campaign.objects.bulk_create(Campaign(airline=airline, name=f"c{number}") for number in range(300))
+    Campaign.objects.bulk_create(Campaign(airline=airline, name=f"c{number}") for number in range(60))
     Load.objects.bulk_create(
         Load(tail=load.tail, campaign=row) for row in Campaign.objects.filter(name__startswith="c")
     )
-    Airline.objects.bulk_create(Airline(name=f"A{number}") for number in range(300))
-    _add_anomalies(airline, 300)
+    Airline.objects.bulk_create(Airline(name=f"A{number}") for number in range(60))
+    _add_anomalies(airline, 60)
 
 
 def _add_anomalies(airline: Airline, count: int) -> None:
