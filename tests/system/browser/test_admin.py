@@ -81,11 +81,12 @@ def test_no_page_of_the_admin_has_a_fault_of_accessibility(rows: Cast, visit: Vi
 
 
 @pytest.mark.slow("a browser opens every list of the admin")
-def test_no_list_is_wider_than_the_screen(rows: Cast, visit: Visitor) -> None:
+def test_no_list_and_no_draft_is_wider_than_the_screen(rows: Cast, visit: Visitor) -> None:
     page = visit(rows.ada).page
     page.goto("/admin/system/")
     paths = page.evaluate("[...document.querySelectorAll('.groups dt a, .tabs a')].map(link => link.pathname)")
-    for path in dict.fromkeys(paths):
+    draft = draft_page(Draft.objects.get(airline=rows.acme, name="c-editing"))
+    for path in dict.fromkeys([*paths, draft]):
         page.goto(path)
         for width in (WIDE, PHONE):
             fits(page, width)
