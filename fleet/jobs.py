@@ -122,7 +122,7 @@ def prune_feed() -> None:
 
 
 def check_totals() -> None:
-    """Count the stored totals anew, airline by airline, for a while; correct and log those that are wrong."""
+    """Count the stored totals again, airline by airline, up to a time limit; correct and log those that are wrong."""
 
     def work(lease: Lease) -> None:
         end = time.monotonic() + CHECK_TIME_LIMIT

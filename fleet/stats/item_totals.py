@@ -1,6 +1,6 @@
 """Stored numbers of tails by item of a campaign, changed by what a transaction changes. May touch `ItemTotals`.
 
-Counting the transfers of a campaign anew would cost a poll more than the rest of it; the job `check_totals` does that.
+Counting all transfers of a campaign would cost more than the rest of a poll. The job `check_totals` counts them.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def tail_changes(tail: int, *, in_service: bool) -> ItemChanges:
 
 
 def recount_items(campaign: int) -> int:
-    """Count the items of a campaign anew and correct the stored rows; return how many were wrong.
+    """Count the items of a campaign again and correct the stored rows; return how many were wrong.
 
     The caller holds the lock of the airline's totals.
     """

@@ -1,9 +1,9 @@
 """Stored totals of campaigns and airlines: counted in every transaction that changes what they count.
 
-The rows of a campaign are counted anew, so that an error cannot last; those of its items are changed by steps
-(`fleet.stats.item_totals`), and an airline's are the sum of its campaigns' and the number of its tails. A writer locks
-the tails it changes, then the totals of their airlines, then the feed, each in order of id: no two wait for each other,
-and the second of two writers counts what the first has written. Touches totals and facts of tails.
+The row of a campaign is counted again each time, so that an error cannot last. The rows of its items are incremented
+(`fleet.stats.item_totals`). The row of an airline is the sum of its campaigns and the number of its tails. A writer
+locks the tails it changes, then the totals of their airlines, then the feed, each in order of id: no two wait for each
+other, and the second of two writers counts what the first has written. Touches totals and facts of tails.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def lock_totals(airlines: Collection[int]) -> None:
 
 
 def recount(airline: int) -> list[str]:
-    """Count all totals of an airline anew, and correct them; return the names of the corrected rows.
+    """Count all totals of an airline again, and correct them; return the names of the corrected rows.
 
     Waits for the writers of the airline, and they wait for this: for the time of one campaign at most, if the caller
     has opened no transaction.
@@ -80,7 +80,7 @@ def recount(airline: int) -> list[str]:
 
 
 def record_check(airline: int, corrected: Collection[str], now: datetime) -> None:
-    """Record that all totals of the airline were counted anew, and which rows were corrected."""
+    """Record that all totals of the airline were counted again, and which rows were corrected."""
     changes: dict[str, Any] = {"checked_at": now}
     if corrected:
         text = ", ".join(corrected)[:CORRECTION_LIMIT]
@@ -89,7 +89,7 @@ def record_check(airline: int, corrected: Collection[str], now: datetime) -> Non
 
 
 def unchecked_airlines(since: datetime) -> list[Airline]:
-    """Return the airlines whose totals were not counted anew since then, those waiting longest first."""
+    """Return the airlines whose totals were not counted again since then, the longest unchecked first."""
     unchecked = Q(totals=None) | Q(totals__checked_at=None) | Q(totals__checked_at__lt=since)
     return list(Airline.objects.filter(unchecked).order_by(F("totals__checked_at").asc(nulls_first=True), "pk"))
 

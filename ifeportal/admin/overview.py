@@ -22,7 +22,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A number of rows, with the list that shows them. `problem`: above 0, somebody should look at them."""
+    """A number of rows, with the list that shows them. `problem`: a number above 0 needs attention."""
 
     label: str
     number: int

@@ -92,7 +92,7 @@ def section(request: HttpRequest) -> Section | None:
     may_add = its.has_add_permission(request)
     return Section(
         title="People",
-        empty="Nobody needs anything: no user is locked out, without an airline, or without a required second factor.",
+        empty="All users are set up: none is locked out, without an airline, or without a required second factor.",
         entries=[*locked, *_lacking_airline(), *_lacking_factor()],
         counts=[
             overview.Count("Users", counts["active"], listing),

@@ -65,7 +65,7 @@ class SystemModel:
 
 @dataclass(frozen=True, slots=True)
 class SystemGroup:
-    """Lists of rows that belong together."""
+    """A group of the System page: its title and the admin lists in it."""
 
     title: str
     about: str

@@ -70,8 +70,8 @@ def _entries(draft: Draft) -> QuerySet[AuditEntry]:
 
 def history(entries: Sequence[AuditEntry]) -> list[HistoryEntry]:
     """Return what the entries say, newest first, without those that changed nothing. Pure."""
-    told = [HistoryEntry(entry.at, entry.who or "the portal", text) for entry in entries if (text := _text(entry))]
-    return told[:SHOWN]
+    shown = [HistoryEntry(entry.at, entry.who or "the portal", text) for entry in entries if (text := _text(entry))]
+    return shown[:SHOWN]
 
 
 def _text(entry: AuditEntry) -> str:
