@@ -36,7 +36,7 @@ class Cycle:
     statements: int
     writes: int
     lease_writes: int
-    seen: int
+    listed: int
     changed: int
     transfers: int
 

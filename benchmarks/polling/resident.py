@@ -70,7 +70,7 @@ def run_cycle(polling: Polling, media: S3Bucket, status: S3Bucket) -> Cycle:
         statements=statements.all,
         writes=statements.writes,
         lease_writes=statements.lease_writes,
-        seen=result.objects_seen,
+        listed=result.objects_seen,
         changed=result.objects_changed,
         transfers=result.transfers_changed,
     )

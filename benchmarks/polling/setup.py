@@ -95,9 +95,10 @@ class Bench:
         while len(cycles) < MAX_CYCLES:
             cycle = poller.poll()
             self.log(
-                f"  {ONE_CYCLE}: {format_cost(cycle_cost(cycle))}, {cycle.changed:,} of {cycle.seen:,} objects changed"
+                f"  {ONE_CYCLE}: {format_cost(cycle_cost(cycle))},"
+                f" {cycle.changed:,} of {cycle.listed:,} objects changed"
             )
-            if not cycle.changed and cycle.seen >= len(deployed.fleet):
+            if not cycle.changed and cycle.listed >= len(deployed.fleet):
                 deployed.vacuum()
                 return cycles
             cycles.append(cycle)

@@ -37,7 +37,7 @@ def test_a_goal_is_met_by_what_reads_as_the_goal_and_by_nothing_above() -> None:
     assert not Row("a", "wall", 0.7, 0.7051).met
 
 
-def test_the_table_says_of_every_goal_what_was_found_and_whether_it_is_met() -> None:
+def test_the_table_shows_the_result_of_every_goal() -> None:
     rows = [
         ratio_row("b", "wall ÷ x", 0.95, [1.0], [2.0]),
         median_row("once", "CPU seconds", 0.7, [0.8, 0.9, 1.0], "s"),
@@ -58,27 +58,27 @@ def test_every_goal_against_a_peer_gets_a_row_in_the_jobs_it_is_set_for() -> Non
     assert [row.found for row in spent] == [1.0]  # two seconds for two GiB
 
 
-def test_without_the_peers_only_what_needs_none_is_judged() -> None:
+def test_goals_without_peers_are_judged_when_peers_are_missing() -> None:
     rows = throughput_rows("a", {RUN_LOADER: [cost(1.0)], NO_PROGRESS: [cost(1.0)]})
     assert [(row.job, row.found) for row in rows] == [("a", 1.0), ("progress", 1.0)]
 
 
 def test_variants_take_turns_each_in_an_empty_folder_and_warm_up_first(tmp_path: Path) -> None:
-    said: list[str] = []
-    seen: list[tuple[str, int]] = []
+    lines: list[str] = []
+    runs: list[tuple[str, int]] = []
 
     def variant(name: str) -> Variant:
         def command(target: Path, number: int) -> list[str]:
             assert not list(target.iterdir())
-            seen.append((name, number))
+            runs.append((name, number))
             return ["touch", str(target / name)]
 
         return Variant(name, command, lambda target, number: HERE)
 
-    costs = run_interleaved([variant("x"), variant("y")], 2, tmp_path, touch=3 << 20, log=said.append)
-    assert seen == [("x", 0), ("y", 0), ("x", 1), ("y", 1), ("x", 2), ("y", 2)]
+    costs = run_interleaved([variant("x"), variant("y")], 2, tmp_path, touch=3 << 20, log=lines.append)
+    assert runs == [("x", 0), ("y", 0), ("x", 1), ("y", 1), ("x", 2), ("y", 2)]
     assert {name: len(of) for name, of in costs.items()} == {"x": 2, "y": 2}
-    assert len(said) == 6
+    assert len(lines) == 6
     assert not list(tmp_path.iterdir())
 
 
@@ -117,7 +117,7 @@ def test_a_process_that_fails_is_no_measurement() -> None:
         ("Range: bytes=990-2000\r\n", "206 Partial Content", 10, "990-999/1000"),
     ],
 )
-def test_the_object_that_is_nowhere_is_served_in_full_and_by_range(
+def test_the_generated_object_is_served_in_full_and_by_range(
     asked: str, status: str, length: int, span: str | None
 ) -> None:
     head, count = build_response_head(f"GET /b/k HTTP/1.1\r\n{asked}\r\n", 1000)
@@ -127,7 +127,7 @@ def test_the_object_that_is_nowhere_is_served_in_full_and_by_range(
     assert (f"Content-Range: bytes {span}" in text) is (span is not None)
 
 
-def test_what_is_not_that_object_comes_from_the_store(seaweed: SeaweedFS) -> None:
+def test_other_objects_are_served_from_the_store(seaweed: SeaweedFS) -> None:
     with ZeroObjectServer("/bench-media/big", 3_000_000, seaweed.endpoint) as server:
         with urllib.request.urlopen(f"{server.endpoint}/bench-media/big") as answer:
             assert answer.read() == bytes(3_000_000)
@@ -136,7 +136,7 @@ def test_what_is_not_that_object_comes_from_the_store(seaweed: SeaweedFS) -> Non
         assert refused.value.code == 403  # SeaweedFS: the request is not signed
 
 
-def test_what_is_missing_is_named() -> None:
+def test_missing_measurements_are_named() -> None:
     assert set(peers.missing()) <= set(peers.PROGRAMS)
 
 

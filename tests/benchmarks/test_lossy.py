@@ -25,7 +25,7 @@ def test_a_packet_arrives_when_those_before_it_are_through_and_half_a_round_trip
     assert channel.arrival(500, 60.0) == 61.0
 
 
-def test_what_the_queue_cannot_hold_is_dropped() -> None:
+def test_packets_beyond_the_queue_limit_are_dropped() -> None:
     channel = Channel(Conditions(rtt=0, loss=0, rate=1000, queue=1000), seed=1)
     assert [channel.arrival(500, 0.0) for _ in range(3)] == [0.5, 1.0, None]
     assert channel.counts.overflowed == 1
@@ -53,7 +53,7 @@ def test_a_store_on_the_loopback_interface_is_forwarded_without_being_asked() ->
 
 
 @pytest.mark.root
-def test_what_is_sent_arrives_late_and_whole_and_nothing_is_left_behind() -> None:
+def test_sent_data_arrives_late_and_complete_and_leaves_no_residue() -> None:
     with LossyLink(Conditions(rtt=0.1, loss=0.05, rate=2_500_000)) as link:
         with inside(link.far):
             server = listen(PORT, "cubic")
@@ -77,12 +77,14 @@ def test_what_is_sent_arrives_late_and_whole_and_nothing_is_left_behind() -> Non
 
 
 @pytest.mark.root
-def test_a_command_at_the_near_end_reaches_a_forwarded_port_and_its_exit_code_comes_back() -> None:
-    says = "import os, socket; s = socket.create_connection((os.environ['LOSSY_FAR'], {port})); os._exit(s.recv(1)[0])"
+def test_a_command_reaches_a_forwarded_port_and_returns_its_exit_code() -> None:
+    source = (
+        "import os, socket; s = socket.create_connection((os.environ['LOSSY_FAR'], {port})); os._exit(s.recv(1)[0])"
+    )
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         link = [sys.executable, "-m", "benchmarks.lossy", "--rtt", "1ms", "--forward", str(port), "--"]
-        process = subprocess.Popen([*link, sys.executable, "-c", says.format(port=port)], cwd=ROOT)
+        process = subprocess.Popen([*link, sys.executable, "-c", source.format(port=port)], cwd=ROOT)
         accepted, _ = server.accept()
         with accepted:
             accepted.sendall(b"\x2a")

@@ -42,7 +42,7 @@ def recognised(fleet: Fleet, value: int, key: str) -> bool:
     return progress_from_etag(hashlib.md5(b"%d" % value).hexdigest(), size) == value
 
 
-def test_every_object_has_a_key_of_the_contract_and_the_size_that_the_manifest_says(fleet: Fleet) -> None:
+def test_every_object_has_a_contract_key_and_its_manifest_size(fleet: Fleet) -> None:
     items = parse_manifest(fleet.manifest(), airline=AIRLINE, campaign=CAMPAIGN).content
     sizes = {item.name: item.size for item in items}
     keys = [found for key, _ in fleet.objects() if (found := parse_status_key(key))]
@@ -84,11 +84,11 @@ def test_changes_that_arrive_all_the_time_reach_every_object_in_turn_and_only_gr
     assert tails_of(written) == 20
 
 
-def test_a_row_that_is_missing_or_says_something_else_is_missed(fleet: Fleet) -> None:
-    said = dict(fleet.objects())
-    assert fleet.count_missed(said) == 0
-    keys = list(said)
-    assert fleet.count_missed({key: said[key] for key in keys[1:]} | {keys[1]: 7}) == 2
+def test_a_missing_or_different_row_is_missed(fleet: Fleet) -> None:
+    reported = dict(fleet.objects())
+    assert fleet.count_missed(reported) == 0
+    keys = list(reported)
+    assert fleet.count_missed({key: reported[key] for key in keys[1:]} | {keys[1]: 7}) == 2
 
 
 def test_every_goal_against_a_program_gets_a_row_if_it_ran() -> None:
@@ -112,7 +112,7 @@ def test_requests_are_compared_with_pages_and_changes() -> None:
     assert goals.first_poll_row("x", [cycle(), cycle(gets=1)]).found == 1
 
 
-def test_one_write_in_most_cycles_is_one_too_many_when_nothing_changed() -> None:
+def test_a_write_in_most_idle_cycles_misses_the_goal() -> None:
     ratio, writes = goals.unchanged_rows("x", [cycle(wall=1.2)] * 3, [1.0, 1.0, 1.0])
     assert (ratio.goal, ratio.met) == (1.3, True)
     assert writes.met
@@ -127,10 +127,10 @@ def test_an_object_may_not_cost_more_in_the_largest_fleet_than_in_the_cheapest_o
     assert goals.growth_rows({10_000: [0.5]}) == []
 
 
-def test_a_change_counts_as_seen_with_the_first_row_that_says_it_or_something_newer() -> None:
-    seen = {"a": [(10.0, 0), (12.0, 2), (15.0, 3)], "b": [(10.0, 0)]}
+def test_a_change_is_visible_with_the_first_row_that_has_its_value_or_a_newer_one() -> None:
+    observed = {"a": [(10.0, 0), (12.0, 2), (15.0, 3)], "b": [(10.0, 0)]}
     written = [("a", 1), ("a", 2), ("c", 1), ("a", 3), ("b", 1), ("a", 0)]
-    assert goals.write_delays(written, [10.5, 11.0, 11.0, 12.5, 12.0, 11.0], seen) == [1.5, 1.0, 2.5, inf, 0.0]
+    assert goals.write_delays(written, [10.5, 11.0, 11.0, 12.5, 12.0, 11.0], observed) == [1.5, 1.0, 2.5, inf, 0.0]
 
 
 def test_the_delay_is_the_95th_percentile() -> None:
@@ -180,7 +180,7 @@ def test_writers_write_everything_at_the_given_rate(seaweed: SeaweedFS) -> None:
 
 @pytest.mark.thorough  # every scenario of the benchmark with its peers takes a minute
 def test_a_small_fleet_is_measured_from_the_first_poll_to_the_last(seaweed: SeaweedFS, tmp_path: Path) -> None:
-    said: list[str] = []
+    reported: list[str] = []
     bench = Bench(
         seaweed,
         database="sqlite",
@@ -191,7 +191,7 @@ def test_a_small_fleet_is_measured_from_the_first_poll_to_the_last(seaweed: Seaw
         seed=1,
         rate=20.0,
         seconds=2.0,
-        log=said.append,
+        log=reported.append,
         profiles=tmp_path,
     )
     scenarios.large(bench)
@@ -203,11 +203,11 @@ def test_a_small_fleet_is_measured_from_the_first_poll_to_the_last(seaweed: Seaw
     assert found["seconds behind, p95 (spread: p50 to the longest)"].found < inf
     assert [way.missed for way in bench.ways] == [0] * len(bench.ways)
     assert sorted(bench.walls) == [100, 200]
-    assert any("2 objects on" in line for line in said)
+    assert any("2 objects on" in line for line in reported)
     assert all("function calls" in (tmp_path / f"{name}.txt").read_text() for name in ("changed", "quiet"))
 
 
-def test_what_other_programs_are_for_is_known_by_name_and_every_job_is_in_the_help() -> None:
+def test_programs_are_classified_by_name_and_every_job_is_in_the_help() -> None:
     assert CURL not in NAMES
     assert set(KINDS) == {"changed", "foreign", "first", "quiet", "arriving", "memory"}
     done = subprocess.run(

@@ -47,7 +47,7 @@ PROFILE = TailProfile(items=10, campaigns=1, size=6e6, link=1e5, report=2.0, onl
 SMALL = Operator(airlines=2, tails=100)
 
 
-def test_the_document_shows_what_the_model_says() -> None:
+def test_the_document_shows_the_results_of_the_model() -> None:
     text = SCALING.read_text()
     for title, table in needs.tables().items():
         assert table in text, f"{title}: python -m benchmarks.scaling --model prints it as it should be"
@@ -90,7 +90,7 @@ def test_one_worker_takes_events_batch_by_batch() -> None:
     assert day.events == pytest.approx((day.changes + 200 * 0.5 * DAY / 300) / DAY * 7.0 / 500)
 
 
-def test_what_the_model_repeats_is_as_in_the_code() -> None:
+def test_constants_of_the_model_match_the_code() -> None:
     assert (MESSAGES_A_BATCH, FETCHERS) == (event_consumer.MESSAGES_A_BATCH, fetcher.FETCHERS)
 
 

@@ -79,7 +79,7 @@ def contracts() -> dict[str, dict[str, Any]]:
     return {"".join(each.get("containers", [])): each for each in settings if each["type"] == "layers"}
 
 
-def test_every_package_has_one_line_and_no_line_is_of_one_that_is_gone() -> None:
+def test_every_package_has_one_line_and_no_line_names_a_removed_package() -> None:
     listed = re.findall(r"^\| `([a-z_0-9.]+\.[a-z_0-9.]+)` \| [^|]+ \|$", document(), re.M)
     packages = [dotted(folder) for app in LAYERS for folder in folders(app) if folder.parent != ROOT]
     assert sorted(listed) == sorted(packages)
@@ -107,14 +107,14 @@ def test_the_walks_name_only_what_is_there() -> None:
     assert [name for name in sorted(named) if not exists(name)] == []
 
 
-def test_a_name_that_is_gone_is_noticed() -> None:
+def test_a_removed_name_is_detected() -> None:
     assert exists("loader.transfer.download.Download.run")
     assert exists("campaigns.models.Campaign")
     assert not exists("loader.transfer.download.Download.walk")
     assert not exists("loader.lookout.Lookout")
 
 
-def test_no_folder_holds_more_modules_than_one_can_look_through() -> None:
+def test_no_folder_exceeds_the_module_limit() -> None:
     sizes = {
         str(folder.relative_to(ROOT)): sum(path.stem not in DJANGO_MODULES for path in folder.glob("*.py"))
         for app in LAYERS

@@ -122,7 +122,7 @@ def flags_of(app: str, command: str) -> set[str]:
     return set(load_command_class(app, command).create_parser("manage.py", command)._option_string_actions)
 
 
-def test_no_option_or_variable_of_the_loader_is_made_up() -> None:
+def test_documents_name_only_existing_loader_options_and_variables() -> None:
     known = {option.variable for option in OPTIONS}
     others = (("loader", "loader_status"), ("loader", "loader_trust"), ("fleet", "tail_policy"))
     flags = {option.flag for option in OPTIONS} | {flag for other in others for flag in flags_of(*other)}
@@ -339,7 +339,7 @@ def test_every_job_is_documented() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_link_leads_somewhere(name: str) -> None:
+def test_every_link_target_exists(name: str) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", read(name)):
         if re.match(r"https?://", target):
             continue

@@ -33,7 +33,7 @@ def web(transactional_db: None, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.processes
-def test_it_reads_pages_follows_changes_and_knows_problems(web: str, cast: Cast) -> None:
+def test_the_client_reads_pages_follows_changes_and_parses_problems(web: str, cast: Cast) -> None:
     _, key = create_token(cast.alice, "program", days=1, airline=None, may_write=False)
     make_load(cast.acme, "N1", "2026-12", items=5)
     make_load(cast.beta, "D-1", "winter")
@@ -49,14 +49,14 @@ def test_it_reads_pages_follows_changes_and_knows_problems(web: str, cast: Cast)
         assert [load.tail for load in portal.loads(status=["loading", "failed"])] == ["N1"]
         assert portal.revision == rev
 
-        heard: list[Change] = []
-        listener = threading.Thread(target=lambda: heard.extend(islice(portal.changes(topic="load"), 2)))
+        received: list[Change] = []
+        listener = threading.Thread(target=lambda: received.extend(islice(portal.changes(topic="load"), 2)))
         listener.start()
         publish_now(cast.beta, 7)
         for number in (8, 9):
             publish_now(cast.acme, number, percent=number)
         listener.join()
-        assert [(change.object, change.op, change.state) for change in heard] == [
+        assert [(change.object, change.op, change.state) for change in received] == [
             (8, "put", {"percent": 8}),
             (9, "put", {"percent": 9}),
         ]
@@ -92,7 +92,7 @@ class Limping(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
-def test_it_comes_again_when_it_was_asked_to() -> None:
+def test_the_client_retries_after_the_requested_delay() -> None:
     Limping.asked = []
     pauses: list[float] = []
     with HTTPServer(("127.0.0.1", 0), Limping) as server:

@@ -69,6 +69,6 @@ def test_the_ratio_is_that_of_the_95th_percentile_to_the_goal() -> None:
     assert found.ratio == 0.95 / 3
 
 
-def test_a_benchmark_knows_how_pages_write_what_it_writes() -> None:
+def test_the_benchmark_formats_numbers_as_the_documents_do() -> None:
     cases = {1: "1.00 MB", 42: "42.0 MB", 100: "100 MB", latency.MAX_SAMPLES: f"{latency.MAX_SAMPLES} MB"}
     assert {number: latency.format_megabytes(number) for number in cases} == cases

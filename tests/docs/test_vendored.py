@@ -25,7 +25,7 @@ def test_every_vendored_file_is_named_and_every_named_one_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(named()))
-def test_it_is_byte_for_byte_what_was_published(name: str) -> None:
+def test_vendored_files_match_their_published_bytes(name: str) -> None:
     digest = hashlib.sha384((VENDOR / name).read_bytes()).digest()
     assert named()[name] == f"sha384-{base64.b64encode(digest).decode()}"
 

@@ -93,7 +93,7 @@ def test_a_row_from_elsewhere_has_no_sums(world: PollingWorld) -> None:
         serialize_tail(Tail.objects.get())
 
 
-def test_rate_and_time_left_of_a_load_come_from_what_was_seen(world: PollingWorld) -> None:
+def test_rate_and_time_left_of_a_load_come_from_its_reports(world: PollingWorld) -> None:
     world.manifest(items={"a": 10_000, "b": 10_000})
     for step in range(5):
         world.progress("N1/2026-12/a", 1000 * step)

@@ -34,7 +34,7 @@ POLL = PollResult(list_requests=3, get_requests=20, bytes_received=1_000)
 
 
 @pytest.fixture(autouse=True)
-def _nothing_noted() -> None:
+def _clear_usage() -> None:
     """Discard counts of other tests in this process."""
     usage._recorder.reset()
 
@@ -67,7 +67,7 @@ def test_polls_of_an_airline_add_up_to_one_row_a_day(cast: Cast) -> None:
     assert row(cast.acme.pk, date(2026, 12, 2))["list_requests"] == 3
 
 
-def test_it_is_written_at_most_once_a_minute_and_at_the_end(cast: Cast) -> None:
+def test_usage_is_written_at_most_once_a_minute_and_at_the_end(cast: Cast) -> None:
     book = UsageRecorder()
     book.record(cast.acme.pk, POLL)
     book.flush(NOON)
@@ -96,7 +96,7 @@ def test_polls_without_a_request_write_nothing(cast: Cast) -> None:
     assert len(queries) == 0
 
 
-def test_usage_that_cannot_be_written_stays_in_memory(cast: Cast) -> None:
+def test_usage_that_cannot_be_written_remains_in_memory(cast: Cast) -> None:
     book = UsageRecorder()
     book.record(cast.acme.pk, POLL)
     with patch.object(QuerySet, "update", side_effect=DatabaseError("away")) as away:
@@ -216,7 +216,7 @@ def exported(client: Client) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("name", ["\u200b=1+1", "\N{FULLWIDTH EQUALS SIGN}1+1", "\ufeff=1", "|calc", "%0A=1"])
-def test_no_spreadsheet_takes_an_airline_of_the_books_for_a_formula(books: Cast, client: Client, name: str) -> None:
+def test_an_airline_name_in_the_usage_file_is_not_a_formula(books: Cast, client: Client, name: str) -> None:
     Airline.objects.filter(pk=books.acme.pk).update(name=name)
     client.force_login(books.ada)
     names = {row[1] for row in exported(client)[1:]}

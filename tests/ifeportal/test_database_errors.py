@@ -26,7 +26,7 @@ def operational(**report: object) -> OperationalError:
 
 
 @pytest.mark.parametrize("state", ["08006", "53100", "53300", "57P01", "58030", "25006"])
-def test_a_server_that_is_gone_full_or_read_only_fails_every_statement(state: str) -> None:
+def test_an_unavailable_full_or_read_only_server_fails_every_statement(state: str) -> None:
     assert is_database_unavailable(operational(sqlstate=state))
 
 

@@ -43,11 +43,11 @@ def test_how_soon_something_is_is_written_by_the_rule(how: str, seconds: int | N
 
 
 @given(st.integers(1000, 2**53), st.integers(0, 10**12))
-def test_the_bytes_shown_never_exceed_the_bytes_loaded(held: int, more: int) -> None:
-    number, unit = formatting.size(held).split()
+def test_the_bytes_shown_never_exceed_the_bytes_loaded(bytes_done: int, more: int) -> None:
+    number, unit = formatting.size(bytes_done).split()
     power = ["kB", "MB", "GB", "TB", "PB"].index(unit) + 1
     whole, _, fraction = number.replace(",", "").partition(".")
-    assert (int(whole) * 100 + int(fraction.ljust(2, "0"))) * 1000**power <= held * 100
+    assert (int(whole) * 100 + int(fraction.ljust(2, "0"))) * 1000**power <= bytes_done * 100
 
 
 def test_a_moment_is_written_in_utc_for_people_and_programs() -> None:
@@ -73,8 +73,8 @@ BARS = json.loads(Path(__file__).parents[1].joinpath("support/bars.json").read_t
 
 
 def test_a_bar_is_as_long_as_the_loaded_share_and_its_parts_fit_in() -> None:
-    for held, expected in BARS["parts"]:
-        found = bars.parts(*held)
+    for bytes_done, expected in BARS["parts"]:
+        found = bars.parts(*bytes_done)
         assert list(found) == expected
         assert sum(found) <= 100
     for counts, expected in BARS["segments"]:

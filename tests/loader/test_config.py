@@ -34,7 +34,7 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "MB", "-1", "1e6", "20 parsecs", "1_000", "\u0663MB", "nan", "1,5GB", "20MB20"])
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_an_invalid_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a size"):
         parse_size(text)
 
@@ -56,7 +56,7 @@ def test_durations_are_read_as_people_write_them(text: str, seconds: float) -> N
 
 
 @pytest.mark.parametrize("text", ["", "s", "2 fortnights", "-2s", "1h and a bit", "2s!", "\u0661s"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 
@@ -123,8 +123,10 @@ def test_a_wrong_setting_is_refused_with_a_sentence_that_names_it(option: str, v
 def test_all_errors_are_reported_together() -> None:
     with pytest.raises(SettingsError) as refused:
         read_settings({}, {"LOADER_READ_TIMEOUT": "x"})
-    said = str(refused.value)
-    assert all(name in said for name in ("LOADER_AIRLINE", "LOADER_TAIL", "LOADER_CONTENT_DIR", "LOADER_READ_TIMEOUT"))
+    message = str(refused.value)
+    assert all(
+        name in message for name in ("LOADER_AIRLINE", "LOADER_TAIL", "LOADER_CONTENT_DIR", "LOADER_READ_TIMEOUT")
+    )
 
 
 def test_a_heartbeat_comes_at_least_every_five_minutes() -> None:
@@ -145,7 +147,7 @@ def test_two_spellings_of_a_directory_are_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["{}\r", " {}\n", '"{}"', "'{}'\r\n", "\ufeff{}", '\u200b"{}"'])
-def test_what_files_and_tools_add_around_a_value_is_removed(form: str) -> None:
+def test_whitespace_and_quotes_around_a_value_are_removed(form: str) -> None:
     values = {"AIRLINE": "ACME", "TAIL": "N1", "CONTENT_DIR": "/a:/b b", "MAX_TRANSFERS": "7", "WINDOW": "22:00-05:00"}
     environment = {f"LOADER_{name}": form.format(value) for name, value in values.items()}
     clean = {f"LOADER_{name}": value for name, value in values.items()}

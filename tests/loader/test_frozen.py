@@ -46,7 +46,7 @@ class Film(Item):
 
 
 @frozen
-class Nothing:
+class Empty:
     """No fields."""
 
 
@@ -108,8 +108,8 @@ def test_keeps_methods_of_the_class_and_its_bases() -> None:
 
     assert (str(film), repr(film)) == ("b", "Film(name='a', size=2, title='b')")
     assert film != Item("a", 2)
-    assert Nothing() == Nothing()
-    assert repr(Nothing()) == "Nothing()"
+    assert Empty() == Empty()
+    assert repr(Empty()) == "Nothing()"
 
 
 def test_the_loader_makes_its_immutable_classes_with_it() -> None:

@@ -60,7 +60,7 @@ def test_every_locked_file_is_audited_and_a_vulnerability_fails(service: str, tm
     assert all("--require-hashes --disable-pip" in call for call in calls)
 
 
-def test_without_a_way_to_the_service_the_gate_says_that_nothing_was_audited(tmp_path: Path) -> None:
+def test_the_gate_reports_that_no_audit_ran_without_the_service(tmp_path: Path) -> None:
     done = audit(f"http://{LOOPBACK}:{free_port()}/", tmp_path, 0)
     assert done.returncode == 75
     assert "NOT AUDITED" in done.stderr

@@ -161,7 +161,7 @@ def test_every_command_is_one_there_is(services: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", PORTAL)
-def test_the_settings_take_what_the_portal_is_given(
+def test_the_settings_accept_the_variables_of_the_portal(
     services: dict[str, Any], secrets: dict[str, str], name: str
 ) -> None:
     given = environment(services[name], secrets)
@@ -174,7 +174,7 @@ def test_the_settings_take_what_the_portal_is_given(
     assert config.database_url["HOST"] == "postgres"
 
 
-def test_the_loader_takes_what_the_aircraft_is_given(services: dict[str, Any], secrets: dict[str, str]) -> None:
+def test_the_loader_accepts_the_variables_of_the_aircraft(services: dict[str, Any], secrets: dict[str, str]) -> None:
     given = environment(services["aircraft"], secrets)
     assert set(given) <= {option.variable for option in OPTIONS} | AWS | BUCKETS
     settings = read_settings({}, given)
@@ -184,7 +184,7 @@ def test_the_loader_takes_what_the_aircraft_is_given(services: dict[str, Any], s
     assert "/content" in (ROOT / "Dockerfile").read_text()
 
 
-def test_everybody_means_the_same_two_buckets_and_none_is_a_health_page(
+def test_all_services_use_the_same_two_buckets_and_none_is_a_health_page(
     services: dict[str, Any], secrets: dict[str, str]
 ) -> None:
     for name in (*PORTAL, "aircraft"):
@@ -194,7 +194,7 @@ def test_everybody_means_the_same_two_buckets_and_none_is_a_health_page(
     assert "('ife-media', 'ife-status')" in services["buckets"]["command"][-1]
 
 
-def test_what_waits_waits_for_something_that_can_be_waited_for(services: dict[str, Any]) -> None:
+def test_services_wait_only_for_services_with_a_health_check(services: dict[str, Any]) -> None:
     for service in services.values():
         for needed, how in service.get("depends_on", {}).items():
             if how["condition"] == "service_healthy":

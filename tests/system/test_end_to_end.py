@@ -86,7 +86,7 @@ def browser() -> Iterator[Browser]:
 def system(
     browser: Browser, transactional_db: None, tmp_path: Path, seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket
 ) -> Iterator[PortalSystem]:
-    told = {
+    portal_environment = {
         "DATABASE_URL": database_url(),
         "SECRET_KEY": settings.SECRET_KEY,  # the same as ours: sessions are signed with it
         "MEDIA_BUCKET": media.name,
@@ -94,7 +94,7 @@ def system(
         "POLL_INTERVAL": f"{INTERVAL}s",
         **seaweed.environment(),
     }
-    with PortalSystem(tmp_path / "system", told) as system:
+    with PortalSystem(tmp_path / "system", portal_environment) as system:
         system.start()
         yield system
     for name, log in system.logs().items():
@@ -163,7 +163,7 @@ def item(page: Page, name: str) -> Locator:
     return page.locator("table.items tbody").filter(has=page.get_by_role("rowheader", name=name, exact=True))
 
 
-def percents_seen(page: Page) -> list[int]:
+def shown_percentages(page: Page) -> list[int]:
     """Return the percentages shown beside the first tail's bar since REMEMBER, in order."""
     return [int(text.removesuffix("%")) for text in page.evaluate("window.remembered")]
 
@@ -200,7 +200,7 @@ def ends_cleanly(process: Process) -> None:
 
 
 @pytest.mark.slow("the complete system: store, portal, jobs, a loader and a browser")
-def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
+def test_content_reaches_an_aircraft_and_the_pages_show_its_progress(
     system: PortalSystem,
     cast: Cast,
     aircraft: Aircraft,
@@ -226,7 +226,7 @@ def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
             tail.locator("table.moving tbody").first
         ).to_be_visible()  # the page is fetched anew for it, each 5 s at most
         assert client.rows("transfers", status="loading")
-        wait_for("percents on the way", lambda: sum(0 < percent < 100 for percent in percents_seen(airline)) >= 3)
+        wait_for("percents on the way", lambda: sum(0 < percent < 100 for percent in shown_percentages(airline)) >= 3)
         link.bandwidth = None
         ended = wait_for_exit(loader)
     assert ended.code == 1, ended
@@ -257,7 +257,7 @@ def test_content_reaches_an_aircraft_and_everybody_watches_it_arrive(
         expect(item(tail, name).locator(".c-held")).to_contain_text(f"{size(length)} of {size(length)}")
     expect(tail.get_by_text("Nothing is loading")).to_be_visible()
     assert all(page.evaluate("window.neverReloaded") for page in (airline, tail))
-    percents = percents_seen(airline)
+    percents = shown_percentages(airline)
     assert percents == sorted(percents), "only forwards"
     assert percents[-1] == 100
 
@@ -281,7 +281,7 @@ def _sha256(path: Path) -> str:
 
 
 @pytest.mark.slow("the complete system: store, portal, jobs, a loader and a browser")
-def test_objects_of_somebody_elses_loader_are_found_and_shown_with_right_percentages(
+def test_objects_of_a_foreign_loader_are_shown_with_correct_percentages(
     system: PortalSystem, cast: Cast, media: S3Bucket, status: S3Bucket, open_page: Callable[[User, str], Page]
 ) -> None:
     fleet = open_page(cast.olga, "/")

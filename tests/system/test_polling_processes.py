@@ -101,7 +101,7 @@ def pause() -> float:
 
 
 @pytest.mark.slow("real workers wait for real intervals")
-def test_what_an_aircraft_writes_is_in_the_database_after_the_next_poll(portal: Portal) -> None:
+def test_reports_of_an_aircraft_are_in_the_database_after_the_next_poll(portal: Portal) -> None:
     portal.start()
     portal.media.put("ACME/2026-12/campaign.json", b'[{"name": "a", "size": 1000}]')
     portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"0")
@@ -145,7 +145,7 @@ def test_the_queue_does_not_pile_up_without_workers_and_they_go_on_when_they_ret
 
 
 @pytest.mark.slow("real workers wait for real intervals")
-def test_an_open_page_wakes_an_airline_that_rests_and_lets_it_rest_again_when_closed(
+def test_an_open_page_raises_the_poll_rate_of_an_idle_airline_until_it_closes(
     portal: Portal, cast: Cast, tmp_path: Path
 ) -> None:
     portal.start()

@@ -62,10 +62,10 @@ class Store:
         return self.quirks.profile
 
     def check(self, user: str, region: str = "") -> StoreReport:
-        buckets = (self.seen(self.media, region), self.seen(self.status, region))
+        buckets = (self.client_of(self.media, region), self.client_of(self.status, region))
         return check_store(user, list(zip(buckets, PLANS[user], strict=True)), Budget())
 
-    def seen(self, bucket: S3Bucket, region: str = "") -> S3Bucket:
+    def client_of(self, bucket: S3Bucket, region: str = "") -> S3Bucket:
         """Return a bucket as programs see it, without pauses between attempts."""
         keys = self.quirks.keys
         return S3Bucket(
@@ -169,7 +169,7 @@ def test_a_second_poll_reads_nothing_again(store: Store) -> None:
     proxied = ProxiedBuckets(
         store.media, store.status, store.link, StoreCredentials(store.quirks.keys.access, store.quirks.keys.secret)
     )
-    proxied.proxied_media, proxied.proxied_status = store.seen(store.media), store.seen(store.status)
+    proxied.proxied_media, proxied.proxied_status = store.client_of(store.media), store.client_of(store.status)
     proxied.manifest("dec+jan", items={"movie-001": 700_000, "b": 10})
     proxied.progress("N1/dec+jan/movie-001", 123_457)
     proxied.progress("N1/dec+jan/b", 10)
@@ -196,13 +196,13 @@ def test_a_campaign_is_published_twice(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "december"
     folder.mkdir()
     (folder / "movie-001.tgz").write_bytes(MOVIE)
-    first = publish_folder(folder, "ACME", "dec+jan", store.seen(store.media))
+    first = publish_folder(folder, "ACME", "dec+jan", store.client_of(store.media))
     (folder / "b.tgz").write_bytes(gzip.compress(b"second"))
-    second = publish_folder(folder, "ACME", "dec+jan", store.seen(store.media))
+    second = publish_folder(folder, "ACME", "dec+jan", store.client_of(store.media))
     assert (first.version, first.changed, first.bytes_uploaded) == (1, True, len(MOVIE))
     assert (second.version, second.changed) == (2, True)
     assert {item.name: item.outcome for item in second.items} == {"movie-001": "unchanged", "b": "uploaded"}
-    third = publish_folder(folder, "ACME", "dec+jan", store.seen(store.media))
+    third = publish_folder(folder, "ACME", "dec+jan", store.client_of(store.media))
     assert (third.version, third.changed, third.bytes_uploaded) == (2, False, 0)
     store.assert_happened("conditional_put", "content_md5_required", "object_etag", "listing_etag", "key_count")
     store.assert_troubled(("LIST", "*"), ("PUT", MANIFEST))
@@ -229,22 +229,22 @@ def test_a_check_names_what_the_store_does_differently(store: Store, user: str) 
 
 
 @pytest.mark.parametrize(
-    ("name", "region", "style", "said"),
+    ("name", "region", "style", "expected_text"),
     [
         ("Garage", "us-east-1", "path", "set AWS_REGION"),
         ("Backblaze B2", "us-east-1", "path", "set AWS_REGION"),
         ("Alibaba Cloud OSS", "us-east-1", "path", "set AWS_S3_ADDRESSING_STYLE=virtual"),
     ],
 )
-def test_a_check_says_what_to_set_for_a_store(
+def test_a_check_names_the_setting_for_a_store(
     stores: MakeStore,
     name: str,
     region: str,
     style: AddressingStyle,
-    said: str,
+    expected_text: str,
 ) -> None:
     store = stores(BY_NAME[name], style)
     report = store.check("loader", region)
     assert {each.bucket for each in report.missing} == {"media", "status"}
-    assert all(said in each.text for each in report.missing)
+    assert all(expected_text in each.text for each in report.missing)
     assert store.quirks.happened["regions"] or store.quirks.happened["path_style_refused"]

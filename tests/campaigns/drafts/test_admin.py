@@ -135,7 +135,7 @@ def test_a_manager_runs_a_campaign_from_the_first_look_to_its_withdrawal(
     ]
 
 
-def test_who_runs_no_campaigns_of_an_airline_finds_none_of_its_drafts(
+def test_users_without_campaign_rights_see_no_drafts_of_the_airline(
     cast: Cast, manager: Client, media: MemoryBucket
 ) -> None:
     draft = publish_draft(create_hashed_draft(cast.beta, media, FILMS), media)
@@ -171,7 +171,7 @@ def test_only_managers_and_staff_run_campaigns(cast: Cast, client: Client, media
     assert not AuditEntry.objects.filter(action__startswith="draft.").exists()
 
 
-def test_nothing_happens_by_a_link_or_without_the_token_of_the_form(
+def test_a_get_request_or_a_missing_csrf_token_changes_nothing(
     cast: Cast, manager: Client, media: MemoryBucket
 ) -> None:
     draft = publish_draft(create_hashed_draft(cast.acme, media, FILMS), media)
@@ -185,9 +185,7 @@ def test_nothing_happens_by_a_link_or_without_the_token_of_the_form(
     assert draft.state == DraftState.PUBLISHED
 
 
-def test_what_is_edited_while_a_job_works_is_not_saved_and_that_is_said(
-    cast: Cast, manager: Client, media: MemoryBucket
-) -> None:
+def test_an_edit_during_a_job_is_rejected_with_a_message(cast: Cast, manager: Client, media: MemoryBucket) -> None:
     draft = create_hashed_draft(cast.acme, media, FILMS)
     address = reverse(CHANGE, args=[draft.pk])
     data = {**form_of(manager.get(address)), "title": "Mine"}
@@ -306,7 +304,7 @@ def test_the_pages_of_a_draft_take_the_same_queries_however_many_items_it_has(
     assert max(counts[1::2]) <= 45
 
 
-def test_it_is_seen_at_once_which_tails_took_it(cast: Cast, manager: Client, media: MemoryBucket) -> None:
+def test_the_list_shows_which_tails_loaded_the_campaign(cast: Cast, manager: Client, media: MemoryBucket) -> None:
     draft = publish_draft(create_hashed_draft(cast.acme, media, FILMS), media)
     page = manager.get(reverse(CHANGE, args=[draft.pk])).content.decode()
     assert "A campaign appears here shortly after it is published." in page

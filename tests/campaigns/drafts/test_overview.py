@@ -40,8 +40,8 @@ TODAY = date(2026, 12, 10)
     ],
 )
 def test_each_state_has_a_next_step(fields: dict[str, Any], totals: dict[str, int], verb: str, text: str) -> None:
-    said, button = next_step(Draft(name="2026-12", **fields), DraftTotals(**totals), TODAY)
-    assert (button, text in said) == (verb, True), said
+    sentence, button = next_step(Draft(name="2026-12", **fields), DraftTotals(**totals), TODAY)
+    assert (button, text in sentence) == (verb, True), sentence
 
 
 @pytest.mark.django_db

@@ -125,7 +125,7 @@ def at(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def test_progress_has_a_percentage_only_where_the_total_is_known_and_says_what_stalls() -> None:
+def test_progress_shows_a_percentage_if_the_total_is_known_and_explains_a_stall() -> None:
     work: dict[str, Any] = {"requested_at": NOON, "requested_by": User(username="mona"), "last_worked_at": NOON}
     scanning = facts(state=DraftState.SCANNING, **work).draft
     found = texts.work_progress(scanning, UNHASHED, at(5))
@@ -209,13 +209,13 @@ def test_a_page_has_one_primary_button_in_every_state(mona: Client, draft: Draft
     assert primary_buttons(mona.get(reverse(LIST)).content.decode()) == ["New campaign"]
 
 
-def test_without_drafts_the_list_explains_what_a_campaign_is_with_one_button(mona: Client) -> None:
+def test_the_empty_list_explains_campaigns_and_has_one_button(mona: Client) -> None:
     page = mona.get(reverse(LIST)).content.decode()
     assert "A campaign is a set of films" in page
     assert primary_buttons(page) == ["New campaign"]
 
 
-def test_the_problem_of_an_item_stands_at_its_row_and_in_the_summary(
+def test_an_item_problem_is_shown_in_its_row_and_in_the_summary(
     cast: Cast, mona: Client, draft: Draft, memory_media: MemoryBucket
 ) -> None:
     memory_media.delete("ACME/2026-12/movie-002.tgz")
@@ -270,7 +270,7 @@ def test_two_people_edit_different_fields_and_both_are_saved(mona: Client, draft
     assert (row.title, row.kind) == ("Their film", "movie")
 
 
-def test_a_field_that_both_edit_is_not_overwritten_before_the_second_says_so(mona: Client, draft: Draft) -> None:
+def test_the_second_editor_of_a_field_confirms_before_overwriting_it(mona: Client, draft: Draft) -> None:
     address = reverse(CHANGE, args=[draft.pk])
     shown = {**form_of(mona.get(address)), "initial-title": "", "initial-items-0-kind": ""}
     Draft.objects.update(title="Theirs")
@@ -311,7 +311,7 @@ def test_a_confirmation_of_another_state_of_the_draft_publishes_nothing(mona: Cl
     assert draft.state == DraftState.READY
 
 
-def test_publishing_over_a_version_says_what_it_changes(
+def test_publishing_over_a_version_shows_its_changes(
     cast: Cast, mona: Client, draft: Draft, memory_media: MemoryBucket
 ) -> None:
     publish_draft(draft, memory_media)
@@ -330,7 +330,7 @@ def test_publishing_over_a_version_says_what_it_changes(
     assert "Publish version 2</button>" in page
 
 
-def test_the_history_says_who_did_what(mona: Client, draft: Draft) -> None:
+def test_the_history_shows_users_and_actions(mona: Client, draft: Draft) -> None:
     address = reverse(CHANGE, args=[draft.pk])
     mona.post(address, {**form_of(mona.get(address)), "title": "December", "items-0-kind": "movie"})
     mona.post(address, {**form_of(mona.get(address)), "_ask": "look"})
@@ -342,19 +342,19 @@ def test_the_history_says_who_did_what(mona: Client, draft: Draft) -> None:
     ]
 
 
-def test_the_revision_changes_when_anybody_changes_the_draft(mona: Client, draft: Draft) -> None:
+def test_the_revision_changes_with_every_change_of_the_draft(mona: Client, draft: Draft) -> None:
     def revision() -> str:
         found = re.search(r'data-revision="([^"]*)"', mona.get(reverse(PROGRESS, args=[draft.pk])).content.decode())
         assert found
         return found[1]
 
-    seen = [revision()]
-    assert revision() == seen[0]
+    revisions = [revision()]
+    assert revision() == revisions[0]
     requests.revalidate(draft, edited=True)
-    seen.append(revision())
+    revisions.append(revision())
     requests.request_scan(draft, datetime(2026, 12, 1, tzinfo=UTC))
-    seen.append(revision())
-    assert len(set(seen)) == 3
+    revisions.append(revision())
+    assert len(set(revisions)) == 3
 
 
 def test_staff_who_may_only_look_see_the_steps_and_no_button(cast: Cast, client: Client, draft: Draft) -> None:

@@ -54,9 +54,9 @@ class Store(MemoryBucket):
     def __init__(self) -> None:
         self.now = NOON
         super().__init__("ife-media", lambda: self.now)
-        self.before_put: Callable[[str], None] = nothing_of
-        self.before_open: Callable[[str], None] = nothing_of
-        self.before_list: Callable[[str], None] = nothing_of
+        self.before_put: Callable[[str], None] = ignore_key
+        self.before_open: Callable[[str], None] = ignore_key
+        self.before_list: Callable[[str], None] = ignore_key
 
     def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
         self.before_put(key)
@@ -71,7 +71,7 @@ class Store(MemoryBucket):
         return super().list(prefix)
 
 
-def nothing_of(key: str) -> None:
+def ignore_key(key: str) -> None:
     """Do nothing."""
 
 
@@ -310,7 +310,7 @@ class Slow(Store):
         return body
 
 
-def test_what_a_slice_has_hashed_is_put_aside_and_gone_on_with(acme: Airline) -> None:
+def test_the_next_slice_resumes_from_saved_hashes(acme: Airline) -> None:
     body = bytes(range(256)) * 40
     store = Slow(6, raising(WorldError(Code.SHORT_BODY, "the connection ended")))
     store.put("ACME/2026-12/a.tgz", body)
@@ -421,7 +421,7 @@ def test_a_worker_killed_between_manifest_and_signature_is_followed_by_one_that_
 
     def fail(name: str) -> None:
         if name.endswith(".dsse"):
-            store.before_put = nothing_of
+            store.before_put = ignore_key
             raise KeyboardInterrupt
 
     store.before_put = fail
@@ -542,7 +542,7 @@ def test_a_store_that_is_away_is_tried_again_and_then_given_up(acme: Airline, st
     assert "can reach the media bucket" in draft.advice
 
 
-def test_what_kills_its_worker_again_and_again_is_given_up(acme: Airline, store: Store) -> None:
+def test_a_job_that_repeatedly_kills_its_worker_is_abandoned(acme: Airline, store: Store) -> None:
     draft = new_draft(acme)
     requests.request_scan(draft, NOON)
     store.before_list = lambda prefix: (_ for _ in ()).throw(SystemExit)
@@ -568,7 +568,7 @@ def test_a_draft_that_a_job_works_on_can_be_stopped_but_not_asked_for_something_
         requests.stop(draft)
 
 
-def test_who_asks_hurries_the_job(acme: Airline, django_capture_on_commit_callbacks: Any) -> None:
+def test_a_request_makes_the_job_due_now(acme: Airline, django_capture_on_commit_callbacks: Any) -> None:
     later = timezone.now() + timedelta(hours=1)
     job = Job.objects.create(name=requests.TASKS_JOB, due_at=later)
     with django_capture_on_commit_callbacks(execute=True):
@@ -601,7 +601,7 @@ def test_without_openssl_an_item_is_hashed_in_one_go(
 def test_ten_thousand_items_take_few_queries(acme: Airline, store: Store) -> None:
     entries = [{"name": f"track {n:05}", "size": 1, "sha256": campaign_drafts.sha256(b"x")} for n in range(10_000)]
     for entry in entries:
-        store._objects[f"ACME/2026-12/{entry['name']}.tgz"] = store._objects.get("x") or _one(store)
+        store._objects[f"ACME/2026-12/{entry['name']}.tgz"] = store._objects.get("x") or _put_object(store)
     store.put(KEY, json.dumps({"content": entries}).encode())
     draft = new_draft(acme)
     with CaptureQueriesContext(connection) as queries:
@@ -618,7 +618,7 @@ def test_ten_thousand_items_take_few_queries(acme: Airline, store: Store) -> Non
     assert len(queries) < 30
 
 
-def _one(store: Store) -> Any:
+def _put_object(store: Store) -> Any:
     store.put("x", b"x")
     return store._objects["x"]
 

@@ -127,7 +127,7 @@ def test_publishing_again_sends_and_writes_nothing(folder: Path, media: Recordin
     assert set(outcomes(again).values()) == {"unchanged"}
 
 
-def test_only_what_changed_is_sent_and_the_version_grows_by_one(folder: Path, media: RecordingBucket) -> None:
+def test_only_changed_items_are_uploaded_and_the_version_increases_by_one(folder: Path, media: RecordingBucket) -> None:
     publish(folder, media)
     media.written.clear()
     (folder / "movie-001.tgz").write_bytes(b"movie two")
@@ -177,7 +177,9 @@ def test_a_new_title_alone_is_a_new_version(folder: Path, media: RecordingBucket
     assert media.written == [MANIFEST]
 
 
-def test_items_no_longer_there_leave_the_manifest_and_their_objects_stay(folder: Path, media: RecordingBucket) -> None:
+def test_items_removed_from_the_folder_leave_the_manifest_but_not_the_bucket(
+    folder: Path, media: RecordingBucket
+) -> None:
     publish(folder, media)
     (folder / "movie-001.tgz").unlink()
     result = publish(folder, media)
@@ -187,7 +189,7 @@ def test_items_no_longer_there_leave_the_manifest_and_their_objects_stay(folder:
     assert media.open("ACME/2026-12/movie-001.tgz").size == 9
 
 
-def test_an_object_that_is_gone_from_the_bucket_is_sent_again(folder: Path, media: RecordingBucket) -> None:
+def test_an_object_missing_from_the_bucket_is_uploaded_again(folder: Path, media: RecordingBucket) -> None:
     publish(folder, media)
     media.delete("ACME/2026-12/movie-001.tgz")
     media.written.clear()
@@ -213,7 +215,7 @@ def test_a_manifest_without_hashes_gets_them_and_nothing_is_sent_that_the_etag_p
     assert all(item["sha256"] for item in manifest(media)["content"])
 
 
-def test_the_recorded_hash_is_believed_where_the_etag_says_nothing(folder: Path, media: RecordingBucket) -> None:
+def test_the_recorded_hash_is_used_where_the_etag_is_no_hash(folder: Path, media: RecordingBucket) -> None:
     publish(folder, media)
     media.opaque("ACME/2026-12/movie-001.tgz")
     assert outcomes(publish(folder, media))["movie-001"] == "unchanged"
@@ -382,7 +384,7 @@ def test_a_name_there_both_composed_and_decomposed_is_a_conflict(tmp_path: Path,
         publish(tmp_path, media)
 
 
-def test_what_is_no_tgz_is_left_alone_and_said(folder: Path, media: RecordingBucket) -> None:
+def test_files_that_are_not_tgz_are_skipped_and_reported(folder: Path, media: RecordingBucket) -> None:
     (folder / "sub").mkdir()
     (folder / "sub" / "inner.tgz").write_bytes(b"x")
     (folder / "notes.txt").write_bytes(b"x")
@@ -425,7 +427,7 @@ def test_a_stale_signature_is_reported(folder: Path, media: RecordingBucket) -> 
     assert any("sign the campaign again" in notice for notice in publish(folder, media).notices)
 
 
-def test_what_is_reported_adds_up_to_every_byte(folder: Path, media: RecordingBucket) -> None:
+def test_reported_bytes_add_up_to_the_total(folder: Path, media: RecordingBucket) -> None:
     steps: list[PublishProgress] = []
     publish(folder, media, on_progress=steps.append)
     for phase in ("hashing", "uploading"):

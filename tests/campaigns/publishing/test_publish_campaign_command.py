@@ -127,7 +127,7 @@ def test_an_endpoint_that_is_no_address_is_usage(folder: Path, monkeypatch: pyte
     assert caught.value.returncode == 2
 
 
-def test_a_long_upload_is_heard_of_every_few_seconds() -> None:
+def test_a_long_upload_reports_progress_every_few_seconds() -> None:
     lines: list[str] = []
     seconds = iter([0.0, 1.0, 6.0, 6.0, 7.0, 12.0, 12.0])
     with PlainProgress(lines.append, lambda: next(seconds)) as display:

@@ -74,7 +74,7 @@ def test_every_byte_arrives_and_a_second_run_sends_nothing(folder: Path, media: 
     assert (second.changed, second.bytes_uploaded, media.requests.put) == (False, 0, puts)
 
 
-def test_after_an_interruption_only_what_is_missing_is_sent(folder: Path, media: S3Bucket) -> None:
+def test_only_missing_objects_are_uploaded_after_an_interruption(folder: Path, media: S3Bucket) -> None:
     with pytest.raises(KeyboardInterrupt):
         publish_folder(folder, "ACME", "2026-12", media, on_progress=stop_after(4))
     assert media.get("ACME/2026-12/campaign.json", 100) is None
@@ -97,7 +97,7 @@ def test_the_second_of_two_publishers_is_refused(folder: Path, media: S3Bucket) 
 
 
 @pytest.mark.django_db
-def test_what_is_published_is_what_the_catalog_reads(folder: Path, media: S3Bucket) -> None:
+def test_the_catalog_reads_the_published_campaign(folder: Path, media: S3Bucket) -> None:
     published = publish_folder(folder, "ACME", "2026-12", media, title="December")
     airline = Airline.objects.create(name="ACME")
     result = sync_catalog(airline, media, datetime.now(UTC))

@@ -143,7 +143,7 @@ def test_a_manifest_that_is_not_newer_than_the_one_signed_is_not_signed(
     ],
     ids=["no airline", "no campaign", "no version", "no hash", "expired", "no tails", "another airline"],
 )
-def test_what_an_aircraft_would_refuse_is_not_signed(
+def test_a_campaign_that_aircraft_would_refuse_is_not_signed(
     media: MemoryBucket, keys: Path, fields: dict[str, Any], why: str
 ) -> None:
     put(media, **fields)
@@ -159,14 +159,14 @@ def test_a_manifest_for_some_tails_is_signed(media: MemoryBucket, keys: Path) ->
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"x" * 6_000_000, None], ids=["broken", "list", "long", "none"])
-def test_what_is_no_manifest_is_not_signed(media: MemoryBucket, keys: Path, body: bytes | None) -> None:
+def test_an_invalid_manifest_is_not_signed(media: MemoryBucket, keys: Path, body: bytes | None) -> None:
     if body is not None:
         media.put(MANIFEST, body)
     _, code = refused(lambda: sign("--key", str(keys / "sam")))
     assert code == 1
 
 
-def test_only_the_campaign_that_is_meant_is_signed(media: MemoryBucket, keys: Path) -> None:
+def test_only_the_named_campaign_is_signed(media: MemoryBucket, keys: Path) -> None:
     put(media)
     text, code = refused(lambda: sign("--key", str(keys / "sam"), "--sha256", "0" * 64))
     assert code == 1
@@ -240,7 +240,7 @@ def test_an_encrypted_key_needs_its_passphrase(media: MemoryBucket, tmp_path: Pa
     assert "chmod 600" in refused(lambda: sign("--key", str(tmp_path / "key"), "--passphrase-file", str(secret)))[0]
 
 
-def test_what_is_no_ed25519_key_is_refused_without_showing_it(media: MemoryBucket, tmp_path: Path) -> None:
+def test_an_invalid_ed25519_key_is_refused_and_not_shown(media: MemoryBucket, tmp_path: Path) -> None:
     other = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     for body in (other, b"-----BEGIN PRIVATE KEY-----\nSECRETSECRET\n-----END PRIVATE KEY-----\n", b""):
         (tmp_path / "odd").unlink(missing_ok=True)
@@ -277,7 +277,7 @@ def test_trusted_keys_are_made_shown_and_never_made_again(keys: Path) -> None:
     assert refused(lambda: first(keys))[1] == 2
 
 
-def test_a_signer_is_replaced_and_the_history_stays(keys: Path) -> None:
+def test_the_signer_is_replaced_and_the_history_is_preserved(keys: Path) -> None:
     first(keys)
     output = trust(
         *("rotate", keys, "--root", str(keys / "rita")),
@@ -413,7 +413,7 @@ def test_a_key_that_cannot_be_used_is_found_before_anything_is_sent(media: Memor
     assert list(media.list()) == []
 
 
-def test_what_was_put_in_place_of_the_published_is_not_signed(
+def test_a_manifest_that_replaced_the_published_one_is_not_signed(
     media: MemoryBucket, keys: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def robbed(*given: Any, **more: Any) -> Any:

@@ -98,7 +98,7 @@ def test_a_queue_that_does_not_name_its_tail_is_signed_with_a_warning(media: Mem
     assert "valid for every tail" not in sign(keys)
 
 
-def test_what_the_aircraft_would_refuse_is_not_signed(media: MemoryBucket, keys: Path) -> None:
+def test_a_queue_that_the_aircraft_would_refuse_is_not_signed(media: MemoryBucket, keys: Path) -> None:
     assert refusal(keys) == "Not signed: ACME/D-ABCD has no transfer queue."
     media.put(KEY, b"[]")
     assert "the aircraft would refuse the queue: the document: must be an object" in refusal(keys)

@@ -83,7 +83,7 @@ def test_others_do_not(cast: Cast, client_of: ClientOf, failed: Load, who: str, 
         ({"load": "x"}, 400),
     ],
 )
-def test_what_does_not_fit_is_refused(
+def test_invalid_writes_are_refused(
     cast: Cast, client_of: ClientOf, failed: Load, other: dict[str, Any], status: int
 ) -> None:
     answer = client_of(cast.alice).post("/api/v1/acknowledgements/", question(failed, **other))

@@ -43,20 +43,20 @@ def archive_loads(*options: str) -> str:
     return out.getvalue()
 
 
-def test_it_does_nothing_until_somebody_says_after_how_many_days(world: PollingWorld) -> None:
+def test_the_command_does_nothing_without_an_age_limit(world: PollingWorld) -> None:
     assert archive_loads().startswith("0 loads were archived, 0 skipped")
     assert not is_archived()
 
 
-def test_a_dry_run_says_what_would_be_done_and_what_it_would_cost(world: PollingWorld) -> None:
-    told = json.loads(archive_loads("--dry-run", "--older-than", "30", "--json"))
-    assert (told["loads"], told["objects"], told["delete_requests"], told["list_requests"]) == (1, 4, 4, 2)
-    assert told["usd"] == pytest.approx(3 * 0.000005 + 6 * 0.0000004)
+def test_a_dry_run_reports_the_planned_work_and_its_cost(world: PollingWorld) -> None:
+    report = json.loads(archive_loads("--dry-run", "--older-than", "30", "--json"))
+    assert (report["loads"], report["objects"], report["delete_requests"], report["list_requests"]) == (1, 4, 4, 2)
+    assert report["usd"] == pytest.approx(3 * 0.000005 + 6 * 0.0000004)
     assert len(own_object_keys(world)) == 4
     assert "1 loads would be archived" in archive_loads("--dry-run", "--older-than", "30")
 
 
-def test_it_archives_and_books_what_it_sent(world: PollingWorld) -> None:
+def test_the_command_archives_loads_and_records_usage(world: PollingWorld) -> None:
     usage.flush(timezone.now(), at_once=True)
     Usage.objects.all().delete()
     planned = json.loads(archive_loads("--dry-run", "--older-than", "30", "--json"))
@@ -67,7 +67,7 @@ def test_it_archives_and_books_what_it_sent(world: PollingWorld) -> None:
     assert (books.put_requests, books.delete_requests) == (1, 4)
 
 
-def test_what_is_done_is_told_line_by_line(world: PollingWorld, settings: LazySettings) -> None:
+def test_each_archived_load_is_reported_in_a_line(world: PollingWorld, settings: LazySettings) -> None:
     settings.ARCHIVE_AFTER = 30
     lines = archive_loads("--airline", "ACME").splitlines()
     assert lines[0] == "ACME N1 2026-12: 4 objects"
@@ -86,7 +86,7 @@ def test_days_are_a_whole_number(world: PollingWorld, days: str) -> None:
         archive_loads(f"--older-than={days}")
 
 
-def test_a_store_that_refuses_is_told_with_its_code(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_of_the_store_is_reported_with_its_code(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     failing = FailingBucket(world.status, 2, WorldError(Code.FORBIDDEN, "PUT: access denied"))
     monkeypatch.setattr(module, "status_bucket", lambda: failing)
     with pytest.raises(CommandError, match="FORBIDDEN: PUT: access denied") as caught:
@@ -111,7 +111,7 @@ def test_a_turn_brings_back_what_the_database_does_not_know(world: PollingWorld)
     assert is_archived()
 
 
-def test_what_one_airline_may_not_do_does_not_hold_up_the_next(world: PollingWorld) -> None:
+def test_missing_permissions_of_one_airline_do_not_block_the_next(world: PollingWorld) -> None:
     def refuse(key: str, body: bytes, **condition: bool) -> str:
         raise WorldError(Code.FORBIDDEN, f"PUT {key}: access denied")
 
@@ -138,7 +138,9 @@ def test_the_jobs_do_it_by_themselves(world: PollingWorld, monkeypatch: pytest.M
     assert all(job.due_at > timezone.now() for job in done)
 
 
-def test_a_job_without_the_rights_says_which(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_without_permissions_reports_the_missing_ones(
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Airline.objects.update(archive_after_days=30)
     failing = FailingBucket(world.status, 3, WorldError(Code.FORBIDDEN, "PUT: access denied"))
     monkeypatch.setattr(jobs, "_buckets", lambda: (world.media, failing))

@@ -52,7 +52,7 @@ def test_the_archive_names_every_field_that_observation_decides() -> None:
     assert tuple(sorted(TRANSFER_FIELDS)) == tuple(sorted(state_transfer.TRANSFER_FIELDS))
 
 
-def test_many_small_objects_become_one_and_the_rows_stay_as_they_were(world: PollingWorld) -> None:
+def test_many_small_objects_become_one_and_rows_are_unchanged(world: PollingWorld) -> None:
     finished(world)
     before = load_facts()
     assert len(own_object_keys(world)) == 4
@@ -83,7 +83,7 @@ def test_polls_leave_an_archived_load_as_it_is(world: PollingWorld) -> None:
     assert archive(world) == []
 
 
-def test_the_feed_tells_that_a_load_was_archived(world: PollingWorld) -> None:
+def test_the_feed_publishes_that_a_load_was_archived(world: PollingWorld) -> None:
     finished(world)
     archive(world)
     change = Change.objects.get(topic="load", object=load().pk)
@@ -108,7 +108,7 @@ def test_pages_and_api_show_an_archived_load_as_it_was(world: PollingWorld, clie
 # Due loads.
 
 
-def test_nothing_is_archived_unless_it_is_switched_on(world: PollingWorld) -> None:
+def test_no_load_is_archived_while_archiving_is_disabled(world: PollingWorld) -> None:
     finished(world)
     assert archive(world, days=None) == []
     assert len(own_object_keys(world)) == 4
@@ -169,7 +169,7 @@ def test_loads_of_other_airlines_are_left_alone(world: PollingWorld) -> None:
     assert list(archiver.archive_due(Airline.objects.get(name="BETA"), world.status, world.clock, 30)) == []
 
 
-def test_a_dry_run_says_the_same_and_sends_nothing(world: PollingWorld) -> None:
+def test_a_dry_run_reports_the_same_result_and_sends_no_request(world: PollingWorld) -> None:
     finished(world)
     sent = world.status.requests.list, world.status.requests.put, world.status.requests.get
     would = list(preview(Airline.objects.get(name="ACME"), world.clock, 30))
@@ -181,7 +181,7 @@ def test_a_dry_run_says_the_same_and_sends_nothing(world: PollingWorld) -> None:
 # Concurrent changes.
 
 
-def test_a_load_whose_objects_were_not_read_yet_is_left_alone(world: PollingWorld) -> None:
+def test_a_load_with_unread_objects_is_not_archived(world: PollingWorld) -> None:
     finished(world)
     world.progress("N1/2026-12/a", 0)
     (outcome,) = archive(world)
@@ -284,7 +284,7 @@ def test_a_tail_deleted_meanwhile_ends_nothing_but_this_load(
     assert len(own_object_keys(world)) == 4
 
 
-def test_what_is_no_report_is_never_deleted(world: PollingWorld) -> None:
+def test_objects_that_are_not_reports_are_never_deleted(world: PollingWorld) -> None:
     finished(world)
     world.write("N1/2026-12/notes.txt", b"mine")
     world.poll()
@@ -380,7 +380,7 @@ def test_an_archive_that_reads_back_otherwise_deletes_nothing(world: PollingWorl
     assert len(own_object_keys(world)) == 4
 
 
-def test_something_else_under_the_key_of_the_archive_is_not_written_over(world: PollingWorld) -> None:
+def test_a_foreign_object_at_the_archive_key_is_not_overwritten(world: PollingWorld) -> None:
     finished(world)
     world.status.put(KEY, b"precious")
     (outcome,) = archive(world)
@@ -457,7 +457,7 @@ def test_a_killed_worker_loses_nothing_and_the_next_one_goes_on(seaweed: Seaweed
     assert load_facts() == before
 
 
-def test_whoever_locks_a_tail_does_not_lock_its_airline(world: PollingWorld) -> None:
+def test_locking_a_tail_does_not_lock_its_airline(world: PollingWorld) -> None:
     """Each writer of the feed needs the airline's row.
 
     A lock held while waiting for the feed would block all of them.

@@ -36,7 +36,7 @@ GOLDEN = Path(__file__).parent / "golden" / "archive-full.json.gz"
 EMPTY: dict[FieldKind, Value] = {"flag": False, "count": 0, "known": None, "moment": None}
 
 
-def said(kinds: dict[str, FieldKind], **given: Value) -> dict[str, Value]:
+def with_defaults(kinds: dict[str, FieldKind], **given: Value) -> dict[str, Value]:
     """Return an archive with every field; those not given are empty."""
     return {name: EMPTY.get(kind, "") for name, kind in kinds.items()} | given
 
@@ -45,7 +45,7 @@ FULL = Archive(
     airline="ACME",
     tail="D-1",
     campaign="2026-12",
-    load=said(
+    load=with_defaults(
         dict(LOAD_FIELDS),
         status="complete",
         bytes_done=300,
@@ -58,7 +58,7 @@ FULL = Archive(
         manifest_etag="e" * 32,
     ),
     transfers={
-        "movie-001": said(
+        "movie-001": with_defaults(
             dict(TRANSFER_FIELDS),
             status="complete",
             bytes_done=300,
@@ -74,7 +74,7 @@ FULL = Archive(
             error_past=True,
             as_of=NOON,
         ),
-        "Über den Wolken": said(dict(TRANSFER_FIELDS), status="complete", bytes_total=0, listed=True),
+        "Über den Wolken": with_defaults(dict(TRANSFER_FIELDS), status="complete", bytes_total=0, listed=True),
     },
     samples=((NOON - timedelta(hours=1), 100), (NOON, 300)),
     title="December 2026",
@@ -98,7 +98,7 @@ def test_keys_of_archives_round_trip_and_are_no_reports(airline: str, tail: str,
 
 
 @given(SEGMENTS, SEGMENTS, SEGMENTS, CONTENT)
-def test_the_objects_of_a_load_lie_below_its_prefix(airline: str, tail: str, campaign: str, content: str) -> None:
+def test_objects_of_a_load_have_its_prefix(airline: str, tail: str, campaign: str, content: str) -> None:
     assert progress_key(airline, tail, campaign, content).startswith(load_prefix(airline, tail, campaign))
 
 
@@ -163,7 +163,7 @@ def measured(kinds: dict[str, FieldKind]) -> st.SearchStrategy[dict[str, Value]]
 
 @settings(deadline=None, max_examples=scaled(200, quick=30))
 @given(measured(dict(LOAD_FIELDS)), st.dictionaries(CONTENT, measured(dict(TRANSFER_FIELDS)), max_size=3))
-def test_what_is_written_is_read_again(load: dict[str, Value], transfers: dict[str, dict[str, Value]]) -> None:
+def test_a_written_archive_is_read_back(load: dict[str, Value], transfers: dict[str, dict[str, Value]]) -> None:
     archive = Archive("ACME", "D-1", "2026-12", load, transfers)
     assert parsed(build_archive(archive)) == archive
 
@@ -208,7 +208,7 @@ def changed(**fields: object) -> bytes:
         (changed(samples=[1]), "samples[0]"),
     ],
 )
-def test_what_is_not_the_archive_of_the_load_is_refused_with_its_place(body: bytes, sentence: str) -> None:
+def test_an_invalid_archive_of_a_load_is_refused_with_its_position(body: bytes, sentence: str) -> None:
     with pytest.raises((BadArchive, BadName), match=r".*") as caught:
         parsed(body)
     assert sentence in str(caught.value)

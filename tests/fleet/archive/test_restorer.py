@@ -21,13 +21,13 @@ from tests.support.polling_world import PollingWorld, load
 pytestmark = pytest.mark.both_databases
 
 
-def without_keys(said: dict[str, Any]) -> dict[str, Any]:
+def without_keys(snapshot: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of the load without row ids and without what a manifest provides."""
     ids = {"id", "load_id", "tail_id", "campaign_id"}
     return {
-        "load": {name: value for name, value in said["load"].items() if name not in ids},
-        "transfers": [{name: value for name, value in row.items() if name not in ids} for row in said["transfers"]],
-        "samples": said["samples"],
+        "load": {name: value for name, value in snapshot["load"].items() if name not in ids},
+        "transfers": [{name: value for name, value in row.items() if name not in ids} for row in snapshot["transfers"]],
+        "samples": snapshot["samples"],
     }
 
 
@@ -54,7 +54,7 @@ def test_a_new_database_shows_what_the_old_one_showed(world: PollingWorld) -> No
     assert brought_back(world) == 0
 
 
-def test_a_campaign_that_is_nowhere_else_comes_back_with_its_title(world: PollingWorld) -> None:
+def test_a_campaign_that_exists_only_in_the_archive_is_restored_with_its_title(world: PollingWorld) -> None:
     finished(world)
     world.manifest(items={"a": 1}, title="December", version=7, exhibition={"starts": "2026-12-01"})
     archive(world)
@@ -82,7 +82,7 @@ def test_a_load_that_is_known_is_not_read_again(world: PollingWorld) -> None:
         ("ACME/.archive/N1/a\nb.json.gz", b""),
     ],
 )
-def test_rubbish_is_an_anomaly_that_lasts_until_it_is_gone(
+def test_an_invalid_archive_is_an_anomaly_until_it_is_removed(
     world: PollingWorld, monkeypatch: pytest.MonkeyPatch, key: str, body: bytes
 ) -> None:
     monkeypatch.setattr(packed, "ARCHIVE_LIMIT", 1_000)

@@ -43,7 +43,7 @@ def test_a_new_manifest_leaves_it_alone(archived: PollingWorld) -> None:
     assert rows() == before
 
 
-def test_objects_that_are_still_there_and_those_that_are_gone_change_nothing(archived: PollingWorld) -> None:
+def test_present_and_deleted_objects_do_not_change_an_archived_load(archived: PollingWorld) -> None:
     before = rows()
     a, b, c = (transfer(name) for name in "abc")
     assert a.progress_at is not None
@@ -93,7 +93,7 @@ def test_the_same_campaign_error_restores_it_only_if_rewritten(archived: Polling
     assert load().archived_at is None
 
 
-def test_it_is_never_stalled(archived: PollingWorld) -> None:
+def test_an_archived_load_is_never_stalled(archived: PollingWorld) -> None:
     since = archived.clock
     archived.later(86_400)
     assert update_health(Airline.objects.get(), archived.clock, since) == set()

@@ -76,7 +76,7 @@ def test_a_tail_on_which_several_items_fail_is_at_fault_itself() -> None:
         ([fault("N1", word="contradiction", text="reports too much")], "1 load of 2026-12: reports too much"),
     ],
 )
-def test_a_cause_says_what_is_wrong_in_its_heading(findings: list[Finding], heading: str) -> None:
+def test_the_heading_of_a_cause_names_the_fault(findings: list[Finding], heading: str) -> None:
     assert [cause.heading for cause in group_by_cause(findings)] == [heading]
 
 
@@ -105,13 +105,13 @@ def test_a_manifest_that_all_refuse_is_one_object() -> None:
     assert brief(group_by_cause(faults)) == [("object", "campaign.json", 2)]
 
 
-def test_what_only_stands_is_grouped_by_campaign_and_silent_tails_together() -> None:
+def test_stalled_loads_are_grouped_by_campaign_and_silent_tails_together() -> None:
     faults = [fault("N1", word="stalled"), fault("N2", word="stalled"), fault("N3", word="silent")]
     assert brief(group_by_cause(faults)) == [("stalled", "", 2), ("silent", "", 1)]
 
 
 @pytest.mark.parametrize("code", sorted(ERRORS))
-def test_what_to_do_begins_with_what_the_error_table_says(code: Code) -> None:
+def test_the_advice_begins_with_the_action_of_the_error_table(code: Code) -> None:
     [cause] = group_by_cause([fault("N1", "movie-3", code)])
     assert cause.next_step.startswith(ERRORS[code].advice)
 
@@ -138,7 +138,7 @@ def test_every_code_named_here_is_in_the_error_table_and_every_kind_has_a_next_s
         max_size=30,
     )
 )
-def test_each_fault_lies_under_exactly_one_cause_of_its_own_airline(faults: list[Finding]) -> None:
+def test_each_fault_belongs_to_exactly_one_cause_of_its_airline(faults: list[Finding]) -> None:
     for fault, key in zip(faults, causes_of(faults), strict=True):
         assert key.airline == fault.airline
         assert LikelyCause(key, 1, 1, 1).reason == fault.reason

@@ -48,7 +48,7 @@ def rows() -> dict[str, int]:
 
 
 @pytest.mark.parametrize("span", JUMPS, ids=str)
-def test_history_stays_while_the_clock_is_wrong(
+def test_history_is_not_deleted_while_the_clock_is_wrong(
     world: PollingWorld, jump: Callable[[timedelta], None], span: timedelta
 ) -> None:
     before = rows()
@@ -65,7 +65,7 @@ def test_history_stays_while_the_clock_is_wrong(
 
 
 @pytest.mark.parametrize("span", JUMPS, ids=str)
-def test_reports_of_loads_stay_in_the_bucket_while_the_clock_is_wrong(
+def test_the_reports_remain_in_the_bucket_while_the_clock_is_wrong(
     world: PollingWorld, jump: Callable[[timedelta], None], span: timedelta
 ) -> None:
     keys = own_object_keys(world)

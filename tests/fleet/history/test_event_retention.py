@@ -35,7 +35,7 @@ def loads(cast: Cast) -> list[Load]:
     return [make_load(cast.acme, f"N{n}", "2026-12") for n in range(5)]
 
 
-def test_of_each_load_the_newest_stay(loads: list[Load]) -> None:
+def test_the_newest_events_of_each_load_are_preserved(loads: list[Load]) -> None:
     for number, load in enumerate(loads):
         tell(load, 6 + number)
     signs: list[int] = []
@@ -47,7 +47,7 @@ def test_of_each_load_the_newest_stay(loads: list[Load]) -> None:
     assert len(signs) == 3
 
 
-def test_what_is_older_than_400_days_goes(loads: list[Load]) -> None:
+def test_events_older_than_400_days_are_deleted(loads: list[Load]) -> None:
     tell(loads[0], 2)
     tell(loads[0], 3, timedelta(days=400))
     tell(loads[1], 3, timedelta(days=399))

@@ -12,12 +12,12 @@ from fleet.models import Load, Tail
 from fleet.state.transfer import TransferState
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
-SEEN = NOW - timedelta(seconds=30)
-LOADING = HistoryState("loading", bytes_done=5_000, bytes_total=9_000, as_of=SEEN)
+OBSERVED_AT = NOW - timedelta(seconds=30)
+LOADING = HistoryState("loading", bytes_done=5_000, bytes_total=9_000, as_of=OBSERVED_AT)
 
 
 def failed(code: str, text: str) -> HistoryState:
-    return transfer_history_state(TransferState(status="failed", error_code=code, error=text, as_of=SEEN))
+    return transfer_history_state(TransferState(status="failed", error_code=code, error=text, as_of=OBSERVED_AT))
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_bytes_of_an_item_that_go_down_are_a_turn_each_time() -> None:
 
 
 def test_an_item_that_restarts_from_zero_has_restarted_once() -> None:
-    held = TransferState(status="loading", bytes_done=5_000, bytes_reported=5_000)
+    previous = TransferState(status="loading", bytes_done=5_000, bytes_reported=5_000)
     empty = TransferState(status="pending", restarted=True)
     going = TransferState(status="loading", restarted=True, bytes_done=100, bytes_reported=100)
     assert transfer_history_state(empty).state == "restarted"
     assert (
-        event_between(transfer_history_state(held), transfer_history_state(empty), NOW, decrease_is_event=True)
+        event_between(transfer_history_state(previous), transfer_history_state(empty), NOW, decrease_is_event=True)
         is not None
     )
     assert (
@@ -81,12 +81,12 @@ def test_an_item_that_restarts_from_zero_has_restarted_once() -> None:
 
 
 def test_an_event_has_the_time_of_its_object_or_when_the_portal_saw_it() -> None:
-    later = SEEN + timedelta(seconds=10)
+    later = OBSERVED_AT + timedelta(seconds=10)
     reported = event_between(LOADING, LOADING._replace(state="complete", as_of=later), NOW)
-    seen = event_between(LOADING, LOADING._replace(state="stalled"), NOW)
+    observed = event_between(LOADING, LOADING._replace(state="stalled"), NOW)
     first = event_between(None, LOADING, NOW)
     nothing = event_between(None, HistoryState("pending"), NOW)
-    assert [each.at for each in (reported, seen, first, nothing) if each] == [later, NOW, SEEN, NOW]
+    assert [each.at for each in (reported, observed, first, nothing) if each] == [later, NOW, OBSERVED_AT, NOW]
 
 
 def test_an_event_of_a_load_describes_more_than_its_state() -> None:

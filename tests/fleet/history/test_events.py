@@ -82,7 +82,7 @@ def test_a_finished_fleet_that_is_first_met_is_one_event_a_load_and_no_bytes(wor
     assert not ThroughputInterval.objects.exists()
 
 
-def test_what_does_not_turn_is_not_written(two: PollingWorld) -> None:
+def test_events_without_a_state_change_are_not_written(two: PollingWorld) -> None:
     two.progress(f"{PATH}/a", 10)
     two.poll()
     two.later()
@@ -150,7 +150,7 @@ def test_bytes_are_counted_in_slots_of_five_minutes_by_airline_and_added_up(worl
     assert ThroughputInterval.objects.count() == 1
 
 
-def test_no_count_of_bytes_is_beyond_all_measure(world: PollingWorld) -> None:
+def test_byte_counts_are_bounded(world: PollingWorld) -> None:
     acme = Airline.objects.create(name="ACME")
     for number in (COUNT_LIMIT * 4, 17, COUNT_LIMIT):
         add_received(acme, number, world.clock)
@@ -171,7 +171,7 @@ def test_a_manifest_that_grows_moves_no_bytes(world: PollingWorld) -> None:
     assert (transfer("a").bytes_done, moved()) == (150, 90)
 
 
-def test_an_item_that_only_the_aircraft_knows_counts_from_its_first_byte(world: PollingWorld) -> None:
+def test_an_item_missing_from_the_manifest_counts_from_its_first_byte(world: PollingWorld) -> None:
     world.progress(f"{PATH}/a", 10)
     world.poll()
     world.later()

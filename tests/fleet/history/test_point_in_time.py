@@ -42,7 +42,7 @@ def campaign_at(world: PollingWorld, at: datetime) -> CampaignSnapshot:
     return found
 
 
-def said(found: CampaignSnapshot) -> list[tuple[str, str, int | None, int, int]]:
+def rows_of(found: CampaignSnapshot) -> list[tuple[str, str, int | None, int, int]]:
     return [(row.tail, row.state, row.bytes_done, row.items_done, row.items_failed) for row in found.loads]
 
 
@@ -77,12 +77,12 @@ def story(world: PollingWorld, db: None) -> tuple[PollingWorld, list[datetime]]:
 def test_each_moment_is_shown_as_it_was(story: tuple[PollingWorld, list[datetime]]) -> None:
     world, moments = story
     found = [campaign_at(world, at) for at in moments]
-    assert said(found[0]) == []
+    assert rows_of(found[0]) == []
     assert found[0].not_started == 2
-    assert said(found[1]) == [("N1", "pending", 0, 0, 0)]
-    assert said(found[2]) == [("N1", "loading", 40, 0, 0)]
-    assert said(found[3]) == [("N1", "failed", 120, 1, 1), ("N2", "loading", 10, 0, 0)]
-    assert said(found[4])[0] == ("N1", "complete", 200, 2, 0)
+    assert rows_of(found[1]) == [("N1", "pending", 0, 0, 0)]
+    assert rows_of(found[2]) == [("N1", "loading", 40, 0, 0)]
+    assert rows_of(found[3]) == [("N1", "failed", 120, 1, 1), ("N2", "loading", 10, 0, 0)]
+    assert rows_of(found[4])[0] == ("N1", "complete", 200, 2, 0)
     failed = found[3].loads[0]
     assert (failed.error_code, failed.error, failed.percent, failed.items_total) == ("IO_ERROR", "b: disk", 60, 2)
     pk = load().pk
@@ -93,7 +93,7 @@ def test_each_moment_is_shown_as_it_was(story: tuple[PollingWorld, list[datetime
 
 
 @pytest.mark.django_db
-def test_what_is_not_known_is_said(story: tuple[PollingWorld, list[datetime]]) -> None:
+def test_unknown_parts_of_a_snapshot_are_reported(story: tuple[PollingWorld, list[datetime]]) -> None:
     world, moments = story
     assert campaign_at(world, moments[3]).notes == []
     assert "records start on 2026-12-01 12:00:00 UTC" in campaign_at(world, moments[0]).notes[0]
@@ -104,7 +104,7 @@ def test_what_is_not_known_is_said(story: tuple[PollingWorld, list[datetime]]) -
     assert "1 load has no records at this time" in campaign_at(world, moments[3]).notes[0]
     Event.objects.all().delete()
     assert "this campaign has no records" in campaign_at(world, moments[3]).notes[0]
-    assert said(campaign_at(world, moments[4]))[0][1] == "complete", "its own moments say so"
+    assert rows_of(campaign_at(world, moments[4]))[0][1] == "complete", "its own moments say so"
 
 
 @pytest.mark.django_db

@@ -51,7 +51,7 @@ def load(loads: list[Load]) -> Load:
     return loads[0]
 
 
-def test_samples_stay_by_change_for_an_hour_by_minute_for_two_days_by_hour_for_a_year(load: Load) -> None:
+def test_samples_are_preserved_per_change_minute_or_hour_by_age(load: Load) -> None:
     samples(load, *(timedelta(seconds=20 * n) for n in range(180)))  # the last hour: three a minute
     samples(load, *(timedelta(hours=5, seconds=20 * n) for n in range(180)))
     samples(load, *(timedelta(days=30, minutes=n) for n in range(180)))
@@ -64,7 +64,7 @@ def test_samples_stay_by_change_for_an_hour_by_minute_for_two_days_by_hour_for_a
     assert ages[-1] < timedelta(days=365)
 
 
-def test_the_newest_sample_of_a_load_stays_however_old(loads: list[Load]) -> None:
+def test_the_newest_sample_of_a_load_is_preserved_at_any_age(loads: list[Load]) -> None:
     load, other, _ = loads
     samples(load, timedelta(days=900), timedelta(days=901))
     samples(other, timedelta(days=2))
@@ -75,7 +75,7 @@ def test_the_newest_sample_of_a_load_stays_however_old(loads: list[Load]) -> Non
 
 @settings(max_examples=scaled(100, quick=15), deadline=None, suppress_health_check=list(HealthCheck))
 @given(histories=st.lists(st.lists(AGES, max_size=12), min_size=3, max_size=3), rows=st.integers(1, 20))
-def test_what_the_database_keeps_is_what_the_rule_says(
+def test_the_database_preserves_the_samples_that_the_rule_selects(
     loads: list[Load], histories: list[list[float]], rows: int
 ) -> None:
     ProgressSample.objects.all().delete()

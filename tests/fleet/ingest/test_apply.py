@@ -47,8 +47,8 @@ def fleet(world: PollingWorld, tails: int, items: int) -> list[int]:
 
 def moved(at: datetime, value: int, items: Sequence[int] = (0,)) -> TailUpdate:
     """These items are at `value` bytes."""
-    seen = {f"item-{item:02}": ProgressObserved(f"etag-{value}", at, value) for item in items}
-    return TailUpdate({CAMPAIGN: LoadUpdate(dict(seen))}, heard_at=at)
+    progress = {f"item-{item:02}": ProgressObserved(f"etag-{value}", at, value) for item in items}
+    return TailUpdate({CAMPAIGN: LoadUpdate(dict(progress))}, heard_at=at)
 
 
 def applied(world: PollingWorld, batch: Mapping[int, TailUpdate]) -> ApplyResult:

@@ -35,17 +35,17 @@ def load(world: PollingWorld) -> Load:
     return Load.objects.get()
 
 
-def said(content: str) -> TransferState:
+def stored_state(content: str) -> TransferState:
     return TransferState(*Transfer.objects.values_list(*TRANSFER_FIELDS).get(content=content))
 
 
-def test_what_is_written_is_what_is_read(load: Load) -> None:
+def test_rows_written_in_bulk_are_read_back_unchanged(load: Load) -> None:
     names = ["a", "1", "true", "Ü \" '"]
     for states in (STATES, STATES[::-1]):
         rows = [(load.pk, name, *state) for name, state in zip(names, states, strict=True)]
         written = upsert(Transfer, PLACE, TRANSFER_FIELDS, rows)
         assert {(row[1], row[2]) for row in written} == {(load.pk, name) for name in names}
-        assert [said(name) for name in names] == states
+        assert [stored_state(name) for name in names] == states
         assert {row[0]: row[2] for row in written} == dict(Transfer.objects.values_list("pk", "content"))
     found = Transfer.objects.filter(where_in(Transfer, PLACE, [(load.pk, "1"), (load.pk, "none"), (load.pk + 1, "a")]))
     assert [row.content for row in found] == ["1"]
@@ -75,7 +75,7 @@ def test_more_rows_than_fit_a_statement_take_another(load: Load) -> None:
 def test_text_that_does_not_fit_its_column_is_refused_and_not_cut(load: Load) -> None:
     if connection.vendor == "sqlite":
         upsert(Transfer, PLACE, ["error_code"], [(load.pk, "a", "x" * 99)])
-        assert len(said("a").error_code) == 99, "SQLite knows no longest text"
+        assert len(stored_state("a").error_code) == 99, "SQLite knows no longest text"
     else:
         with pytest.raises(DatabaseError, match="too long"):
             upsert(Transfer, PLACE, ["error_code"], [(load.pk, "a", "x" * 99)])

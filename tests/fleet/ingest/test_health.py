@@ -23,8 +23,8 @@ HOUR, DAY, GB = 3_600, 86_400, 1_000_000_000
 
 def beat(world: PollingWorld, state: str = "loading", name: str = "N1", **more: object) -> None:
     """Write the loader's heartbeat."""
-    said = {"schema": 1, "loader": "0.1.0", "at": world.clock.isoformat(), "state": state, **more}
-    world.write(f"{name}/loader.json", json.dumps(said).encode())
+    published = {"schema": 1, "loader": "0.1.0", "at": world.clock.isoformat(), "state": state, **more}
+    world.write(f"{name}/loader.json", json.dumps(published).encode())
 
 
 def begun(world: PollingWorld, *, beats: bool = True) -> None:
@@ -46,7 +46,7 @@ def rev() -> int:
 
 
 class TestStalled:
-    def test_no_byte_for_ten_minutes_while_the_loader_is_alive(self, world: PollingWorld) -> None:
+    def test_a_live_loader_without_bytes_for_ten_minutes_is_stalled(self, world: PollingWorld) -> None:
         begun(world)
         world.later(599)
         beat(world)
@@ -81,7 +81,7 @@ class TestStalled:
         world.poll()
         assert (load().state, transfer("a").state) == ("stalled", "stalled")
 
-    def test_what_had_stalled_when_it_was_switched_off_is_stalled_still(self, world: PollingWorld) -> None:
+    def test_a_stalled_load_of_a_switched_off_loader_remains_stalled(self, world: PollingWorld) -> None:
         begun(world)
         world.later(700)
         beat(world)
@@ -110,7 +110,7 @@ class TestStalled:
 
 
 class TestSilent:
-    def test_nothing_heard_for_a_day_and_anything_ends_it(self, world: PollingWorld) -> None:
+    def test_a_tail_without_contact_for_a_day_is_silent_until_any_contact(self, world: PollingWorld) -> None:
         begun(world)
         world.later(DAY - 1)
         world.poll()
@@ -120,22 +120,26 @@ class TestSilent:
         world.poll()
         assert (tail().silent, load().silent, load().state) == (True, True, "silent")
         assert transfer("a").state == "silent", "its load says so"
-        said = newest_states(before)
-        assert said.keys() == {"transfer", "load", "tail", "campaign", "airline"}
-        assert said["transfer"]["state"] == said["load"]["state"] == "silent"
-        assert (said["tail"]["is_silent"], said["airline"]["silent"], said["airline"]["loading"]) == (True, 1, 0)
+        published = newest_states(before)
+        assert published.keys() == {"transfer", "load", "tail", "campaign", "airline"}
+        assert published["transfer"]["state"] == published["load"]["state"] == "silent"
+        assert (published["tail"]["is_silent"], published["airline"]["silent"], published["airline"]["loading"]) == (
+            True,
+            1,
+            0,
+        )
         beat(world)
         world.poll()
         assert (tail().silent, load().state, transfer("a").state) == (False, "loading", "loading")
 
-    def test_an_old_object_says_nothing_of_when_it_was_seen(self, world: PollingWorld) -> None:
+    def test_an_old_object_does_not_update_the_last_contact(self, world: PollingWorld) -> None:
         world.progress("N1/2026-12/a", 100)
         world.later(10 * DAY)
         world.poll()
         assert tail().seen_at == world.clock
         assert not tail().silent
 
-    def test_time_in_which_nobody_looked_counts_against_nobody(self, world: PollingWorld) -> None:
+    def test_time_without_polls_does_not_count_as_silence(self, world: PollingWorld) -> None:
         begun(world)
         airline = Airline.objects.get()
         world.later(5 * DAY)
@@ -164,7 +168,7 @@ class TestSilent:
 
 class TestWaiting:
     @pytest.mark.parametrize("word", ["waiting", "paused"])
-    def test_its_loader_says_that_it_waits_and_no_byte_moves(self, world: PollingWorld, word: str) -> None:
+    def test_a_load_whose_loader_reports_waiting_and_no_bytes_is_waiting(self, world: PollingWorld, word: str) -> None:
         begun(world)
         world.later(10)
         beat(world, word, reason="outside its hours, 22:00-05:00")
@@ -193,7 +197,7 @@ class TestWaiting:
         world.poll()
         assert load().state == "waiting", "three minutes without a byte, and it has said nothing else"
 
-    def test_what_had_stalled_and_now_waits_has_not_stalled_any_more(self, world: PollingWorld) -> None:
+    def test_a_stalled_load_that_waits_is_no_longer_stalled(self, world: PollingWorld) -> None:
         begun(world)
         world.later(600)
         beat(world)
@@ -317,7 +321,7 @@ class TestAtRisk:
         world.poll()
         assert not load().at_risk
 
-    def test_a_later_exhibition_clears_the_flag_with_the_manifest_that_says_so(
+    def test_the_flag_is_cleared_by_a_manifest_with_a_later_exhibition(
         self, world: PollingWorld, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         world.manifest(items={"a": 1000}, exhibition={"starts": "2026-12-02"})
@@ -354,11 +358,19 @@ class TestDuty:
         assert load().state == "silent"
         before = rev()
         assert set_service_status(Tail.objects.select_related("airline").get(), ServiceStatus.STORED)
-        said = newest_states(before)
-        assert said.keys() == {"load", "tail", "campaign", "airline"}
-        assert (said["tail"]["duty"], said["tail"]["is_silent"], said["load"]["state"]) == ("stored", False, "loading")
-        assert (said["airline"]["tails"], said["airline"]["tails_out"], said["airline"]["loads"]) == (0, 1, 0)
-        assert (said["campaign"]["tails"], said["campaign"]["tails_out"]) == (0, 1)
+        published = newest_states(before)
+        assert published.keys() == {"load", "tail", "campaign", "airline"}
+        assert (published["tail"]["duty"], published["tail"]["is_silent"], published["load"]["state"]) == (
+            "stored",
+            False,
+            "loading",
+        )
+        assert (published["airline"]["tails"], published["airline"]["tails_out"], published["airline"]["loads"]) == (
+            0,
+            1,
+            0,
+        )
+        assert (published["campaign"]["tails"], published["campaign"]["tails_out"]) == (0, 1)
         noted = rows()
         world.later(60)
         world.poll()
@@ -370,7 +382,9 @@ class TestDuty:
         assert load().state == "silent"
 
 
-def test_what_moves_at_that_moment_wins(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_that_progresses_at_the_same_time_is_not_stalled(
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A byte arrives between the query and the lock: the load is judged by its new state."""
     begun(world, beats=False)
     world.later(600)
@@ -395,12 +409,12 @@ def test_turns_are_written_down_with_their_reason(world: PollingWorld) -> None:
     world.poll()
     world.later(DAY)
     world.poll()
-    told = list(Event.objects.filter(content="").order_by("pk").values_list("state", "text"))
-    assert [state for state, _ in told][-2:] == ["waiting", "silent"]
-    assert told[-2][1] == "paused by the queue"
+    events = list(Event.objects.filter(content="").order_by("pk").values_list("state", "text"))
+    assert [state for state, _ in events][-2:] == ["waiting", "silent"]
+    assert events[-2][1] == "paused by the queue"
 
 
-def test_what_time_alone_changes_is_looked_at_every_ten_seconds(world: PollingWorld) -> None:
+def test_time_dependent_states_are_checked_every_ten_seconds(world: PollingWorld) -> None:
     begun(world, beats=False)
     airline = Airline.objects.get()
     world.later(600)
@@ -415,7 +429,7 @@ def test_what_time_alone_changes_is_looked_at_every_ten_seconds(world: PollingWo
     assert looked == 2
 
 
-def test_what_could_not_be_read_is_not_judged(world: PollingWorld) -> None:
+def test_unreadable_loads_are_not_judged(world: PollingWorld) -> None:
     begun(world, beats=False)
     world.later(600)
     world.progress("N1/2026-12/a", 200)

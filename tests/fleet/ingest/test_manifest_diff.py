@@ -46,8 +46,8 @@ def test_a_new_version_moves_the_totals_of_every_load_under_way(world: PollingWo
         assert (row.bytes_total, row.bytes_done, row.items_total, row.status) == (1000, 100, 3, "loading")
         assert (transfer("a", name).percent, transfer("a", name).status) == (25, "loading")
         assert transfer("new", name).status == "pending"
-        gone = transfer("gone", name)
-        assert (gone.listed, gone.bytes_done, gone.bytes_total) == (False, 50, 100)
+        removed = transfer("gone", name)
+        assert (removed.listed, removed.bytes_done, removed.bytes_total) == (False, 50, 100)
     before = rows()
     world.poll()
     assert rows() == before
@@ -180,7 +180,9 @@ def test_an_item_of_zero_bytes_does_not_divide_by_zero(world: PollingWorld) -> N
     assert (load().status, load().percent) == ("complete", 100)
 
 
-def test_one_tail_that_cannot_be_written_stops_no_other(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tail_that_cannot_be_written_does_not_block_others(
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("N1", "N2", "N3"):
         world.progress(f"{name}/2026-12/a", 50)
 

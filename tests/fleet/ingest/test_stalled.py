@@ -66,7 +66,7 @@ def test_stalling_reaches_the_feed_with_the_sums_above_it(world: PollingWorld) -
     assert changes["tail"]["stalled"] == changes["campaign"]["stalled"] == changes["airline"]["stalled"] == 1
 
 
-def test_what_was_old_when_first_seen_is_not_stalled_at_once(world: PollingWorld) -> None:
+def test_a_load_that_is_old_at_its_first_poll_is_not_stalled_at_once(world: PollingWorld) -> None:
     """The portal judges by its own observations, not by an object's age on another clock."""
     world.progress("N1/2026-12/a", 100)
     world.later(86_400)
@@ -114,7 +114,7 @@ def test_progress_during_an_outage_of_polling_is_not_stalled_at_once(world: Poll
     assert (transfer("a").stalled, load().stalled) == (True, True)
 
 
-def test_what_moves_again_after_an_outage_is_never_stalled(world: PollingWorld) -> None:
+def test_a_load_that_progresses_after_an_outage_is_never_stalled(world: PollingWorld) -> None:
     world.manifest(items={"a": 1000})
     world.progress("N1/2026-12/a", 100)
     world.poll()
@@ -128,7 +128,7 @@ def test_what_moves_again_after_an_outage_is_never_stalled(world: PollingWorld) 
         assert not transfer("a").stalled
 
 
-def test_what_there_was_no_time_to_look_at_is_not_stalled(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_without_a_complete_check_is_not_stalled(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fleet.polling.batches.TAILS_A_BATCH", 1)
     for name in ("N1", "N2", "N3"):
         world.progress(f"{name}/2026-12/a", 100)

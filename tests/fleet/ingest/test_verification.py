@@ -27,8 +27,10 @@ def manifest(world: PollingWorld, *shas: str, signed: bool = False, version: int
 
 
 def beat(world: PollingWorld, verified: bool | None, **more: object) -> None:
-    held = [] if verified is None else [{"campaign": "2026-12", "items": 2, "bytes": 200, "verified": verified}]
-    body = {"schema": 1, "loader": "0.1.0", "state": "idle", "held": held, **more}
+    held_campaigns = (
+        [] if verified is None else [{"campaign": "2026-12", "items": 2, "bytes": 200, "verified": verified}]
+    )
+    body = {"schema": 1, "loader": "0.1.0", "state": "idle", "held": held_campaigns, **more}
     world.write("N1/loader.json", json.dumps(body).encode())
 
 
@@ -50,8 +52,10 @@ def arrive(world: PollingWorld) -> None:
         (True, {"verified": True, "items": 2}, True, "enforce", Verification.SIGNED),
     ],
 )
-def test_the_rule(hashed: bool, held: dict[str, Any] | None, signed: bool, policy: str, found: Verification) -> None:
-    assert verification_level(hashed=hashed, held=held, items=2, signed=signed, policy=policy) is found
+def test_the_rule(
+    hashed: bool, held_campaigns: dict[str, Any] | None, signed: bool, policy: str, found: Verification
+) -> None:
+    assert verification_level(hashed=hashed, held=held_campaigns, items=2, signed=signed, policy=policy) is found
 
 
 @pytest.mark.django_db
@@ -62,7 +66,7 @@ class TestThePortal:
         world.poll()
         assert (load().status, load().proof) == ("complete", "size")
 
-    def test_a_hash_counts_once_the_loader_says_that_it_holds_the_campaign_verified(self, world: PollingWorld) -> None:
+    def test_a_hash_counts_once_the_loader_reports_the_campaign_as_verified(self, world: PollingWorld) -> None:
         manifest(world, SHA, SHA)
         arrive(world)
         beat(world, None)
@@ -85,8 +89,8 @@ class TestThePortal:
         beat(world, True, signature_policy="enforce", queue_error="entries[0]: no such campaign", queue_version=7)
         world.poll()
         assert load().proof == "hash"
-        said = tail()
-        assert (said.signatures, said.queue_error, said.queue_version) == ("enforce", "entries[0]: no such campaign", 7)
+        row = tail()
+        assert (row.signatures, row.queue_error, row.queue_version) == ("enforce", "entries[0]: no such campaign", 7)
         world.later()
         world.media.put("ACME/2026-12/campaign.json.dsse", b"{}")
         world.poll()
@@ -96,7 +100,7 @@ class TestThePortal:
         world.poll()
         assert load().proof == "hash"
 
-    def test_what_is_not_complete_any_more_is_not_proven(self, world: PollingWorld) -> None:
+    def test_a_load_that_is_no_longer_complete_is_not_verified(self, world: PollingWorld) -> None:
         manifest(world, SHA, SHA)
         arrive(world)
         beat(world, True)
@@ -108,10 +112,10 @@ class TestThePortal:
 
     @pytest.mark.parametrize("held", ["all", [7], [{"campaign": 3}], [{"campaign": "2026-12", "verified": "yes"}]])
     def test_a_heartbeat_of_any_shape_proves_nothing_and_breaks_nothing(
-        self, world: PollingWorld, held: object
+        self, world: PollingWorld, held_campaigns: object
     ) -> None:
         manifest(world, SHA, SHA)
         arrive(world)
-        beat(world, None, held=held, signature_policy=["enforce"], queue_error=17)
+        beat(world, None, held=held_campaigns, signature_policy=["enforce"], queue_error=17)
         world.poll()
         assert (load().status, load().proof) == ("complete", "")

@@ -38,7 +38,7 @@ def test_a_row_shows_the_state_of_the_tail(cast: Cast, alice: Client) -> None:
     assert row.endswith("Last contact 3 min ago Free 187 GB")
 
 
-def test_a_failed_row_says_which_item_why_and_what_to_do(cast: Cast, alice: Client) -> None:
+def test_a_failed_row_shows_the_item_the_cause_and_the_action(cast: Cast, alice: Client) -> None:
     create_load(create_tail(cast.acme, "VP-ABC"), create_campaign(cast.acme, items=4), "full")
     row = page_text(alice.get("/airlines/ACME/"), key("VP-ABC"))
     assert "movie-003 NO_SPACE needs 2.1 GB, 0.3 GB free" in row
@@ -115,9 +115,7 @@ def test_a_tail_without_a_load_is_listed(cast: Cast, alice: Client) -> None:
         ("?page=nonsense&sort=heard", ["VP-C", "VP-F", "VP-L", "VP-P", "VP-S", "VP-0"]),
     ],
 )
-def test_the_address_says_which_tails_and_in_which_order(
-    cast: Cast, alice: Client, query: str, shown: list[str]
-) -> None:
+def test_the_address_filters_and_sorts_the_tails(cast: Cast, alice: Client, query: str, shown: list[str]) -> None:
     campaign = create_campaign(cast.acme, items=4)
     stories = {"VP-C": "complete", "VP-F": "failed", "VP-L": "loading", "VP-P": "pending", "VP-S": "stalled"}
     for place, (name, story) in enumerate(stories.items()):
@@ -142,7 +140,7 @@ def test_a_thousand_tails_come_fifty_a_page_and_the_links_keep_the_filter(cast: 
     assert 'href="?sort=tail&amp;q=vp&amp;page=4"' in page_html(page)
 
 
-def test_more_rows_stand_on_a_page_where_the_address_says_so(cast: Cast, alice: Client) -> None:
+def test_the_address_sets_the_number_of_rows_per_page(cast: Cast, alice: Client) -> None:
     Tail.objects.bulk_create(Tail(airline=cast.acme, name=f"VP-{number:03}") for number in range(150))
     assert len(row_headers(alice.get("/airlines/ACME/?size=100"))) == 100
     page = alice.get("/airlines/ACME/?size=1000&sort=tail")
@@ -206,7 +204,7 @@ def test_a_campaign_is_not_called_silent_because_of_one_tail(cast: Cast, alice: 
         assert re.search(r"Tails:? .*1 silent.* 2 loading", shown), shown
 
 
-def test_a_tail_at_risk_says_so_beside_its_state_and_when_it_may_be_whole(cast: Cast, alice: Client) -> None:
+def test_a_tail_at_risk_shows_its_risk_and_its_expected_completion(cast: Cast, alice: Client) -> None:
     load = create_load(create_tail(cast.acme, "VP-A"), create_campaign(cast.acme), "loading")
     Load.objects.filter(pk=load.pk).update(at_risk=True, rate_bps=2_000_000, effective_bps=1_000_000)
     row = page_text(alice.get("/airlines/ACME/"), key("VP-A"))
@@ -296,7 +294,7 @@ def test_on_a_wall_there_are_no_controls(cast: Cast, alice: Client) -> None:
     assert "Last update" in page_text(page)
 
 
-def test_an_airline_without_tails_says_how_one_appears(cast: Cast, alice: Client) -> None:
+def test_an_airline_without_tails_explains_how_tails_are_created(cast: Cast, alice: Client) -> None:
     assert "No tails yet" in page_text(alice.get("/airlines/ACME/"))
 
 
@@ -320,7 +318,7 @@ def test_the_airlines_campaigns_are_listed_latest_first_a_dozen_at_once(cast: Ca
     assert "cycle-02" in page_text(alice.get("/airlines/ACME/?all="))
 
 
-def test_what_could_not_be_understood_is_counted_and_explained(cast: Cast, alice: Client) -> None:
+def test_invalid_objects_are_counted_and_explained(cast: Cast, alice: Client) -> None:
     for number in range(13):
         Anomaly.objects.create(
             airline=cast.acme if number else cast.beta,

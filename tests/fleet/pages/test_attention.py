@@ -75,7 +75,7 @@ def test_an_item_that_fails_everywhere_is_one_cause_with_the_next_step(cast: Cas
     assert "<b>broken</b>" not in page
 
 
-def test_nothing_to_do_is_said_so(cast: Cast) -> None:
+def test_the_empty_page_states_that_no_load_needs_attention(cast: Cast) -> None:
     create_load(create_tail(cast.acme, "N1"), create_campaign(cast.acme), "complete")
     assert "Nothing needs attention" in text(browse(cast.alice))
 
@@ -96,7 +96,7 @@ def test_others_see_nothing_of_it(cast: Cast) -> None:
         ("contradiction", {"status": Status.LOADING, "contradiction": Inconsistency.OVERSIZED}, {}),
     ],
 )
-def test_what_stands_on_top_of_loading_needs_attention_too(
+def test_flags_of_loading_loads_need_attention(
     cast: Cast, word: str, fields: dict[str, Any], of_the_tail: dict[str, Any]
 ) -> None:
     load = create_load(create_tail(cast.acme, "N1"), create_campaign(cast.acme))
@@ -131,15 +131,15 @@ def test_tails_out_of_service_and_archived_loads_are_left_alone(cast: Cast, duty
     assert "Nothing needs attention" in text(browse(cast.alice))
 
 
-def test_who_sees_to_it_stands_there_and_it_counts_no_more_until_the_error_is_another(cast: Cast, olive: User) -> None:
+def test_an_acknowledgement_shows_its_user_and_lasts_until_the_error_changes(cast: Cast, olive: User) -> None:
     load, other = failing(cast.acme, "N1", "N2")
     client = browse(olive)
     assert "Acknowledged 2 of 2 loads." in acknowledge(client, load, other).content.decode()
     assert "Nothing needs attention" in text(client)
     assert queries.open_count(AttentionFinding.objects.all()) == 0
-    seen = text(client, "/attention/?acknowledged=1")
-    assert "<b>olive</b>" in seen
-    assert "Ticket 12" in seen
+    acknowledged_page = text(client, "/attention/?acknowledged=1")
+    assert "<b>olive</b>" in acknowledged_page
+    assert "Ticket 12" in acknowledged_page
     Load.objects.filter(pk=load.pk).update(error_code="NO_SPACE")
     recount(Airline.objects.all())
     assert queries.open_count(AttentionFinding.objects.all()) == 1
@@ -159,7 +159,7 @@ def test_an_acknowledgement_can_be_taken_back(cast: Cast, olive: User) -> None:
     assert Acknowledgement.objects.get().withdrawn_at is not None
 
 
-def test_what_heals_meanwhile_is_said_so_and_not_acknowledged(cast: Cast, olive: User) -> None:
+def test_a_problem_that_is_resolved_meanwhile_is_reported_and_not_acknowledged(cast: Cast, olive: User) -> None:
     load, healed = failing(cast.acme, "N1", "N2")
     Load.objects.filter(pk=healed.pk).update(status=Status.PENDING)
     assert (
@@ -194,7 +194,7 @@ def test_a_wrong_word_or_no_load_is_not_found(cast: Cast, olive: User) -> None:
     assert client.get("/attention/acknowledgement/").status_code == 405
 
 
-def test_it_can_be_narrowed_by_airline_cause_and_text(cast: Cast) -> None:
+def test_the_list_is_filtered_by_airline_cause_and_text(cast: Cast) -> None:
     failing(cast.acme, "N-1", "N-2")
     failing(cast.beta, "B-1", content="movie-004", error="HASH")
     client = browse(cast.olga)
@@ -232,7 +232,7 @@ def test_the_number_of_queries_does_not_grow_with_what_is_wrong(cast: Cast) -> N
 
 
 @pytest.mark.parametrize(("code", "left"), [("OBJECT_GONE", 0), ("UNSIGNED", 0), ("NO_SPACE", 1)])
-def test_what_fails_because_its_campaign_was_withdrawn_needs_none(cast: Cast, code: str, left: int) -> None:
+def test_failures_of_a_withdrawn_campaign_need_no_attention(cast: Cast, code: str, left: int) -> None:
     failing(cast.acme, "N1")
     Transfer.objects.filter(status=Status.FAILED).update(error_code=code)
     Load.objects.update(error_code=code)

@@ -33,7 +33,7 @@ def test_the_header_shows_the_manifest(cast: Cast, alice: Client) -> None:
     assert "Signature signed" in page_text(alice.get(PAGE))
 
 
-def test_a_campaign_that_was_withdrawn_says_so(cast: Cast, alice: Client) -> None:
+def test_a_withdrawn_campaign_is_marked(cast: Cast, alice: Client) -> None:
     campaign = create_campaign(cast.acme)
     create_load(create_tail(cast.acme, "VP-A"), campaign, "loading")
     assert "withdrawn" not in page_text(alice.get(PAGE))
@@ -43,7 +43,7 @@ def test_a_campaign_that_was_withdrawn_says_so(cast: Cast, alice: Client) -> Non
     assert "There is no campaign.json" not in page
 
 
-def test_who_may_run_the_campaign_is_led_to_its_draft(cast: Cast, client: Client) -> None:
+def test_campaign_managers_see_a_link_to_the_draft(cast: Cast, client: Client) -> None:
     campaign = create_campaign(cast.acme)
     for user, may in ((cast.alice, False), (cast.otto, False), (cast.mona, True), (cast.olga, False), (cast.ada, True)):
         client.force_login(user)
@@ -118,7 +118,7 @@ def test_the_file_of_tails_is_narrowed_as_the_page_is(cast: Cast, alice: Client)
     assert [row["tail"] for row in exported["rows"]] == ["VP-A"]
 
 
-def test_a_campaign_on_no_tail_says_so(cast: Cast, alice: Client) -> None:
+def test_a_campaign_on_no_tail_has_an_explanation(cast: Cast, alice: Client) -> None:
     create_campaign(cast.acme)
     assert "Not started on any tail" in page_text(alice.get(PAGE))
 

@@ -45,7 +45,7 @@ def test_the_letters_are_explained_in_the_order_of_weight(cast: Cast, alice: Cli
     assert list(drawn(alice)["states"].values()) == State.values
 
 
-def test_each_cell_is_a_letter_and_what_moves_or_failed_says_more(cast: Cast, alice: Client) -> None:
+def test_each_cell_is_a_letter_with_details_for_loading_and_failed_cells(cast: Cast, alice: Client) -> None:
     campaign = create_campaign(cast.acme, items=4)
     for name, story in (("VP-A", "failed"), ("VP-B", "complete"), ("VP-C", "pending"), ("VP-D", "stalled")):
         create_load(create_tail(cast.acme, name), campaign, story)
@@ -59,7 +59,7 @@ def test_each_cell_is_a_letter_and_what_moves_or_failed_says_more(cast: Cast, al
     assert heat_map["moving"][1] == []
 
 
-def test_what_lies_on_a_load_lies_on_its_moving_items(cast: Cast, alice: Client) -> None:
+def test_flags_of_a_load_apply_to_its_loading_items(cast: Cast, alice: Client) -> None:
     load = create_load(create_tail(cast.acme, "VP-A"), create_campaign(cast.acme, items=4), "loading")
     for field, letter in (("silent", "i"), ("waiting", "w")):
         Load.objects.filter(pk=load.pk).update(**{field: True})
@@ -96,7 +96,7 @@ def test_items_no_manifest_names_come_last_and_unknown_sizes_are_unknown(cast: C
     assert heat_map["moving"] == [[[0, None, None, None]]]
 
 
-def test_tails_of_other_campaigns_and_airlines_stay_outside(cast: Cast, alice: Client) -> None:
+def test_tails_of_other_campaigns_and_airlines_are_excluded(cast: Cast, alice: Client) -> None:
     campaign = create_campaign(cast.acme, items=2)
     tail = create_tail(cast.acme, "VP-A")
     create_load(tail, campaign, "pending")
@@ -108,7 +108,7 @@ def test_tails_of_other_campaigns_and_airlines_stay_outside(cast: Cast, alice: C
     assert alice.post(PAGE).status_code == 405
 
 
-def test_it_takes_as_many_queries_for_many_rows_as_for_few(cast: Cast, alice: Client) -> None:
+def test_the_number_of_queries_does_not_depend_on_the_number_of_rows(cast: Cast, alice: Client) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as captured:
             drawn(alice)
@@ -121,7 +121,7 @@ def test_it_takes_as_many_queries_for_many_rows_as_for_few(cast: Cast, alice: Cl
     assert queries() == few <= 8
 
 
-def test_who_has_it_is_not_sent_it_again(cast: Cast, alice: Client) -> None:
+def test_an_unchanged_heatmap_is_not_sent_again(cast: Cast, alice: Client) -> None:
     campaign = create_fleet(cast.acme, 3, items=3)
     first = alice.get(PAGE)
     again = alice.get(PAGE, headers={"If-None-Match": first["ETag"]})
@@ -130,7 +130,7 @@ def test_who_has_it_is_not_sent_it_again(cast: Cast, alice: Client) -> None:
     assert alice.get(PAGE, headers={"If-None-Match": first["ETag"]}).status_code == 200
 
 
-def test_it_is_sent_compressed(cast: Cast, alice: Client) -> None:
+def test_the_heatmap_is_sent_compressed(cast: Cast, alice: Client) -> None:
     create_fleet(cast.acme, 60, items=20)
     answer = alice.get(PAGE, headers={"Accept-Encoding": "gzip"})
     assert answer["Content-Encoding"] == "gzip"

@@ -34,7 +34,7 @@ def asked(moment: datetime) -> str:
     return f"{PAGE}?at={history.format_time(moment)}"
 
 
-def test_it_shows_what_was_and_says_that_it_is_not_live(cast: Cast, alice: Client, moment: datetime) -> None:
+def test_the_page_shows_the_past_state_and_that_it_is_not_live(cast: Cast, alice: Client, moment: datetime) -> None:
     answer = alice.get(asked(moment + timedelta(minutes=1)))
     page = page_text(answer)
     assert f"Showing the campaign as of {moment + timedelta(minutes=1):%Y-%m-%d %H:%M}:00 UTC" in page
@@ -47,7 +47,7 @@ def test_it_shows_what_was_and_says_that_it_is_not_live(cast: Cast, alice: Clien
     assert f"matrix/?at={history.format_time(moment + timedelta(minutes=1)).replace(':', '%3A')}" in page_html(answer)
 
 
-def test_what_is_not_known_of_that_moment_is_said(cast: Cast, alice: Client, moment: datetime) -> None:
+def test_unknown_parts_of_the_past_state_are_reported(cast: Cast, alice: Client, moment: datetime) -> None:
     page = page_text(alice.get(asked(moment - timedelta(days=9))))
     assert "Little is known of this time" in page
     assert "Not started on any tail" in page
@@ -59,9 +59,7 @@ def test_tails_out_of_service_today_are_left_out(cast: Cast, alice: Client, mome
 
 
 @pytest.mark.parametrize("at", ["nonsense", "2999-01-01T00:00Z", "2026-13-01", "%00", "9" * 60])
-def test_a_moment_that_is_none_falls_back_to_the_present_and_says_so(
-    cast: Cast, alice: Client, moment: datetime, at: str
-) -> None:
+def test_an_invalid_time_shows_the_present_with_a_notice(cast: Cast, alice: Client, moment: datetime, at: str) -> None:
     answer = alice.get(f"{PAGE}?at={at}")
     assert "Showing the current state" in page_text(answer)
     assert "<live-page" in page_html(answer)
@@ -93,7 +91,7 @@ def test_a_moment_is_read_as_utc_and_only_from_the_past(text: str, moment: datet
     assert history.parse_time(text, NOON) == moment
 
 
-def test_one_steps_by_hours_and_days_but_not_into_the_future() -> None:
+def test_navigation_steps_by_hours_and_days_but_not_into_the_future() -> None:
     labels = [step.label for step in history.steps(NOON - timedelta(hours=2), NOON)]
     assert labels == ["1 day earlier", "1 hour earlier", "1 hour later"]
     assert history.steps(NOON, NOON + timedelta(days=9))[0].at == "2026-11-19T12:00Z"

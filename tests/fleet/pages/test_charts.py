@@ -62,7 +62,7 @@ def test_bytes_are_rates_where_the_buckets_were_read_and_unknown_elsewhere(alice
     assert values(received_chart([begun], now).data)[-1] is None, "nobody looked"
 
 
-def test_what_was_never_read_is_no_zero(alice: Client) -> None:
+def test_missing_readings_are_not_zero(alice: Client) -> None:
     data = alice.get(MOVED).json()
     assert set(values(data)) == {None}
     assert (data["as_of"], data["summary"]) == (None, "No data was recorded in the last 24 hours.")
@@ -84,8 +84,8 @@ def test_the_rate_of_an_aircraft_follows_from_the_samples_of_all_its_loads(load:
     with CaptureQueriesContext(connection) as queries:
         chart = rate_chart(tail, now)
     assert len(queries) == 2
-    seen = [(moment, value) for moment, value in zip(chart.at, values(chart.data), strict=True) if value]
-    assert sum(value for _, value in seen) == 2_100, "the first sample and a step back tell of nothing that came"
+    samples = [(moment, value) for moment, value in zip(chart.at, values(chart.data), strict=True) if value]
+    assert sum(value for _, value in samples) == 2_100, "the first sample and a step back tell of nothing that came"
 
 
 @pytest.mark.parametrize("path", ["/moved/", MOVED, RATE, READY])

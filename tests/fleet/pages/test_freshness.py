@@ -56,7 +56,7 @@ def test_figures_are_stale_after_two_rounds_of_their_own_pace(
     assert fresh(cast.acme).stale is stale
 
 
-def test_what_was_never_read_is_stale(cast: Cast) -> None:
+def test_an_airline_that_was_never_read_is_stale(cast: Cast) -> None:
     assert fresh(cast.acme) == Freshness(read_at=None, failures=0, stale=True, next_at=None)
     job("poll:ACME", None, -1, failures=2)
     assert fresh(cast.acme) == Freshness(read_at=None, failures=2, stale=True, next_at=None)
@@ -83,7 +83,7 @@ def test_a_new_partition_is_stale_only_if_it_is_not_polled(cast: Cast) -> None:
     assert fresh(cast.acme).stale
 
 
-def test_it_takes_one_query_for_any_number_of_airlines(
+def test_freshness_takes_one_query_for_any_number_of_airlines(
     cast: Cast, django_assert_num_queries: Callable[..., object]
 ) -> None:
     airlines = [cast.acme, cast.beta, *(Airline.objects.create(name=f"A{n}") for n in range(30))]
@@ -95,30 +95,30 @@ def test_it_takes_one_query_for_any_number_of_airlines(
     assert {each.read_at for each in found.values()} == {NOW - timedelta(seconds=4)}
 
 
-def test_a_page_says_when_an_airline_that_rests_is_read_next(cast: Cast, client: Client) -> None:
+def test_a_page_shows_the_next_poll_of_an_idle_airline(cast: Cast, client: Client) -> None:
     now = timezone.now()
     read_at, due_at = now - timedelta(minutes=40, seconds=30), now + timedelta(minutes=59, seconds=30)
     Job.objects.create(name="poll:ACME", succeeded_at=read_at, due_at=due_at)
     client.force_login(cast.alice)
-    said = page_text(client.get("/airlines/ACME/"), "poll:ACME")
-    assert said == "Last update 40 min ago, next in 59 min"
-    assert "stale" not in said
+    label = page_text(client.get("/airlines/ACME/"), "poll:ACME")
+    assert label == "Last update 40 min ago, next in 59 min"
+    assert "stale" not in label
     answer = client.get("/freshness/").json()["airlines"]["ACME"]
     assert answer["next_at"] > answer["read_at"]
     assert answer["stale"] is False
 
 
 @pytest.mark.parametrize("address", ["/", "/airlines/ACME/", "/airlines/ACME/tails/N1/", "/airlines/ACME/campaigns/c/"])
-def test_every_page_says_above_all_that_the_store_has_not_been_read(cast: Cast, client: Client, address: str) -> None:
+def test_every_page_warns_that_the_store_was_not_read(cast: Cast, client: Client, address: str) -> None:
     create_load(create_tail(cast.acme, "N1"), create_campaign(cast.acme, "c"))
     mark_polled(cast.acme)
     mark_polled(cast.beta)
     client.force_login(cast.olga)
     assert "was last read" not in page_text(client.get(address))
     mark_polled(cast.acme, seconds=42 * 60)
-    said = page_text(client.get(address), "poll:")
-    assert said.startswith("The object store was last read 42 min ago")
-    assert ("Airlines affected: 1 of 2" in said) is (address == "/")
+    label = page_text(client.get(address), "poll:")
+    assert label.startswith("The object store was last read 42 min ago")
+    assert ("Airlines affected: 1 of 2" in label) is (address == "/")
     away = client.get("/freshness/").json()["away"]
     assert (away["stale"], away["stale_count"], away["airlines"]) == (True, 1, 2)
     assert client.get("/freshness/?airline=BETA").json()["away"]["stale"] is False

@@ -39,10 +39,10 @@ def test_counts_are_links_to_the_tails_they_count(cast: Cast, client: Client) ->
 
 
 def test_each_user_sees_the_cards_of_their_airlines_only(cast: Cast, client: Client) -> None:
-    for user, seen in ((cast.alice, {"ACME"}), (cast.bob, {"BETA"}), (cast.olga, {"ACME", "BETA"})):
+    for user, visible in ((cast.alice, {"ACME"}), (cast.bob, {"BETA"}), (cast.olga, {"ACME", "BETA"})):
         client.force_login(user)
         page = page_html(client.get("/"))
-        assert {name for name in ("ACME", "BETA") if f"/airlines/{name}/" in page} == seen
+        assert {name for name in ("ACME", "BETA") if f"/airlines/{name}/" in page} == visible
 
 
 def test_failures_come_first_unless_another_order_is_asked_for(cast: Cast, client: Client) -> None:
@@ -60,7 +60,7 @@ def test_failures_come_first_unless_another_order_is_asked_for(cast: Cast, clien
     assert order("?sort=nonsense") == ["BETA", "ACME"]
 
 
-def test_bytes_of_today_and_what_is_left_out_are_said(cast: Cast, client: Client) -> None:
+def test_a_card_shows_the_bytes_of_today_and_the_excluded_tails(cast: Cast, client: Client) -> None:
     create_fleet(cast.acme, 3)
     Tail.objects.filter(name="VP-AAB").update(duty="retired")
     add_received(cast.acme, 5_000_000_000, now())
@@ -94,7 +94,7 @@ def test_staff_without_airlines_see_how_to_create_one(cast: Cast, client: Client
     assert "publish_campaign DIR --airline ACME" in page_text(client.get("/"))
 
 
-def test_a_user_without_an_airline_sees_whom_to_ask(cast: Cast, client: Client) -> None:
+def test_a_user_without_an_airline_sees_a_contact(cast: Cast, client: Client) -> None:
     client.force_login(cast.nick)
     page = page_text(client.get("/"))
     assert "You do not belong to an airline yet" in page
@@ -110,7 +110,7 @@ def test_an_airline_without_loads_claims_no_figures(cast: Cast, client: Client) 
     assert "0 B" not in card
 
 
-def test_a_card_says_when_the_buckets_were_last_read_and_when_that_is_too_long_ago(cast: Cast, client: Client) -> None:
+def test_a_card_shows_the_last_poll_and_warns_when_it_is_too_old(cast: Cast, client: Client) -> None:
     client.force_login(cast.alice)
     assert "Last update never stale" in page_text(client.get("/"), "poll:ACME")
     mark_polled(cast.acme, seconds=3)

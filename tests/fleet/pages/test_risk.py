@@ -25,7 +25,7 @@ RATES = st.one_of(st.none(), st.integers(0, 10**7))
     days=st.integers(-3, 40),
     later=st.integers(0, 10**6),
 )
-def test_a_load_at_risk_is_never_said_to_be_complete_before_the_exhibition(
+def test_a_load_at_risk_is_never_expected_before_the_exhibition(
     status: str, left: int | None, rate: int | None, effective: int | None, days: int, later: int
 ) -> None:
     starts = date(2026, 12, 1) + timedelta(days=days)

@@ -114,7 +114,7 @@ def test_pages_api_and_files_have_the_same_figures_for_the_same_scope(campaign: 
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_a_chip_leads_to_as_many_rows_as_it_says(campaign: Campaign, olga: Client, word: str) -> None:
+def test_a_filter_chip_shows_the_number_of_its_rows(campaign: Campaign, olga: Client, word: str) -> None:
     for address in (AIRLINE, CAMPAIGN):
         assert len(rows(olga, address, f"loads&state={word}")) == EXPECTED[word], address
     assert len(rows(olga, AIRLINE, f"tails&state={word}")) == EXPECTED[word]
@@ -134,7 +134,7 @@ def test_metrics_count_the_same(campaign: Campaign, olga: Client) -> None:
     assert (found["items_done"], found["items_listed"]) == (row["items_done"], row["items_total"])
 
 
-def test_what_is_left_out_is_said(campaign: Campaign, olga: Client) -> None:
+def test_excluded_rows_are_stated(campaign: Campaign, olga: Client) -> None:
     assert "2 stored or retired tails are not counted." in page_html(olga.get("/"))
     assert "2 stored or retired tails are not counted." in page_html(olga.get(AIRLINE))
     assert "2 stored or retired tails are not counted." in page_html(olga.get(CAMPAIGN))

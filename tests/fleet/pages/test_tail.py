@@ -45,7 +45,7 @@ def test_the_header_shows_the_heartbeat(client: Client, tail: Tail) -> None:
     assert "UTC" in head
 
 
-def test_an_aircraft_that_said_nothing_of_itself_is_unknown_not_zero(cast: Cast, client: Client, tail: Tail) -> None:
+def test_missing_details_of_an_aircraft_are_unknown_and_not_zero(cast: Cast, client: Client, tail: Tail) -> None:
     Tail.objects.filter(pk=tail.pk).update(
         heard_at=None, heartbeat_at=None, loader_version="", loader_state="", rate_bps=None, stores=[]
     )
@@ -60,11 +60,11 @@ def test_a_disk_report_of_any_shape_is_survived(client: Client, tail: Tail) -> N
     assert "unknown free of unknown" in page_text(client.get(PAGE))
 
 
-def test_a_tail_without_loads_says_so(client: Client, tail: Tail) -> None:
+def test_a_tail_without_loads_has_an_explanation(client: Client, tail: Tail) -> None:
     assert "No loads yet" in page_text(client.get(PAGE))
 
 
-def test_what_moves_stands_on_top_with_its_message(client: Client, load: Load) -> None:
+def test_loading_items_are_listed_first_with_their_message(client: Client, load: Load) -> None:
     moving = load.transfers.filter(status="loading").first()
     assert moving
     Transfer.objects.filter(pk=moving.pk).update(error_code="TIMEOUT", error="no answer for 30 s")
@@ -75,7 +75,7 @@ def test_what_moves_stands_on_top_with_its_message(client: Client, load: Load) -
     assert "movie-001" not in now
 
 
-def test_when_nothing_moves_the_page_says_so(cast: Cast, client: Client, tail: Tail) -> None:
+def test_the_page_states_that_no_item_is_loading(cast: Cast, client: Client, tail: Tail) -> None:
     create_load(tail, create_campaign(cast.acme), "complete")
     assert "Nothing is loading on VP-ABC" in page_text(client.get(PAGE))
 
@@ -101,7 +101,7 @@ def test_every_item_has_its_row_with_how_it_is_checked(client: Client, load: Loa
         ({"error_code": "IO_ERROR"}, "IO_ERROR The disk reported an error while the item was written. What to do:"),
     ],
 )
-def test_what_is_odd_about_an_item_is_said_in_words(
+def test_anomalies_of_an_item_are_described_in_words(
     client: Client, load: Load, fields: dict[str, object], words: str
 ) -> None:
     first = load.transfers.order_by("content")[0]
@@ -131,7 +131,7 @@ def test_items_are_filtered_and_ordered_by_the_address(
         assert items.index(shown[0]) <= min(items.index(name) for name in shown)
 
 
-def test_the_address_chooses_the_campaign_whose_items_are_listed(cast: Cast, client: Client, load: Load) -> None:
+def test_the_address_selects_the_campaign_of_the_items(cast: Cast, client: Client, load: Load) -> None:
     create_load(load.tail, create_campaign(cast.acme, "2026-11", items=2), "complete")
     assert "Items of 2026-12" in page_text(client.get(PAGE))
     assert "Items of 2026-11" in page_text(client.get(f"{PAGE}?campaign=2026-11"))
@@ -162,23 +162,23 @@ def test_many_items_come_in_pages(cast: Cast, client: Client, tail: Tail) -> Non
     assert row_headers(page) == ["2026-12 December 2026"]
 
 
-def test_the_head_says_where_the_tail_stands_and_why_it_is_at_risk(client: Client, load: Load) -> None:
+def test_the_header_shows_the_state_of_the_tail_and_the_reason_of_its_risk(client: Client, load: Load) -> None:
     left = (load.bytes_total or 0) - load.bytes_done
     Load.objects.filter(pk=load.pk).update(
         at_risk=True, rate_bps=left // 60, effective_bps=left // (40 * 86_400), items_failed=0
     )
-    stands = page_text(client.get(PAGE), f"load:{load.pk}")
-    assert "December 2026 loading at risk 1 to 31 Dec 2026" in stands
-    assert "complete in 1 min to 40 d" in stands
-    assert "The exhibition" in stands
-    assert "At the observed rates, this load completes by" in stands
+    header = page_text(client.get(PAGE), f"load:{load.pk}")
+    assert "December 2026 loading at risk 1 to 31 Dec 2026" in header
+    assert "complete in 1 min to 40 d" in header
+    assert "The exhibition" in header
+    assert "At the observed rates, this load completes by" in header
 
 
-def test_what_cannot_be_forecast_is_unknown(client: Client, load: Load) -> None:
+def test_a_missing_forecast_is_unknown(client: Client, load: Load) -> None:
     Load.objects.filter(pk=load.pk).update(rate_bps=None, effective_bps=None, at_risk=True)
-    stands = page_text(client.get(PAGE), f"load:{load.pk}")
-    assert "completion time unknown" in stands
-    assert "No completion time can be estimated" in stands
+    header = page_text(client.get(PAGE), f"load:{load.pk}")
+    assert "completion time unknown" in header
+    assert "No completion time can be estimated" in header
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,9 @@ def test_what_cannot_be_forecast_is_unknown(client: Client, load: Load) -> None:
         (None, "free space unknown"),
     ],
 )
-def test_the_head_says_whether_what_is_left_fits(client: Client, load: Load, free: int | None, words: str) -> None:
+def test_the_header_shows_whether_the_remaining_bytes_fit(
+    client: Client, load: Load, free: int | None, words: str
+) -> None:
     Load.objects.filter(pk=load.pk).update(bytes_done=3 * GB, bytes_total=8_050_000_000)
     Tail.objects.filter(pk=load.tail_id).update(stores=[{"path": "/var/content", "free": free}])
     assert words in page_text(client.get(PAGE))
@@ -217,8 +219,8 @@ def test_loads_stand_as_current_queued_and_past(cast: Cast, client: Client, load
     for name, story in (("2026-11", "complete"), ("2027-01", "pending")):
         create_load(load.tail, create_campaign(cast.acme, name, items=2, title=""), story)
     create_campaign(cast.acme, "2027-02", items=2)
-    gone = create_campaign(cast.acme, "2027-03", items=2)
-    Campaign.objects.filter(pk=gone.pk).update(withdrawn_at=now())
+    withdrawn = create_campaign(cast.acme, "2027-03", items=2)
+    Campaign.objects.filter(pk=withdrawn.pk).update(withdrawn_at=now())
     page = page_text(client.get(PAGE))
     loads = page[page.index("Current") : page.index("Items of")]
     assert loads.index("2026-12") < loads.index("Queued") < loads.index("2027-01") < loads.index("2027-02")

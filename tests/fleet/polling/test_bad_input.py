@@ -41,7 +41,9 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("body", [*UNREADABLE, b"%d" % (COUNT_LIMIT + 1), b" " * 65, b"7" * 100])
-def test_an_unreadable_progress_keeps_the_last_good_value_and_is_told_once(world: PollingWorld, body: bytes) -> None:
+def test_an_unreadable_progress_object_preserves_the_last_value_and_is_reported_once(
+    world: PollingWorld, body: bytes
+) -> None:
     world.manifest(items={"a": 100, "b": 100})
     world.progress("N1/2026-12/a", 40)
     world.poll()
@@ -60,7 +62,7 @@ def test_an_unreadable_progress_keeps_the_last_good_value_and_is_told_once(world
     assert Anomaly.objects.get().resolved_at == world.clock
 
 
-def test_an_unreadable_progress_written_anew_stays_told(world: PollingWorld) -> None:
+def test_a_rewritten_unreadable_progress_object_remains_reported(world: PollingWorld) -> None:
     world.progress("N1/2026-12/a", b"what?")
     world.write("N1/loader.json", b"what?")
     world.poll()
@@ -110,7 +112,7 @@ def test_sums_of_numbers_no_disk_can_hold_do_not_break_a_load(world: PollingWorl
     assert (load().bytes_done, load().bytes_total, load().percent) == (COUNT_LIMIT, None, None)
 
 
-def test_an_older_object_is_not_taken_not_asked_for_again_and_told(world: PollingWorld) -> None:
+def test_an_older_object_is_ignored_reported_and_not_fetched_again(world: PollingWorld) -> None:
     world.manifest(items={"a": 100})
     world.later(60)
     world.progress("N1/2026-12/a", 40)
@@ -181,7 +183,9 @@ BAD_KEYS = [
 ]
 
 
-def test_keys_with_bad_names_are_told_and_stop_nobody(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_keys_are_reported_and_block_no_other_object(
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.manifest(items={"good": 100})
     for key in BAD_KEYS:
         world.status.put(key, b"1")
@@ -198,7 +202,7 @@ def test_keys_with_bad_names_are_told_and_stop_nobody(world: PollingWorld, monke
     assert rows() == before
 
 
-def test_what_is_ours_and_what_is_a_folder_is_left_alone(world: PollingWorld) -> None:
+def test_objects_of_the_portal_and_folder_markers_are_ignored(world: PollingWorld) -> None:
     world.status.put("ACME/.archive/N1/2026-11.json.gz", b"")
     world.status.put("ACME/N1/2026-12/", b"")
     assert world.poll().anomalies == 0
@@ -248,7 +252,7 @@ def test_unreadable_objects_that_come_a_few_at_a_time_do_not_fill_the_table_eith
     assert Transfer.objects.filter(unreadable=True).count() == 20, "nothing is silent: the rows say so"
 
 
-def test_what_was_odd_is_told_even_if_the_poll_dies_before_its_end(
+def test_anomalies_are_reported_even_if_the_poll_fails_before_its_end(
     world: PollingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.progress("N1/2026-12/a", b"what?")
@@ -276,7 +280,7 @@ def test_resolved_anomalies_do_not_pile_up(world: PollingWorld, monkeypatch: pyt
     assert problems() == {}
 
 
-def test_a_problem_that_comes_back_is_open_again_with_its_first_day(world: PollingWorld) -> None:
+def test_a_recurring_problem_is_reopened_with_its_first_day(world: PollingWorld) -> None:
     world.status.put("ACME/bad", b"")
     world.poll()
     first = world.clock
@@ -344,7 +348,7 @@ def test_an_etag_of_any_length_and_kind_is_taken(world: PollingWorld, monkeypatc
         assert world.poll().objects_changed == 0
 
 
-def test_an_object_that_may_not_be_read_is_told_and_stops_nobody(
+def test_a_forbidden_object_is_reported_and_blocks_no_other_object(
     world: PollingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     get = world.status.get
@@ -369,10 +373,10 @@ def beat(**fields: object) -> bytes:
     ).encode()
 
 
-def test_a_heartbeat_says_what_the_loader_is_at(world: PollingWorld) -> None:
+def test_a_heartbeat_reports_the_activity_of_the_loader(world: PollingWorld) -> None:
     stores = [{"path": "/data", "total": 100, "free": 40, "kind": "ssd"}]
-    held = [{"campaign": "2026-11", "items": 40, "bytes": 9, "verified": True}]
-    world.write("N1/loader.json", beat(reason="night", rate_bps=5, stores=stores, held=held, news={"x": 1}))
+    held_campaigns = [{"campaign": "2026-11", "items": 40, "bytes": 9, "verified": True}]
+    world.write("N1/loader.json", beat(reason="night", rate_bps=5, stores=stores, held=held_campaigns, news={"x": 1}))
     world.poll()
     row = tail()
     assert (row.loader_version, row.loader_state, row.loader_reason, row.rate_bps) == ("1.2", "loading", "night", 5)

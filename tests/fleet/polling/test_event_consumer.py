@@ -123,7 +123,7 @@ def test_unknown_airlines_are_looked_up_within_bounds(pushed: PushedWorld) -> No
         "x" * 2_000,
     ],
 )
-def test_what_is_no_report_is_nothing_to_events(pushed: PushedWorld, key: str) -> None:
+def test_events_of_objects_that_are_not_reports_are_ignored(pushed: PushedWorld, key: str) -> None:
     pushed.queue.put(event_message(key))
     before = rows()
     taken = quietly(pushed)
@@ -131,7 +131,7 @@ def test_what_is_no_report_is_nothing_to_events(pushed: PushedWorld, key: str) -
     assert (rows(), pushed.queue.messages) == (before, {})
 
 
-def test_a_name_that_breaks_the_rules_is_left_to_the_listing_which_says_so(pushed: PushedWorld) -> None:
+def test_invalid_names_in_events_are_reported_by_the_next_listing(pushed: PushedWorld) -> None:
     pushed.progress("N1/2026-12/-dash", 5)
     pushed.progress("N1/2026-12/a", 1)
     assert quietly(pushed).keys == 1
@@ -167,7 +167,7 @@ def test_a_huge_object_is_read_no_further_than_it_may_say_something(pushed: Push
     assert sorted(limits) == [64, 4096]
 
 
-def test_rubbish_is_counted_said_in_a_line_and_deleted(pushed: PushedWorld, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_messages_are_counted_logged_and_deleted(pushed: PushedWorld, caplog: pytest.LogCaptureFixture) -> None:
     for body in ("", "rubbish", "{}", "[" * 1000, json.dumps({"Records": [{"s3": 7}]})):
         pushed.queue.put(body)
     pushed.progress("N1/2026-12/a", 7)
@@ -195,7 +195,7 @@ def test_an_event_that_comes_late_does_not_take_back_what_is_there_now(pushed: P
     assert transfer("a").bytes_done == 2 * MIB
 
 
-def test_an_object_that_is_gone_when_its_event_comes_is_gone(pushed: PushedWorld) -> None:
+def test_an_object_deleted_before_its_event_arrives_is_marked_deleted(pushed: PushedWorld) -> None:
     pushed.error("N1/2026-12/a", "IO_ERROR: x")
     quietly(pushed)
     pushed.error("N1/2026-12/a", "IO_ERROR: y")
@@ -315,7 +315,7 @@ def test_a_slice_takes_batch_after_batch_until_its_time_is_over(
     assert quietly(pushed).messages == 3
 
 
-def test_one_message_with_many_keys_is_written_before_the_next_is_looked_at(
+def test_one_message_with_many_keys_is_written_before_the_next_is_read(
     pushed: PushedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_consumer, "KEYS_A_BATCH", 3)
@@ -386,7 +386,9 @@ def test_events_are_relied_on_only_while_they_match_listings(
     assert events_are_flowing("events", ago(listing_at), now) is arrive
 
 
-def test_what_there_was_no_time_to_write_comes_again(pushed: PushedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_that_was_not_written_in_time_is_delivered_again(
+    pushed: PushedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("fleet.polling.batches.TAILS_A_BATCH", 1)
     for name in ("N1", "N2"):
         pushed.progress(f"{name}/2026-12/a", MIB)

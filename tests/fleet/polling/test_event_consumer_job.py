@@ -151,6 +151,6 @@ def test_the_job_and_a_worker_for_it_are_there_only_with_the_setting() -> None:
 
 
 @pytest.mark.parametrize("value", ["status-events", "arn:aws:sqs:eu-central-1:123456789012:status-events", "sqs://x/y"])
-def test_what_is_no_address_of_a_queue_is_refused(value: str) -> None:
+def test_an_invalid_queue_address_is_refused(value: str) -> None:
     with pytest.raises(ConfigError, match="STATUS_EVENTS_QUEUE_URL must be a URL that starts with http"):
         read_config({"STATUS_EVENTS_QUEUE_URL": value})

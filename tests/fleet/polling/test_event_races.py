@@ -42,7 +42,7 @@ def overtaken(world: PushedWorld, monkeypatch: pytest.MonkeyPatch, value: int) -
     return slow
 
 
-def test_what_was_fetched_before_a_poll_saw_more_does_not_take_it_back(
+def test_a_fetch_before_a_newer_poll_does_not_revert_its_result(
     pushed: PushedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pushed.later()
@@ -54,7 +54,7 @@ def test_what_was_fetched_before_a_poll_saw_more_does_not_take_it_back(
     assert transfer("a").bytes_done == 90
 
 
-def test_what_was_gone_before_a_poll_saw_it_back_has_not_vanished(
+def test_an_object_that_reappeared_before_the_poll_is_not_marked_deleted(
     pushed: PushedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pushed.remove(f"{KEY}.tgz.progress")

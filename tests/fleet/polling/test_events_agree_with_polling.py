@@ -90,7 +90,7 @@ def test_events_that_are_lost_doubled_and_mixed_and_a_listing_at_the_end_leave_w
     world = replay(steps, lambda world: look(world, random, copies=[0, 1, 2]))
     world.take()
     world.poll()
-    pushed, said, before = truth(), heard(), rows()
+    pushed, contacts, before = truth(), last_contacts(), rows()
     assert (world.poll().objects_changed, rows()) == (0, before)
 
     replay(steps, lambda world: world.poll()).poll()
@@ -103,14 +103,12 @@ def test_events_that_are_lost_doubled_and_mixed_and_a_listing_at_the_end_leave_w
         else:
             row = mine or other or {}
             assert (row["bytes_reported"], row["error"]) == (None, ""), place
-    assert said == heard()
+    assert contacts == last_contacts()
 
 
 @briefly
 @given(steps=STEPS, random=RANDOM)
-def test_where_no_event_is_lost_a_listing_finds_nothing_new(
-    db: None, steps: list[tuple[Any, ...]], random: Random
-) -> None:
+def test_a_listing_finds_no_change_if_no_event_was_lost(db: None, steps: list[tuple[Any, ...]], random: Random) -> None:
     world = replay(steps, lambda world: look(world, random, copies=[1, 1, 2]))
     world.take()
     by_events = row_facts()
@@ -118,7 +116,7 @@ def test_where_no_event_is_lost_a_listing_finds_nothing_new(
     assert row_facts() == by_events
 
 
-def heard() -> dict[str, Any]:
+def last_contacts() -> dict[str, Any]:
     """Return the facts from heartbeats and from errors of campaigns."""
     tails = Tail.objects.exclude(heartbeat_etag="")
     loads = Load.objects.exclude(error_etag="").select_related("tail")

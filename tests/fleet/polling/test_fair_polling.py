@@ -76,13 +76,13 @@ def test_a_poll_spends_little_time_on_a_tail_with_a_backlog_so_that_the_next_one
     world.poll()
     for number in range(95):
         world.progress(f"A-HUGE/2026-12/item-{number}", 7)
-    seen = []
+    unfinished_counts = []
     for cycle in range(10):
         world.later()
         world.progress("N1/2026-12/a", 20 + cycle)
-        seen.append(poll(world, limits, seconds=10**6, catching_up=bool(cycle)).unfinished)
+        unfinished_counts.append(poll(world, limits, seconds=10**6, catching_up=bool(cycle)).unfinished)
         assert transfer("a").bytes_reported == 20 + cycle
-    assert seen == [1, 1, 1, 1, 0, 0, 0, 0, 0, 0], "a turn and a round of ten each"
+    assert unfinished_counts == [1, 1, 1, 1, 0, 0, 0, 0, 0, 0], "a turn and a round of ten each"
     assert Transfer.objects.filter(load__tail__name="A-HUGE").count() == 95
 
 

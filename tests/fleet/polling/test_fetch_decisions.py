@@ -41,7 +41,7 @@ def poll(world: PollingWorld) -> int:
 
 @pytest.mark.parametrize("value", [0, MIB, 10 * MIB, SIZE])
 @pytest.mark.parametrize("written", [md5, lambda body: md5(body).upper(), lambda body: f'"{md5(body)}"'])
-def test_what_our_loader_writes_is_known_by_its_etag_in_any_spelling(
+def test_objects_of_our_loader_are_recognised_by_any_form_of_their_etag(
     world: PollingWorld, value: int, written: Callable[[bytes], str]
 ) -> None:
     world.status.etag = written

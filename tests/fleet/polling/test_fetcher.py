@@ -41,9 +41,7 @@ def test_after_many_failures_in_a_row_it_is_not_asked_any_more(
     assert world.poll().transfers_changed == 200
 
 
-def test_one_request_that_fails_costs_one_object_and_one_poll(
-    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_request_delays_one_object_by_one_poll(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
         world.progress(f"N1/2026-12/item-{number:03}", 5)
     get = world.status.get
@@ -66,12 +64,12 @@ def test_an_object_that_goes_between_listing_and_request_is_the_next_polls_matte
     world.progress("N1/2026-12/b", 5)
     get = world.status.get
 
-    def gone(key: str, limit: int, **options: Any) -> Any:
+    def missing_object(key: str, limit: int, **options: Any) -> Any:
         if "/a." in key:
             world.status.delete(key)
         return get(key, limit, **options)
 
-    monkeypatch.setattr(world.status, "get", gone)
+    monkeypatch.setattr(world.status, "get", missing_object)
     result = world.poll()
     assert (result.failures, result.anomalies) == ((), 0)
     assert [row.content for row in Transfer.objects.all()] == ["b"]
@@ -113,7 +111,7 @@ def test_while_a_store_takes_its_time_the_poll_shows_signs_of_life(
 
 
 @pytest.mark.parametrize("bucket", ["status", "media"])
-def test_who_looks_for_airlines_in_a_slow_store_shows_signs_of_life(
+def test_discovery_in_a_slow_store_sends_heartbeats(
     world: PollingWorld, monkeypatch: pytest.MonkeyPatch, bucket: str
 ) -> None:
     world.manifest()

@@ -28,7 +28,7 @@ STEPS = st.lists(
     ),
     max_size=14,
 )
-SEEN = (
+COMPARED_FIELDS = (
     "status",
     "bytes_done",
     "bytes_total",
@@ -46,7 +46,7 @@ def truth() -> dict[tuple[str, ...], dict[str, Any]]:
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for each in Transfer.objects.select_related("load__tail").exclude(status="deleted"):
         if each.listed or each.progress_etag or each.error_etag:
-            found[each.load.tail.name, each.content] = {name: getattr(each, name) for name in SEEN}
+            found[each.load.tail.name, each.content] = {name: getattr(each, name) for name in COMPARED_FIELDS}
     return found
 
 
@@ -68,7 +68,7 @@ def act(world: PollingWorld, step: tuple[Any, ...]) -> None:
 
 @settings(max_examples=scaled(100, quick=12), suppress_health_check=list(HealthCheck), deadline=None)
 @given(steps=STEPS)
-def test_polls_in_between_change_nothing_of_what_is_seen_at_the_end(db: None, steps: list[tuple[Any, ...]]) -> None:
+def test_additional_polls_do_not_change_the_final_state(db: None, steps: list[tuple[Any, ...]]) -> None:
     Airline.objects.all().delete()
     world = PollingWorld()
     for step in steps:

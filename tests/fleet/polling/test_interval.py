@@ -27,14 +27,14 @@ above = st.floats(0, 86400)
         (0, True, True, 60),
     ],
 )
-def test_a_change_after_a_quiet_time_is_seen_after_a_tenth_of_it(
+def test_a_change_after_an_idle_period_is_visible_after_a_tenth_of_it(
     quiet: float, watched: bool, pushed: bool, expected: float
 ) -> None:
     assert next_interval(quiet, watched=watched, floor=2, ceiling=60, pushed=pushed) == pytest.approx(expected)
 
 
 @given(quiet=spans, watched=st.booleans(), pushed=st.booleans(), floor=floors, more=above)
-def test_it_is_never_below_the_floor_nor_above_the_ceiling(
+def test_the_interval_is_within_its_limits(
     quiet: float, watched: bool, pushed: bool, floor: float, more: float
 ) -> None:
     found = next_interval(quiet, watched=watched, floor=floor, ceiling=floor + more, pushed=pushed)
@@ -42,7 +42,7 @@ def test_it_is_never_below_the_floor_nor_above_the_ceiling(
 
 
 @given(quiet=spans, longer=spans, watched=st.booleans(), pushed=st.booleans(), floor=floors, more=above)
-def test_the_longer_nothing_comes_the_longer_it_rests(
+def test_the_interval_grows_while_an_airline_is_idle(
     quiet: float, longer: float, watched: bool, pushed: bool, floor: float, more: float
 ) -> None:
     ceiling = floor + more

@@ -86,7 +86,7 @@ def test_in_parts_or_as_a_whole_the_rows_are_the_same(world: PollingWorld, monke
     assert in_parts == (truth(), odd(), set(Tail.objects.values_list("name", flat=True)))
 
 
-def test_one_tail_with_too_many_keys_holds_up_no_other(world: PollingWorld, client: Client) -> None:
+def test_a_tail_with_too_many_keys_does_not_block_others(world: PollingWorld, client: Client) -> None:
     """Its keys beyond the limit are skipped and reported; the other tails are fresh within two polls."""
     world.limits = Limits(keys=300)
     for number in range(1000):
@@ -127,7 +127,7 @@ def test_a_part_touches_only_its_own(world: PollingWorld) -> None:
     assert result.transfers_changed == result.changes - len(changed) == len(changed)
 
 
-def test_parts_stay_while_they_serve_and_a_tail_outside_of_them_is_found(world: PollingWorld) -> None:
+def test_partitions_are_reused_and_a_tail_outside_of_them_is_found(world: PollingWorld) -> None:
     fill(world)
     world.poll()
     poll_airline(acme(), world.media, world.status, world.clock)
@@ -163,7 +163,9 @@ def test_results_are_written_before_the_limit_in_memory_is_reached(
     assert Transfer.objects.filter(status="complete").count() == 12 * 15
 
 
-def test_what_writing_takes_is_no_time_of_the_listing(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_of_writes_does_not_count_as_listing_time(
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = SimpleNamespace(now=0.0)
 
     def slow(*args: Any, **options: Any) -> ApplyResult:

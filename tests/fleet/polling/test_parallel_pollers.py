@@ -52,8 +52,8 @@ def test_pollers_at_the_same_moment_end_in_the_truth() -> None:
         assert [failure for poller in pollers for failure in poller.result()] == []
 
     world.poll()
-    seen = Transfer.objects.exclude(bytes_reported=None).select_related("load__tail")
-    assert {(row.load.tail.name, row.content): row.bytes_reported for row in seen} == truth
+    reported = Transfer.objects.exclude(bytes_reported=None).select_related("load__tail")
+    assert {(row.load.tail.name, row.content): row.bytes_reported for row in reported} == truth
     for load in Load.objects.all():
         assert load.bytes_done == sum(row.bytes_done for row in load.transfers.all())
     assert Change.objects.filter(rev__gt=Counter.objects.get().rev).count() == 0

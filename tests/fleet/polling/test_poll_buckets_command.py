@@ -60,7 +60,7 @@ def test_once_with_json_prints_one_object_as_the_contract_has_it(world: PollingW
     }
 
 
-def test_once_prints_a_line_for_people_and_the_job_says_when_it_last_went_well(world: PollingWorld) -> None:
+def test_once_prints_a_readable_line_and_the_job_records_its_last_success(world: PollingWorld) -> None:
     world.progress("N1/2026-12/a", 50)
     assert "1 of 1 objects changed, 1 transfers written, 0 anomalies open; 4 LIST, 1 GET" in poll_buckets("--once")
     assert Job.objects.get(name="poll:ACME").succeeded_at is not None
@@ -105,7 +105,7 @@ def test_the_exit_code_reports_an_unreachable_database(world: PollingWorld, monk
     assert raised.value.returncode == 75
 
 
-def test_once_polls_even_what_a_worker_is_polling(world: PollingWorld) -> None:
+def test_once_polls_even_an_airline_that_a_worker_polls(world: PollingWorld) -> None:
     world.progress("N1/2026-12/a", 50)
     with lease("poll:ACME"):
         poll_buckets("--once")
@@ -145,7 +145,7 @@ def test_endless_polling_survives_errors_and_ends_on_sigterm(
     assert transfer("a").bytes_done == 50
 
 
-def test_it_stops_between_two_transactions(world: PollingWorld) -> None:
+def test_the_command_stops_between_two_transactions(world: PollingWorld) -> None:
     poll = Polling(world.media, world.status, None, 1.0)
     world.progress("N1/2026-12/a", 50)
     poll.stop = threading.Event()
@@ -163,7 +163,9 @@ def _unheard_of(*_: object, **__: object) -> Any:
     raise ZeroDivisionError
 
 
-def test_it_does_not_slow_down_a_pacemaker_beside_it(world: PollingWorld, settings: LazySettings) -> None:
+def test_the_command_does_not_delay_a_pacemaker_on_the_same_database(
+    world: PollingWorld, settings: LazySettings
+) -> None:
     world.progress("N1/2026-12/a", 50)
     Polling(world.media, world.status, None, interval=3600.0).all(include_leased=True)
     job = Job.objects.get(name="poll:ACME")

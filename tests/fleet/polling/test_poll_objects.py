@@ -22,7 +22,7 @@ def named(world: PollingWorld, *paths: str) -> PollResult:
     return poll_objects(Airline.objects.get(name="ACME"), [f"ACME/{path}" for path in paths], world.status, world.clock)
 
 
-def test_what_was_named_is_read_and_nothing_else(world: PollingWorld) -> None:
+def test_only_the_named_objects_are_read(world: PollingWorld) -> None:
     world.manifest(items={"a": 3 * MIB, "b": 3 * MIB})
     world.progress("N1/2026-12/a", 0)
     world.poll()
@@ -39,7 +39,7 @@ def test_what_was_named_is_read_and_nothing_else(world: PollingWorld) -> None:
     assert rows() == before
 
 
-def test_an_object_that_is_gone_is_gone_and_a_new_tail_is_made(world: PollingWorld) -> None:
+def test_a_missing_object_is_marked_deleted_and_a_new_tail_is_created(world: PollingWorld) -> None:
     world.manifest(items={"a": 3 * MIB})
     world.error("N1/2026-12/a", "IO_ERROR: x")
     world.poll()
@@ -50,7 +50,9 @@ def test_an_object_that_is_gone_is_gone_and_a_new_tail_is_made(world: PollingWor
     assert {row.name for row in Tail.objects.all()} == {"N1", "N2"}
 
 
-def test_an_unavailable_object_is_reported_and_not_gone(world: PollingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_object_is_reported_and_not_marked_deleted(
+    world: PollingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.progress("N1/2026-12/a", 7)
     world.poll()
     before = rows()

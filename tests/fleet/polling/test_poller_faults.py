@@ -45,7 +45,7 @@ def poller(
     proxied: ProxiedBuckets, *options: str, under: tuple[str, ...] = (), **environment: str
 ) -> subprocess.Popen[str]:
     """Start `poll_buckets` with this test's database and buckets, through the proxy."""
-    told = {
+    child_environment = {
         **os.environ,
         "DEBUG": "1",
         "DATABASE_URL": database_url(),
@@ -58,7 +58,7 @@ def poller(
         **environment,
     }
     command = [*under, sys.executable, "manage.py", "poll_buckets", "--json", *options]
-    return popen(command, cwd=ROOT, env=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return popen(command, cwd=ROOT, env=child_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @contextmanager
@@ -102,9 +102,9 @@ def test_a_worker_killed_in_the_middle_of_a_cycle_leaves_whole_tails_and_the_nex
     proxied: ProxiedBuckets,
 ) -> None:
     a_fleet(proxied)
-    held = proxied.breaks(HeldRequest(), key="/ACME/P000/*")
+    fault = proxied.breaks(HeldRequest(), key="/ACME/P000/*")
     with running(poller(proxied, "--once")) as worker:
-        wait_until(lambda: held.hits >= 1)
+        wait_until(lambda: fault.hits >= 1)
         assert whole_tails() == len(BATCH), "the first batch is written, the second is being fetched"
         worker.kill()
         worker.wait(PATIENCE)
@@ -113,8 +113,8 @@ def test_a_worker_killed_in_the_middle_of_a_cycle_leaves_whole_tails_and_the_nex
     proxied.link.rules.clear()
     assert proxied.poll().failures == ()
     assert whole_tails() == len(BATCH) + len(NEXT)
-    told = row_snapshot()
-    assert told == snapshot_of_one_poll(proxied)
+    rows = row_snapshot()
+    assert rows == snapshot_of_one_poll(proxied)
 
 
 def test_two_workers_at_once_end_in_the_rows_of_one(proxied: ProxiedBuckets) -> None:
@@ -123,18 +123,18 @@ def test_two_workers_at_once_end_in_the_rows_of_one(proxied: ProxiedBuckets) -> 
         for item in ITEMS:
             proxied.progress(f"{tail}/2026-12/{item}", 61)
     gate = HeldRequest()
-    held = proxied.breaks(gate, key="/ACME/P000/2026-12/a*")
+    fault = proxied.breaks(gate, key="/ACME/P000/2026-12/a*")
     with running(poller(proxied, "--once")) as one, running(poller(proxied, "--once")) as other:
-        wait_until(lambda: held.hits == 2)  # both have listed, neither has written
+        wait_until(lambda: fault.hits == 2)  # both have listed, neither has written
         gate.release.set()
         finished(one)
         finished(other)
     assert whole_tails() == len(NEXT)
-    told = row_snapshot()
-    assert told == snapshot_of_one_poll(proxied)
+    rows = row_snapshot()
+    assert rows == snapshot_of_one_poll(proxied)
 
 
-def test_a_portal_whose_clock_is_hours_off_tells_the_same() -> None:
+def test_a_portal_with_a_wrong_clock_writes_the_same_rows() -> None:
     """With moto, which accepts signatures of any age; the clock is faketime's."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
@@ -161,8 +161,8 @@ def _skewed(proxied: ProxiedBuckets) -> None:
             finished(process)
         row = transfer("b")
         assert (row.bytes_done, row.stalled, transfer("c").error) == (value, False, str(value)), hours
-    told = row_snapshot()
-    assert told == snapshot_of_one_poll(proxied)
+    rows = row_snapshot()
+    assert rows == snapshot_of_one_poll(proxied)
 
 
 @contextmanager
@@ -184,28 +184,28 @@ def database_away(database_proxy: DatabaseProxy | None) -> Iterator[None]:
 
 
 @pytest.mark.slow("a real poller waits and retries")
-def test_a_poller_whose_database_goes_lives_backs_off_and_ends_in_whole_tails(
+def test_a_poller_survives_a_lost_database_backs_off_and_writes_complete_tails(
     proxied: ProxiedBuckets, tmp_path: Path
 ) -> None:
     a_fleet(proxied)
     gate = HeldRequest()
-    held = proxied.breaks(gate, key="/ACME/P000/*")
+    fault = proxied.breaks(gate, key="/ACME/P000/*")
     log = tmp_path / "log"
     if connection.vendor == "sqlite":
-        _without_database(proxied, held, gate, log, None, database_url())
+        _without_database(proxied, fault, gate, log, None, database_url())
     else:
         with DatabaseProxy(database_url()) as database_proxy:
-            _without_database(proxied, held, gate, log, database_proxy, database_proxy.url)
-    told = row_snapshot()
-    assert told == snapshot_of_one_poll(proxied)
+            _without_database(proxied, fault, gate, log, database_proxy, database_proxy.url)
+    rows = row_snapshot()
+    assert rows == snapshot_of_one_poll(proxied)
 
 
 def _without_database(
-    proxied: ProxiedBuckets, held: Rule, gate: HeldRequest, log: Path, database_proxy: DatabaseProxy | None, url: str
+    proxied: ProxiedBuckets, fault: Rule, gate: HeldRequest, log: Path, database_proxy: DatabaseProxy | None, url: str
 ) -> None:
     process = poller(proxied, "--interval", "0.1s", DATABASE_URL=url)
     with running(process):
-        wait_until(lambda: held.hits >= 1)
+        wait_until(lambda: fault.hits >= 1)
         assert whole_tails() == len(BATCH)
         with database_away(database_proxy):
             gate.release.set()  # the fetched values cannot be written now

@@ -38,7 +38,7 @@ def test_a_slash_may_be_written_out_or_not() -> None:
 
 
 @pytest.mark.parametrize("name", ["ObjectCreated:Put", "ObjectRemoved:Delete", "ObjectRemoved:DeleteMarkerCreated"])
-def test_whatever_happened_to_it_the_key_is_what_counts(name: str) -> None:
+def test_the_key_of_an_event_counts_for_any_event_type(name: str) -> None:
     assert parse_notification(event_message(KEY, name=name), "status") == {KEY}
 
 
@@ -120,7 +120,7 @@ def changed(**object_or_bucket: Any) -> str:
         ("\ud800", "not UTF-8"),
     ],
 )
-def test_what_says_nothing_is_refused_with_a_sentence_that_names_the_place(body: str, sentence: str) -> None:
+def test_an_empty_event_is_refused_with_its_position(body: str, sentence: str) -> None:
     with pytest.raises(BadNotification, match=sentence):
         parse_notification(body, "status")
 
@@ -142,6 +142,6 @@ LEAVES = st.none() | st.booleans() | st.integers() | st.text()
 
 @settings(max_examples=scaled(200, quick=25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.recursive(LEAVES, lambda inner: st.lists(inner) | words(inner)))
-def test_whatever_json_is_written_into_the_queue_there_are_keys_or_a_refusal(value: Any) -> None:
+def test_any_json_message_yields_keys_or_a_refusal(value: Any) -> None:
     with suppress(BadNotification):
         assert all(isinstance(key, str) for key in parse_notification(json.dumps(value), "status"))

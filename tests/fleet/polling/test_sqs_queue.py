@@ -78,9 +78,9 @@ class Store:
     def connect(self) -> None:
         found = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])
         events = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
-        told = [{"QueueArn": found["Attributes"]["QueueArn"], "Events": events}]
+        configurations = [{"QueueArn": found["Attributes"]["QueueArn"], "Events": events}]
         self.s3.put_bucket_notification_configuration(
-            Bucket=self.bucket.name, NotificationConfiguration={"QueueConfigurations": told}
+            Bucket=self.bucket.name, NotificationConfiguration={"QueueConfigurations": configurations}
         )
 
     def waiting(self) -> tuple[int, int]:
@@ -130,32 +130,32 @@ def lived(
     world = PollingWorld()
     world.manifest(items={"a": 2 * MIB, "b & é+": 100})
     world.poll()
-    said = []
+    observed = []
     for step in HISTORY:
         world.later(7)
         monkeypatch.setattr("moto.s3.models.utcnow", lambda now=world.clock: now.replace(tzinfo=None))
         step(bucket)
         look(world)
-        said.append(row_facts())
+        observed.append(row_facts())
     poll_fleet(world.media, bucket, world.clock)
-    return [*said, row_facts()]
+    return [*observed, row_facts()]
 
 
 @pytest.mark.django_db
 def test_the_same_history_by_events_and_by_listings_gives_the_same_rows(
     moto: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told, listed = Store(moto), Store(moto)
-    told.connect()
+    pushed, listed = Store(moto), Store(moto)
+    pushed.connect()
 
     def take(world: PollingWorld) -> None:
-        taken = consume_all(told.queue, world.media, told.bucket, world.clock)
+        taken = consume_all(pushed.queue, world.media, pushed.bucket, world.clock)
         assert (taken.result.failures, taken.result.list_requests, taken.unreadable) == ((), 0, 0)
         assert taken.result.get_requests == taken.keys == 1
 
-    by_events = lived(told.bucket, take, monkeypatch)
-    lists = told.bucket.requests.list
-    assert told.waiting() == (0, 0)
+    by_events = lived(pushed.bucket, take, monkeypatch)
+    lists = pushed.bucket.requests.list
+    assert pushed.waiting() == (0, 0)
     by_listings = lived(listed.bucket, lambda world: poll_fleet(world.media, listed.bucket, world.clock), monkeypatch)
     assert by_events == by_listings
     assert (lists, listed.bucket.requests.list) == (2, 2 * (len(HISTORY) + 1)), (
@@ -164,7 +164,7 @@ def test_the_same_history_by_events_and_by_listings_gives_the_same_rows(
 
 
 @pytest.mark.django_db
-def test_whoever_is_killed_before_the_message_is_deleted_gets_it_again(
+def test_a_consumer_killed_before_deleting_a_message_receives_it_again(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
@@ -203,7 +203,7 @@ def test_messages_are_received_once_and_deleted_for_good(store: Store) -> None:
     store.queue.delete([])
 
 
-def test_how_often_a_message_was_received_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_receive_count_of_a_message_is_reported(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.send("one")
     monkeypatch.setattr(sqs, "VISIBILITY_TIMEOUT", 0)
     assert [store.queue.receive(1, 0)[0].receive_count for _ in range(3)] == [1, 2, 3]
@@ -221,7 +221,7 @@ def test_many_messages_are_received_and_deleted_in_one_go(store: Store) -> None:
     assert store.waiting() == (0, 0)
 
 
-def test_no_more_is_received_than_may_wait_in_memory(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_received_messages_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(30):
         store.send(str(number))
     monkeypatch.setattr(sqs, "MAX_RECEIVED_CHARACTERS", 10)
@@ -325,7 +325,7 @@ def test_without_credentials_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.django_db
-def test_where_the_queue_is_away_the_slice_says_so_and_polling_finds_everything(store: Store) -> None:
+def test_an_unavailable_queue_is_reported_and_polling_finds_every_change(store: Store) -> None:
     world = PollingWorld()
     world.manifest()
     store.bucket.put("ACME/N1/2026-12/a.tgz.progress", b"7")

@@ -187,7 +187,7 @@ def test_a_manifest_that_changes_midway_moves_the_totals(proxied: ProxiedBuckets
     assert (load().bytes_total, load().campaign.version) == (500, 2)
 
 
-def test_a_malformed_manifest_leaves_the_last_good_one_and_says_so(
+def test_a_malformed_manifest_preserves_the_last_good_one_and_is_reported(
     proxied: ProxiedBuckets, cast: Cast, client: Client
 ) -> None:
     proxied.manifest(items={"a": 100}, version=1)
@@ -241,9 +241,9 @@ async def test_an_error_with_a_script_reaches_an_open_page_as_a_string(proxied: 
             proxied.poll()
 
         await in_thread(fail)
-        heard: set[str] = set()
-        while SCRIPT.removeprefix("IO_ERROR: ") not in heard:
-            heard |= {str(change["state"].get("error")) for change in await socket.changes()}
+        received_errors: set[str] = set()
+        while SCRIPT.removeprefix("IO_ERROR: ") not in received_errors:
+            received_errors |= {str(change["state"].get("error")) for change in await socket.changes()}
 
 
 def test_an_error_of_ten_megabytes_is_read_to_four_kibibytes(
@@ -298,7 +298,7 @@ HOSTILE_KEYS = [
 ]
 
 
-def test_hostile_keys_are_told_and_make_no_row(lenient: ProxiedBuckets) -> None:
+def test_hostile_keys_are_reported_and_create_no_row(lenient: ProxiedBuckets) -> None:
     lenient.manifest(items=SIZES)
     for key in HOSTILE_KEYS:
         lenient.status.put(key, b"1")

@@ -55,7 +55,7 @@ def write_objects(proxied: ProxiedBuckets) -> None:
 
 
 @pytest.mark.parametrize("kind", LISTINGS)
-def test_a_poll_where_nothing_changed_costs_no_get_whatever_a_listing_says(proxied: ProxiedBuckets, kind: str) -> None:
+def test_a_poll_without_changes_sends_no_get_for_any_listing_format(proxied: ProxiedBuckets, kind: str) -> None:
     write_objects(proxied)
     faults = rewrite_listings(proxied, LISTINGS[kind])
     first = proxied.poll()

@@ -29,7 +29,7 @@ CROWD, PAGE = 1_000_000, 1_000
 
 
 @pytest.fixture
-def seen(proxied: ProxiedBuckets) -> ProxiedBuckets:
+def polled(proxied: ProxiedBuckets) -> ProxiedBuckets:
     """Create a load that was polled and has changed since."""
     proxied.manifest(items={"a": 100, "b": 100})
     proxied.progress("N1/2026-12/a", 40)
@@ -47,28 +47,30 @@ def catches_up(proxied: ProxiedBuckets) -> bool:
     return proxied.poll().failures == () and (transfer("a").bytes_done, transfer("b").error) == (61, "")
 
 
-def test_a_store_that_is_down_is_told_and_changes_nothing(seen: ProxiedBuckets) -> None:
+def test_an_unavailable_store_is_reported_and_changes_no_row(polled: ProxiedBuckets) -> None:
     before = rows()
-    seen.link.offline()
-    result = seen.poll()
+    polled.link.offline()
+    result = polled.poll()
     assert [failure.partition(": ")[0] for failure in result.failures] == ["media bucket", "status bucket"] * 2
     assert result.listings == 0
     assert rows() == before
-    seen.link.online()
-    assert catches_up(seen)
+    polled.link.online()
+    assert catches_up(polled)
 
 
-def test_a_store_that_never_answers_holds_a_poll_no_longer_than_its_timeouts(seen: ProxiedBuckets) -> None:
+def test_a_store_that_never_answers_holds_a_poll_no_longer_than_its_timeouts(polled: ProxiedBuckets) -> None:
     before = rows()
-    hung = seen.link.add(Rule(Hang(), "*", times=None))
-    patient = seen.proxied_media, seen.proxied_status
-    seen.proxied_media, seen.proxied_status = (seen.through_proxy(each, 0.2) for each in (seen.media, seen.status))
-    result = seen.poll()
-    wait_until(lambda: hung.hits == len(seen.link.log) == 4 * 3)  # two buckets, read twice, each with three attempts
+    hung = polled.link.add(Rule(Hang(), "*", times=None))
+    patient = polled.proxied_media, polled.proxied_status
+    polled.proxied_media, polled.proxied_status = (
+        polled.through_proxy(each, 0.2) for each in (polled.media, polled.status)
+    )
+    result = polled.poll()
+    wait_until(lambda: hung.hits == len(polled.link.log) == 4 * 3)  # two buckets, read twice, each with three attempts
     assert all("TIMEOUT" in failure for failure in result.failures)
     assert rows() == before
-    seen.proxied_media, seen.proxied_status = patient
-    assert catches_up(seen)
+    polled.proxied_media, polled.proxied_status = patient
+    assert catches_up(polled)
 
 
 @pytest.mark.parametrize(
@@ -83,23 +85,23 @@ def test_a_store_that_never_answers_holds_a_poll_no_longer_than_its_timeouts(see
     ids=["403", "503", "503 for an hour", "reset", "error in a 200"],
 )
 def test_a_listing_that_is_refused_changes_nothing(
-    seen: ProxiedBuckets, fault: Fault, code: str, attempts: int
+    polled: ProxiedBuckets, fault: Fault, code: str, attempts: int
 ) -> None:
     before = rows()
-    refused = seen.breaks(fault, "LIST")
-    result = seen.poll()
+    refused = polled.breaks(fault, "LIST")
+    result = polled.poll()
     assert refused.hits == 2 * attempts, "to find airlines, and to read one"
     assert {failure.split(": ")[1] for failure in result.failures} == {code}
     assert rows() == before
-    assert catches_up(seen)
+    assert catches_up(polled)
 
 
-def test_a_store_that_asks_to_slow_down_is_asked_again_in_the_same_poll(seen: ProxiedBuckets) -> None:
-    throttled = seen.breaks(ErrorResponse(503, "SlowDown", retry_after=1), "LIST", times=2)
-    assert catches_up_under(seen, throttled)
-    throttled = seen.breaks(ErrorResponse(503, "SlowDown"), key="/*", times=2)
-    seen.progress("N1/2026-12/a", 62)
-    assert seen.poll().failures == ()
+def test_a_store_that_asks_to_slow_down_is_asked_again_in_the_same_poll(polled: ProxiedBuckets) -> None:
+    throttled = polled.breaks(ErrorResponse(503, "SlowDown", retry_after=1), "LIST", times=2)
+    assert catches_up_under(polled, throttled)
+    throttled = polled.breaks(ErrorResponse(503, "SlowDown"), key="/*", times=2)
+    polled.progress("N1/2026-12/a", 62)
+    assert polled.poll().failures == ()
     assert (throttled.hits, transfer("a").bytes_done) == (2, 62)
 
 
@@ -107,15 +109,15 @@ def catches_up_under(proxied: ProxiedBuckets, rule: Rule) -> bool:
     return proxied.poll().failures == () and rule.hits == 2 and transfer("a").bytes_done == 61
 
 
-def test_an_object_that_may_not_be_read_is_told_and_the_others_are_read(seen: ProxiedBuckets) -> None:
-    seen.error("N1/2026-12/b", "IO_ERROR: y")
-    refused = seen.breaks(ErrorResponse(403, "AccessDenied"), key="/*/b.tgz.error")
-    assert seen.poll().failures == ()
+def test_a_forbidden_object_is_reported_and_the_others_are_read(polled: ProxiedBuckets) -> None:
+    polled.error("N1/2026-12/b", "IO_ERROR: y")
+    refused = polled.breaks(ErrorResponse(403, "AccessDenied"), key="/*/b.tgz.error")
+    assert polled.poll().failures == ()
     assert refused.hits == 1
     assert transfer("a").bytes_done == 61
     assert open_problems() == {"ACME/N1/2026-12/b.tgz.error": "FORBIDDEN"}
-    seen.link.rules.clear()
-    seen.poll()
+    polled.link.rules.clear()
+    polled.poll()
     assert (transfer("b").error, open_problems()) == ("y", {})
 
 
@@ -222,8 +224,8 @@ def test_a_million_keys_under_one_tail_delay_no_other_tail_by_more_than_a_cycle(
     for value in (5, 77):
         crowd.value = value
         result = poll_airline(cast.acme, media, status, timezone.now(), PollOptions(limits))
-        told = set(Transfer.objects.exclude(load__tail=heavy).values_list("bytes_done", flat=True))
-        assert told == {value}, "in the second cycle, and each one after it"
+        stored_values = set(Transfer.objects.exclude(load__tail=heavy).values_list("bytes_done", flat=True))
+        assert stored_values == {value}, "in the second cycle, and each one after it"
         pages = limits.keys // PAGE
         assert pages <= result.list_requests < pages + 20, "of the million, no more than the limit"
         assert result.truncated == 1

@@ -48,7 +48,7 @@ def test_a_slow_poller_does_not_take_back_what_a_quick_one_saw(
     assert rows() == before
 
 
-def test_what_came_back_while_a_slow_poller_missed_it_has_not_vanished(
+def test_an_object_that_reappears_during_a_slow_poll_is_not_marked_deleted(
     world: PollingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.manifest(items={"a": 100})

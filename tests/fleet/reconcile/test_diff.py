@@ -59,12 +59,12 @@ def test_an_object_is_new_if_its_etag_is_not_the_one_last_read() -> None:
     assert (found.new_tails, found.new_campaigns) == ([], [])
 
 
-def test_what_was_known_and_is_not_listed_is_gone() -> None:
+def test_a_known_object_missing_from_the_listing_is_marked_deleted() -> None:
     found = surveyed(known=KnownObjects("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"]))
     assert found.tails["N1"].deleted == [(StatusKey("progress", "ACME", "N1", "2026-12", "a"), "x")]
 
 
-def test_the_same_bytes_rewritten_are_seen_again_and_not_fetched() -> None:
+def test_a_rewrite_of_the_same_bytes_updates_the_contact_without_a_fetch() -> None:
     known = KnownObjects("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"], campaigns=["2026-12"])
     found = surveyed(ObjectInfo(KEY, 1, "x", AT + timedelta(seconds=5, milliseconds=7)), known=known)
     (sighting,) = found.tails["N1"].changed
@@ -109,7 +109,7 @@ def test_a_folder_marker_is_no_tail_and_no_problem() -> None:
     assert (found.changed, len(found.problems), found.new_tails) == (0, 0, [])
 
 
-def test_a_listing_ends_at_the_limit_and_what_lies_beyond_is_not_gone() -> None:
+def test_keys_beyond_the_listing_limit_are_not_marked_deleted() -> None:
     known = KnownObjects("ACME", versions={"ACME/N9/c/a.tgz.progress": ("x", SECONDS)}, tails=["N9"])
     found = surveyed(*(listed(f"ACME/N1/c/{n}.tgz.progress") for n in range(5)), known=known, limits=Limits(keys=3))
     assert (found.truncated, found.objects, found.deleted_keys) == (True, 3, [])
@@ -121,13 +121,13 @@ def test_new_tails_and_campaigns_come_in_the_order_they_are_met() -> None:
     assert (found.new_tails, found.new_campaigns) == (["N1", "N2", "N3"], ["2026-12", "2027-01"])
 
 
-def test_an_object_listed_twice_is_looked_at_twice_and_never_gone() -> None:
+def test_an_object_listed_twice_is_checked_twice_and_never_marked_deleted() -> None:
     known = KnownObjects("ACME", versions={KEY: ("x", SECONDS)}, tails=["N1"], campaigns=["2026-12"])
     found = surveyed(listed(), listed(etag="y"), known=known)
     assert (found.changed, found.deleted_keys) == (1, [])
 
 
-def test_there_is_room_for_the_rows_of_a_load_and_as_many_new_objects_as_the_limit_leaves() -> None:
+def test_the_limit_covers_known_rows_and_additional_new_objects() -> None:
     known = KnownObjects("ACME", tails=["N1"], campaigns=["2026-12"], transfer_counts={("N1", "2026-12"): 3})
     objects = [listed(f"ACME/N1/2026-12/{number}.tgz.progress") for number in range(5)]
     found = surveyed(*objects, known=known, limits=Limits(objects=5))
@@ -171,7 +171,7 @@ def test_the_size_alone_refuses_a_progress(size: int) -> None:
     assert reading.problem.code == "BAD_PROGRESS"
 
 
-def test_no_more_is_asked_for_than_the_contract_allows() -> None:
+def test_fetches_stay_within_the_contract_limits() -> None:
     keys = {
         KEY: 64,
         "ACME/N1/c/a.tgz.error": 4096,
@@ -181,7 +181,7 @@ def test_no_more_is_asked_for_than_the_contract_allows() -> None:
     assert {key: fetch_limit(sighted(b"", key).key) for key in keys} == keys
 
 
-def test_what_was_fetched_counts_not_what_was_listed() -> None:
+def test_the_limit_counts_fetched_and_not_listed_objects() -> None:
     """The object was replaced between the listing and the request."""
     later = datetime(2026, 12, 1, 13, tzinfo=UTC)
     reading = parse_body(sighted(b"5"), GetResult(b"77", "new", later, 2, truncated=False))

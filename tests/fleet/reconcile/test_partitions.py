@@ -44,7 +44,9 @@ def test_a_part_that_is_too_large_is_one_tail_alone(keys: dict[str, int]) -> Non
 
 
 @given(keys=FLEETS, grown=FLEETS)
-def test_parts_stay_until_a_tail_is_in_none_or_one_has_grown(keys: dict[str, int], grown: dict[str, int]) -> None:
+def test_partitions_are_reused_until_a_tail_is_outside_or_one_has_grown(
+    keys: dict[str, int], grown: dict[str, int]
+) -> None:
     before = partition_tails(keys)
     now = {**keys, **grown}
     after = partition_tails(now, before)
@@ -69,7 +71,7 @@ def test_a_small_airline_is_whole_and_a_large_one_is_cut_by_prefix() -> None:
     assert partition_tails({f"N{number}": 40_000 for number in range(1, 13)})[:4] == ("N1/", "N10", "N11", "N12")
 
 
-def test_one_tail_with_very_many_keys_is_set_apart_and_its_neighbours_are_not() -> None:
+def test_a_tail_with_very_many_keys_gets_its_own_partition() -> None:
     keys = {f"N{number:02}": 100 for number in range(100)}
     parts = partition_tails({**keys, "N42": 1_000_000})
     assert "N42/" in parts

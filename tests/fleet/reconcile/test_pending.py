@@ -48,7 +48,7 @@ def test_no_change_is_lost_or_written_twice_in_the_rounds_of_several_tails() -> 
     assert sorted(names) == sorted(f"{tail}/{number}" for tail, count in sizes.items() for number in range(count))
 
 
-def test_what_waits_is_bounded_and_the_rest_is_counted() -> None:
+def test_pending_changes_are_bounded_and_the_rest_is_counted() -> None:
     pending = PendingChanges(Limits(tail_objects=10, waiting_objects=30))
     add(pending, "A", 100)
     add(pending, "B", 10)

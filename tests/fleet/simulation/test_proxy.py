@@ -131,7 +131,7 @@ def test_a_connection_gets_no_more_than_its_own_rate(via_proxy: S3Bucket, link: 
     assert max(began for began, _ in spans) < min(ended for _, ended in spans), "all four at once"
 
 
-def test_what_passes_is_the_same_when_the_bandwidth_changes_midway(via_proxy: S3Bucket, link: FaultProxy) -> None:
+def test_the_data_is_unchanged_when_the_bandwidth_changes_midway(via_proxy: S3Bucket, link: FaultProxy) -> None:
     link.bandwidth = 20_000
     with via_proxy.open(KEY) as body:
         begun = body.read(1)

@@ -35,9 +35,9 @@ PLAN = FleetPlan(airlines=2, tails=3, items=2, size=20_000_000, rate=400.0, fail
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
     """Restore the signal handlers of the test process, which the command replaces."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
-    for number, handler in kept.items():
+    for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
@@ -85,7 +85,7 @@ def planned(plan: FleetPlan) -> dict[str, bytes]:
     return {key: body for key, body in written.items() if not key.endswith("/loader.json")}
 
 
-def test_a_real_store_holds_just_what_was_planned_and_nothing_once_it_is_removed(
+def test_a_real_store_contains_only_the_planned_objects_and_none_after_removal(
     media: S3Bucket, status: S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, media, status)
@@ -94,9 +94,9 @@ def test_a_real_store_holds_just_what_was_planned_and_nothing_once_it_is_removed
     assert (report["announced"], report["changes"], report["lost"]) == (12, count, 0)
     assert report["puts"] + report["deletes"] == count
     assert report["deletes"] > 0
-    held = objects(status)
-    assert {key: body for key, body in held.items() if not key.endswith("/loader.json")} == planned(PLAN)
-    assert sum(key.endswith("/loader.json") for key in held) == 6
+    stored = objects(status)
+    assert {key: body for key, body in stored.items() if not key.endswith("/loader.json")} == planned(PLAN)
+    assert sum(key.endswith("/loader.json") for key in stored) == 6
     assert objects(media) == {f"SIM00{n + 1}/2026-12/campaign.json": PLAN.manifest(n) for n in range(2)}
     status.put("SIMPLE/N1/2026-12/a.tgz.progress", b"0")
     simulate("--remove")
@@ -105,7 +105,7 @@ def test_a_real_store_holds_just_what_was_planned_and_nothing_once_it_is_removed
     assert simulate(*OPTIONS)["changes"] == count, "removed is as if it had never been"
 
 
-def test_it_ends_at_the_time_asked_for(buckets: tuple[MemoryBucket, MemoryBucket]) -> None:
+def test_the_simulation_ends_at_the_requested_time(buckets: tuple[MemoryBucket, MemoryBucket]) -> None:
     assert simulate(*OPTIONS, "--for", "100ms")["changes"] == 40
 
 
@@ -148,7 +148,7 @@ def test_an_earlier_run_is_not_written_over(buckets: tuple[MemoryBucket, MemoryB
         ["--airline-prefix", "/"],
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_written(
+def test_an_impossible_plan_is_refused_before_any_write(
     buckets: tuple[MemoryBucket, MemoryBucket], wrong: list[str]
 ) -> None:
     refusal(*wrong)
@@ -177,9 +177,9 @@ def test_when_stopped_it_finishes_the_current_change_and_reports_progress(
     plan = FleetPlan(airlines=2, tails=3, items=2, size=2_000_000_000, rate=20.0, failing=0.5)
     assert 0 < report["changes"] < len(list(changes(plan)))
     truth = expected_after_count(plan, report["changes"])
-    held = objects(status)
+    stored = objects(status)
     for row in truth.transfers():
-        assert int(held[f"{row.airline}/{row.tail}/2026-12/{row.content}.tgz.progress"]) == row.bytes_done
+        assert int(stored[f"{row.airline}/{row.tail}/2026-12/{row.content}.tgz.progress"]) == row.bytes_done
 
 
 class Flaky(MemoryBucket):
@@ -202,7 +202,7 @@ class Flaky(MemoryBucket):
 ONE_AFTER_THE_OTHER = [PlannedWrite(0.0, f"A/{tail}/C/a.tgz.progress", b"%d" % n) for n in range(3) for tail in "xy"]
 
 
-def test_it_waits_for_an_unreachable_store_and_preserves_the_order() -> None:
+def test_the_simulation_waits_for_an_unreachable_store_and_preserves_the_order() -> None:
     bucket = Flaky(Code.NETWORK)
     with ParallelWriter(bucket, threading.Event()) as pouring:
         assert pouring.write_all(ONE_AFTER_THE_OTHER, lambda: None, paced=True) == 6

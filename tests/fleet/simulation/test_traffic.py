@@ -56,7 +56,7 @@ def test_another_seed_gives_others() -> None:
 @settings(deadline=None)
 def test_every_change_keeps_the_contract(plan: FleetPlan) -> None:
     sizes = {plan.item(number): size for number, size in enumerate(plan.sizes)}
-    held: dict[str, int] = {}
+    previous_bytes: dict[str, int] = {}
     errors: set[str] = set()
     for change in changes(plan):
         key = parse_status_key(change.key)
@@ -65,21 +65,23 @@ def test_every_change_keeps_the_contract(plan: FleetPlan) -> None:
             assert change.body is not None
             assert parse_heartbeat(change.body).state in ("loading", "idle")
         elif key.kind == "error":
-            _is_an_honest_error(change, held, errors, sizes[key.content])
+            _is_an_honest_error(change, previous_bytes, errors, sizes[key.content])
         else:
             assert change.body is not None
             done = parse_progress(change.body)
-            assert done != held.get(change.key), "what is written says something new"
+            assert done != previous_bytes.get(change.key), "what is written says something new"
             assert done <= sizes[key.content]
-            assert held.get(change.key) != sizes[key.content], "what is whole stays whole"
-            held[change.key] = done
+            assert previous_bytes.get(change.key) != sizes[key.content], "what is whole stays whole"
+            previous_bytes[change.key] = done
     assert not errors
-    assert len(held) == plan.airlines * plan.tails * plan.items
-    assert all(done == sizes[key.rpartition("/")[2].removesuffix(".tgz.progress")] for key, done in held.items())
+    assert len(previous_bytes) == plan.airlines * plan.tails * plan.items
+    assert all(
+        done == sizes[key.rpartition("/")[2].removesuffix(".tgz.progress")] for key, done in previous_bytes.items()
+    )
 
 
-def _is_an_honest_error(change: PlannedWrite, held: dict[str, int], errors: set[str], size: int) -> None:
-    done = held.get(change.key.removesuffix("error") + "progress", 0)
+def _is_an_honest_error(change: PlannedWrite, previous_bytes: dict[str, int], errors: set[str], size: int) -> None:
+    done = previous_bytes.get(change.key.removesuffix("error") + "progress", 0)
     if change.body is None:
         assert done == size, "an error goes once the item has succeeded"
         errors.remove(change.key)
@@ -128,13 +130,13 @@ def test_without_silence_the_rate_is_the_one_asked_for() -> None:
 def test_everything_that_may_befall_a_tail_does() -> None:
     written = list(changes(LIVELY))
     went_back, failed, removed = 0, 0, 0
-    held: dict[str, bytes] = {}
+    previous_bytes: dict[str, bytes] = {}
     for change in written:
         if change.key.endswith(".error"):
             failed, removed = failed + (change.body is not None), removed + (change.body is None)
         elif change.key.endswith(".progress") and change.body is not None:
-            went_back += int(change.body) < int(held.get(change.key, b"0"))
-            held[change.key] = change.body
+            went_back += int(change.body) < int(previous_bytes.get(change.key, b"0"))
+            previous_bytes[change.key] = change.body
     assert failed == removed > 5
     assert went_back > 5
     quiet = Counter(_gaps(written))
@@ -149,7 +151,7 @@ def _gaps(written: list[PlannedWrite]) -> list[bool]:
     return [max((b - a for a, b in pairwise(times)), default=0.0) >= LIVELY.pause for times in moments.values()]
 
 
-def test_a_loader_that_loads_for_long_says_at_its_interval_that_it_lives() -> None:
+def test_a_long_load_sends_heartbeats_at_its_interval() -> None:
     plan = FleetPlan(tails=1, items=50, rate=0.5, failing=0.0, stalling=0.0, restarting=0.0, seconds=1000.0)
     beats = [change.at for change in changes(plan) if change.key.endswith("/loader.json")]
     assert beats[0] == 0.0

@@ -52,7 +52,9 @@ def test_the_earliest_end_is_never_after_the_latest_nor_in_the_past(
 
 
 @given(st.integers(1, 10**15), st.integers(1, 10**9), st.integers(1, 10**9))
-def test_the_faster_rate_says_the_earliest_the_slower_the_latest(remaining: int, one: int, other: int) -> None:
+def test_the_faster_rate_gives_the_earliest_and_the_slower_the_latest_time(
+    remaining: int, one: int, other: int
+) -> None:
     found = eta_range(remaining, one, other)
     assert found == eta_range(remaining, other, one)
     limit = int(MAXIMUM_ETA.total_seconds())
@@ -65,11 +67,11 @@ def test_the_faster_rate_says_the_earliest_the_slower_the_latest(remaining: int,
 @pytest.mark.parametrize(
     ("remaining", "rate", "slow"), [(None, 5, 5), (10, None, None), (10, 0, None), (10, None, 0), (10, 0, 0)]
 )
-def test_what_is_not_known_is_not_invented(remaining: int | None, rate: int | None, slow: int | None) -> None:
+def test_unknown_values_give_no_forecast(remaining: int | None, rate: int | None, slow: int | None) -> None:
     assert forecast(remaining, rate, slow, NOW) is None
 
 
-def test_nothing_left_is_done_now() -> None:
+def test_a_load_without_remaining_bytes_is_complete_now() -> None:
     assert eta_range(0, None, None) == (0, 0)
 
 
@@ -103,7 +105,7 @@ def test_an_effective_rate_is_never_negative_and_unknown_in_the_first_minute(ago
 
 
 @given(RATES, RATES)
-def test_only_what_differs_by_more_than_a_little_is_worth_a_write(one: int | None, other: int | None) -> None:
+def test_only_significant_differences_are_written(one: int | None, other: int | None) -> None:
     assert not differs_materially(one, one)
     assert differs_materially(one, other) is differs_materially(other, one)
     if one is not None and other is not None and one >= other:

@@ -59,7 +59,7 @@ def test_totals_are_unknown_while_the_manifest_is() -> None:
     assert (state.items_total, state.bytes_total, state.bytes_done) == (None, None, 7)
 
 
-def test_what_strangers_report_never_exceeds_what_the_database_holds() -> None:
+def test_foreign_reports_never_exceed_the_column_limits() -> None:
     assert judged(TransferTotals(items=2, reported=2, loading=2, bytes_done=2 * COUNT_LIMIT)).bytes_done == COUNT_LIMIT
 
 
@@ -77,8 +77,8 @@ def test_the_campaigns_own_error_comes_first_and_fails_the_load() -> None:
         "BAD_MANIFEST",
         "",
     )
-    gone = with_campaign_error(state, ObjectDeleted("e"))
-    assert judged(TransferTotals(items=1, bytes_total=9), gone).status == "pending"
+    after_deletion = with_campaign_error(state, ObjectDeleted("e"))
+    assert judged(TransferTotals(items=1, bytes_total=9), after_deletion).status == "pending"
     assert with_campaign_error(state, ObjectDeleted("other")) == state
     assert with_campaign_error(state, ErrorObserved("old", START - timedelta(1), "", "old")) == state
 
@@ -105,7 +105,9 @@ def test_rate_and_moment_change_only_when_bytes_moved() -> None:
     assert (done.rate_bps, done.finished_at) == (None, LATER)
 
 
-GONE = LoadState(error_etag="e", error_at=START, campaign_error_code="OBJECT_GONE", campaign_error="no campaign.json")
+MANIFEST_MISSING = LoadState(
+    error_etag="e", error_at=START, campaign_error_code="OBJECT_GONE", campaign_error="no campaign.json"
+)
 
 
 @pytest.mark.parametrize(
@@ -120,10 +122,10 @@ GONE = LoadState(error_etag="e", error_at=START, campaign_error_code="OBJECT_GON
         (LATER, "FORBIDDEN", "failed"),
     ],
 )
-def test_a_campaign_whose_manifest_comes_last_has_not_failed_while_it_is_uploaded(
+def test_a_campaign_uploaded_before_its_manifest_has_not_failed(
     manifest_as_of: datetime | None, code: str, status: str
 ) -> None:
-    state = GONE._replace(campaign_error_code=code)
+    state = MANIFEST_MISSING._replace(campaign_error_code=code)
     context = LoadContext(ExhibitionDates(None, None), timedelta(days=2), manifest_as_of)
     after = next_load_state(state, state, TransferTotals(items=1), None, LATER, None, None, context)
     assert (after.status, after.error_code) == (status, code if status == "failed" else "")

@@ -110,7 +110,7 @@ def test_sums_count_every_load_under_its_word(airline: Airline) -> None:
 
 
 @pytest.mark.parametrize("duty", [ServiceStatus.STORED, ServiceStatus.RETIRED])
-def test_tails_that_are_not_in_service_are_in_no_sum_and_said_to_be_out(duty: ServiceStatus) -> None:
+def test_tails_out_of_service_are_excluded_from_sums_and_labelled(duty: ServiceStatus) -> None:
     airline = Airline.objects.create(name="ACME")
     campaign = Campaign.objects.create(airline=airline, name="2026-12", bytes_total=10)
     for name, its_duty, done in (("N1", ServiceStatus.ACTIVE, 4), ("N2", duty, 10), ("N3", ServiceStatus.ACTIVE, None)):

@@ -29,7 +29,7 @@ def test_one_sample_or_none_gives_no_rate() -> None:
     assert windowed_rate(samples((0, 5), (0, 9))) is None
 
 
-def test_what_was_before_a_restart_does_not_count() -> None:
+def test_samples_before_a_restart_do_not_count() -> None:
     assert windowed_rate(samples((0, 900), (2, 0), (4, 50), (6, 200))) == 50
     assert windowed_rate(samples((0, 900), (2, 100))) is None
 

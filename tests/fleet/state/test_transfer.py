@@ -35,12 +35,14 @@ def after(
 ) -> TransferState:
     """Return the state after these observations, two seconds of the portal's clock apart."""
     state = state or TransferState()
-    for number, seen in enumerate(news):
+    for number, observation in enumerate(news):
         now = at(100 + 2 * number)
-        if isinstance(seen, ErrorObserved) or (isinstance(seen, ObjectDeleted) and seen.etag.startswith("e")):
-            state = next_transfer_state(state, size, now, error=seen)
+        if isinstance(observation, ErrorObserved) or (
+            isinstance(observation, ObjectDeleted) and observation.etag.startswith("e")
+        ):
+            state = next_transfer_state(state, size, now, error=observation)
         else:
-            state = next_transfer_state(state, size, now, progress=seen)
+            state = next_transfer_state(state, size, now, progress=observation)
     return state
 
 
@@ -58,7 +60,7 @@ def test_bytes_decide_the_status(value: int, status: Status, done: int) -> None:
     assert (state.status, state.bytes_done, state.bytes_total) == (status, done, SIZE)
 
 
-def test_a_listed_item_of_which_nothing_was_seen_is_pending_with_its_total() -> None:
+def test_a_listed_item_without_reports_is_pending_with_its_total() -> None:
     state = next_transfer_state(TransferState(), SIZE, START)
     assert (state.status, state.bytes_total, state.listed, state.bytes_reported) == ("pending", SIZE, True, None)
 
@@ -183,7 +185,7 @@ def test_a_progress_that_vanishes_deletes_the_transfer_and_its_return_brings_it_
     assert after(progress(500, 5), state=state).status == Status.LOADING
 
 
-def test_what_vanished_since_it_was_replaced_has_not_vanished() -> None:
+def test_a_replaced_item_is_not_marked_deleted_by_an_older_deletion() -> None:
     state = after(progress(500))
     assert next_transfer_state(state, SIZE, at(200), progress=ObjectDeleted("another")) == state
     state = after(error("x"))
@@ -236,8 +238,8 @@ def test_every_state_it_reaches_is_one_the_database_takes(
     history: list[tuple[ProgressObserved | ErrorObserved | ObjectDeleted, int | None]],
 ) -> None:
     state = TransferState()
-    for seen, size in history:
-        state = after(seen, size=size, state=state)
+    for observation, size in history:
+        state = after(observation, size=size, state=state)
         assert state.bytes_done >= 0
         assert state.bytes_total is None or state.bytes_done <= state.bytes_total
         assert (state.status == Status.COMPLETE) <= (
@@ -257,8 +259,8 @@ def test_seeing_the_same_again_changes_nothing(
     size: int | None,
 ) -> None:
     state = TransferState()
-    for seen, known in history:
-        state = after(seen, size=known, state=state)
+    for observation, known in history:
+        state = after(observation, size=known, state=state)
     once = after(last, size=size, state=state)
     assert after(last, size=size, state=once) == once
     assert next_transfer_state(once, size, at(9000)) == once

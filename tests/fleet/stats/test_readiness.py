@@ -38,7 +38,7 @@ FLEET = [
 ]
 
 
-def test_the_curve_counts_what_was_seen_and_then_what_is_expected() -> None:
+def test_the_curve_counts_completed_loads_and_then_expected_ones() -> None:
     found = readiness(FLEET, 9, STARTS, NOW)
     assert (found.tails, found.complete, found.unknown, found.not_started, found.by_start) == (9, 2, 1, 3, (3, 4))
     at_now, at_start = found.at.index(NOW), found.at.index(START)
@@ -59,16 +59,16 @@ def test_the_curve_counts_what_was_seen_and_then_what_is_expected() -> None:
 )
 @pytest.mark.parametrize("starts", [None, STARTS, date(2025, 1, 1), date(2030, 1, 1)])
 @pytest.mark.parametrize("tails", [0, 6, 1_000])
-def test_any_curve_is_in_order_never_falls_and_stays_within_the_fleet(
+def test_any_curve_is_ordered_never_decreases_and_is_bounded_by_the_fleet(
     standings: list[TailReadiness], starts: date | None, tails: int
 ) -> None:
     found = readiness(standings, tails, starts, NOW)
     assert 2 <= len(found.at) <= 124
     assert found.at == sorted(set(found.at))
     for values in (found.observed, found.fewest, found.most):
-        seen = [value for value in values if value is not None]
-        assert seen == sorted(seen)
-        assert all(0 <= value <= len(standings) for value in seen)
+        known_values = [value for value in values if value is not None]
+        assert known_values == sorted(known_values)
+        assert all(0 <= value <= len(standings) for value in known_values)
     assert all(low is None or high is None or low <= high for low, high in zip(found.fewest, found.most, strict=True))
     assert (found.by_start is None) == (starts is None)
 
@@ -91,9 +91,7 @@ def test_after_the_start_it_counts_the_tails_complete_by_then() -> None:
         (Load(status="pending", bytes_total=9), None, False),
     ],
 )
-def test_a_load_that_failed_or_of_which_no_rate_was_seen_is_unknown(
-    row: Load, held: datetime | None, known: bool
-) -> None:
+def test_a_failed_load_or_one_without_a_rate_has_no_forecast(row: Load, held: datetime | None, known: bool) -> None:
     found = tail_readiness(row, NOW)
     assert (found.complete_at, found.expected is not None) == (held, known)
 

@@ -179,9 +179,9 @@ def test_concurrent_writers_of_an_airline_lose_no_update_and_do_not_deadlock() -
         for name in tails:
             update = batch[names[name]] = TailUpdate(heard_at=world.clock)
             value = 2 * MIB if step % 2 else MIB
-            seen = ProgressObserved(f"etag-{name}-{step}", world.clock + timedelta(seconds=step), value)
-            update.load("2026-12").progress["a"] = seen
-            update.load(f"new-{step}").progress["c"] = seen
+            observation = ProgressObserved(f"etag-{name}-{step}", world.clock + timedelta(seconds=step), value)
+            update.load("2026-12").progress["a"] = observation
+            update.load(f"new-{step}").progress["c"] = observation
         apply_tails(airline, batch, known, world.clock)
 
     def change_duty(_: tuple[str, ...], step: int) -> None:
@@ -215,7 +215,7 @@ def test_concurrent_writers_of_an_airline_lose_no_update_and_do_not_deadlock() -
 
 @pytest.mark.both_databases
 @pytest.mark.django_db
-def test_the_check_corrects_wrong_totals_and_says_what_it_corrected(
+def test_the_check_corrects_wrong_totals_and_reports_the_corrections(
     world: PollingWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.manifest(items={"a": 100})

@@ -267,12 +267,12 @@ def test_every_address_has_a_rule_and_every_rule_an_address() -> None:
     assert sorted(set(ORDINARY)) == sorted(RULES)
 
 
-def test_no_two_addresses_share_a_name_so_that_a_rule_means_one_of_them() -> None:
+def test_every_address_has_a_unique_name() -> None:
     assert len(ORDINARY) == len(set(ORDINARY))
 
 
 @pytest.mark.parametrize("name", ORDINARY)
-def test_each_user_gets_what_the_rule_says_and_nothing_foreign(world: World, name: str) -> None:
+def test_each_user_gets_the_response_of_the_rule_and_no_foreign_data(world: World, name: str) -> None:
     rule = RULES[name]
     swapped = {"alice": "bob", "otto": "bob", "mona": "bob", "bob": "alice", "bruno": "mona"}
     for user in USERS:
@@ -285,7 +285,7 @@ def test_each_user_gets_what_the_rule_says_and_nothing_foreign(world: World, nam
 
 
 @pytest.mark.parametrize("name", ORDINARY)
-def test_nobody_changes_anything_where_no_write_is_declared(world: World, name: str) -> None:
+def test_no_user_changes_data_where_no_write_is_declared(world: World, name: str) -> None:
     rule = RULES[name]
     address = reverse(name, args=rule.arguments(world.acme))
     for user in USERS:
@@ -300,7 +300,7 @@ def test_nobody_changes_anything_where_no_write_is_declared(world: World, name: 
 
 
 @pytest.mark.parametrize("name", [name for name in RULES if RULES[name].empty])
-def test_a_form_is_taken_from_those_alone_whom_the_rule_names(world: World, name: str) -> None:
+def test_only_users_named_by_the_rule_may_submit_a_form(world: World, name: str) -> None:
     rule = RULES[name]
     assert rule.empty
     address = reverse(name, args=rule.arguments(world.acme))
@@ -347,13 +347,13 @@ def test_a_foreign_page_answers_exactly_like_one_that_is_not_there(world: World,
 
 
 @pytest.mark.parametrize("path", ["tails/{beta.tail.name}", "campaigns/{beta.campaign.name}"])
-def test_what_is_foreign_is_not_reached_through_ones_own_airline(world: World, path: str) -> None:
+def test_foreign_objects_are_not_reachable_through_the_own_airline(world: World, path: str) -> None:
     for user in ("alice", "olga"):
         answer = world.client(user).get(f"/airlines/ACME/{path.format(beta=world.beta)}/")
         assert answer.status_code == 404
 
 
-def test_a_disabled_user_is_nobody(world: World) -> None:
+def test_a_disabled_user_has_no_access(world: World) -> None:
     client = world.client("alice")
     User.objects.filter(pk=world.cast.alice.pk).update(is_active=False)
     assert client.get("/").status_code == 302

@@ -35,12 +35,12 @@ async def test_each_user_hears_of_the_airlines_they_may_see(cast: Cast, who: str
                 assert message == {"error": "There is no such airline."}
                 assert await socket.read() == {"closed": expected}
                 continue
-            heard = [change["state"]["says"] for change in message["changes"]]
+            received = [change["state"]["says"] for change in message["changes"]]
             if not missed:
                 await happen()
-            while len(heard) < len(expected):
-                heard += [change["state"]["says"] for change in await socket.changes()]
-            assert sorted(heard[: len(expected)]) == expected
+            while len(received) < len(expected):
+                received += [change["state"]["says"] for change in await socket.changes()]
+            assert sorted(received[: len(expected)]) == expected
             if not expected:
                 assert await socket.is_quiet(0.8)
 

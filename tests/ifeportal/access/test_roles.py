@@ -44,7 +44,7 @@ def test_a_role_at_one_airline_is_none_at_another(cast: Cast) -> None:
     assert list(Airline.objects.with_role(cast.mona, Role.OPERATOR)) == [cast.acme]
 
 
-def test_the_limits_of_a_token_hold_for_everybody(cast: Cast) -> None:
+def test_the_limits_of_a_token_apply_to_every_user(cast: Cast) -> None:
     for name in ("mona", "olga", "ada"):
         user: User = getattr(cast, name)
         user.limited_to = cast.beta.pk

@@ -111,8 +111,8 @@ def test_the_migration_encrypts_what_is_in_clear_and_can_be_undone(cast: Cast) -
     assert not lets_in(recovery_codes()[0])
     assert lets_in(recovery_codes()[1])
     migrate(migration.decrypt_all)
-    kept = [row.data for row in Authenticator.objects.order_by("pk")]
-    assert kept == [{"secret": SECRET}, {"seed": SEED, "used_mask": 3}, {"name": "key", "credential": {}}]
+    stored = [row.data for row in Authenticator.objects.order_by("pk")]
+    assert stored == [{"secret": SECRET}, {"seed": SEED, "used_mask": 3}, {"name": "key", "credential": {}}]
 
 
 def test_codes_taken_over_from_elsewhere_are_encrypted_too(cast: Cast) -> None:
@@ -126,7 +126,7 @@ def test_codes_taken_over_from_elsewhere_are_encrypted_too(cast: Cast) -> None:
     assert not lets_in("87654321")
 
 
-def test_a_changed_key_with_its_fallback_lets_everybody_in(cast: Cast) -> None:
+def test_a_rotated_key_with_a_fallback_accepts_every_user(cast: Cast) -> None:
     encrypted(cast.alice)
     with changed_key:
         assert lets_in(app_code())
@@ -149,7 +149,7 @@ def test_reencrypted_values_need_no_fallback(cast: Cast) -> None:
         assert lets_in(recovery_codes()[0])
 
 
-def test_without_the_key_no_code_counts_and_it_is_said_why(cast: Cast, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_key_rejects_every_code_and_reports_the_reason(cast: Cast, caplog: pytest.LogCaptureFixture) -> None:
     encrypted(cast.alice)
     with override_settings(SECRET_KEY=NEW_KEY), caplog.at_level(logging.ERROR):
         for code in (app_code(), recovery_codes()[0], str(totp.format_hotp_value(totp.hotp_value("", 7)))):

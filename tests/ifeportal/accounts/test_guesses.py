@@ -386,7 +386,7 @@ def test_an_invented_cookie_is_no_known_device(attacked: Client, cookie: str) ->
     assert guess_from("198.51.100.2", PASSWORD, stranger) == 429
 
 
-def test_no_browser_and_no_success_elsewhere_makes_a_name_count_anew(cast: Cast) -> None:
+def test_no_other_browser_or_success_resets_the_count_of_a_name(cast: Cast) -> None:
     for number in range(FAILURE_LIMIT):
         sign_in(Client(), password="wrong", HTTP_USER_AGENT=f"browser {number}")
     assert sign_in(Client(HTTP_USER_AGENT="another")).status_code == 429

@@ -93,7 +93,7 @@ def test_every_hasher_there_is_is_limited(monkeypatch: pytest.MonkeyPatch) -> No
     assert all(check_password(PASSWORD, encoded) for encoded in made.values())
 
 
-def test_so_many_are_inside_and_so_many_wait() -> None:
+def test_the_numbers_of_running_and_waiting_hashes_are_limited() -> None:
     hashing = Hashing(2, 1, LONG)
     with busy(hashing, 2, waiting=1) as calls:
         with pytest.raises(TooManyPasswords):

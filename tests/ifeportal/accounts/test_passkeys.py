@@ -23,9 +23,9 @@ def packed(value: bytes) -> str:
 
 def credential(part: str = "", value: object = None, **more: object) -> str:
     """Return the credential of an unknown passkey, with one part of the response replaced."""
-    said = {"type": "webauthn.get", "challenge": "AAAA", "origin": "http://testserver"}
+    client_data = {"type": "webauthn.get", "challenge": "AAAA", "origin": "http://testserver"}
     response: dict[str, Any] = {
-        "clientDataJSON": packed(json.dumps(said).encode()),
+        "clientDataJSON": packed(json.dumps(client_data).encode()),
         "authenticatorData": packed(b"\0" * 37),
         "signature": packed(b"x"),
         "userHandle": packed(b"1"),
@@ -52,7 +52,7 @@ CREDENTIALS = {
 
 
 @pytest.mark.parametrize("sent", CREDENTIALS.values(), ids=CREDENTIALS.keys())
-def test_it_neither_signs_in_nor_breaks_anything(db: None, client: Client, sent: str) -> None:
+def test_a_malformed_passkey_signs_no_user_in_and_causes_no_error(db: None, client: Client, sent: str) -> None:
     cache.clear()  # counters of attempts
     client.raise_request_exception = False
     assert client.get("/login/passkey/", headers={"Accept": "application/json"}).status_code == 200
@@ -61,7 +61,7 @@ def test_it_neither_signs_in_nor_breaks_anything(db: None, client: Client, sent:
     assert client.get("/").status_code == 302
 
 
-def test_it_neither_becomes_a_passkey_nor_confirms_a_user(cast: Cast, client: Client) -> None:
+def test_a_malformed_passkey_is_not_registered_and_confirms_no_user(cast: Cast, client: Client) -> None:
     client.raise_request_exception = False
     cast.alice.set_password(PASSWORD)
     cast.alice.save()

@@ -106,7 +106,7 @@ def test_while_the_mail_server_is_away_it_is_tried_again_so_often(caplog: pytest
     assert not Job.objects.filter(error__contains="@").exists()
 
 
-def test_a_mail_server_that_comes_back_gets_the_mail() -> None:
+def test_a_recovered_mail_server_receives_the_mail() -> None:
     ask(KNOWN)
     with override_settings(EMAIL_BACKEND=MAIL_SERVER):
         MailServer.errors = [SMTPServerDisconnected("away")]

@@ -52,7 +52,7 @@ def test_a_session_ends_8_hours_after_the_sign_in_whatever_is_saved(cast: Cast, 
 
 
 @pytest.mark.parametrize("way", ["confirming", "a new password", "a new key"])
-def test_nothing_but_a_sign_in_renews_a_session(cast: Cast, client: Client, way: str) -> None:
+def test_only_a_sign_in_renews_a_session(cast: Cast, client: Client, way: str) -> None:
     sign_in(client)
     move_sign_in(client, 3_600)
     began = client.session[SIGNED_IN_AT]
@@ -204,7 +204,7 @@ def test_an_earlier_secret_key_vouches_only_for_the_current_epoch(cast: Cast) ->
         assert before not in {cast.alice.get_session_auth_hash(), *cast.alice.get_session_auth_fallback_hash()}
 
 
-def test_the_store_keeps_the_end_of_a_session_whose_key_changes(cast: Cast) -> None:
+def test_the_store_preserves_the_expiry_of_a_session_whose_key_changes(cast: Cast) -> None:
     store = SessionStore()
     store[SESSION_KEY] = str(cast.alice.pk)
     store.create()

@@ -33,7 +33,7 @@ SECRET = "JBSWY3DPEHPK3PXP"
 
 
 @pytest.fixture(autouse=True)
-def nothing_counted() -> None:
+def clear_counters() -> None:
     cache.clear()
 
 
@@ -77,7 +77,7 @@ def test_after_too_many_wrong_passwords_the_right_one_is_refused_too(cast: Cast,
     assert not is_in(client)
 
 
-def test_no_other_way_of_writing_the_name_gets_round_it(cast: Cast, client: Client) -> None:
+def test_the_spelling_of_the_name_does_not_bypass_the_limit(cast: Cast, client: Client) -> None:
     for name in ("alice", "ALICE", " Alice", "\N{FULLWIDTH LATIN SMALL LETTER A}lice", "aliCE"):
         sign_in(client, name, "wrong")
     assert sign_in(client).status_code == 429
@@ -107,7 +107,7 @@ def test_only_our_own_proxy_determines_the_client_address(
         assert sign_in(Client(), HTTP_X_FORWARDED_FOR="10.1.1.1, 10.2.2.2").status_code == status
 
 
-def test_a_port_in_what_the_proxy_says_makes_no_other_address(cast: Cast, client: Client) -> None:
+def test_a_port_in_a_proxy_header_does_not_change_the_address(cast: Cast, client: Client) -> None:
     with override_settings(BEHIND_PROXY=True):
         for number in range(FAILURE_LIMIT):
             sign_in(client, password="wrong", HTTP_X_FORWARDED_FOR=f"198.51.100.9:{50123 + number}")
@@ -153,10 +153,10 @@ def test_an_administrator_unlocks_by_deleting_the_attempts(cast: Cast, client: C
     assert sign_in(Client()).status_code == 302
 
 
-def test_typed_passwords_are_stored_nowhere(cast: Cast, client: Client) -> None:
+def test_entered_passwords_are_never_stored(cast: Cast, client: Client) -> None:
     sign_in(client, password="my-secret-typo")
-    kept = AccessAttempt.objects.values().get()
-    assert "my-secret-typo" not in str(kept)
+    attempt = AccessAttempt.objects.values().get()
+    assert "my-secret-typo" not in str(attempt)
 
 
 def test_a_name_longer_than_any_or_with_a_nul_is_just_wrong(cast: Cast, client: Client) -> None:
@@ -312,7 +312,7 @@ def test_setting_up_and_removing_an_app_is_in_the_audit_log(
     assert SECRET not in str(list(AuditEntry.objects.values()))
 
 
-def test_the_second_factor_of_another_user_cannot_be_seen_or_changed(cast: Cast, client: Client) -> None:
+def test_the_second_factor_of_another_user_is_neither_visible_nor_changeable(cast: Cast, client: Client) -> None:
     key = Authenticator.objects.create(user=cast.bob, type=Authenticator.Type.WEBAUTHN, data={"name": "bobs"})
     sign_in(client)
     client.post("/account/confirm/", {"password": PASSWORD})
@@ -341,14 +341,16 @@ def test_the_words_of_the_setting_are_the_roles_there_are() -> None:
         (("operator",), {"otto"}),
     ],
 )
-def test_it_is_demanded_of_those_the_setting_names(cast: Cast, setting: tuple[str, ...], demanded: set[str]) -> None:
+def test_a_second_factor_is_required_of_the_users_in_the_setting(
+    cast: Cast, setting: tuple[str, ...], demanded: set[str]
+) -> None:
     with override_settings(SECOND_FACTOR_FOR=setting):
         found = {user.username for user in User.objects.all() if second_factor.is_required(user)}
     assert found == demanded
 
 
 @override_settings(SECOND_FACTOR_FOR=("viewer", "staff"))
-def test_who_must_have_one_and_has_none_can_do_nothing_but_set_one_up(
+def test_a_user_without_a_required_second_factor_can_only_set_one_up(
     cast: Cast, client: Client, monkeypatch: pytest.MonkeyPatch, code: Callable[[int], str]
 ) -> None:
     monkeypatch.setattr(totp, "generate_totp_secret", lambda: SECRET)
@@ -422,7 +424,7 @@ def test_no_page_of_the_admin_shows_a_secret(cast: Cast, client: Client) -> None
 # Sessions.
 
 
-def test_one_ends_all_other_sessions(cast: Cast, client: Client) -> None:
+def test_a_user_ends_all_other_sessions(cast: Cast, client: Client) -> None:
     elsewhere = Client()
     sign_in(client, HTTP_USER_AGENT="Mine/1")
     sign_in(elsewhere, HTTP_USER_AGENT="<b>Other</b>/2")
@@ -437,7 +439,7 @@ def test_one_ends_all_other_sessions(cast: Cast, client: Client) -> None:
     assert not is_in(elsewhere)
 
 
-def test_a_stranger_is_sent_nowhere_foreign_after_signing_in(cast: Cast, client: Client) -> None:
+def test_no_foreign_redirect_follows_a_sign_in(cast: Cast, client: Client) -> None:
     answer = client.post("/login/", {"login": "alice", "password": PASSWORD, "next": "https://evil.example/"})
     assert answer["Location"] == "/"
 

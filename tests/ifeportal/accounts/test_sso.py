@@ -146,7 +146,7 @@ def come_back(client: Client, service: Service, begin: str = "/login/with/sso/",
     return answer
 
 
-def who(client: Client) -> str | None:
+def signed_in_user(client: Client) -> str | None:
     """Return the user of the session."""
     number = client.session.get("_auth_user_id")
     return None if number is None else User.objects.get(pk=number).username
@@ -157,7 +157,7 @@ def test_a_verified_address_signs_in_the_user_who_has_it(service: Service, clien
     assert "Sign in with Crew login" in page
     answer = come_back(client, service, "/login/with/sso/?next=/airlines/ACME/")
     assert answer["Location"] == "/airlines/ACME/"
-    assert who(client) == "alice"
+    assert signed_in_user(client) == "alice"
     assert {"/token", "/userinfo", "/jwks"} <= set(service.asked)
 
 
@@ -166,7 +166,7 @@ def test_later_sign_ins_are_identified_by_the_subject(service: Service, client: 
     service.person["email"] = "olga@example.org"
     again = Client()
     come_back(again, service)
-    assert who(again) == "alice"
+    assert signed_in_user(again) == "alice"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_stranger_and_who_is_not_verified_do_not_get_in(
     answer = come_back(client, service)
     assert answer.status_code == 403
     assert why in answer.content.decode()
-    assert who(client) is None
+    assert signed_in_user(client) is None
     assert User.objects.count() == users
     assert not SocialAccount.objects.exists()
 
@@ -200,13 +200,13 @@ def test_another_account_of_the_service_with_the_same_address_does_not_get_in(se
     service.person["sub"] = "a-2"
     answer = come_back(client, service)
     assert "connected to another account" in answer.content.decode()
-    assert who(client) is None
+    assert signed_in_user(client) is None
 
 
 def test_an_address_that_two_users_have_is_nobodys(service: Service, cast: Cast, client: Client) -> None:
     User.objects.filter(pk=cast.bob.pk).update(email="Alice@Example.org")
     assert "More than one user" in come_back(client, service).content.decode()
-    assert who(client) is None
+    assert signed_in_user(client) is None
 
 
 def test_a_disabled_user_does_not_get_in(service: Service, cast: Cast) -> None:
@@ -216,7 +216,7 @@ def test_a_disabled_user_does_not_get_in(service: Service, cast: Cast) -> None:
     assert come_back(known, service)["Location"] == "/login/disabled/"
     service.person = {"sub": "o-1", "email": "olga@example.org", "email_verified": True}
     assert come_back(new, service).status_code == 403
-    assert who(known) is who(new) is None
+    assert signed_in_user(known) is signed_in_user(new) is None
 
 
 def test_only_what_the_service_has_signed_for_us_and_for_now_counts(service: Service) -> None:
@@ -225,7 +225,7 @@ def test_only_what_the_service_has_signed_for_us_and_for_now_counts(service: Ser
         service.claims, service.forger = claims, None if claims else forger
         client = Client()
         assert come_back(client, service).status_code == 401, claims
-        assert who(client) is None
+        assert signed_in_user(client) is None
     service.claims, service.forger = {}, None
     service.other = {"sub": "o-1", "email": "olga@example.org", "email_verified": True}
     assert come_back(Client(), service).status_code == 401
@@ -254,14 +254,14 @@ def test_a_user_cannot_connect_the_account_of_another(service: Service, cast: Ca
 def test_a_second_factor_is_asked_for_all_the_same(service: Service, cast: Cast, client: Client) -> None:
     Authenticator.objects.create(user=cast.alice, type="totp", data={"secret": "JBSWY3DPEHPK3PXP"})
     assert come_back(client, service)["Location"] == "/login/second-factor/"
-    assert who(client) is None
+    assert signed_in_user(client) is None
 
 
-def test_only_where_it_is_set_a_new_user_is_made_who_belongs_nowhere(service: Service, client: Client) -> None:
+def test_new_users_without_an_airline_are_created_only_if_enabled(service: Service, client: Client) -> None:
     service.person = {"sub": "n-1", "email": "New@example.org", "email_verified": True, "is_staff": True}
     with override_settings(OIDC_CREATES_USERS=True):
         come_back(client, service)
-        assert who(client) == "new@example.org"
+        assert signed_in_user(client) == "new@example.org"
         user = User.objects.get(username="new@example.org")
         assert [user.is_staff, user.is_superuser, user.has_usable_password()] == [False] * 3
         assert not Membership.objects.filter(user=user).exists()
@@ -270,7 +270,7 @@ def test_only_where_it_is_set_a_new_user_is_made_who_belongs_nowhere(service: Se
     assert "You do not belong to an airline yet" in client.get("/").content.decode()
 
 
-def test_a_service_that_is_away_is_said_so(service: Service, client: Client) -> None:
+def test_an_unavailable_identity_provider_is_reported(service: Service, client: Client) -> None:
     config = Config(oidc_issuer="http://127.0.0.1:9", oidc_client_id=CLIENT, oidc_client_secret=SECRET)
     away = signin_settings(config, https=False)["SOCIALACCOUNT_PROVIDERS"]
     with override_settings(SOCIALACCOUNT_PROVIDERS=away):

@@ -135,7 +135,7 @@ def test_a_token_ends_and_so_it_does_with_its_user(cast: Cast) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x", "ife_" + "0" * 64, "é", "a b", "x" * 5000, "ife_"])
-def test_what_is_no_token_is_refused_with_how_to_sign_in(db: None, key: str) -> None:
+def test_an_invalid_token_is_refused_with_sign_in_instructions(db: None, key: str) -> None:
     assert ask(key) == (401, 'Bearer realm="ifeportal"')
 
 
@@ -287,7 +287,7 @@ def test_a_replaced_hash_of_the_same_password_ends_no_token(cast: Cast) -> None:
     assert ask(key)[0] == 200
 
 
-def test_a_token_knows_whether_a_second_factor_stood_behind_it(
+def test_a_token_records_whether_a_second_factor_was_used(
     cast: Cast, client: Client, monkeypatch: pytest.MonkeyPatch, code: Callable[[int], str]
 ) -> None:
     give_an_app(cast.alice)
@@ -329,13 +329,13 @@ def test_a_token_loses_what_its_user_loses(cast: Cast) -> None:
     _, key = create_token(cast.mona, "all", days=1, airline=None, may_write=True)
     _, one = create_token(cast.mona, "one", days=1, airline=cast.acme, may_write=True)
 
-    def seen(key: str) -> list[int]:
+    def visible_counts(key: str) -> list[int]:
         paths = ("/api/v1/audit/", "/api/v1/tails/")
         answers = (Client().get(path, headers={"Authorization": f"Bearer {key}"}) for path in paths)
         return [len(answer.json()["results"]) for answer in answers]
 
-    assert seen(key) == seen(one) == [1, 1]
+    assert visible_counts(key) == visible_counts(one) == [1, 1]
     Membership.objects.filter(user=cast.mona).update(role="viewer")
-    assert seen(key) == seen(one) == [0, 1]
+    assert visible_counts(key) == visible_counts(one) == [0, 1]
     Membership.objects.filter(user=cast.mona).delete()
-    assert seen(key) == seen(one) == [0, 0]
+    assert visible_counts(key) == visible_counts(one) == [0, 0]

@@ -43,7 +43,7 @@ def test_failures_are_listed_with_their_error_and_can_be_deleted(cast: Cast, cli
     assert not Failure.objects.exists()
 
 
-def test_no_action_runs_a_message_again(cast: Cast, client: Client) -> None:
+def test_no_action_reruns_a_message(cast: Cast, client: Client) -> None:
     fail(timezone.now())
     client.force_login(cast.ada)
     assert [name for name, _ in client.get(PAGE).context["action_form"].fields["action"].choices] == [

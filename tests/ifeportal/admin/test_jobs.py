@@ -90,7 +90,7 @@ def test_every_column_that_orders_does(cast: Cast, client: Client, jobs: dict[st
         assert len(listed(client.get(f"{PAGE}?o={sign}{column}"))) == len(jobs)
 
 
-def test_without_a_job_the_page_says_where_they_come_from(cast: Cast, client: Client) -> None:
+def test_the_empty_page_explains_how_jobs_are_created(cast: Cast, client: Client) -> None:
     client.force_login(cast.ada)
     assert "A running pacemaker creates one job" in client.get(PAGE).content.decode()
 
@@ -102,8 +102,8 @@ def run_now(client: Client, *jobs: Job) -> str:
 
 def test_a_job_can_be_made_due_unless_it_runs_already(cast: Cast, client: Client, jobs: dict[str, Job]) -> None:
     client.force_login(cast.ada)
-    said = run_now(client, jobs["waiting"], jobs["failing"], jobs["running"])
-    assert "Made due now: 2. Already running, or not runnable: 1." in said
+    message = run_now(client, jobs["waiting"], jobs["failing"], jobs["running"])
+    assert "Made due now: 2. Already running, or not runnable: 1." in message
     now = timezone.now()
     assert set(Job.objects.due(now).values_list("name", flat=True)) >= {"poll:WAITS", "discover"}
     before = jobs["running"].due_at

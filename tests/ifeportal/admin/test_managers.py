@@ -48,7 +48,9 @@ def mona(cast: Cast, client: Client) -> Client:
 
 
 @pytest.mark.parametrize("model", FOR_STAFF, ids=label)
-def test_what_is_for_staff_is_refused_even_with_every_permission(cast: Cast, mona: Client, model: type[Model]) -> None:
+def test_staff_pages_are_refused_to_other_users_with_every_permission(
+    cast: Cast, mona: Client, model: type[Model]
+) -> None:
     cast.mona.user_permissions.set(Permission.objects.all())
     pages = ["changelist", "add"]
     answers = [mona.get(address(model, page)).status_code for page in pages]

@@ -143,7 +143,7 @@ def test_every_list_without_a_task_is_on_the_system_page_with_a_sentence(cast: C
     assert all(group.about for group in page.context["groups"])
 
 
-def test_every_list_says_what_its_rows_are_and_what_it_means_that_there_are_none() -> None:
+def test_every_list_explains_its_rows_and_its_empty_state() -> None:
     silent = [
         str(model._meta.label)
         for model, its in admin.site._registry.items()

@@ -157,7 +157,7 @@ def test_an_admin_ends_the_sessions_of_all_users(cast: Cast, client: Client) -> 
     assert not any(is_in(browser) for browser in (*browsers, client))
 
 
-def test_who_may_not_change_users_ends_nothing(cast: Cast, client: Client) -> None:
+def test_users_without_the_right_to_change_users_end_no_session(cast: Cast, client: Client) -> None:
     cast.olga.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
     client.force_login(cast.olga)
     browser = Client()

@@ -82,7 +82,7 @@ def test_a_manager_sets_how_the_airline_looks_and_pages_hear_of_it(cast: Cast, c
     assert mona.get("/airlines/ACME/logo.png").status_code == 404
 
 
-def test_what_did_not_change_leaves_no_entry(cast: Cast, client: Client) -> None:
+def test_an_unchanged_form_writes_no_audit_entry(cast: Cast, client: Client) -> None:
     otto = signed_in(client, cast, "otto")
     for _ in range(2):
         otto.post(PAGE, THRESHOLDS)
@@ -148,7 +148,7 @@ def test_only_the_pixels_of_an_upload_are_stored() -> None:
     ],
     ids=["empty", "svg", "gif", "only a beginning", "cut", "short", "many pixels", "a bomb", "layers", "too long"],
 )
-def test_what_is_no_decent_picture_is_refused_with_the_reason(upload: bytes, words: str) -> None:
+def test_an_invalid_picture_is_refused_with_the_reason(upload: bytes, words: str) -> None:
     with pytest.raises(BadLogo, match=words):
         render_logo(upload)
 

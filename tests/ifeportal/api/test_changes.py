@@ -42,7 +42,7 @@ def objects(answer: Any) -> list[int]:
     return [change["object"] for change in answer["changes"]]
 
 
-async def told(exchange: AsgiExchange) -> Any:
+async def response_body(exchange: AsgiExchange) -> Any:
     """Return the JSON of the next event of a stream."""
     return json.loads((await exchange.event())["data"])
 
@@ -50,7 +50,7 @@ async def told(exchange: AsgiExchange) -> Any:
 # Immediate responses
 
 
-def test_without_since_only_the_present_revision_is_told(cast: Cast, client_of: ClientOf) -> None:
+def test_only_the_current_revision_is_returned_without_since(cast: Cast, client_of: ClientOf) -> None:
     rev = publish_now(cast.acme, 1)
     assert client_of(cast.alice).get(PATH).json() == {"rev": rev, "more": False, "changes": []}
 
@@ -75,7 +75,7 @@ def test_since_a_revision_comes_what_is_newer_of_ones_own_airlines(cast: Cast, c
         ({"topic": ["tail", "transfer"]}, [3]),
     ],
 )
-def test_it_can_be_narrowed(cast: Cast, client_of: ClientOf, query: dict[str, Any], expected: list[int]) -> None:
+def test_changes_are_filtered(cast: Cast, client_of: ClientOf, query: dict[str, Any], expected: list[int]) -> None:
     publish_now(cast.acme, 1)
     publish_now(cast.acme, 2, tail="N1")
     publish_now(cast.acme, 3, topic="transfer", campaign="2026-12")
@@ -86,18 +86,18 @@ def test_it_can_be_narrowed(cast: Cast, client_of: ClientOf, query: dict[str, An
 def test_many_changes_come_in_parts_and_no_revision_is_cut(cast: Cast, client_of: ClientOf) -> None:
     for number in range(7):
         publish_now(cast.acme, number)
-    client, since, seen, parts = client_of(cast.alice), 0, [], 0
+    client, since, received, parts = client_of(cast.alice), 0, [], 0
     while True:
         answer = client.get(PATH, {"since": since, "limit": 3}).json()
-        seen += objects(answer)
+        received += objects(answer)
         since, parts = answer["rev"], parts + 1
         if not answer["more"]:
             break
-    assert (seen, parts) == (list(range(7)), 3)
+    assert (received, parts) == (list(range(7)), 3)
 
 
 @pytest.mark.parametrize("forgotten", [True, False])
-def test_what_is_no_longer_known_or_never_was_is_gone(cast: Cast, client_of: ClientOf, forgotten: bool) -> None:
+def test_expired_and_unknown_revisions_are_gone(cast: Cast, client_of: ClientOf, forgotten: bool) -> None:
     rev = publish_now(cast.acme, 1)
     if forgotten:
         Counter.objects.update_or_create(pk=FORGOTTEN_COUNTER_ID, defaults={"rev": rev})
@@ -121,7 +121,7 @@ def test_what_is_no_longer_known_or_never_was_is_gone(cast: Cast, client_of: Cli
         ({"airline": "NOSUCH"}, 404),
     ],
 )
-def test_what_cannot_be_asked_is_refused(cast: Cast, client_of: ClientOf, query: Any, status: int) -> None:
+def test_invalid_queries_are_refused(cast: Cast, client_of: ClientOf, query: Any, status: int) -> None:
     answer = client_of(cast.alice).get(PATH, query)
     assert answer.status_code == status
     assert answer["Content-Type"] == "application/problem+json"
@@ -145,7 +145,7 @@ def assert_guarded(exchange: Any) -> None:
 # Long polls
 
 
-async def test_who_waits_is_answered_as_soon_as_something_changes(cast: Cast) -> None:
+async def test_a_waiting_request_is_answered_at_the_first_change(cast: Cast) -> None:
     rev = await publish_now_async(cast.acme, 1)
     async with open_exchange(PATH, cast.alice, since=rev, wait=30) as exchange:
         while not len(FeedReader.current()):
@@ -162,21 +162,23 @@ async def test_who_waits_is_answered_as_soon_as_something_changes(cast: Cast) ->
     assert not len(FeedReader.current())
 
 
-async def test_what_is_there_already_is_not_waited_for(cast: Cast) -> None:
+async def test_existing_changes_are_returned_without_waiting(cast: Cast) -> None:
     rev = await publish_now_async(cast.acme, 1)
     async with open_exchange(PATH, cast.alice, since=rev - 1, wait=30) as exchange:
         assert await exchange.read_status() == 200
         assert objects(await exchange.read_json()) == [1]
 
 
-async def test_after_the_time_asked_for_nothing_is_told_to_have_changed(cast: Cast) -> None:
+async def test_the_response_is_empty_after_the_requested_time(cast: Cast) -> None:
     rev = await publish_now_async(cast.acme, 1)
     async with open_exchange(PATH, cast.alice, since=rev, wait=1) as exchange:
         assert await exchange.read_status() == 200
         assert await exchange.read_json() == {"rev": rev, "more": False, "changes": []}
 
 
-async def test_while_waiting_no_thread_and_no_request_is_held(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_waiting_request_occupies_no_thread_and_no_request_slot(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The application has already responded, without changes; only a subscription remains."""
     rev = await publish_now_async(cast.acme, 1)
     answered: list[int] = []
@@ -198,7 +200,7 @@ async def test_while_waiting_no_thread_and_no_request_is_held(cast: Cast, monkey
         assert objects(await exchange.read_json()) == [2]
 
 
-async def test_who_leaves_while_waiting_leaves_nothing_behind(cast: Cast) -> None:
+async def test_a_client_that_disconnects_while_waiting_leaves_no_resources(cast: Cast) -> None:
     rev = await publish_now_async(cast.acme, 1)
     async with open_exchange(PATH, cast.alice, since=rev, wait=30) as exchange:
         while not len(FeedReader.current()):
@@ -209,7 +211,7 @@ async def test_who_leaves_while_waiting_leaves_nothing_behind(cast: Cast) -> Non
     assert not len(FeedReader.current())
 
 
-async def test_nobody_and_what_is_foreign_are_refused_as_everywhere(cast: Cast) -> None:
+async def test_anonymous_and_foreign_requests_are_refused(cast: Cast) -> None:
     for user, query, status in ((None, {}, 401), (cast.alice, {"airline": "BETA"}, 404)):
         for headers in ({}, STREAM):
             async with open_exchange(PATH, user, headers=headers, since=0, wait=30, **query) as exchange:
@@ -218,7 +220,7 @@ async def test_nobody_and_what_is_foreign_are_refused_as_everywhere(cast: Cast) 
                 assert exchange.headers["content-type"] == "application/problem+json"
 
 
-async def test_too_old_is_told_to_those_who_would_wait_as_well(cast: Cast) -> None:
+async def test_an_expired_revision_is_reported_to_waiting_requests_too(cast: Cast) -> None:
     for headers in ({}, STREAM):
         async with open_exchange(PATH, cast.alice, headers=headers, since=99, wait=30) as exchange:
             assert await exchange.read_status() == 410
@@ -227,7 +229,7 @@ async def test_too_old_is_told_to_those_who_would_wait_as_well(cast: Cast) -> No
 
 
 @override_settings(LIVE_SOCKETS_PER_USER=1)
-async def test_one_user_holds_only_so_many_connections(cast: Cast) -> None:
+async def test_the_connections_of_a_user_are_limited(cast: Cast) -> None:
     async with open_exchange(PATH, cast.alice, headers=STREAM) as first:
         assert await first.read_status() == 200
         async with open_exchange(PATH, cast.alice, headers=STREAM) as second:
@@ -242,13 +244,13 @@ async def test_one_user_holds_only_so_many_connections(cast: Cast) -> None:
 # Streams
 
 
-async def test_a_stream_tells_what_was_missed_and_then_what_comes(cast: Cast) -> None:
+async def test_a_stream_sends_missed_and_then_new_changes(cast: Cast) -> None:
     first = await publish_now_async(cast.acme, 1)
     await publish_now_async(cast.acme, 2)
     async with open_exchange(PATH, cast.alice, headers=STREAM, since=first) as exchange:
         assert await exchange.read_status() == 200
         assert exchange.headers["content-type"].startswith("text/event-stream")
-        assert objects(await told(exchange)) == [2]
+        assert objects(await response_body(exchange)) == [2]
         await publish_now_async(cast.beta, 3)
         rev = await publish_now_async(cast.acme, 4)
         event = await exchange.event()
@@ -262,7 +264,7 @@ async def test_a_stream_goes_on_after_the_last_event_that_was_taken(cast: Cast) 
     headers = {**STREAM, "last-event-id": str(revs[1])}
     async with open_exchange(PATH, cast.alice, headers=headers, since=0) as exchange:
         await exchange.read_status()
-        assert objects(await told(exchange)) == [2]
+        assert objects(await response_body(exchange)) == [2]
 
 
 async def test_a_stream_from_far_back_comes_in_parts(cast: Cast) -> None:
@@ -270,8 +272,8 @@ async def test_a_stream_from_far_back_comes_in_parts(cast: Cast) -> None:
         await publish_now_async(cast.acme, number)
     async with open_exchange(PATH, cast.alice, headers=STREAM, since=0, limit=2) as exchange:
         await exchange.read_status()
-        seen = [objects(await told(exchange)) for _ in range(3)]
-    assert seen == [[0, 1], [2, 3], [4]]
+        received = [objects(await response_body(exchange)) for _ in range(3)]
+    assert received == [[0, 1], [2, 3], [4]]
 
 
 async def test_a_quiet_stream_shows_signs_of_life_with_the_revision(
@@ -301,7 +303,7 @@ async def test_a_stream_ends_once_its_user_may_hear_less(
 
 
 @pytest.mark.parametrize("lost", ["token", "session"])
-async def test_a_stream_ends_once_what_opened_it_is_gone(
+async def test_a_stream_ends_when_its_credentials_are_removed(
     cast: Cast, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     monkeypatch.setattr(changes_stream, "REAUTHORISE", 0.05)
@@ -315,7 +317,7 @@ async def test_a_stream_ends_once_what_opened_it_is_gone(
 
 
 @pytest.fixture
-def seen_as_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def record_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have listeners notice lost access by the watcher alone."""
     monkeypatch.setattr(changes_stream, "REAUTHORISE", 3600.0)
 
@@ -365,7 +367,7 @@ def _session_with_second_factor(user: User) -> str:
 
 
 @pytest.mark.parametrize(("by_token", "lost"), LISTENERS)
-@pytest.mark.usefixtures("seen_as_a_change")
+@pytest.mark.usefixtures("record_changes")
 @override_settings(SECOND_FACTOR_FOR=("manager",))
 async def test_a_stream_ends_when_its_user_loses_what_it_depends_on(cast: Cast, by_token: bool, lost: str) -> None:
     async with open_exchange(PATH, headers=STREAM | await headers_of(cast, by_token)) as exchange:
@@ -377,7 +379,7 @@ async def test_a_stream_ends_when_its_user_loses_what_it_depends_on(cast: Cast, 
 
 
 @pytest.mark.parametrize(("by_token", "lost"), LISTENERS)
-@pytest.mark.usefixtures("seen_as_a_change")
+@pytest.mark.usefixtures("record_changes")
 @override_settings(SECOND_FACTOR_FOR=("manager",))
 async def test_a_waiting_request_is_answered_when_its_user_loses_what_it_depends_on(
     cast: Cast, by_token: bool, lost: str
@@ -393,7 +395,7 @@ async def test_a_waiting_request_is_answered_when_its_user_loses_what_it_depends
         assert refused != 200 or answer == {"rev": rev, "more": False, "changes": []}
 
 
-@pytest.mark.usefixtures("seen_as_a_change")
+@pytest.mark.usefixtures("record_changes")
 async def test_a_waiting_request_for_one_airline_is_refused_with_it(cast: Cast) -> None:
     rev = await publish_now_async(cast.acme, 1)
     async with open_exchange(PATH, cast.alice, airline="ACME", since=rev, wait=30) as exchange:
@@ -403,7 +405,7 @@ async def test_a_waiting_request_for_one_airline_is_refused_with_it(cast: Cast) 
         assert await exchange.read_status() == 404
 
 
-@pytest.mark.usefixtures("seen_as_a_change")
+@pytest.mark.usefixtures("record_changes")
 async def test_a_waiting_request_goes_on_when_its_user_gains_access(cast: Cast) -> None:
     rev = await publish_now_async(cast.acme, 1)
     async with open_exchange(PATH, cast.alice, since=rev, wait=30) as exchange:
@@ -436,7 +438,7 @@ async def test_looking_again_does_not_count_as_requests_and_goes_on(
         while len(looked) < 3:
             await in_thread(int)
         await publish_now_async(cast.acme, 5)
-        assert objects(await told(exchange)) == [5]
+        assert objects(await response_body(exchange)) == [5]
     assert OnlyOnce.asked == 1
 
 
@@ -454,10 +456,10 @@ async def test_a_stream_that_was_long_enough_ends_so_that_its_reader_comes_again
     headers = {**STREAM, "last-event-id": event["id"]}
     async with open_exchange(PATH, cast.alice, headers=headers) as again:
         await again.read_status()
-        assert objects(await told(again)) == []
+        assert objects(await response_body(again)) == []
 
 
-async def test_more_than_can_wait_for_one_stream_has_it_begin_anew(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_with_too_many_pending_changes_must_restart(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ifeportal.live.subscription.PENDING_LIMIT", 2)
     async with open_exchange(PATH, cast.alice, headers=STREAM) as exchange:
         await exchange.read_status()
@@ -472,9 +474,7 @@ def _publish_three_at_once(cast: Cast) -> None:
         publish([FeedChange("load", number, cast.acme.pk) for number in range(3)])
 
 
-async def test_without_the_database_who_would_wait_is_told_to_come_again(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_long_poll_without_a_database_must_retry_later(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(hearing: Any) -> Any:
         raise OperationalError("away")
 

@@ -12,7 +12,7 @@ PATHS = ["", *(f"{name}/" for name in ENDPOINTS)]
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_an_anonymous_request_gets_a_401_that_says_how_to_sign_in(db: None, path: str) -> None:
+def test_an_anonymous_request_gets_a_401_with_sign_in_instructions(db: None, path: str) -> None:
     answer = APIClient().get(f"/api/v1/{path}")
     assert answer.status_code == 401
     assert answer["WWW-Authenticate"] == 'Bearer realm="ifeportal"'

@@ -123,7 +123,7 @@ def test_another_host_is_a_problem(db: None) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_what_one_has_already_is_not_sent_again(fleet: Cast, client_of: ClientOf, endpoint: str) -> None:
+def test_an_unchanged_response_is_not_sent_again(fleet: Cast, client_of: ClientOf, endpoint: str) -> None:
     client = client_of(fleet.olga)
     whole = client.get(f"/api/v1/{endpoint}/")
     for address in (f"/api/v1/{endpoint}/", f"/api/v1/{endpoint}/{whole.json()['results'][0]['id']}/"):
@@ -189,17 +189,19 @@ def test_another_question_has_another_tag(fleet: Cast, client_of: ClientOf) -> N
 
 def test_a_cursor_meets_each_row_once_however_rows_change_and_go(fleet: Cast, client_of: ClientOf) -> None:
     make_load(fleet.acme, "N5", "2026-12", items=40)
-    client, address, seen, turned = client_of(fleet.alice), "/api/v1/transfers/?paging=cursor&page_size=7", [], 0
-    kept = list(Transfer.objects.filter(load__tail__airline=fleet.acme).order_by("pk").values_list("pk", flat=True))
-    gone = {kept.pop(2), kept.pop(30)}
+    client, address, received, turned = client_of(fleet.alice), "/api/v1/transfers/?paging=cursor&page_size=7", [], 0
+    remaining = list(
+        Transfer.objects.filter(load__tail__airline=fleet.acme).order_by("pk").values_list("pk", flat=True)
+    )
+    deleted = {remaining.pop(2), remaining.pop(30)}
     while address:
         page = client.get(address).json()
         assert (page["count"], page["previous"]) == (None, None)
-        seen += [row["id"] for row in page["results"]]
+        received += [row["id"] for row in page["results"]]
         Transfer.objects.filter(load__tail__name="N5").update(bytes_done=turned, content=turned_name(turned))
-        Transfer.objects.filter(pk__in=gone).delete()
+        Transfer.objects.filter(pk__in=deleted).delete()
         address, turned = page["next"], turned + 1
-    assert [number for number in seen if number not in gone] == kept
+    assert [number for number in received if number not in deleted] == remaining
     assert turned > 5
 
 

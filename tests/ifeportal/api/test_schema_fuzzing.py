@@ -68,7 +68,7 @@ def holdings(cast: Cast) -> tuple[PopulatedAirline, PopulatedAirline]:
 
 
 @pytest.fixture(autouse=True)
-def _connection_stays() -> Iterator[None]:
+def _keep_connection_open() -> Iterator[None]:
     """Keep the test's database connection, which a server would close after each request."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
@@ -122,7 +122,7 @@ def cases(operation: Any, holdings: tuple[PopulatedAirline, PopulatedAirline]) -
 
 @pytest.mark.slow("sends hundreds of generated requests")
 @pytest.mark.parametrize("who", ["olga", "alice", None])
-def test_every_answer_is_one_the_schema_names_and_says_nothing_foreign(
+def test_every_response_matches_the_schema_and_contains_no_foreign_data(
     cast: Cast, holdings: tuple[PopulatedAirline, PopulatedAirline], schema: Any, who: str | None
 ) -> None:
     headers = shown(getattr(cast, who) if who else None)

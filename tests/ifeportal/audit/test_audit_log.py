@@ -83,22 +83,22 @@ def test_commands_and_jobs_change_things_without_a_request(cast: Cast) -> None:
     ]
 
 
-def test_an_entry_outlives_what_it_is_about(cast: Cast) -> None:
-    kept = entry(cast.beta, user=cast.nick, who="nick")
+def test_an_entry_outlives_its_subject(cast: Cast) -> None:
+    preserved = entry(cast.beta, user=cast.nick, who="nick")
     cast.nick.delete()
     cast.beta.delete()
-    kept.refresh_from_db()
-    assert (kept.user, kept.who, kept.airline, kept.whose) == (None, "nick", None, "BETA")
+    preserved.refresh_from_db()
+    assert (preserved.user, preserved.who, preserved.airline, preserved.whose) == (None, "nick", None, "BETA")
 
 
 # Changes in the admin.
 
 
 def test_every_admin_is_audited_and_none_goes_round_it() -> None:
-    kept = ("log_addition", "log_change", "log_deletions", "construct_change_message", "response_action")
+    methods = ("log_addition", "log_change", "log_deletions", "construct_change_message", "response_action")
     for model, its in admin.site._registry.items():
         assert isinstance(its, StaffAdmin), model
-        for name in kept:
+        for name in methods:
             assert getattr(type(its), name) is getattr(AuditedAdmin, name), f"{model}: {name}"
         for name in ("log_deletion",):
             assert getattr(type(its), name, None) is getattr(ModelAdmin, name, None), f"{model}: {name}"
@@ -198,7 +198,7 @@ def test_managers_read_of_their_airline_and_staff_of_everything(cast: Cast, clie
         ("job", "", "portal"),
     ],
 )
-def test_the_log_says_who_and_which_way(cast: Cast, client: Client, via: str, who: str, shown: str) -> None:
+def test_the_log_records_the_user_and_the_channel(cast: Cast, client: Client, via: str, who: str, shown: str) -> None:
     entry(cast.acme, who, via=via)
     client.force_login(cast.mona)
     page = client.get("/airlines/ACME/audit/").content.decode()
@@ -250,11 +250,11 @@ def test_hostile_text_is_inert_on_the_page_and_in_a_spreadsheet(cast: Cast, clie
 
 
 def test_an_entry_cannot_be_changed(cast: Cast, ada: Client) -> None:
-    kept = entry(cast.acme)
-    assert ada.get(reverse("admin:ifeportal_auditentry_change", args=[kept.pk])).status_code == 200
+    preserved = entry(cast.acme)
+    assert ada.get(reverse("admin:ifeportal_auditentry_change", args=[preserved.pk])).status_code == 200
     assert ada.get("/admin/ifeportal/auditentry/add/").status_code == 403
-    assert ada.post(f"/admin/ifeportal/auditentry/{kept.pk}/change/", {"who": "x"}).status_code == 403
-    assert ada.post(f"/admin/ifeportal/auditentry/{kept.pk}/delete/", {"post": "yes"}).status_code == 403
-    chosen = {"action": "delete_selected", "_selected_action": [kept.pk], "post": "yes"}
+    assert ada.post(f"/admin/ifeportal/auditentry/{preserved.pk}/change/", {"who": "x"}).status_code == 403
+    assert ada.post(f"/admin/ifeportal/auditentry/{preserved.pk}/delete/", {"post": "yes"}).status_code == 403
+    chosen = {"action": "delete_selected", "_selected_action": [preserved.pk], "post": "yes"}
     ada.post("/admin/ifeportal/auditentry/", chosen)
     assert AuditEntry.objects.get().who == "otto"

@@ -27,7 +27,7 @@ def test_without_any_setting_it_is_development() -> None:
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL"])
-def test_what_only_production_sets_switches_debug_off(name: str) -> None:
+def test_production_settings_disable_debug(name: str) -> None:
     environment = {"SECRET_KEY": KEY, name: PRODUCTION[name]}
     assert not read_config(environment).debug
 
@@ -82,7 +82,7 @@ def test_debug_can_be_asked_for_beside_a_server_database() -> None:
         ("ab" * 40, "SECRET_KEY is too weak"),
     ],
 )
-def test_with_debug_off_a_key_is_needed_that_nobody_guesses(key: str, sentence: str) -> None:
+def test_production_requires_a_strong_secret_key(key: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence) as refused:
         read_config({"DEBUG": "0", "SECRET_KEY": key})
     assert not key or key not in str(refused.value)
@@ -174,7 +174,7 @@ def test_every_host_is_not_a_name_in_production() -> None:
         read_config(PRODUCTION | {"ALLOWED_HOSTS": "*"})
 
 
-def test_all_that_is_wrong_is_said_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as refused:
         read_config({"DEBUG": "0", "POLL_INTERVAL": "x", "STATUS_BUCKET": "status"})
     assert len(str(refused.value).splitlines()) == 3
@@ -199,7 +199,7 @@ def test_the_portals_address_is_an_origin(text: str, expected: str) -> None:
     assert read_config({"PORTAL_URL": text}).portal_url == expected
 
 
-def test_who_sends_mail_in_production_must_say_where_its_links_lead() -> None:
+def test_mail_in_production_requires_the_address_of_its_links() -> None:
     mail = PRODUCTION | {"EMAIL_URL": "smtp+tls://user:password@mail.example.org:587"}
     with pytest.raises(ConfigError, match="PORTAL_URL is missing"):
         read_config(mail)
@@ -207,7 +207,7 @@ def test_who_sends_mail_in_production_must_say_where_its_links_lead() -> None:
     assert read_config({"EMAIL_URL": "consolemail://"}).portal_url == ""
 
 
-def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
+def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY + "\n", encoding="utf-8")
     assert read_config({"SECRET_KEY_FILE": str(tmp_path / "key")}).secret_key == KEY
 
@@ -230,9 +230,9 @@ def test_a_file_that_is_not_text_is_refused_without_its_content(tmp_path: Path) 
 @pytest.mark.parametrize("value", ["hunter2\rhunter2", "hunter2\0", "s3://hunter2/x\ty", "\u0441rew hunter2\x1b"])
 def test_no_refusal_contains_the_value(name: str, value: str, tmp_path: Path) -> None:
     for environment in ({name: value}, {f"{name}_FILE": value}, {f"{name}_FILE": str(tmp_path / "hunter2")}):
-        said = refusal({"DEBUG": "1", **environment})
-        assert not said or name in said
-        assert "hunter2" not in said
+        message = refusal({"DEBUG": "1", **environment})
+        assert not message or name in message
+        assert "hunter2" not in message
 
 
 def refusal(environment: dict[str, str]) -> str:
@@ -268,7 +268,7 @@ CLEAN = {
 
 @pytest.mark.parametrize("form", ['"{}"', "'{}'", "{}\r", " {}\r\n", "\ufeff{}", "\u200b{}\u00a0", "\ufeff'{}'\r"])
 @pytest.mark.parametrize("name", CLEAN)
-def test_what_files_and_tools_add_around_a_value_is_removed(name: str, form: str) -> None:
+def test_whitespace_and_quotes_around_a_value_are_removed(name: str, form: str) -> None:
     text, value = CLEAN[name]
     assert getattr(read_config({"DEBUG": "1"} | {name: form.format(text)}), name.lower()) == value
 
@@ -339,7 +339,7 @@ def started(**more: str) -> subprocess.CompletedProcess[str]:
     return run([sys.executable, "-c", script], env=environment)
 
 
-def test_what_libraries_read_from_the_environment_is_trimmed() -> None:
+def test_variables_of_libraries_are_trimmed() -> None:
     values = {
         "AWS_ACCESS_KEY_ID": "AKEY",
         "AWS_CONFIG_FILE": "/etc/aws/config",

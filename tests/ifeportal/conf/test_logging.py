@@ -85,7 +85,7 @@ def test_no_input_can_forge_a_line_or_control_a_terminal(hostile: str) -> None:
         assert body.isprintable()
 
 
-def test_an_ordinary_foreign_letter_stays_itself(readable: Log) -> None:
+def test_ordinary_foreign_letters_are_unchanged(readable: Log) -> None:
     readable.logger.info("Ünïcödé 映画")
     assert "Ünïcödé 映画" in readable.text
 
@@ -99,7 +99,7 @@ def test_an_ordinary_foreign_letter_stays_itself(readable: Log) -> None:
         "AWS4-HMAC-SHA256 Credential=x, Signature=f1ndm3f1ndm3f1ndm3".replace("f1ndm3", "abcdef0123"),
     ],
 )
-def test_what_is_secret_is_blotted_out_wherever_it_stands(text: str) -> None:
+def test_secrets_are_redacted_everywhere(text: str) -> None:
     for as_json in (True, False):
         log = Log(as_json)
         try:

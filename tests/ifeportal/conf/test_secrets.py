@@ -71,7 +71,7 @@ def in_the_row_of_a_job(form: str) -> str:
 
 
 def in_reports_of_an_aircraft(form: str) -> str:
-    seen = []
+    outputs = []
     for name, body in (("2026-12/a.tgz.error", form), ("loader.json", json.dumps({"reason": form, "more": [form]}))):
         key = parse_status_key(f"ACME/N1/{name}")
         assert key
@@ -79,8 +79,8 @@ def in_reports_of_an_aircraft(form: str) -> str:
         fetched = GetResult(body.encode(errors="replace"), "etag", at, len(body), truncated=False)
         observed = parse_body(ChangedObject(key, name, len(body), "etag", at), fetched).observation
         assert isinstance(observed, ErrorObserved | HeartbeatObserved)
-        seen.append(repr(observed))
-    return "\n".join(seen)
+        outputs.append(repr(observed))
+    return "\n".join(outputs)
 
 
 PATHS: list[Callable[[str], str]] = [

@@ -39,7 +39,7 @@ async def forwarder(target: int) -> AsyncIterator[int]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_what_a_client_sends_arrives_and_comes_back() -> None:
+async def test_data_of_a_client_arrives_and_the_response_returns() -> None:
     body = bytes(range(256)) * 8_192
     async with (
         await asyncio.start_server(echo, LOOPBACK, 0) as server,

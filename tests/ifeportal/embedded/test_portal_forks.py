@@ -52,7 +52,7 @@ def test_a_process_has_its_own_environment_and_streams_and_nothing_of_django() -
     }
 
 
-def test_it_leads_its_session_and_is_stopped_like_any_other(tmp_path: Path) -> None:
+def test_the_process_leads_its_session_and_stops_like_any_other(tmp_path: Path) -> None:
     log = tmp_path / "log"
     process = Process("waiting", [sys.executable, "-c", WAIT], log=log, folder=ROOT, popen=popen)
     process.start()
@@ -64,7 +64,7 @@ def test_it_leads_its_session_and_is_stopped_like_any_other(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["PYTHONOPTIMIZE", "LC_ALL", "LD_PRELOAD", "PSYCOPG_IMPL", "NO_COLOR"])
-def test_what_is_read_at_the_start_gets_an_interpreter(name: str) -> None:
+def test_a_process_that_reads_variables_at_startup_gets_a_new_interpreter(name: str) -> None:
     environment = {**os.environ, name: ""}
     command = [sys.executable, "-c", "pass"]
     with popen(command, env=environment, cwd=ROOT) as process:

@@ -84,7 +84,7 @@ def test_data_keys_and_rights_outlive_a_kill(tmp_path: Path) -> None:
         assert refused(lambda: list(status.list("ACME/")))
 
 
-def test_it_listens_on_the_loopback_interface_only(seaweed: SeaweedFS) -> None:
+def test_the_server_listens_on_the_loopback_interface_only(seaweed: SeaweedFS) -> None:
     assert seaweed.process.pid
     assert listening(seaweed.process.pid) == {"0100007F"}
 

@@ -54,7 +54,7 @@ def test_a_user_has_two_at_a_time_and_the_process_a_few(running: Downloads) -> N
     assert len(running) == 0
 
 
-def test_one_whose_client_left_while_it_was_made_is_over_too(running: Downloads) -> None:
+def test_a_download_whose_client_disconnects_early_is_finished(running: Downloads) -> None:
     made = counted(Request(Person(1)), response)
     assert len(running) == 1
     del made
@@ -62,7 +62,7 @@ def test_one_whose_client_left_while_it_was_made_is_over_too(running: Downloads)
     assert len(running) == 0
 
 
-def test_one_that_cannot_be_made_is_not_counted(running: Downloads) -> None:
+def test_a_failed_download_is_not_counted(running: Downloads) -> None:
     def fails() -> StreamingHttpResponse:
         raise KeyError
 

@@ -178,7 +178,7 @@ def test_an_address_that_was_not_offered_to_this_user_is_refused(cast: Cast, rf:
 
 
 @pytest.mark.parametrize("lost", ["membership", "role", "user"])
-def test_who_loses_a_right_gets_neither_the_file_nor_a_new_one(cast: Cast, lost: str) -> None:
+def test_a_user_who_loses_a_right_gets_neither_the_file_nor_a_new_one(cast: Cast, lost: str) -> None:
     entries(cast)
     client = signed_in(cast.mona)
     first = written(client)

@@ -32,7 +32,7 @@ together: list[str] = []
 def do(airline: str) -> None:
     name = f"poll:{airline}"
 
-    def work(held: object) -> None:
+    def work(current_lease: object) -> None:
         under_way[name] += 1
         if under_way[name] > 1:
             together.append(name)
@@ -87,16 +87,16 @@ def test_a_job_is_not_taken_over_while_its_holder_commits(workers: ThreadPoolExe
         with lease("work") as other:
             return other is not None
 
-    with lease("work") as held:
-        assert held is not None
+    with lease("work") as current_lease:
+        assert current_lease is not None
         Job.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         with transaction.atomic():
             Airline.objects.create(name="WRITTEN")
-            held.check_fence()
+            current_lease.check_fence()
             taken = workers.submit(alone, take_over)
             assert asked.wait(PATIENCE)
         assert taken.result(PATIENCE) is False
-        held.renew()
+        current_lease.renew()
 
 
 def test_watching_and_repartitioning_an_airline_never_deadlock(workers: ThreadPoolExecutor) -> None:

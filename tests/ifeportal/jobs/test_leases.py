@@ -54,19 +54,19 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_holder_finds_out() -> None:
 
 
 def test_signs_of_life_renew_a_lease_but_not_every_time(django_assert_num_queries: object) -> None:
-    with lease("work", 15) as held:
-        assert held is not None
+    with lease("work", 15) as current_lease:
+        assert current_lease is not None
         with django_assert_num_queries(0):  # type: ignore[operator]
-            held.heartbeat()
+            current_lease.heartbeat()
         until = row().lease_until
-        held._renewed_at = time.monotonic() - 5.1
-        held.heartbeat()
+        current_lease._renewed_at = time.monotonic() - 5.1
+        current_lease.heartbeat()
         assert until is not None
         assert (row().lease_until or until) > until
 
 
 def test_a_success_is_written_down_and_the_next_run_due_an_interval_after_the_start() -> None:
-    assert run("work", 60, lambda held: held.name) == "work"
+    assert run("work", 60, lambda current_lease: current_lease.name) == "work"
     job = row()
     assert (job.failures, job.error, job.holder) == (0, "", "")
     assert job.started_at is not None
@@ -75,14 +75,14 @@ def test_a_success_is_written_down_and_the_next_run_due_an_interval_after_the_st
 
 
 def test_work_that_is_not_due_is_not_done_unless_asked_for() -> None:
-    run("work", 60, lambda held: 1)
-    assert run("work", 60, lambda held: 2) is None
-    assert run("work", 60, lambda held: 3, when_due=False) == 3
+    run("work", 60, lambda current_lease: 1)
+    assert run("work", 60, lambda current_lease: 2) is None
+    assert run("work", 60, lambda current_lease: 3, when_due=False) == 3
 
 
 def test_work_of_another_holder_is_not_taken_over() -> None:
     with lease("work"):
-        assert run("work", 60, lambda held: 1, when_due=False) is None
+        assert run("work", 60, lambda current_lease: 1, when_due=False) is None
 
 
 def test_a_failure_is_raised_written_down_and_put_off_longer_each_time() -> None:
@@ -96,12 +96,12 @@ def test_a_failure_is_raised_written_down_and_put_off_longer_each_time() -> None
     assert row().failures == 3
     assert row().error == "ValueError: no"
     assert pauses == [4, 8, 16]
-    run("work", 2, lambda held: 1, when_due=False)
+    run("work", 2, lambda current_lease: 1, when_due=False)
     assert (row().failures, row().error) == (0, "")
 
 
 def test_a_failure_put_off_never_exceeds_a_minute() -> None:
-    run("work", 2, lambda held: 1)
+    run("work", 2, lambda current_lease: 1)
     Job.objects.update(failures=1000)
     with pytest.raises(ValueError, match="no"):
         run("work", 2, _fails, when_due=False)
@@ -110,16 +110,16 @@ def test_a_failure_put_off_never_exceeds_a_minute() -> None:
 
 def test_a_sentence_is_stored_unchanged() -> None:
     with pytest.raises(JobFailed):
-        run("work", 2, _says)
+        run("work", 2, _next_delay)
     assert row().error == "status bucket: TIMEOUT"
 
 
-def test_one_who_lost_the_lease_stops_and_writes_nothing() -> None:
-    def overtaken(held: Lease) -> int:
+def test_a_worker_that_lost_its_lease_stops_and_writes_no_row() -> None:
+    def overtaken(current_lease: Lease) -> int:
         past()
         with lease("work") as other:
             assert other is not None
-            held.renew()
+            current_lease.renew()
         return 1
 
     assert run("work", 60, overtaken) is None
@@ -131,7 +131,7 @@ def test_a_worker_that_died_is_followed_by_another_within_fifteen_seconds() -> N
     assert LEASE_SECONDS + 0.25 + 0.2 < 15
 
 
-def test_what_a_late_holder_writes_is_never_committed() -> None:
+def test_writes_of_an_expired_holder_are_never_committed() -> None:
     with lease("work") as late:
         assert late is not None
         _write(late, "WRITTEN")
@@ -141,42 +141,42 @@ def test_what_a_late_holder_writes_is_never_committed() -> None:
     assert set(Airline.objects.values_list("name", flat=True)) == {"WRITTEN"}
 
 
-def test_what_is_guarded_holds_the_lease_further() -> None:
-    with lease("work", 15) as held:
-        assert held is not None
+def test_guarded_work_renews_the_lease() -> None:
+    with lease("work", 15) as current_lease:
+        assert current_lease is not None
         past()
-        held.check_fence()
+        current_lease.check_fence()
         with lease("work") as other:
             assert other is None
 
 
-def test_a_job_is_due_when_the_work_says_and_never_in_the_past() -> None:
-    def slow(held: Lease) -> None:
-        held.next_run_in = 30
+def test_a_job_is_due_when_its_work_requests_and_never_in_the_past() -> None:
+    def slow(current_lease: Lease) -> None:
+        current_lease.next_run_in = 30
 
     run("work", 2, slow, when_due=False)
     job = row()
     assert job.started_at is not None
     assert job.due_at == job.started_at + timedelta(seconds=30)
-    run("work", 0.000001, lambda held: None, when_due=False)
+    run("work", 0.000001, lambda current_lease: None, when_due=False)
     job = row()
     assert job.due_at == job.finished_at
 
 
 def test_the_time_of_the_last_find_is_stored_for_the_next_run() -> None:
-    def finds(held: Lease) -> None:
-        held.found_changes = True
+    def finds(current_lease: Lease) -> None:
+        current_lease.found_changes = True
 
     run("work", 60, finds)
     found = row().found_at
     assert found is not None
-    assert run("work", 60, lambda held: held.found_at, when_due=False) == found
+    assert run("work", 60, lambda current_lease: current_lease.found_at, when_due=False) == found
     assert row().found_at == found, "nothing was found this time"
 
 
 def test_a_job_is_steady_since_its_first_success_after_a_long_gap(settings: LazySettings) -> None:
     settings.POLL_CEILING = 100.0
-    steady = partial(run, "work", 60, lambda held: held.steady_since, when_due=False)
+    steady = partial(run, "work", 60, lambda current_lease: current_lease.steady_since, when_due=False)
     assert steady() is None
     first = row().steady_since
     assert first is not None
@@ -192,31 +192,31 @@ def test_a_job_is_steady_since_its_first_success_after_a_long_gap(settings: Lazy
 
 
 def test_a_viewer_who_arrives_during_a_run_waits_at_most_the_interval() -> None:
-    def begins(held: Lease) -> None:
-        assert not held.is_viewed
+    def begins(current_lease: Lease) -> None:
+        assert not current_lease.is_viewed
         Job.objects.update(watched_until=timezone.now() + timedelta(seconds=45))
-        held.next_run_in = 60
+        current_lease.next_run_in = 60
 
-    def knows(held: Lease) -> None:
-        assert held.is_viewed
-        held.next_run_in = 60
+    def sets_next_delay(current_lease: Lease) -> None:
+        assert current_lease.is_viewed
+        current_lease.next_run_in = 60
 
-    for work, expected in ((begins, 2), (knows, 60)):
+    for work, expected in ((begins, 2), (sets_next_delay, 60)):
         run("work", 2, work, when_due=False)
         job = row()
         assert job.started_at is not None
         assert job.due_at == job.started_at + timedelta(seconds=expected)
 
 
-def _write(held: Lease, name: str) -> None:
+def _write(current_lease: Lease, name: str) -> None:
     with transaction.atomic():
         Airline.objects.create(name=name)
-        held.check_fence()
+        current_lease.check_fence()
 
 
-def _fails(held: Lease) -> int:
+def _fails(current_lease: Lease) -> int:
     raise ValueError("no")
 
 
-def _says(held: Lease) -> int:
+def _next_delay(current_lease: Lease) -> int:
     raise JobFailed("status bucket: TIMEOUT")

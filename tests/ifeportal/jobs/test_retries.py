@@ -48,7 +48,7 @@ def test_an_attempt_that_ends_with_its_worker_is_counted_and_due_after_the_longe
     assert Draft.objects.due(NOON + timedelta(seconds=60)).exists()
 
 
-def test_work_that_failed_is_due_after_its_pause_and_says_why(draft: Draft) -> None:
+def test_failed_work_is_due_after_its_pause_and_records_the_reason(draft: Draft) -> None:
     draft.begin_attempt(NOON)
     draft.begin_attempt(NOON)
     assert draft.postpone(AWAY, NOON)

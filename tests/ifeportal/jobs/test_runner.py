@@ -32,7 +32,7 @@ done: list[str] = []
 def do(airline: str, part: str = "") -> None:
     """The job function of these tests: record the call, and be due again in an hour."""
     name = f"poll:{airline}/{part}" if part else f"poll:{airline}"
-    run(name, 3600, lambda held: done.append(name))
+    run(name, 3600, lambda current_lease: done.append(name))
 
 
 def do_nothing(airline: str, part: str = "") -> None:
@@ -46,7 +46,7 @@ def break_down(airline: str, part: str = "") -> None:
 
 
 def fail(airline: str, part: str = "") -> None:
-    def work(held: leases.Lease) -> None:
+    def work(current_lease: leases.Lease) -> None:
         done.append(airline)
         raise ValueError("no")
 
@@ -101,7 +101,7 @@ def test_newly_watched_work_overtakes_the_rest(monkeypatch: pytest.MonkeyPatch) 
     due("poll:B", 8)
     due("poll:C", 7)
 
-    def opened(held: leases.Lease) -> None:
+    def opened(current_lease: leases.Lease) -> None:
         done.append("poll:A")
         mark_viewed(["C"])
 
@@ -260,7 +260,7 @@ def test_another_that_is_faster_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -
     assert Job.objects.get().failures == 0
 
 
-def test_a_pacemaker_whose_clock_is_ahead_wakes_for_nothing_and_slows_nothing_down() -> None:
+def test_a_pacemaker_with_a_fast_clock_causes_no_wakeups_and_no_delays() -> None:
     due("poll:A", -10)
     assert wake_workers(in_(12)) == 1
     run_due_jobs()
@@ -344,7 +344,7 @@ def test_the_longest_names_there_can_be_have_room() -> None:
     assert len(done) == 2
 
 
-def test_the_pacemaker_knows_when_the_next_job_falls_due() -> None:
+def test_the_pacemaker_returns_the_time_of_the_next_due_job() -> None:
     now = timezone.now()
     assert seconds_to_next(now) is None
     first = due("poll:A", -30)
@@ -382,7 +382,7 @@ def test_an_open_page_has_its_airline_and_all_parts_of_it_polled_now_and_first(i
     assert {row.name for row in Job.objects.filter(watched_until__gt=now)} == {"poll:ACME", "poll:ACME/N1"}
 
 
-def test_an_open_page_hurries_only_work_whose_results_it_shows(interval: float, settings: LazySettings) -> None:
+def test_an_open_page_accelerates_only_work_whose_results_it_shows(interval: float, settings: LazySettings) -> None:
     settings.JOBS_PER_AIRLINE = {**settings.JOBS_PER_AIRLINE, "report": AirlineJob(f"{__name__}.do")}
     for name in ("poll:ACME", "report:ACME", "report:ACME/N1"):
         resting(name, 20, 40)
@@ -404,7 +404,7 @@ def test_watching_makes_nothing_faster_than_the_interval_nor_later_than_it_was(i
     }
 
 
-def test_who_goes_on_watching_hurries_nothing_and_what_fails_keeps_its_pause(interval: float) -> None:
+def test_continued_viewing_accelerates_no_job_and_failures_preserve_their_pause(interval: float) -> None:
     resting("poll:ACME", 20, 40, watched_until=in_(15))
     resting("poll:BETA", 20, 40, failures=3)
     mark_viewed(["ACME", "BETA"])
@@ -530,16 +530,16 @@ def test_an_airline_is_steady_since_all_its_parts_are() -> None:
     hour, minute = now - timedelta(hours=1), now - timedelta(minutes=1)
     Job.objects.create(name="poll:ACME", due_at=now, succeeded_at=minute, steady_since=hour)
     part = Job.objects.create(name="poll:ACME/N1", due_at=now, succeeded_at=minute, steady_since=minute)
-    with lease("poll:ACME") as held:
-        assert held is not None
-        assert uninterrupted_since(held) == minute
+    with lease("poll:ACME") as current_lease:
+        assert current_lease is not None
+        assert uninterrupted_since(current_lease) == minute
         Job.objects.filter(pk=part.pk).update(succeeded_at=hour)
-        assert uninterrupted_since(held) is None, "it has not been read for an hour"
+        assert uninterrupted_since(current_lease) is None, "it has not been read for an hour"
         part.delete()
-        assert uninterrupted_since(held) == hour
+        assert uninterrupted_since(current_lease) == hour
 
 
-def test_samples_are_thinned_and_what_passed_meanwhile_is_looked_at_again(
+def test_samples_are_thinned_and_due_stalls_are_checked_again(
     fleet: MemoryBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[datetime | None] = []
@@ -558,7 +558,7 @@ def perform(path: str) -> None:
     import_string(path)()
 
 
-def test_the_job_of_an_airline_that_is_gone_does_nothing(fleet: MemoryBucket) -> None:
+def test_the_job_of_a_deleted_airline_does_nothing(fleet: MemoryBucket) -> None:
     due("poll:GONE")
     run_due_jobs()
     assert fleet.requests.list == 0
@@ -572,7 +572,7 @@ def test_a_lease_is_free_when_its_worker_has_died() -> None:
         assert wake_workers(in_(leases.LEASE_SECONDS + 0.1)) == 1
 
 
-def test_what_a_clock_ahead_put_off_leased_or_called_watched_holds_nothing_up() -> None:
+def test_times_written_by_a_fast_clock_delay_no_job() -> None:
     ahead = 40 * 86_400
     due("poll:A", -ahead, started_at=in_(ahead))
     due("poll:B", 1, lease_until=in_(ahead), holder="one that died")

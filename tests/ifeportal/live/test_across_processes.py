@@ -141,7 +141,7 @@ async def listen(socket: ClientConnection, expected: set[int]) -> list[float]:
     return delays
 
 
-async def test_what_one_process_publishes_reaches_the_sockets_of_two_others(cast: Cast, web: Web, another: Web) -> None:
+async def test_changes_of_one_process_reach_the_sockets_of_two_others(cast: Cast, web: Web, another: Web) -> None:
     cookie = await in_thread(sign_in, cast.alice)
     numbers = range(1, 21)
     async with web.socket(cookie) as first, another.socket(cookie) as second:
@@ -152,21 +152,21 @@ async def test_what_one_process_publishes_reaches_the_sockets_of_two_others(cast
             listen(first, set(numbers)),
             listen(second, set(numbers)),
         )
-    heard = [delay for socket in delays for delay in socket]
-    print(f"from writer to browser: {statistics.median(heard):.3f} s (median), {max(heard):.3f} s (most)")  # noqa: T201
+    all_delays = [delay for socket in delays for delay in socket]
+    print(f"from writer to browser: {statistics.median(all_delays):.3f} s (median), {max(all_delays):.3f} s (most)")  # noqa: T201
 
 
-async def test_a_browser_comes_back_after_a_restart_and_gets_what_it_missed(cast: Cast, web: Web) -> None:
+async def test_a_browser_reconnects_after_a_restart_and_gets_missed_changes(cast: Cast, web: Web) -> None:
     cookie = await in_thread(sign_in, cast.alice)
     async with web.socket(cookie) as socket:
         await watch(socket, 0)
         await in_thread(write, cast, 1, 3)
         await listen(socket, {1, 2})
-        seen = 2
+        revision = 2
     for step in (web.process.stop, lambda: write(cast, 3, 6), web.start):
         await in_thread(step)
     async with web.socket(cookie) as socket:
-        message = await watch(socket, seen)
+        message = await watch(socket, revision)
     assert [change["object"] for change in message["changes"]] == [3, 4, 5]
     assert message["rev"] == 5
 

@@ -32,10 +32,10 @@ WAYS = ["open socket", "socket that comes back", "list", "long poll", "open stre
 LAST = 99  # object of the last change, which every user receives
 
 Publish = Callable[[], Any]
-Heard = dict[int, tuple[str, Any]]
+ReceivedChanges = dict[int, tuple[str, Any]]
 
 
-async def heard_by(user: User, way: str, publish_all: Publish, **watch: str) -> Heard:
+async def changes_received_by(user: User, way: str, publish_all: Publish, **watch: str) -> ReceivedChanges:
     """Return what the user receives of the published changes: objects with the operation and the state."""
     since = await in_thread(current_rev)
     follow = {"open socket": _open_socket, "long poll": _long_poll, "open stream": _open_stream}
@@ -103,7 +103,7 @@ def publish_one(airline: Airline, number: int, **fields: Any) -> Publish:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_everyone_receives_what_is_for_them_and_nothing_else(cast: Cast, way: str) -> None:
+async def test_each_user_receives_only_their_own_changes(cast: Cast, way: str) -> None:
     def publish_all() -> None:
         with transaction.atomic():
             publish(
@@ -125,8 +125,8 @@ async def test_everyone_receives_what_is_for_them_and_nothing_else(cast: Cast, w
         **{cast.olga: {1, 2, 7}, cast.ada: {1, 2, 6, 7}},
     }
     await publish_now_async(cast.acme, LAST)
-    heard = {user: set(await heard_by(user, way, publish_all)) for user in expected}
-    assert heard == expected
+    received = {user: set(await changes_received_by(user, way, publish_all)) for user in expected}
+    assert received == expected
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -138,37 +138,37 @@ async def test_a_page_of_one_airline_and_tail_hears_personal_changes_too(cast: C
         publish_now(cast.acme, LAST, tail="N1")
 
     await publish_now_async(cast.acme, LAST)
-    assert set(await heard_by(cast.otto, way, publish_all, airline="ACME", tail="N1")) == {1}
+    assert set(await changes_received_by(cast.otto, way, publish_all, airline="ACME", tail="N1")) == {1}
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_who_may_not_see_an_object_any_more_is_told_that_it_is_gone(cast: Cast, way: str) -> None:
+async def test_users_who_lose_access_to_an_object_receive_its_deletion(cast: Cast, way: str) -> None:
     await publish_now_async(cast.acme, 1, topic="gate", code="0000")
     operators = publish_one(cast.acme, 1, code="1234", min_role="operator")
-    assert await heard_by(cast.alice, way, operators) == {1: ("delete", {})}
-    assert await heard_by(cast.otto, way, operators) == {1: ("put", {"code": "1234"})}
+    assert await changes_received_by(cast.alice, way, operators) == {1: ("delete", {})}
+    assert await changes_received_by(cast.otto, way, operators) == {1: ("put", {"code": "1234"})}
     managers = publish_one(cast.acme, 1, code="5678", min_role="manager")
-    assert await heard_by(cast.otto, way, managers) == {1: ("delete", {})}
-    assert await heard_by(cast.olga, way, managers) == {1: ("put", {"code": "5678"})}
-    everyone = publish_one(cast.acme, 1, code="")
-    assert await heard_by(cast.alice, way, everyone) == {1: ("put", {"code": ""})}
+    assert await changes_received_by(cast.otto, way, managers) == {1: ("delete", {})}
+    assert await changes_received_by(cast.olga, way, managers) == {1: ("put", {"code": "5678"})}
+    publish_to_all = publish_one(cast.acme, 1, code="")
+    assert await changes_received_by(cast.alice, way, publish_to_all) == {1: ("put", {"code": ""})}
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_who_never_saw_it_is_not_told_that_it_is_gone(cast: Cast, way: str) -> None:
+async def test_users_who_never_saw_an_object_receive_no_deletion(cast: Cast, way: str) -> None:
     await publish_now_async(cast.acme, 1, topic="gate", min_role="operator")
     managers = publish_one(cast.acme, 1, min_role="manager")
-    assert await heard_by(cast.alice, way, managers) == {}
-    assert await heard_by(cast.otto, way, managers) == {1: ("delete", {})}
+    assert await changes_received_by(cast.alice, way, managers) == {}
+    assert await changes_received_by(cast.otto, way, managers) == {1: ("delete", {})}
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_an_object_that_becomes_personal_is_gone_for_the_others(cast: Cast, way: str) -> None:
+async def test_an_object_that_becomes_personal_is_deleted_for_other_users(cast: Cast, way: str) -> None:
     await publish_now_async(cast.acme, 1, topic="gate")
     personal = publish_one(cast.acme, 1, user_id=cast.alice.pk)
-    assert await heard_by(cast.alice, way, personal) == {1: ("put", {})}
+    assert await changes_received_by(cast.alice, way, personal) == {1: ("put", {})}
     for other in (cast.mona, cast.ada):
-        assert await heard_by(other, way, personal) == {1: ("delete", {})}
+        assert await changes_received_by(other, way, personal) == {1: ("delete", {})}
 
 
 def test_an_object_of_one_user_does_not_become_anothers(cast: Cast) -> None:
@@ -251,7 +251,7 @@ def test_only_what_is_scoped_costs_one_statement_more_to_publish(cast: Cast, min
     assert len(queries) == statements
 
 
-def test_reading_for_every_socket_stays_one_statement(cast: Cast) -> None:
+def test_reading_for_every_socket_takes_one_statement(cast: Cast) -> None:
     publish_now(cast.acme, 1, topic="gate", min_role="operator")
     publish_now(None, 2, topic="ticket", user_id=cast.alice.pk)
     with CaptureQueriesContext(connection) as queries:

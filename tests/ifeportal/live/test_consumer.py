@@ -53,13 +53,13 @@ async def test_a_change_published_after_the_page_reaches_the_socket(cast: Cast) 
     }
 
 
-async def test_a_browser_that_comes_back_gets_what_it_missed_newest_state_only(cast: Cast) -> None:
-    seen = await publish_now_async(cast.acme, 1, percent=1)
+async def test_a_reconnected_browser_gets_only_the_newest_state_of_missed_changes(cast: Cast) -> None:
+    revision = await publish_now_async(cast.acme, 1, percent=1)
     for percent in (2, 3, 4):
         await publish_now_async(cast.acme, 2, percent=percent)
     last = await publish_now_async(cast.acme, 3, op="delete")
     async with open_socket(cast.alice) as socket:
-        message = await socket.watch(airline="ACME", rev=seen)
+        message = await socket.watch(airline="ACME", rev=revision)
     assert message["rev"] == last
     assert [(change["object"], change["op"], change["state"]) for change in message["changes"]] == [
         (2, "put", {"percent": 4}),
@@ -73,7 +73,7 @@ async def test_a_browser_that_names_no_revision_hears_only_what_comes(cast: Cast
         assert await socket.watch(airline="ACME") == {"rev": rev, "changes": []}
 
 
-async def test_other_tails_campaigns_and_topics_stay_silent(cast: Cast) -> None:
+async def test_changes_of_other_tails_campaigns_and_topics_are_not_sent(cast: Cast) -> None:
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME", tail="N1", campaign="2026-12", topics=["load"], rev=0)
         await publish_now_async(cast.acme, 1, tail="N2", campaign="2026-12")
@@ -275,7 +275,7 @@ def test_a_revision_is_never_split_between_two_reads(cast: Cast, monkeypatch: py
     assert {news.change.object for news in changes_after(read[-1].change.rev)} == {2, 3, 4, 5}
 
 
-def test_reading_what_is_new_is_one_query(cast: Cast) -> None:
+def test_reading_new_changes_takes_one_query(cast: Cast) -> None:
     for number in range(5):
         publish_now(cast.acme, number)
     with CaptureQueriesContext(connection) as queries:
@@ -287,7 +287,7 @@ async def test_many_writers_at_once_lose_nothing_on_the_way_to_a_socket(cast: Ca
     async with open_socket(cast.alice) as socket:
         await socket.watch(airline="ACME", rev=0)
         await asyncio.gather(*(publish_now_async(cast.acme, number) for number in range(40)))
-        heard: set[int] = set()
-        while len(heard) < 40:
-            heard |= {change["object"] for change in await socket.changes()}
-    assert heard == set(range(40))
+        received: set[int] = set()
+        while len(received) < 40:
+            received |= {change["object"] for change in await socket.changes()}
+    assert received == set(range(40))

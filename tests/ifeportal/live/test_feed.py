@@ -30,7 +30,7 @@ def test_publishing_outside_a_transaction_is_refused(cast: Cast) -> None:
         publish([change(cast, 1)])
 
 
-def test_nothing_to_publish_takes_no_revision(db: None) -> None:
+def test_an_empty_publication_takes_no_revision(db: None) -> None:
     assert publish([]) is None
     assert current_rev() == 0
 
@@ -48,7 +48,7 @@ def test_one_publication_has_one_revision_and_the_last_change_of_an_object_count
     assert Change.objects.get(object=1).state == {"percent": 3}
 
 
-def test_a_deleted_object_stays_in_the_feed_as_deleted(cast: Cast) -> None:
+def test_a_deleted_object_remains_in_the_feed_as_deleted(cast: Cast) -> None:
     publish([change(cast, 1, percent=1)])
     publish([FeedChange(topic="load", object=1, airline_id=cast.acme.pk, op="delete")])
     row = Change.objects.get()
@@ -84,15 +84,15 @@ def test_a_reader_that_follows_revisions_misses_no_commit_of_many_writers(cast: 
     threads = [threading.Thread(target=write, args=(writer,)) for writer in range(writers)]
     for thread in threads:
         thread.start()
-    seen: set[int] = set()
+    revisions: set[int] = set()
     last = 0
     while any(thread.is_alive() for thread in threads) or last < current_rev():
         for rev, number in Change.objects.filter(rev__gt=last).order_by("rev").values_list("rev", "object"):
-            seen.add(number)
+            revisions.add(number)
             last = rev
         time.sleep(0.005)  # let the writers have the interpreter
     for thread in threads:
         thread.join(30)
     assert failures == []
-    assert len(seen) == writers * each
+    assert len(revisions) == writers * each
     assert Counter.objects.get().rev == writers * each

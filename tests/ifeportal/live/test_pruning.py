@@ -44,7 +44,7 @@ def missed(rev: int, user: User) -> list[tuple[str, str]] | None:
     return None if news is None else [(each.change.topic, each.change.op) for each in news]
 
 
-def test_nothing_is_published_while_all_rows_exist(world: PollingWorld) -> None:
+def test_no_deletion_is_published_while_all_rows_exist(world: PollingWorld) -> None:
     rev, before = current_rev(), ops()
     done = prune_feed()
     assert (done.deletions_published, done.rows_deleted) == (0, 0)
@@ -54,12 +54,12 @@ def test_nothing_is_published_while_all_rows_exist(world: PollingWorld) -> None:
 def test_manual_deletions_are_published_with_dependent_rows(world: PollingWorld, cast: Cast) -> None:
     tail = Tail.objects.get(name="N1")
     load = Load.objects.get(tail=tail)
-    gone = {("tail", tail.pk), ("load", load.pk), ("transfer", load.transfers.get().pk)}
+    deleted = {("tail", tail.pk), ("load", load.pk), ("transfer", load.transfers.get().pk)}
     rev = current_rev()
     tail.delete()
     with patch.object(pruning, "SLICE_SIZE", 2):
         assert prune_feed().deletions_published == 3
-    assert {key for key, op in ops(rev).items() if op == "delete"} == gone
+    assert {key for key, op in ops(rev).items() if op == "delete"} == deleted
     row = Change.objects.get(topic="load", op="delete")
     assert (row.airline, row.tail, row.campaign, row.state) == (cast.acme, "N1", "2026-12", {})
     assert Change.objects.get(topic="airline", object=cast.acme.pk).state["tails"] == 1
@@ -77,9 +77,7 @@ def test_a_reader_that_follows_hears_of_it(world: PollingWorld) -> None:
     }
 
 
-def test_a_deletion_stays_for_a_round_and_is_forgotten_in_the_one_after_the_next(
-    world: PollingWorld, cast: Cast
-) -> None:
+def test_a_deletion_is_forgotten_one_round_after_the_next(world: PollingWorld, cast: Cast) -> None:
     away = current_rev()
     Tail.objects.filter(name="N1").delete()
     prune_feed()

@@ -117,6 +117,6 @@ def test_objects_of_it_that_vanish_are_published_as_deleted(cast: Cast) -> None:
         (FeedChange("gate", 1, 1, min_role="operator", user_id=1), "not for both"),
     ],
 )
-def test_what_its_topic_does_not_allow_is_not_published(cast: Cast, change: FeedChange, sentence: str) -> None:
+def test_fields_that_a_topic_does_not_allow_are_not_published(cast: Cast, change: FeedChange, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence), transaction.atomic():
         publish([change])

@@ -29,12 +29,12 @@ async def closed_with(socket: LiveSocket) -> int:
     return int((await socket.read())["closed"])
 
 
-async def test_nobody_is_told_to_sign_in(cast: Cast) -> None:
+async def test_anonymous_users_are_asked_to_sign_in(cast: Cast) -> None:
     async with open_socket(None) as socket:
         assert await closed_with(socket) == 4403
 
 
-async def test_an_invented_session_is_nobody(cast: Cast) -> None:
+async def test_an_invented_session_has_no_access(cast: Cast) -> None:
     async with open_socket(None, cookie="a" * 32) as socket:
         assert await closed_with(socket) == 4403
 
@@ -79,7 +79,7 @@ def test_only_the_portals_own_address_to_the_letter_is_its_own(
 
 
 @pytest.mark.parametrize("behind_proxy", [True, False])
-def test_what_a_proxy_says_of_tls_counts_only_when_there_is_one(behind_proxy: bool) -> None:
+def test_the_tls_header_counts_only_behind_a_proxy(behind_proxy: bool) -> None:
     headers = {b"host": "localhost", b"origin": "https://localhost", b"x-forwarded-proto": "https"}
     with override_settings(ALLOWED_HOSTS=["localhost"], HTTPS=False, BEHIND_PROXY=behind_proxy):
         assert is_allowed(headers, "ws") is behind_proxy
@@ -107,14 +107,14 @@ async def test_without_an_airline_each_hears_exactly_what_they_may_see(cast: Cas
         for number, airline in enumerate((cast.beta, later, cast.acme)):
             await publish_now_async(airline, number)
         assert [change["object"] for change in await alice.changes()] == [2]
-        heard: list[int] = []
-        while len(heard) < 3:
-            heard += [change["object"] for change in await olga.changes()]
-        assert heard == [0, 1, 2]
+        received: list[int] = []
+        while len(received) < 3:
+            received += [change["object"] for change in await olga.changes()]
+        assert received == [0, 1, 2]
         assert await nick.is_quiet(1.0)
 
 
-async def test_what_was_missed_holds_nothing_foreign(cast: Cast) -> None:
+async def test_missed_changes_contain_no_foreign_data(cast: Cast) -> None:
     await publish_now_async(cast.beta, 1)
     rev = await publish_now_async(cast.acme, 2)
     async with open_socket(cast.alice) as alice:
@@ -180,7 +180,7 @@ async def test_staff_who_become_ordinary_lose_the_sight_of_all(cast: Cast) -> No
 
 
 @pytest.mark.usefixtures("looking_again")
-async def test_a_membership_gained_is_heard_without_a_new_socket(cast: Cast) -> None:
+async def test_changes_of_a_new_membership_arrive_without_a_new_socket(cast: Cast) -> None:
     async with open_socket(cast.alice) as socket:
         await socket.watch(rev=0)
         await in_thread(Membership.objects.create, user=cast.alice, airline=cast.beta)
@@ -191,7 +191,7 @@ async def test_a_membership_gained_is_heard_without_a_new_socket(cast: Cast) -> 
         assert await socket.changes()
 
 
-async def test_what_changes_for_others_leaves_a_socket_alone(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_changes_of_other_users_do_not_affect_a_socket(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumer, "REAUTHORISE", 3600.0)
     looks: list[str] = []
 
@@ -255,7 +255,7 @@ async def test_a_user_has_a_bounded_number_of_sockets(cast: Cast) -> None:
         '{"watch": {}, "padding": "%s"}' % ("x" * 5000),
     ],
 )
-async def test_what_is_not_of_the_protocol_closes_the_socket_with_a_sentence(cast: Cast, text: str) -> None:
+async def test_invalid_messages_close_the_socket_with_a_reason(cast: Cast, text: str) -> None:
     async with open_socket(cast.alice) as socket:
         await socket.communicator.send_input({"type": "websocket.receive", "text": text})
         assert await closed_with(socket) == 4400
@@ -276,7 +276,9 @@ async def test_a_socket_that_asks_without_end_is_closed(cast: Cast, monkeypatch:
         assert await closed_with(socket) == 4429
 
 
-async def test_a_database_that_is_away_is_said_and_not_an_error(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unavailable_database_is_reported_and_is_not_an_error(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def away(*_: object) -> None:
         raise OperationalError("connection refused")
 

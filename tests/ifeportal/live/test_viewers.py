@@ -63,14 +63,14 @@ async def test_a_page_of_all_airlines_raises_none(cast: Cast) -> None:
     assert await in_thread(watched) == set()
 
 
-async def test_who_may_not_see_an_airline_does_not_raise_it(cast: Cast) -> None:
+async def test_users_without_access_do_not_raise_the_priority_of_an_airline(cast: Cast) -> None:
     await in_thread(rest, "BETA")
     async with open_socket(cast.alice) as socket:
         assert "error" in await socket.watch(airline="BETA")
     assert await in_thread(watched) == set()
 
 
-async def test_a_page_that_stays_open_says_so_again(
+async def test_an_open_page_renews_its_viewer_record(
     cast: Cast, fresh: ViewerTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "REAUTHORISE", 0.05)

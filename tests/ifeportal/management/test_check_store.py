@@ -56,7 +56,7 @@ def test_a_key_that_may_only_read_is_enough_and_the_limitation_is_named(reading:
     assert done.stdout.endswith("The stores have everything that the portal needs. 1 thing works with limitations.\n")
 
 
-def test_what_is_missing_sets_the_exit_code(seaweed: SeaweedFS, media: S3Bucket) -> None:
+def test_missing_features_set_the_exit_code(seaweed: SeaweedFS, media: S3Bucket) -> None:
     done = check({**seaweed.environment(), "MEDIA_BUCKET": media.name, "STATUS_BUCKET": "no-such-bucket"})
     assert done.returncode == 1
     assert "missing  status  list         LIST: the bucket 'no-such-bucket' does not exist." in done.stdout

@@ -33,26 +33,26 @@ def work(settings: LazySettings) -> None:
 
 @pytest.fixture
 def rounds() -> Iterator[Scheduler]:
-    with lease(PACEMAKER, LONG) as held:
-        assert held is not None
-        yield Scheduler(held)
+    with lease(PACEMAKER, LONG) as current_lease:
+        assert current_lease is not None
+        yield Scheduler(current_lease)
 
 
-def test_it_makes_rows_wakes_workers_and_sleeps_no_longer_than_until_the_next_job(rounds: Scheduler) -> None:
+def test_the_pacemaker_creates_rows_wakes_workers_and_sleeps_until_the_next_job(rounds: Scheduler) -> None:
     Airline.objects.create(name="ACME")
     assert rounds.tick() == TICK
     assert set(Job.objects.without_pacemaker().values_list("name", flat=True)) == {"discover", "poll:ACME"}
     assert OrmQ.objects.count() == 2
-    run("discover", 0.1, lambda held: None, when_due=False)
+    run("discover", 0.1, lambda current_lease: None, when_due=False)
     assert rounds.tick() <= 0.1
 
 
-def test_another_stands_by_while_one_leads_and_queues_nothing(rounds: Scheduler) -> None:
+def test_a_second_pacemaker_stands_by_and_queues_no_job(rounds: Scheduler) -> None:
     assert lead(threading.Event()) == STANDBY_DELAY
     assert not OrmQ.objects.exists()
 
 
-def test_one_that_was_taken_for_dead_stands_by(rounds: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pacemaker_that_was_replaced_stands_by(rounds: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
     Job.objects.filter(name=PACEMAKER).update(lease_until=timezone.now() - timedelta(seconds=1))
     with lease(PACEMAKER, LEASE) as other:
         assert other is not None
@@ -83,7 +83,7 @@ def test_the_place_of_one_that_died_is_free_within_seconds() -> None:
         assert (until - timezone.now()).total_seconds() <= LEASE
 
 
-def test_it_waits_for_tables_that_are_not_there_yet(
+def test_the_pacemaker_waits_for_missing_tables(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """All parts of a new system start at once. SQLite and PostgreSQL raise different errors for missing tables."""

@@ -31,7 +31,7 @@ class SlowlyReadBucket(MemoryBucket):
 
 
 @pytest.mark.parametrize("ahead", [2, PAGES_AHEAD])
-def test_so_many_pages_are_read_ahead_while_the_reader_does_something_else(ahead: int) -> None:
+def test_a_limited_number_of_pages_is_read_ahead(ahead: int) -> None:
     bucket = SlowlyReadBucket(pages=ahead + 3, ahead=ahead)
     listing = PrefetchedListing(bucket, "", pages_ahead=ahead)
 

@@ -91,7 +91,7 @@ def test_without_the_store_s_time_there_is_none(bucket: MemoryBucket, monkeypatc
         deletion_time(bucket)
 
 
-def test_the_clock_of_a_database_server_is_heard_too(bucket: MemoryBucket, jump: Callable[[timedelta], None]) -> None:
+def test_the_clock_of_the_database_server_is_used_too(bucket: MemoryBucket, jump: Callable[[timedelta], None]) -> None:
     """Portal and store may share one wrong clock. SQLite has none of its own."""
     jump(timedelta(days=40))
     bucket.clock = lambda: real_now() + timedelta(days=40)

@@ -28,8 +28,8 @@ def listed(etag: str, at: datetime = AT) -> ObjectInfo:
     return ObjectInfo("k", len(BODY), etag, at)
 
 
-def read(etag: str, at: datetime = AT, seen: datetime | None = LATER) -> GetResult:
-    return GetResult(BODY, etag, at, len(BODY), truncated=False, server_time=seen)
+def read(etag: str, at: datetime = AT, store_time: datetime | None = LATER) -> GetResult:
+    return GetResult(BODY, etag, at, len(BODY), truncated=False, server_time=store_time)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,7 @@ def read(etag: str, at: datetime = AT, seen: datetime | None = LATER) -> GetResu
         ("", MD5, True),
     ],
 )
-def test_an_unchanged_object_is_recognised_by_what_the_listing_says(
-    in_listing: str, in_get: str, confirmed: bool
-) -> None:
+def test_an_unchanged_object_is_recognised_by_its_listing(in_listing: str, in_get: str, confirmed: bool) -> None:
     stored = version_read(listed(in_listing), read(in_get))
     assert is_same_version(stored, listed(in_listing))
     assert is_confirmed(stored) is confirmed

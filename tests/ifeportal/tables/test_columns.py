@@ -76,7 +76,7 @@ def test_a_table_without_an_order_has_headers_without_links() -> None:
     )
 
 
-def test_the_first_cell_is_the_header_of_its_row_and_text_stays_text() -> None:
+def test_the_first_cell_is_the_row_header_and_text_is_unchanged() -> None:
     row = SimpleNamespace(pk=7, name="<i>", title="&")
     assert rendered("<tr{% table_attributes table row %}>{% table_cells table row %}</tr>", row=row) == (
         '<tr data-key="airline:7"><th role="rowheader" scope="row"><b>&lt;i&gt;</b></th>'
@@ -84,7 +84,7 @@ def test_the_first_cell_is_the_header_of_its_row_and_text_stays_text() -> None:
     )
 
 
-def test_an_address_chooses_columns_and_the_first_one_always_stays() -> None:
+def test_an_address_selects_columns_and_always_includes_the_first() -> None:
     assert parse_columns(QueryDict(), AIRLINES) == ("name", "called")
     assert parse_columns(QueryDict("cols=colour&cols=zz"), AIRLINES) == ("name", "colour")
     assert parse_columns(QueryDict("cols=colour,called"), AIRLINES) == ("name", "called", "colour")
@@ -138,13 +138,13 @@ def test_a_list_is_a_table_and_one_include(db: None) -> None:
 
 
 def test_a_file_serializes_each_row_once(db: None) -> None:
-    seen: list[str] = []
+    rendered_rows: list[str] = []
 
     def serialize(row: str) -> dict[str, str]:
-        seen.append(row)
+        rendered_rows.append(row)
         return {"a": row, "b": row.upper()}
 
     table = Table("t", fields("a", "b"), ["x", "y"], serialize=serialize)
     file = export_as(RequestFactory().get("/"), table, "csv", "x.csv")
     assert b"".join(file) == b"\xef\xbb\xbfa,b\r\nx,X\r\ny,Y\r\n"
-    assert seen == ["x", "y"]
+    assert rendered_rows == ["x", "y"]

@@ -63,7 +63,7 @@ def test_excel_reads_a_csv_file_as_utf8_by_its_mark_and_programs_read_json_witho
         *("\N{FULLWIDTH EQUALS SIGN}1+1", "\N{SMALL PLUS SIGN}1", "\N{BYTE ORDER MARK}=1", "\N{ZERO WIDTH SPACE} @x"),
     ],
 )
-def test_no_spreadsheet_takes_a_cell_for_a_formula(text: str) -> None:
+def test_no_exported_cell_is_a_formula(text: str) -> None:
     found = list(csv.reader(io.StringIO(sent([{"error": text}], "csv", "error"), newline="")))
     assert found[1][0].startswith("'")
     assert json.loads(sent([{"error": text}], "json", "error"))["rows"] == [{"error": text}]
@@ -97,7 +97,7 @@ def test_values_are_written_for_programs() -> None:
     assert (exported["count"], exported["cut"]) == (1, False)
 
 
-def test_a_file_without_end_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_long_is_truncated_with_a_notice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "ROW_LIMIT", 1_200)
     rows = [{"n": number} for number in range(1_201)]
     lines = sent(rows, "csv", "n").splitlines()

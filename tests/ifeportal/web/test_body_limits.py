@@ -65,7 +65,7 @@ def answer_of(connection: socket.socket) -> tuple[HTTPResponse, bytes]:
 
 def flood(web: WebServer, start: bytes, block: bytes, total: int) -> bytes:
     """Send `start`, then blocks until `total` bytes are sent or the server refuses; return its response."""
-    said = b""
+    response = b""
     with web.connect() as connection:
         with suppress(ConnectionError):
             connection.sendall(start)
@@ -74,8 +74,8 @@ def flood(web: WebServer, start: bytes, block: bytes, total: int) -> bytes:
             connection.sendall(b"0\r\n\r\n" if block == CHUNK else b"")
         with suppress(ConnectionError):
             while part := connection.recv(65_536):
-                said += part
-    return said
+                response += part
+    return response
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -126,7 +126,9 @@ def check_page(path: str, found: HTTPResponse, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/login/"])
-def test_memory_stays_flat_and_others_are_served_while_strangers_send_much(path: str, fresh_web: WebServer) -> None:
+def test_memory_is_bounded_and_others_are_served_while_anonymous_clients_send_large_bodies(
+    path: str, fresh_web: WebServer
+) -> None:
     total = 64 * MIB
     ways = [
         (head(path, f"Content-Length: {total + len(PART)}") + PART, b"x" * 65_536),
@@ -150,7 +152,7 @@ def test_memory_stays_flat_and_others_are_served_while_strangers_send_much(path:
         finally:
             over.set()
         looking.result()
-    assert [said.split(b"\r\n")[0].split()[1] for said in answers if said] == [b"413"] * len(answers)
+    assert [response.split(b"\r\n")[0].split()[1] for response in answers if response] == [b"413"] * len(answers)
     assert fresh_web.memory("VmHWM") - before < 24 * MIB
     assert waits
     assert max(waits) < 2
@@ -167,7 +169,7 @@ def test_a_form_just_small_enough_takes_little_more_than_itself(fresh_web: WebSe
     assert fresh_web.memory("VmHWM") - before < 16 * MIB
 
 
-def test_who_goes_on_sending_is_cut_off_after_some_seconds(web: WebServer) -> None:
+def test_a_client_that_continues_sending_is_disconnected_after_some_seconds(web: WebServer) -> None:
     with web.connect() as connection:
         connection.sendall(head("/login/", f"Content-Length: {10**9}"))
         assert answer_of(connection)[0].status == 413

@@ -108,7 +108,7 @@ async def test_an_answer_that_has_begun_is_never_replaced(monkeypatch: pytest.Mo
     assert page.sent == [START, END]
 
 
-async def test_a_page_that_breaks_says_so_to_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_page_is_logged_on_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(*_: object) -> None:
         raise KeyError("a fault of ours")
 

@@ -120,7 +120,7 @@ def test_a_quiet_fleet_at_the_ceiling_is_ready(cast: Cast, client: Client, setti
     assert settings.READY_WITHIN >= 3 * settings.POLL_CEILING
 
 
-def test_readyz_counts_late_and_failing_jobs_and_stays_ready(cast: Cast, client: Client) -> None:
+def test_readyz_counts_late_and_failing_jobs_and_remains_ready(cast: Cast, client: Client) -> None:
     now = timezone.now()
     poll("ACME", 3)
     for n in range(3):
@@ -141,7 +141,7 @@ def test_readyz_counts_late_and_failing_jobs_and_stays_ready(cast: Cast, client:
         assert client.get("/readyz").json()["alerts"]["pacemaker"] is True
 
 
-def test_readyz_says_that_the_database_is_away(db: None, client: Client, no_database: None) -> None:
+def test_readyz_reports_an_unavailable_database(db: None, client: Client, no_database: None) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["reason"] == "The database is not responding."
@@ -176,7 +176,7 @@ def test_a_fault_of_ours_is_still_a_500(cast: Cast, client: Client, monkeypatch:
     assert client.get("/readyz").status_code == 500
 
 
-def test_metrics_are_for_staff_and_hidden_from_everyone_else(cast: Cast, client: Client) -> None:
+def test_metrics_are_visible_to_staff_only(cast: Cast, client: Client) -> None:
     assert client.get("/metrics").status_code == 401
     client.force_login(cast.alice)
     assert client.get("/metrics").status_code == 404
@@ -201,7 +201,7 @@ def test_metrics_say_that_the_database_is_away(db: None, client: Client, no_data
     assert "ifeportal_database_up 0.0" in answer.content.decode()
 
 
-def test_metrics_count_what_there_is_by_airline(cast: Cast, client: Client) -> None:
+def test_metrics_count_rows_by_airline(cast: Cast, client: Client) -> None:
     poll("ACME", 10)
     Job.objects.filter(name="poll:ACME").update(failures=3)
     client.force_login(cast.olga)

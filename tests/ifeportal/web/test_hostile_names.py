@@ -59,8 +59,8 @@ def corrupt(its: PopulatedAirline) -> None:
     Load.objects.filter(pk=its.load.pk).update(error_content=name, **fault, **flags)
     Transfer.objects.filter(pk=its.transfer.pk).update(content=name, **fault)
     Event.objects.filter(pk=its.event.pk).update(content=name, text=name, error_code=CODE)
-    seen = {"state": "failed", "error_code": CODE}
-    Acknowledgement.objects.filter(pk=its.acknowledgement.pk).update(note=name, who=name, **seen)
+    acknowledged = {"state": "failed", "error_code": CODE}
+    Acknowledgement.objects.filter(pk=its.acknowledgement.pk).update(note=name, who=name, **acknowledged)
     Anomaly.objects.filter(pk=its.anomaly.pk).update(key=f"{name}/{name}/{name}", detail=name, problem=CODE)
     changes = {name: [name, name]}
     AuditEntry.objects.filter(pk=its.entry.pk).update(target=name, action=name, who=name, changes=changes)

@@ -141,6 +141,6 @@ def test_no_choice_of_rows_breaks_an_action_of_the_admin(world: World, chosen: s
 
 
 @pytest.mark.parametrize("pattern", ["(", "(a+)+$"])
-def test_no_list_of_the_admin_is_searched_by_a_pattern(world: World, pattern: str) -> None:
+def test_no_admin_list_is_searched_by_a_pattern(world: World, pattern: str) -> None:
     for field in ("error__regex", "name__iregex"):
         assert status(world.client("mona"), "get", reverse("admin:campaigns_draft_changelist"), {field: pattern}) == 400

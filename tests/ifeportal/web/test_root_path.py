@@ -88,7 +88,7 @@ def test_no_link_and_no_redirect_names_a_host_of_the_request(headers: dict[str, 
 
 
 @pytest.mark.parametrize("root", ["/admin", "/api"])
-def test_no_user_chooses_how_the_audit_log_says_they_came(root: str, web: WebServer, cast: Cast) -> None:
+def test_users_cannot_forge_the_channel_in_the_audit_log(root: str, web: WebServer, cast: Cast) -> None:
     with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.Argon2PasswordHasher"]):
         cast.alice.set_password(PASSWORD)
         cast.alice.save()
@@ -115,12 +115,12 @@ async def test_a_socket_opens_whatever_the_root_path(web: WebServer, cast: Cast)
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 async def test_other_servers_choose_no_root_path_either(kind: str) -> None:
-    seen: list[dict[str, Any]] = []
+    scopes: list[dict[str, Any]] = []
 
     async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        seen.append(scope)
+        scopes.append(scope)
 
     given = {"type": kind, "path": "/login/", "root_path": "https://evil.example"}
     await IgnoreRootPath(application)(given, None, None)  # type: ignore[arg-type]  # neither is used
-    assert seen == [given | {"root_path": ""}]
+    assert scopes == [given | {"root_path": ""}]
     assert given["root_path"] == "https://evil.example"

@@ -88,7 +88,7 @@ async def test_more_than_can_wait_are_refused_with_a_sentence(path: str) -> None
     assert {status for status, _ in await asyncio.gather(*waiting)} == {200}
 
 
-async def test_one_that_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_that_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(user_limits, "WAIT_TIMEOUT", 0.01)
     page = Page()
     running = await page.begin(MAX_RUNNING, session=SESSION.format(1))
@@ -153,7 +153,7 @@ async def test_a_request_that_fails_or_is_given_up_frees_its_place() -> None:
 
 
 @pytest.mark.parametrize("path", user_limits.UNLIMITED_PATHS)
-async def test_what_machines_ask_about_health_never_waits(path: str) -> None:
+async def test_health_checks_never_wait(path: str) -> None:
     page = Page()
     many = await page.begin(MAX_RUNNING + 2, session=SESSION.format(1), path=path)
     assert page.running == MAX_RUNNING + 2
@@ -162,7 +162,7 @@ async def test_what_machines_ask_about_health_never_waits(path: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_the_portal_says_whose_request_it_was_by_session_and_by_token(
+async def test_requests_are_counted_for_the_user_of_the_session_or_token(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known: list[tuple[bool, int]] = []

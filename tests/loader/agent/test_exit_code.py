@@ -59,7 +59,7 @@ def test_a_run_ends_when_nothing_is_left_or_nothing_can_be_done(
         (MediaSnapshot({"c": ManifestResult("c", code=Code.UNSIGNED)}), [Code.IO_ERROR], True, ExitCode.REFUSED),
     ],
 )
-def test_the_exit_code_says_what_failed(
+def test_the_exit_code_identifies_the_failure(
     snapshot: MediaSnapshot, codes: Sequence[Code | None], other_failure: bool, expected: ExitCode
 ) -> None:
     assert exit_code(snapshot, outcomes(*codes), other_failure=other_failure) is expected

@@ -227,7 +227,7 @@ def test_a_run_ends_with_an_error_whatever_escapes_in_a_thread(
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
-def test_a_run_ends_and_says_so_whatever_escapes_in_its_main_loop(
+def test_a_run_reports_any_uncaught_error_of_its_main_loop_and_ends(
     loader: Loader, monkeypatch: pytest.MonkeyPatch, owner: type, method: str
 ) -> None:
     fault = Fault(Surprise("secret"))
@@ -289,7 +289,7 @@ def test_an_error_of_the_reports_happens_once_and_everything_is_sent(
     [(HeartbeatSource, "build"), (Outbox, "take"), (MemoryBucket, "put")],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
-def test_a_run_whose_reports_never_work_loads_and_ends_with_75(
+def test_a_run_without_working_reports_loads_and_ends_with_75(
     loader: Loader, monkeypatch: pytest.MonkeyPatch, owner: type, method: str
 ) -> None:
     fault = Fault(Surprise())
@@ -345,11 +345,11 @@ def test_a_loader_that_keeps_running_recovers_by_itself(
     fault = Fault(Surprise(), times=1)
     fault.install(monkeypatch, owner, method)
     thread = loader.start(once=False)
-    wait_until(lambda: fault.hits == 1 and "c" in _held(loader))
+    wait_until(lambda: fault.hits == 1 and "c" in _held_campaigns(loader))
     wait_until(lambda: loader.errors == {} and loader.heartbeat.reason == "")
     assert thread.is_alive()
 
 
-def _held(loader: Loader) -> set[str]:
+def _held_campaigns(loader: Loader) -> set[str]:
     fetched = loader.status.get("ACME/N1/loader.json", 100_000)
-    return {held.campaign for held in parse_heartbeat(fetched.body).held} if fetched else set()
+    return {held_campaign.campaign for held_campaign in parse_heartbeat(fetched.body).held} if fetched else set()

@@ -154,7 +154,7 @@ def test_a_queue_is_read_as_it_always_was(name: str) -> None:
     assert parse_transfer_queue((GOLDEN / name).read_bytes()) == ORDERS[name]
 
 
-def test_every_golden_file_is_expected_somewhere() -> None:
+def test_every_golden_file_is_used() -> None:
     expected = {*MANIFESTS, *REFUSED, *PROGRESS, *ERRORS, *HEARTBEATS, *ORDERS, "error-binary.txt"}
     expected |= {"progress-refused-fullwidth.txt", "progress-refused-underscore.txt"}
     assert {path.name for path in GOLDEN.iterdir()} == expected

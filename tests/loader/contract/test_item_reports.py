@@ -67,7 +67,7 @@ def test_any_bytes_are_a_number_or_refused(body: bytes) -> None:
 
 
 @given(st.integers(0, 2**40), st.integers(0, 2**40))
-def test_what_is_reported_on_the_way_is_whole_mib_below_the_size(done: int, size: int) -> None:
+def test_reported_progress_is_in_whole_mib_below_the_size(done: int, size: int) -> None:
     value = progress_to_report(done, size)
     assert value % MIB == 0
     assert value <= done
@@ -79,7 +79,7 @@ def test_what_is_reported_on_the_way_is_whole_mib_below_the_size(done: int, size
 @given(st.integers(0, 16 * 1024 * MIB), st.integers(0, 16 * 1024 * MIB))
 @example(0, 0)
 @example(MIB, MIB)
-def test_what_is_reported_is_recognised_from_its_etag(done: int, size: int) -> None:
+def test_reports_are_recognised_by_their_etag(done: int, size: int) -> None:
     for value in (progress_to_report(min(done, size), size), size):
         etag = hashlib.md5(build_progress(value)).hexdigest()
         assert progress_from_etag(etag, size) == value
@@ -90,11 +90,11 @@ def test_what_is_reported_is_recognised_from_its_etag(done: int, size: int) -> N
     ("body", "size"),
     [(b"5", 10), (b"1048577", 2 * MIB), (b"2097152", 2 * MIB - 1), (b"0\n", 10), (b"", 10), (b"1048576", None)],
 )
-def test_what_is_not_certain_is_not_recognised(body: bytes, size: int | None) -> None:
+def test_uncertain_etags_are_not_recognised(body: bytes, size: int | None) -> None:
     assert progress_from_etag(hashlib.md5(body).hexdigest(), size) is None
 
 
-def test_nothing_but_zero_is_recognised_while_the_size_is_unknown() -> None:
+def test_only_zero_is_recognised_while_the_size_is_unknown() -> None:
     assert progress_from_etag(hashlib.md5(b"0").hexdigest(), None) == 0
 
 
@@ -110,13 +110,13 @@ def test_every_code_round_trips_with_its_text(code: Code) -> None:
 
 
 @pytest.mark.parametrize("body", [b"WARNING: x", b"no_space: x", b"E42: x", b"NO_SPACES: x", b"SLOW LINK"])
-def test_an_error_with_an_unknown_code_stays_unchanged(body: bytes) -> None:
+def test_an_error_with_an_unknown_code_is_unchanged(body: bytes) -> None:
     report = parse_error(body)
     assert (report.code, report.text) == (None, body.decode())
 
 
 @pytest.mark.parametrize("body", [b"NO_SPACE", b"NO_SPACE:", b"NO_SPACE: \n", b"NO_SPACE\n"])
-def test_a_code_alone_says_the_sentence_of_the_table(body: bytes) -> None:
+def test_a_code_without_a_message_uses_the_sentence_of_the_table(body: bytes) -> None:
     report = parse_error(body)
     assert (report.code, report.text) == ("NO_SPACE", ERRORS[Code.NO_SPACE].sentence)
 
@@ -126,7 +126,7 @@ def test_an_error_without_text_is_still_an_error_one_can_see(body: bytes) -> Non
     assert parse_error(body).text
 
 
-def test_a_long_error_is_cut_between_characters_and_says_so() -> None:
+def test_a_long_error_is_truncated_between_characters_and_marked() -> None:
     body = ("NO_SPACE: x" + "ü€🎬" * 1000).encode()
     for length in range(ERROR_LIMIT - 8, ERROR_LIMIT + 1):
         report = parse_error(body[:length], truncated=True)
@@ -135,7 +135,7 @@ def test_a_long_error_is_cut_between_characters_and_says_so() -> None:
     assert parse_error(body).truncated
 
 
-def test_what_turns_text_round_or_moves_a_cursor_is_made_visible() -> None:
+def test_direction_and_cursor_characters_are_made_visible() -> None:
     report = parse_error("a\u202eb\x1b[2Jc\x9bd\x7f".encode())
     assert report.text == "a\ufffdb\u241b[2Jc\ufffdd\u2421"
 
@@ -219,7 +219,7 @@ def test_errors_survive_the_way_between_processes(error: Any) -> None:
     assert getattr(again, "retry_after", None) == getattr(error, "retry_after", None)
 
 
-def test_the_table_has_every_code_of_the_contract_and_says_what_to_do() -> None:
+def test_the_table_has_every_contract_code_and_an_action() -> None:
     codes = """NO_SPACE READ_ONLY IO_ERROR SHORT_BODY SIZE_MISMATCH HASH_MISMATCH OBJECT_CHANGED OBJECT_GONE
         ARCHIVED THROTTLED TIMEOUT TOO_SLOW NETWORK CREDENTIALS FORBIDDEN WRONG_ENDPOINT CLOCK_SKEW BAD_MANIFEST
         BAD_NAME UNSIGNED BAD_SIGNATURE ROLLBACK EXPIRED CANCELLED HOOK_FAILED INTERNAL"""

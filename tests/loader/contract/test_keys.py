@@ -73,7 +73,7 @@ def test_a_progress_key_has_an_exact_shape(key: str, content: str) -> None:
         "ACME/D-1/2026-12/",
     ],
 )
-def test_what_is_ours_or_a_folder_marker_is_passed_over(key: str) -> None:
+def test_reserved_keys_and_folder_markers_are_skipped(key: str) -> None:
     assert parse_status_key(key) is None
     assert parse_media_key(key) is None
 
@@ -145,7 +145,7 @@ def test_an_object_may_have_an_ending_in_capitals(content: str, others: list[str
 
 
 @pytest.mark.parametrize("ending", [".TGZ", ".Tgz"])
-def test_a_key_with_another_ending_is_no_content_and_says_why(ending: str) -> None:
+def test_a_key_with_another_suffix_is_refused_with_the_reason(ending: str) -> None:
     with pytest.raises(BadName, match=f"ends in {ending}; rename the object, its ending must be .tgz"):
         parse_media_key(f"A/c/movie{ending}")
 

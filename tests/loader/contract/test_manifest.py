@@ -153,7 +153,7 @@ def test_a_bad_name_of_a_tail_refuses_the_manifest_too() -> None:
     assert caught.value.code == "BAD_NAME"
 
 
-def test_no_tails_are_no_aircraft_and_none_said_are_all() -> None:
+def test_an_empty_tail_list_means_no_aircraft_and_a_missing_one_means_all() -> None:
     assert parse({"content": [], "tails": []}).tails == ()
     assert parse({"content": [], "tails": None, "expires": None}) == parse({"content": []})
 
@@ -164,7 +164,7 @@ def test_a_time_may_have_any_offset_and_is_read_in_utc() -> None:
     assert b'"signed_at": "2026-12-01T00:00:00.500000Z"' in build_manifest(manifest)
 
 
-def test_a_day_of_expiry_is_its_beginning_and_stays_a_day() -> None:
+def test_an_expiry_date_is_the_start_of_its_day_and_remains_a_date() -> None:
     manifest = parse({"content": [], "expires": "2026-12-31"})
     assert manifest.expires == datetime(2026, 12, 31, tzinfo=UTC)
     assert b'"expires": "2026-12-31"' in build_manifest(manifest)

@@ -78,14 +78,14 @@ ILLEGAL_AS_CONTENT = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_an_ordinary_name_is_legal_and_stays_as_it_is(name: str) -> None:
+def test_an_ordinary_name_is_legal_and_unchanged(name: str) -> None:
     assert check_name(name) == name
     assert content_name(name) == name
     assert content_name(name + ".tgz") == name
 
 
 @pytest.mark.parametrize("name", ILLEGAL_ANYWHERE.values(), ids=ILLEGAL_ANYWHERE.keys())
-def test_what_the_contract_forbids_is_refused_with_a_sentence_that_can_be_printed(name: str) -> None:
+def test_forbidden_names_are_refused_with_a_printable_reason(name: str) -> None:
     for check in (check_name, content_name):
         with pytest.raises(BadName) as caught:
             check(name)
@@ -95,7 +95,7 @@ def test_what_the_contract_forbids_is_refused_with_a_sentence_that_can_be_printe
 
 
 @pytest.mark.parametrize("name", ILLEGAL_AS_CONTENT.values(), ids=ILLEGAL_AS_CONTENT.keys())
-def test_what_must_not_become_a_file_is_refused_as_content(name: str) -> None:
+def test_names_that_must_not_become_files_are_refused(name: str) -> None:
     with pytest.raises(BadName):
         content_name(name)
 
@@ -105,7 +105,7 @@ def test_tails_of_other_loaders_need_only_follow_the_contract(name: str) -> None
     assert check_name(name) == name
 
 
-def test_one_ending_is_taken_off_and_only_one() -> None:
+def test_only_one_suffix_is_removed() -> None:
     assert content_name("a.tgz.tgz") == "a.tgz"
     assert content_name("a.TGZ") == "a.TGZ"
     assert content_name("a.tar") == "a.tar"

@@ -60,7 +60,7 @@ def test_hours_are_read_as_people_write_them(hours: str, spans: tuple[tuple[int,
         ",".join(["01:00-02:00"] * 25),
     ],
 )  # fmt: skip
-def test_what_are_no_hours_is_refused(hours: str) -> None:
+def test_invalid_hours_are_refused(hours: str) -> None:
     with pytest.raises(ValueError, match=r"hours|length|spans") as refused:
         parse_time_window(hours)
     assert len(str(refused.value)) < 200
@@ -126,7 +126,7 @@ def test_the_night_on_which_clocks_are_changed_has_another_length(
         ("01:40:00", False, None),
     ],
 )
-def test_an_hour_that_comes_twice_is_meant_twice(
+def test_a_repeated_hour_is_in_the_window_twice(
     zone: Callable[[str], None], clock: str, is_open: bool, seconds: float | None
 ) -> None:
     zone("Europe/Berlin")
@@ -187,7 +187,7 @@ SPANS = st.lists(st.tuples(MINUTES, MINUTES).filter(lambda span: span[0] != span
 
 
 @given(spans=SPANS, now=st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)))
-def test_it_changes_when_it_says_and_not_before(spans: list[tuple[int, int]], now: datetime) -> None:
+def test_the_window_changes_exactly_at_its_announced_time(spans: list[tuple[int, int]], now: datetime) -> None:
     window = TimeWindow(tuple(spans))
     change, state = window.seconds_until_change(now), window.is_open(now)
     if change is None:

@@ -152,7 +152,7 @@ def test_wrong_orders_are_refused_with_the_place(hostile: bytes, sentence: str) 
 @pytest.mark.parametrize(
     "entry", [{"campaign": "../x"}, {"campaign": ".fleet"}, {"campaign": "a", "content": ["../b"]}]
 )
-def test_a_name_that_breaks_the_rules_refuses_the_queue_and_says_so(entry: dict[str, Any]) -> None:
+def test_an_invalid_name_refuses_the_queue_with_the_reason(entry: dict[str, Any]) -> None:
     with pytest.raises(BadTransferQueue, match=r"entries\[0\]\.") as caught:
         parse_transfer_queue(body(entries=[entry]))
     assert caught.value.code == "BAD_NAME"

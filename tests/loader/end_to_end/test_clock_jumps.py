@@ -84,7 +84,7 @@ def process(aircraft: Aircraft, clock: Clock) -> Iterator[subprocess.Popen[str]]
 
 
 def refused(link: FaultProxy) -> int:
-    return sum(seen.status == 403 for seen in link.log)
+    return sum(request.status == 403 for request in link.log)
 
 
 def stop(process: subprocess.Popen[str]) -> Run:
@@ -109,7 +109,7 @@ def order(aircraft: Aircraft, *entries: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("jump", [40, pytest.param(5000, marks=pytest.mark.thorough), -5000])
-def test_the_campaign_on_show_stays_when_the_clock_jumps(
+def test_the_current_campaign_is_not_removed_after_a_clock_jump(
     aircraft: Aircraft, link: FaultProxy, clock: Clock, process: subprocess.Popen[str], jump: int
 ) -> None:
     wait_until(lambda: "film" in aircraft.errors())
@@ -124,7 +124,7 @@ def test_the_campaign_on_show_stays_when_the_clock_jumps(
     assert aircraft.path("january", "film").read_bytes() == JANUARY
 
 
-def test_a_purge_of_the_campaign_on_show_stays_refused_when_the_clock_jumps_ahead(
+def test_a_purge_of_the_current_campaign_is_refused_after_a_clock_jump(
     aircraft: Aircraft, link: FaultProxy, clock: Clock, process: subprocess.Popen[str]
 ) -> None:
     later = (NOW + timedelta(days=30)).isoformat()
@@ -143,9 +143,7 @@ def test_a_purge_of_the_campaign_on_show_stays_refused_when_the_clock_jumps_ahea
     assert aircraft.path("january", "film").read_bytes() == JANUARY
 
 
-def test_a_run_whose_clock_is_wrong_from_the_start_removes_nothing(
-    aircraft: Aircraft, link: FaultProxy, clock: Clock
-) -> None:
+def test_a_run_with_a_wrong_clock_removes_no_content(aircraft: Aircraft, link: FaultProxy, clock: Clock) -> None:
     why = "the store has not answered yet, so the local clock cannot be trusted"
     order(aircraft, {"campaign": "december", "action": "purge"})
     assert aircraft.load().of("removed") == []  # the campaign is current; the queue is stored on disk
@@ -166,7 +164,7 @@ class OtherDate(Fault):
         head.headers["Date"] = format_datetime(datetime.now(UTC) + timedelta(days=40), usegmt=True)
 
 
-def old_is_aboard(aircraft: Aircraft) -> None:
+def load_old_campaign(aircraft: Aircraft) -> None:
     """The expired campaign is on disk and the next one is not."""
     (aircraft.folder / "january" / "film.tgz").unlink()
     aircraft.media.delete(f"{AIRLINE}/january/campaign.json")
@@ -177,10 +175,8 @@ def old_is_aboard(aircraft: Aircraft) -> None:
     publish(aircraft.media, "february", {"film": FEBRUARY}, exhibition=days(51, 7000), put=())
 
 
-def test_what_is_over_makes_room_while_clock_and_store_agree_and_not_while_they_do_not(
-    aircraft: Aircraft, link: FaultProxy
-) -> None:
-    old_is_aboard(aircraft)
+def test_ended_campaigns_are_removed_only_while_clock_and_store_agree(aircraft: Aircraft, link: FaultProxy) -> None:
+    load_old_campaign(aircraft)
     rule = Rule(OtherDate(), method="*", times=None)
     link.add(rule)
     run = aircraft.load()

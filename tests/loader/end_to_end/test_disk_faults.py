@@ -17,7 +17,7 @@ MIB = 1_048_576
 
 
 @pytest.mark.root
-def test_what_does_not_fit_is_refused_before_a_byte_moves(
+def test_items_that_do_not_fit_are_refused_before_the_download(
     aircraft: Aircraft, link: FaultProxy, small_disk: Path
 ) -> None:
     publish(aircraft.media, "big", {"large": os.urandom(9 * MIB), "small": b"fits"})
@@ -33,7 +33,7 @@ def test_what_does_not_fit_is_refused_before_a_byte_moves(
 
 
 @pytest.mark.root
-def test_what_was_refused_is_well_again_as_soon_as_there_is_room(
+def test_refused_items_are_loaded_as_soon_as_space_is_free(
     aircraft: Aircraft, link: FaultProxy, small_disk: Path
 ) -> None:
     publish(aircraft.media, "c", {"a": os.urandom(3 * MIB), "b": os.urandom(3 * MIB)})
@@ -75,16 +75,16 @@ def test_a_disk_that_fills_up_midway_keeps_the_part(aircraft: Aircraft, link: Fa
     assert [(event["content"], event["code"]) for event in run.of("failed")] == [("a", "NO_SPACE")]
     assert run.of("retrying") == []
     assert aircraft.errors()["a"].startswith("NO_SPACE: ")
-    kept, asked = aircraft.edge("c", "a"), len(link.requests("GET", "*/a.tgz"))
-    assert kept > MIB
+    bytes_on_disk, asked = aircraft.edge("c", "a"), len(link.requests("GET", "*/a.tgz"))
+    assert bytes_on_disk > MIB
     assert aircraft.path("c", "z").read_bytes() == b"last"
     filler.unlink()
     assert aircraft.load().code == 0
-    assert first_requested_byte(link.requests("GET", "*/a.tgz")[asked:]) == kept
+    assert first_requested_byte(link.requests("GET", "*/a.tgz")[asked:]) == bytes_on_disk
 
 
 @pytest.mark.root
-def test_a_read_only_disk_is_told_to_the_ground(aircraft: Aircraft, small_disk: Path) -> None:
+def test_a_read_only_disk_is_reported(aircraft: Aircraft, small_disk: Path) -> None:
     publish(aircraft.media, "c", {"a": b"content"})
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     assert aircraft.load().code == 1

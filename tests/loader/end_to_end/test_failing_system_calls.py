@@ -70,7 +70,7 @@ def test_after_a_failed_sync_the_bytes_are_fetched_again_from_the_first(
     asked = len(link.requests("GET", "*/bad.tgz"))
     assert_heals(aircraft, invariants)
     again = link.requests("GET", "*/bad.tgz")[asked:]
-    assert sum(seen.sent for seen in again) == len(CONTENTS["bad"])
+    assert sum(request.sent for request in again) == len(CONTENTS["bad"])
 
 
 def test_a_folder_that_cannot_be_synced_makes_no_item_whole(
@@ -115,23 +115,19 @@ def test_a_write_that_fails_fails_the_item_once(
     assert_heals(aircraft, invariants)
 
 
-def test_a_write_that_is_cut_short_is_gone_on_with_at_the_byte_written(
-    aircraft: Aircraft, link: FaultProxy, invariants: Invariants
-) -> None:
+def test_a_short_write_continues_at_the_next_byte(aircraft: Aircraft, link: FaultProxy, invariants: Invariants) -> None:
     limit = 300_001  # not a multiple of any block size
     assert wait_for_exit(start_under(["prlimit", f"--fsize={limit}"], aircraft, "--once")).code == 1
     assert_only_bad_failed(aircraft, invariants, "IO_ERROR")
     assert "the file is larger than the file system or the process allows" in aircraft.errors()["bad"]
-    kept = aircraft.part("c", "bad").stat().st_size
-    assert 0 < kept <= limit
+    bytes_on_disk = aircraft.part("c", "bad").stat().st_size
+    assert 0 < bytes_on_disk <= limit
     assert_heals(aircraft, invariants)
     # The stored bytes were right: they came only once, except what a buffer may have had.
-    assert link.requests("GET", "*/bad.tgz")[-1].range == f"bytes={kept}-"
+    assert link.requests("GET", "*/bad.tgz")[-1].range == f"bytes={bytes_on_disk}-"
 
 
-def test_an_item_is_durable_before_it_has_its_name_and_its_name_before_the_ground_knows(
-    aircraft: Aircraft, trace: Path
-) -> None:
+def test_an_item_is_durable_before_its_rename_and_renamed_before_its_report(aircraft: Aircraft, trace: Path) -> None:
     run = run_traced(aircraft, trace, "fsync,fdatasync,pwrite64,renameat,renameat2,rename,sendto,sendmsg")
     assert run.code == 0
     calls = read_trace(trace)
@@ -141,10 +137,10 @@ def test_an_item_is_durable_before_it_has_its_name_and_its_name_before_the_groun
         synced = [call for call in calls if call.name in ("fsync", "fdatasync") and f"<{part}>" in call.arguments]
         (named,) = [call for call in calls if call.name.startswith("rename") and f'"{name}.tgz.part"' in call.arguments]
         lasting = [call for call in calls if call.name == "fsync" and f"<{folder}>" in call.arguments]
-        told = [call for call in calls if call.name.startswith("send") and f"{name}.tgz.progress" in call.arguments]
+        reports = [call for call in calls if call.name.startswith("send") and f"{name}.tgz.progress" in call.arguments]
         assert max(call.ended for call in written) < max(call.began for call in synced)
         assert max(call.ended for call in synced) < named.began
         after = min(call.ended for call in lasting if call.began > named.ended)
         # The last one reports the item as complete.
-        assert after < max(call.began for call in told)
+        assert after < max(call.began for call in reports)
         assert aircraft.progress("c")[name] == len(body)

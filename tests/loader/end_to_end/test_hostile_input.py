@@ -63,9 +63,9 @@ def test_every_hostile_manifest_is_refused_and_the_good_campaign_is_loaded(
     assert {name: text.partition(":")[0] for name, text in aircraft.errors().items()} == {
         campaign: code for campaign, (code, _) in MANIFESTS.items()
     }
-    asked = {seen.path.rpartition("/")[2] for seen in link.requests("GET")}
+    asked = {request.path.rpartition("/")[2] for request in link.requests("GET")}
     assert asked == {f"{TAIL}.json", "campaign.json", "movie.tgz"}
-    assert max(seen.sent for seen in link.requests("GET")) <= 5 * 1_048_576
+    assert max(request.sent for request in link.requests("GET")) <= 5 * 1_048_576
     assert [name for name in everything(tmp_path) if not name.startswith("content")] == []
     assert [path.name for path in aircraft.folder.iterdir() if path.name != ".loader"] == ["sound"]
 
@@ -96,7 +96,7 @@ def test_campaigns_that_differ_only_in_case_are_both_refused(aircraft: Aircraft)
     }
 
 
-def test_what_the_disk_holds_in_the_way_fails_one_item_only(aircraft: Aircraft, tmp_path: Path) -> None:
+def test_an_obstacle_on_disk_fails_one_item_only(aircraft: Aircraft, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     publish(aircraft.media, "c", {"taken": b"1", "linked": b"2", "free": b"3"})

@@ -30,13 +30,13 @@ from tests.support.fork_server import ForkServer
 MEDIA, STATUS, CAMPAIGN = "ife-media", "ife-status", "2026-12"
 OTHER = "D-OTHER"
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs/loader.md"
-WHOSE = (AIRLINE, TAIL, MEDIA, STATUS)
+POLICY_SCOPE = (AIRLINE, TAIL, MEDIA, STATUS)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     """Start a store that grants this tail exactly the policy; the buckets belong to the admin."""
-    with SeaweedFS(tmp_path_factory.mktemp("strict"), identities=[seaweedfs_identity(*WHOSE)]) as server:
+    with SeaweedFS(tmp_path_factory.mktemp("strict"), identities=[seaweedfs_identity(*POLICY_SCOPE)]) as server:
         for name in (MEDIA, STATUS):
             server.create_bucket(name)
         yield server
@@ -65,8 +65,8 @@ def test_a_whole_load_needs_no_more(store: SeaweedFS, tmp_path: Path, fork_serve
         (films / f"{name}.tgz").write_bytes(os.urandom(300_000))
     publish_folder(films, AIRLINE, CAMPAIGN, media)
     root, signer = (new_key(tmp_path / name) for name in ("root", "signer"))
-    whose = ["--airline", AIRLINE, "--signer", public_hex(signer), "--root", str(tmp_path / "root")]
-    call_command("trust_keys", "trust", str(tmp_path / "trust.json"), *whose, stdout=StringIO())
+    trust_options = ["--airline", AIRLINE, "--signer", public_hex(signer), "--root", str(tmp_path / "root")]
+    call_command("trust_keys", "trust", str(tmp_path / "trust.json"), *trust_options, stdout=StringIO())
     sign_campaign(AIRLINE, CAMPAIGN, media, [signer], now=datetime.now(UTC))
     media.put(queue_key(AIRLINE, TAIL), build_transfer_queue(TransferQueue(version=1)))
     assert public_hex(root) != public_hex(signer)
@@ -93,18 +93,18 @@ def test_a_whole_load_needs_no_more(store: SeaweedFS, tmp_path: Path, fork_serve
     assert second.code == 0, second
     assert aircraft.errors() == {}
     assert aircraft.progress(CAMPAIGN) == {"one": 300_000, "two": 300_000}
-    answers = {(seen.method, seen.path): seen.status for seen in link.log}
+    answers = {(request.method, request.path): request.status for request in link.log}
     for bucket, key in (
         (MEDIA, queue_key(AIRLINE, TAIL)),
         (MEDIA, signature_key(AIRLINE, CAMPAIGN)),
         (STATUS, heartbeat_key(AIRLINE, TAIL)),
     ):
         assert answers["GET", f"{bucket}/{key}"] in (200, 206, 304), key
-    assert {seen.method for seen in link.log} == {"LIST", "GET", "PUT", "DELETE"}
-    assert [seen for seen in link.log if seen.status == 403] == []
+    assert {request.method for request in link.log} == {"LIST", "GET", "PUT", "DELETE"}
+    assert [request for request in link.log if request.status == 403] == []
 
 
-def test_what_is_not_its_own_is_refused(store: SeaweedFS) -> None:
+def test_access_to_foreign_objects_is_refused(store: SeaweedFS) -> None:
     media, status = store.bucket(MEDIA), store.bucket(STATUS)
     foreign = {
         media: (
@@ -156,7 +156,7 @@ def test_the_document_shows_what_the_command_prints(capsys: pytest.CaptureFixtur
     assert shown[:2] == [printed(capsys), printed(capsys, "--format", "seaweedfs")]
 
 
-def test_the_command_says_the_same_as_what_a_store_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_policy_of_the_store(capsys: pytest.CaptureFixture[str]) -> None:
     policy = json.loads(printed(capsys, "--format", "seaweedfs"))
     identity = seaweedfs_identity("ACME", "N1", MEDIA, STATUS)
     assert (policy["name"], tuple(policy["actions"])) == (identity.name, identity.actions)

@@ -23,7 +23,7 @@ def on_disk(aircraft: Aircraft) -> dict[str, bytes]:
     return {path.stem: path.read_bytes() for path in (aircraft.folder / "c").iterdir()}
 
 
-def test_what_a_new_version_drops_is_not_told_of_any_more(aircraft: Aircraft) -> None:
+def test_items_removed_by_a_new_version_are_no_longer_reported(aircraft: Aircraft) -> None:
     publish(aircraft.media, "c", {"kept": b"one", "dropped": b"two"})
     assert aircraft.load().code == 0
     publish(aircraft.media, "c", {"kept": b"one"}, version=2)
@@ -32,7 +32,7 @@ def test_what_a_new_version_drops_is_not_told_of_any_more(aircraft: Aircraft) ->
     assert aircraft.progress("c") == {"kept": 3}
 
 
-def test_only_what_changed_is_fetched_and_the_old_stays_until_the_new_is_whole(
+def test_only_changes_are_downloaded_and_the_old_version_remains_until_the_new_one_is_complete(
     aircraft: Aircraft, link: FaultProxy
 ) -> None:
     publish(aircraft.media, "c", OLD)
@@ -42,13 +42,15 @@ def test_only_what_changed_is_fetched_and_the_old_stays_until_the_new_is_whole(
     assert aircraft.load().code == 1
     assert spoiled.hits == 2
     assert on_disk(aircraft) == OLD
-    told = aircraft.progress("c")
-    assert (told["kept"], told["new"], told["changed"]) == (300_000, 0, 0)
+    summary = aircraft.progress("c")
+    assert (summary["kept"], summary["new"], summary["changed"]) == (300_000, 0, 0)
     link.rules.clear()
     before = len(link.log)
     assert aircraft.load().code == 0
     assert on_disk(aircraft) == NEW
-    assert [seen.path.rpartition("/")[2] for seen in link.log[before:] if seen.path.endswith(".tgz")] == ["changed.tgz"]
+    assert [request.path.rpartition("/")[2] for request in link.log[before:] if request.path.endswith(".tgz")] == [
+        "changed.tgz"
+    ]
     assert {name: done for name, done in aircraft.progress("c").items() if name in NEW} == {
         name: len(body) for name, body in NEW.items()
     }
@@ -65,17 +67,17 @@ def test_a_kill_in_the_middle_of_a_switch_fetches_nothing_again(aircraft: Aircra
     before = len(link.log)
     assert aircraft.load().code == 0
     assert on_disk(aircraft) == new
-    assert [seen.path for seen in link.log[before:] if seen.path.endswith(".tgz")] == []
+    assert [request.path for request in link.log[before:] if request.path.endswith(".tgz")] == []
     assert aircraft.progress("c") == {name: len(body) for name, body in new.items()}
 
 
-def test_a_manifest_written_anew_with_the_same_content_fetches_nothing(aircraft: Aircraft, link: FaultProxy) -> None:
+def test_a_rewritten_manifest_with_the_same_content_causes_no_download(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "c", OLD)
     assert aircraft.load().code == 0
     publish(aircraft.media, "c", OLD, version=2)
     before = len(link.log)
     assert aircraft.load().code == 0
-    assert [seen for seen in link.log[before:] if seen.path.endswith(".tgz")] == []
+    assert [request for request in link.log[before:] if request.path.endswith(".tgz")] == []
 
 
 def test_without_hashes_a_new_version_fetches_what_is_another_object(aircraft: Aircraft, link: FaultProxy) -> None:
@@ -86,22 +88,22 @@ def test_without_hashes_a_new_version_fetches_what_is_another_object(aircraft: A
     before = len(link.log)
     assert aircraft.load().code == 0
     assert on_disk(aircraft) == other
-    assert [seen.path.rpartition("/")[2] for seen in link.log[before:] if seen.path.endswith(".tgz")] == ["changed.tgz"]
+    assert [request.path.rpartition("/")[2] for request in link.log[before:] if request.path.endswith(".tgz")] == [
+        "changed.tgz"
+    ]
 
 
-def test_content_brought_aboard_by_hand_is_read_not_fetched(aircraft: Aircraft, link: FaultProxy) -> None:
+def test_manually_copied_content_is_read_and_not_downloaded(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "c", OLD)
     for name, body in OLD.items():
         aircraft.path("c", name).parent.mkdir(parents=True, exist_ok=True)
         aircraft.path("c", name).write_bytes(body if name != "gone" else b"BYE")
     assert aircraft.load().code == 0
     assert on_disk(aircraft) == OLD
-    assert [seen.path.rpartition("/")[2] for seen in link.log if seen.path.endswith(".tgz")] == ["gone.tgz"]
+    assert [request.path.rpartition("/")[2] for request in link.log if request.path.endswith(".tgz")] == ["gone.tgz"]
 
 
-def test_a_loader_that_stays_tries_bad_content_again_only_when_it_is_another(
-    aircraft: Aircraft, link: FaultProxy
-) -> None:
+def test_a_running_loader_retries_bad_content_only_after_it_changes(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "c", OLD)
     key = content_key(AIRLINE, "c", "changed")
     aircraft.media.put(key, OLD["changed"][:-1] + bytes([OLD["changed"][-1] ^ 1]))
@@ -118,7 +120,7 @@ def test_a_loader_that_stays_tries_bad_content_again_only_when_it_is_another(
     assert on_disk(aircraft) == OLD
 
 
-def test_a_loader_that_stays_takes_up_a_new_campaign_by_itself(aircraft: Aircraft) -> None:
+def test_a_running_loader_loads_a_new_campaign(aircraft: Aircraft) -> None:
     process = aircraft.start("--poll-interval", "100ms")
     publish(aircraft.media, "c", OLD)
     wait_until(lambda: aircraft.progress("c") == {name: len(body) for name, body in OLD.items()})

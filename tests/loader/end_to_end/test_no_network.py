@@ -32,7 +32,7 @@ def _campaign(aircraft: Aircraft, invariants: Invariants) -> None:
 
 @pytest.mark.root
 @pytest.mark.parametrize("endpoint", ["", "http://store.example:8333"], ids=["no route", "no name"])
-def test_without_a_network_nothing_is_touched_and_it_says_to_try_again(
+def test_no_content_changes_without_a_network_and_the_exit_code_requests_a_retry(
     endpoint: str, aircraft: Aircraft, invariants: Invariants
 ) -> None:
     assert aircraft.load().code == 0
@@ -56,7 +56,7 @@ def test_a_wrong_clock_is_reported_with_both_times(
     """The store itself rejects the signatures as too new."""
     before = datetime.now(UTC).replace(microsecond=0)
     run = wait_for_exit(start_under(FAKETIME, aircraft, "--once", FAKETIME_DONT_FAKE_MONOTONIC="1", **SOON))
-    assert {seen.status for seen in link.log} == {403}
+    assert {request.status for request in link.log} == {403}
     assert run.code == 1
     text = next(str(event["text"]) for event in run.events if event.get("code") == "CLOCK_SKEW")
     here, there = (datetime.fromisoformat(f"{word}+00:00") for word in times_in(text))

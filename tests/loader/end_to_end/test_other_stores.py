@@ -73,9 +73,9 @@ def test_a_download_with_weak_etags_resumes(
     assert load(fork_server, aircraft).code == 0
     assert (cut.hits, weak.hits > 5) == (3, True)
     assert aircraft.path("c", "a").read_bytes() == BODY
-    starts = [seen.range for seen in link.requests("GET", "*/a.tgz")]
+    starts = [request.range for request in link.requests("GET", "*/a.tgz")]
     assert starts == ["", "bytes=400000-", "bytes=800000-", "bytes=1200000-"]
-    assert [seen.path for seen in link.log if seen.if_match] == []
+    assert [request.path for request in link.log if request.if_match] == []
     assert aircraft.heartbeat().extra["ended"] is True
 
 
@@ -89,7 +89,7 @@ def test_a_download_resumes_where_sizes_are_unknown(
     assert load(fork_server, aircraft).code == 0
     assert unknown.hits == 1
     assert aircraft.path("c", "a").read_bytes() == BODY
-    assert [seen.range for seen in link.requests("GET", "*/a.tgz")] == ["", "bytes=400000-"]
+    assert [request.range for request in link.requests("GET", "*/a.tgz")] == ["", "bytes=400000-"]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_an_archived_object_is_reported_as_one(aircraft: Aircraft, link: FaultPr
         ),
     ],
 )
-def test_a_store_at_another_address_says_what_to_set(
+def test_the_error_for_a_wrong_store_address_names_the_setting(
     fault: ErrorResponse, advice: str, aircraft: Aircraft, link: FaultProxy, fork_server: ForkServer
 ) -> None:
     rule = link.add(Rule(fault, "*", times=None))

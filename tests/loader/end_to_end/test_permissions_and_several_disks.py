@@ -18,7 +18,7 @@ from tests.support.fork_server import ForkServer
 pytestmark = [pytest.mark.processes, pytest.mark.root]
 
 MIB = 1_048_576
-NOBODY = 65_534
+UNPRIVILEGED_UID = 65_534
 
 
 @pytest.fixture
@@ -28,13 +28,13 @@ def common(aircraft: Aircraft) -> Iterator[Aircraft]:
         os.chmod(folder, 0o755)  # noqa: PTH101  what pytest gives is root's alone
         content = Path(folder) / "content"
         content.mkdir()
-        os.chown(content, NOBODY, NOBODY)
+        os.chown(content, UNPRIVILEGED_UID, UNPRIVILEGED_UID)
         yield replace(aircraft, folder=content)
 
 
 def test_an_ordinary_user_loads(common: Aircraft, fork_server: ForkServer) -> None:
     publish(common.media, "c", {"a": b"content"})
-    run = fork_server.start(common.environment(), "--once", user=NOBODY).end()
+    run = fork_server.start(common.environment(), "--once", user=UNPRIVILEGED_UID).end()
     assert (run.code, run.stderr) == (0, "")
     assert common.path("c", "a").read_bytes() == b"content"
     assert {path.owner() for path in common.folder.rglob("*")} == {"nobody"}
@@ -44,20 +44,20 @@ def test_a_campaign_that_may_not_be_written_stops_no_other(common: Aircraft, for
     publish(common.media, "theirs", {"a": b"content"})
     publish(common.media, "ours", {"a": b"content"})
     (common.folder / "theirs").mkdir()  # owned by root
-    assert fork_server.start(common.environment(), "--once", user=NOBODY).end().code == 1
+    assert fork_server.start(common.environment(), "--once", user=UNPRIVILEGED_UID).end().code == 1
     assert common.path("ours", "a").read_bytes() == b"content"
     assert list((common.folder / "theirs").iterdir()) == []
     (text,) = common.errors().values()
     assert text.startswith("READ_ONLY: ")
-    os.chown(common.folder / "theirs", NOBODY, NOBODY)
-    assert fork_server.start(common.environment(), "--once", user=NOBODY).end().code == 0
+    os.chown(common.folder / "theirs", UNPRIVILEGED_UID, UNPRIVILEGED_UID)
+    assert fork_server.start(common.environment(), "--once", user=UNPRIVILEGED_UID).end().code == 0
     assert common.errors() == {}
 
 
 def test_an_unwritable_directory_is_reported_to_the_ground(common: Aircraft, fork_server: ForkServer) -> None:
     publish(common.media, "c", {"a": b"content"})
     os.chown(common.folder, 0, 0)
-    assert fork_server.start(common.environment(), "--once", user=NOBODY).end().code == 1
+    assert fork_server.start(common.environment(), "--once", user=UNPRIVILEGED_UID).end().code == 1
     assert common.errors()["a"].startswith("READ_ONLY: ")
     assert list(common.folder.iterdir()) == []
 
@@ -65,7 +65,7 @@ def test_an_unwritable_directory_is_reported_to_the_ground(common: Aircraft, for
 def test_a_directory_that_may_not_even_be_read_is_a_wrong_setting(common: Aircraft, fork_server: ForkServer) -> None:
     os.chown(common.folder, 0, 0)
     common.folder.chmod(0o700)
-    run = fork_server.start(common.environment(), "--once", user=NOBODY).end()
+    run = fork_server.start(common.environment(), "--once", user=UNPRIVILEGED_UID).end()
     assert run.code == 2
     assert "--content-dir" in run.stderr
     assert "Traceback" not in run.stderr
@@ -85,19 +85,19 @@ def disks(tmp_path: Path) -> Iterator[list[Path]]:
         subprocess.run(["umount", folder], check=True)
 
 
-def test_what_fits_no_disk_is_refused_and_what_fits_any_is_loaded(
+def test_items_that_fit_no_disk_are_refused_and_all_others_are_loaded(
     aircraft: Aircraft, link: FaultProxy, disks: list[Path]
 ) -> None:
     aircraft.extra["LOADER_CONTENT_DIR"] = ":".join(map(str, disks))
     publish(aircraft.media, "c", {name: os.urandom(5 * MIB) for name in ("first", "second", "third")})
     publish(aircraft.media, "d", {"small": b"fits"})
     assert aircraft.load().code == 1
-    held = {path.relative_to(disk): disk for disk in disks for path in disk.glob("*/*.tgz")}
-    assert sorted(map(str, held)) == ["c/first.tgz", "c/second.tgz", "d/small.tgz"]
-    assert set(held.values()) == set(disks)
+    disk_of = {path.relative_to(disk): disk for disk in disks for path in disk.glob("*/*.tgz")}
+    assert sorted(map(str, disk_of)) == ["c/first.tgz", "c/second.tgz", "d/small.tgz"]
+    assert set(disk_of.values()) == set(disks)
     assert link.requests("GET", "*/third.tgz") == []
     assert {name: text.partition(":")[0] for name, text in aircraft.errors().items()} == {"third": "NO_SPACE"}
-    assert sum(seen.sent for seen in link.requests("GET", "*.tgz")) == 2 * 5 * MIB + 4
+    assert sum(request.sent for request in link.requests("GET", "*.tgz")) == 2 * 5 * MIB + 4
 
 
 def test_a_disk_that_became_read_only_keeps_what_it_has_and_the_other_goes_on(

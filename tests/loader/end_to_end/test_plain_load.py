@@ -23,7 +23,7 @@ CONTENTS = {
 pytestmark = pytest.mark.processes
 
 
-def test_everything_arrives_and_the_ground_knows_it(aircraft: Aircraft) -> None:
+def test_all_items_are_loaded_and_reported(aircraft: Aircraft) -> None:
     publish(aircraft.media, "2026-12", CONTENTS, version=3)
     run = aircraft.load()
     assert (run.code, run.stderr) == (0, "")
@@ -34,18 +34,18 @@ def test_everything_arrives_and_the_ground_knows_it(aircraft: Aircraft) -> None:
     assert aircraft.left_over() == []
     heartbeat = aircraft.heartbeat()
     assert (heartbeat.loader, heartbeat.state) == ("0.1.0", "idle")
-    assert [(held.campaign, held.items, held.verified) for held in heartbeat.held] == [("2026-12", 5, True)]
+    assert [(report.campaign, report.items, report.verified) for report in heartbeat.held] == [("2026-12", 5, True)]
     assert [store.path for store in heartbeat.stores] == [str(aircraft.folder)]
     assert {event["event"] for event in run.events} >= {"start", "plan", "began", "finished", "pass", "end"}
     assert run.events[-1]["exit"] == 0
 
 
-def test_a_second_run_fetches_nothing_and_says_nothing_new(aircraft: Aircraft, link: FaultProxy) -> None:
+def test_a_second_run_downloads_nothing_and_reports_no_change(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "2026-12", CONTENTS)
     assert aircraft.load().code == 0
     before = len(link.log)
     assert aircraft.load().code == 0
-    asked = [(seen.method, seen.path.rpartition("/")[2]) for seen in link.log[before:]]
+    asked = [(request.method, request.path.rpartition("/")[2]) for request in link.log[before:]]
     assert [one for one in asked if one[0] == "GET"] == [("GET", f"{TAIL}.json"), ("GET", "campaign.json")]
     assert {one for one in asked if one[0] in ("PUT", "DELETE")} == {("PUT", "loader.json")}
 
@@ -60,18 +60,18 @@ def test_a_manifest_of_names_and_sizes_alone_is_enough(aircraft: Aircraft) -> No
     assert run.code == 0
     assert aircraft.progress("plain") == {"one": 5, "two": 0}
     assert [event["verified"] for event in run.of("finished")] == [False, False]
-    assert [held.verified for held in aircraft.heartbeat().held] == [False]
+    assert [report.verified for report in aircraft.heartbeat().held] == [False]
 
 
 def test_every_item_gets_a_first_progress_of_nothing(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "2026-12", {f"item-{at}": os.urandom(200_000) for at in range(4)})
     link.bandwidth = 20_000  # no item completes before all have reported their start
     process = aircraft.start("--once")
-    wait_until(lambda: len({seen.path for seen in link.requests("PUT", "*.tgz.progress")}) == 4)
+    wait_until(lambda: len({request.path for request in link.requests("PUT", "*.tgz.progress")}) == 4)
     link.bandwidth = None
     assert wait_for_exit(process).code == 0
     for at in range(4):
-        reported = [seen.body for seen in link.requests("PUT", f"*/item-{at}.tgz.progress")]
+        reported = [request.body for request in link.requests("PUT", f"*/item-{at}.tgz.progress")]
         assert (reported[0], reported[-1]) == (b"0", b"200000")
 
 
@@ -95,7 +95,7 @@ def test_only_its_own_airline_is_read_and_only_its_own_prefix_written(aircraft: 
     assert link.requests("*", "*BETA*") == []
 
 
-def test_items_are_spread_over_several_directories_and_stay_there(aircraft: Aircraft) -> None:
+def test_items_are_distributed_over_several_directories_and_are_not_moved(aircraft: Aircraft) -> None:
     publish(aircraft.media, "c", {"a": b"1" * 1000, "b": b"2" * 1000})
     other = aircraft.folder.with_name("other disk")
     both = f"{aircraft.folder}:{other}"

@@ -120,7 +120,7 @@ def goes_on_with_what_the_disk_has(machine: Machine, link: FaultProxy, contents:
     The bucket may have had a higher value before: it is lowered now.
     """
     parts = {name: machine.aircraft.part("c", name) for name in contents}
-    kept = {name: part.stat().st_size if part.exists() else 0 for name, part in parts.items()}
+    bytes_on_disk = {name: part.stat().st_size if part.exists() else 0 for name, part in parts.items()}
     none = link.add(Rule(ErrorResponse(503, "SlowDown"), key="*.tgz", times=None))
     first = len(link.log)
     machine.lengthen()
@@ -128,11 +128,11 @@ def goes_on_with_what_the_disk_has(machine: Machine, link: FaultProxy, contents:
     link.rules.remove(none)
     assert "MISMATCH" not in str(run.events)
     for name, done in machine.aircraft.progress("c").items():
-        assert done <= kept[name] or done == len(contents[name]), (name, done, kept)
-    for seen in link.log[first:]:
-        if seen.range:
-            start = int(seen.range.removeprefix("bytes=").split("-")[0])
-            assert start <= kept.get(Path(seen.path).stem, 0), seen
+        assert done <= bytes_on_disk[name] or done == len(contents[name]), (name, done, bytes_on_disk)
+    for request in link.log[first:]:
+        if request.range:
+            start = int(request.range.removeprefix("bytes=").split("-")[0])
+            assert start <= bytes_on_disk.get(Path(request.path).stem, 0), request
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -169,7 +169,7 @@ def test_a_power_cut_at_any_instant_is_made_good(
         for _ in range(2):
             first, limit = len(link.log), chance.randint(0, 2_000_000)
             life = machine.start()
-            while not life.ended and sum(seen.sent for seen in link.log[first:]) < limit:
+            while not life.ended and sum(request.sent for request in link.log[first:]) < limit:
                 time.sleep(0.001)
             if life.ended:
                 break

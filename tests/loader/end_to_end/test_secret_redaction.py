@@ -38,7 +38,7 @@ PASSWORD = "PassWordOfTheProxy"
 
 
 @dataclass
-class Seen:
+class Output:
     """Everything visible of a loader from outside while it ran."""
 
     code: int
@@ -57,7 +57,7 @@ LOOKS = 0.05  # seconds between two; each costs the loader an answer
 
 def look_on(
     process: subprocess.Popen[str], directory: Path, enough: Callable[[set[str]], bool] = lambda _: False
-) -> Seen:
+) -> Output:
     """Query its socket and the list of processes until it has exited; stop it when what was found is `enough`."""
     found: set[str] = set()
     while process.poll() is None:
@@ -67,7 +67,7 @@ def look_on(
             process.terminate()
         time.sleep(LOOKS)
     stdout, stderr = process.communicate(timeout=60)
-    return Seen(process.returncode, [stdout, stderr, *found])
+    return Output(process.returncode, [stdout, stderr, *found])
 
 
 def processes(pid: int) -> set[str]:
@@ -99,11 +99,11 @@ def at_the_socket(directory: Path) -> set[str]:
         return set()
 
 
-def run(folder: Path, endpoint: str, *options: str, **more: str) -> Seen:
+def run(folder: Path, endpoint: str, *options: str, **more: str) -> Output:
     """Run `run_loader --once` with our secrets."""
     empty = S3Bucket("none", endpoint=endpoint, access_key="x", secret_key="x")
     keys = {"AWS_ACCESS_KEY_ID": "tail1", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}
-    told = {
+    environment = {
         "MEDIA_BUCKET": MEDIA,
         "STATUS_BUCKET": STATUS,
         "LOADER_TRIES": "2",
@@ -111,7 +111,7 @@ def run(folder: Path, endpoint: str, *options: str, **more: str) -> Seen:
         **more,
     }
     aircraft = Aircraft(folder, endpoint, keys, empty, empty)
-    return look_on(aircraft.start("--once", *options, **told), folder)
+    return look_on(aircraft.start("--once", *options, **environment), folder)
 
 
 # Complete runs.
@@ -122,14 +122,14 @@ def run(folder: Path, endpoint: str, *options: str, **more: str) -> Seen:
     ("tale", "as_json"),
     [("mismatch", "1"), ("code", ""), ("redirect", "1"), ("manifest", ""), ("item", "1"), ("junk", "")],
 )
-def test_a_store_that_tells_back_what_it_was_sent(tmp_path: Path, tale: str, as_json: str) -> None:
+def test_a_store_that_echoes_requests_reveals_no_secret(tmp_path: Path, tale: str, as_json: str) -> None:
     with EchoStore(tale) as store:
-        seen = run(tmp_path / "content", store.endpoint, LOADER_JSON=as_json)
+        output = run(tmp_path / "content", store.endpoint, LOADER_JSON=as_json)
         assert store.echoes > 0
         assert store.signatures
-        seen.texts += [body.decode() for body in store.stored]
-        assert seen.code in (1, 75)
-        seen.assert_free_of(SECRET, TOKEN, *store.signatures)
+        output.texts += [body.decode() for body in store.stored]
+        assert output.code in (1, 75)
+        output.assert_free_of(SECRET, TOKEN, *store.signatures)
 
 
 @pytest.mark.processes
@@ -146,9 +146,9 @@ def test_a_store_that_tells_back_what_it_was_sent(tmp_path: Path, tale: str, as_
 def test_a_store_that_cannot_be_reached(tmp_path: Path, endpoint: str, more: dict[str, str], code: str) -> None:
     with EchoStore("denied") as store:
         there = endpoint.replace("{store}", store.endpoint.removeprefix("http://"))
-        seen = run(tmp_path / "content", there, **more)
-    assert (seen.code, any(code in text for text in seen.texts)) == (75, True)
-    seen.assert_free_of(SECRET, TOKEN, PASSWORD)
+        output = run(tmp_path / "content", there, **more)
+    assert (output.code, any(code in text for text in output.texts)) == (75, True)
+    output.assert_free_of(SECRET, TOKEN, PASSWORD)
 
 
 @pytest.mark.processes
@@ -156,31 +156,31 @@ def test_a_store_that_cannot_be_reached(tmp_path: Path, endpoint: str, more: dic
 def test_a_proxy_that_refuses_the_password_and_repeats_it(as_json: str, tmp_path: Path) -> None:
     with ConnectProxy(("127.0.0.1", 9)) as proxy:
         address = f"http://crew:{PASSWORD}@{proxy.address}"
-        seen = run(tmp_path / "content", "https://store.invalid", HTTPS_PROXY=address, LOADER_JSON=as_json)
+        output = run(tmp_path / "content", "https://store.invalid", HTTPS_PROXY=address, LOADER_JSON=as_json)
         reason = f"the proxy {proxy.address} does not accept the user name and password in HTTPS_PROXY (407)"
         sent = {headers["proxy-authorization"] for _, headers in proxy.asked}
-    assert (seen.code, any(reason in text for text in seen.texts)) == (75, True)
+    assert (output.code, any(reason in text for text in output.texts)) == (75, True)
     assert sent == {f"Basic {base64.b64encode(f'crew:{PASSWORD}'.encode()).decode()}"}
-    seen.assert_free_of(SECRET, TOKEN, PASSWORD, *sent)
+    output.assert_free_of(SECRET, TOKEN, PASSWORD, *sent)
 
 
 @pytest.mark.processes
 def test_a_real_store_that_refuses_the_secret(aircraft: Aircraft) -> None:
     publish(aircraft.media, "c", {"a": b"content"})
     process = aircraft.start("--once", AWS_SECRET_ACCESS_KEY=SECRET, LOADER_REPORT_TIMEOUT="1s")
-    seen = look_on(process, aircraft.folder)
-    assert seen.code != 0
-    assert any("CREDENTIALS" in text for text in seen.texts)
-    seen.assert_free_of(SECRET)
+    output = look_on(process, aircraft.folder)
+    assert output.code != 0
+    assert any("CREDENTIALS" in text for text in output.texts)
+    output.assert_free_of(SECRET)
 
 
 @pytest.mark.processes
 def test_a_load_that_goes_well_shows_none_either(aircraft: Aircraft) -> None:
     publish(aircraft.media, "c", {"a": b"content" * 100_000})
-    seen = look_on(aircraft.start("--once", "--bandwidth-limit", "700kB"), aircraft.folder)
-    seen.texts += [body.decode() for body in aircraft.reports().values()]
-    assert seen.code == 0
-    seen.assert_free_of(aircraft.keys["AWS_SECRET_ACCESS_KEY"])
+    output = look_on(aircraft.start("--once", "--bandwidth-limit", "700kB"), aircraft.folder)
+    output.texts += [body.decode() for body in aircraft.reports().values()]
+    assert output.code == 0
+    output.assert_free_of(aircraft.keys["AWS_SECRET_ACCESS_KEY"])
 
 
 # Exceptions.
@@ -292,7 +292,7 @@ def test_the_plain_log_has_one_line_a_record_and_no_secret_either(logged: Callab
     assert all(secret not in stream.getvalue() for secret in (SECRET, TOKEN, PASSWORD))
 
 
-def test_what_nobody_caught_ends_it_with_one_json_object() -> None:
+def test_an_uncaught_exception_is_logged_as_one_json_object() -> None:
     script = (
         "import sys; from loader.logs import *; from loader.s3.auth.redaction import Redactor; "
         "configure_logging(sys.stderr, Redactor(['open sesame']), as_json=True);"

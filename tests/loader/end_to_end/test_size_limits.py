@@ -57,7 +57,9 @@ def test_of_an_endless_manifest_only_the_beginning_is_read(
     rule = link.add(Rule(Endless(length), key="*/endless/campaign.json", times=None))
     assert aircraft.load().code == 1
     assert 1 <= rule.hits <= 3
-    assert sum(seen.sent for seen in link.requests("GET", "*/endless/*")) <= rule.hits * (MANIFEST_LIMIT + BUFFERS)
+    assert sum(request.sent for request in link.requests("GET", "*/endless/*")) <= rule.hits * (
+        MANIFEST_LIMIT + BUFFERS
+    )
     invariants.check()
     assert invariants.broken == []
     assert aircraft.errors()["endless"].startswith("BAD_MANIFEST: ")

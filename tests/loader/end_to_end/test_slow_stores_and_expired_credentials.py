@@ -18,7 +18,7 @@ from tests.support.invariants import Invariants
 pytestmark = pytest.mark.processes
 
 CONTENTS = {"bad": os.urandom(900_000), "good": b"nothing is wrong with this one"}
-KEPT = 400_000
+SENT_BYTES = 400_000
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +45,14 @@ def assert_heals(aircraft: Aircraft, invariants: Invariants) -> None:
 def test_a_trickling_store_is_dropped_several_times_then_reported(
     aircraft: Aircraft, link: FaultProxy, invariants: Invariants
 ) -> None:
-    first = link.add(Rule(SlowBody(50, after=KEPT), key="*/bad.tgz"))
+    first = link.add(Rule(SlowBody(50, after=SENT_BYTES), key="*/bad.tgz"))
     others = link.add(Rule(SlowBody(50), key="*/bad.tgz", nth=2, times=None))
     run = aircraft.load(LOADER_TRIES="2", LOADER_MIN_RATE="4KiB", LOADER_MIN_RATE_TIME="1s")
     assert run.code == 1
     assert first.hits == 1
     assert others.hits >= 1
     assert_only_bad_failed(aircraft, invariants, "TOO_SLOW")
-    assert aircraft.part("c", "bad").stat().st_size >= KEPT
+    assert aircraft.part("c", "bad").stat().st_size >= SENT_BYTES
     link.rules.clear()
     assert_heals(aircraft, invariants)
     assert link.requests("GET", "*/bad.tgz")[-1].range != ""
@@ -98,31 +98,31 @@ def provider(aircraft: Aircraft, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def test_credentials_that_expire_midway_are_asked_for_once_more(
     aircraft: Aircraft, link: FaultProxy, provider: Path, invariants: Invariants
 ) -> None:
-    link.add(Rule(Truncate(after=KEPT), key="*/bad.tgz"))
+    link.add(Rule(Truncate(after=SENT_BYTES), key="*/bad.tgz"))
     expired = link.add(Rule(ErrorResponse(400, "ExpiredToken"), key="*/bad.tgz", nth=2))
     run = aircraft.load()
     assert (run.code, run.stderr, expired.hits) == (0, "", 1)
     assert len(provider.read_text().splitlines()) >= 2
     assert aircraft.path("c", "bad").read_bytes() == CONTENTS["bad"]
-    assert link.requests("GET", "*/bad.tgz")[-1].range == f"bytes={KEPT}-"
+    assert link.requests("GET", "*/bad.tgz")[-1].range == f"bytes={SENT_BYTES}-"
     invariants.check()
     assert (aircraft.errors(), invariants.broken) == ({}, [])
 
 
-def test_credentials_that_stay_expired_fail_the_item_and_its_bytes_stay(
+def test_expired_credentials_fail_the_item_and_preserve_its_bytes(
     aircraft: Aircraft, link: FaultProxy, provider: Path, invariants: Invariants
 ) -> None:
-    link.add(Rule(Truncate(after=KEPT), key="*/bad.tgz"))
+    link.add(Rule(Truncate(after=SENT_BYTES), key="*/bad.tgz"))
     expired = link.add(Rule(ErrorResponse(400, "ExpiredToken"), key="*/bad.tgz", nth=2, times=None))
     process = aircraft.start("--once")
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert 1 <= expired.hits <= 2
     assert_only_bad_failed(aircraft, invariants, "CREDENTIALS")
-    assert aircraft.part("c", "bad").stat().st_size == KEPT
+    assert aircraft.part("c", "bad").stat().st_size == SENT_BYTES
     everything = stdout + stderr + str(aircraft.reports())
     assert aircraft.keys["AWS_SECRET_ACCESS_KEY"] not in everything
     assert not re.search(r"Signature=|X-Amz|AWS4", everything)
     link.rules.clear()
     assert_heals(aircraft, invariants)
-    assert link.requests("GET", "*/bad.tgz")[-1].range == f"bytes={KEPT}-"
+    assert link.requests("GET", "*/bad.tgz")[-1].range == f"bytes={SENT_BYTES}-"

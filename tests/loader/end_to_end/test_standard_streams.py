@@ -76,7 +76,7 @@ def test_another_command_runs_without_its_streams(tmp_path: Path, redirection: s
     assert (done.returncode, done.stderr) == (75, "")
 
 
-def test_no_file_gets_the_number_of_a_closed_stream(aircraft: Aircraft) -> None:
+def test_no_file_reuses_the_descriptor_of_a_closed_stream(aircraft: Aircraft) -> None:
     """What is printed by mistake must not end up in content."""
     script = (
         "import os, sys; from loader.standard_streams import open_closed_streams; open_closed_streams(); "
@@ -131,7 +131,7 @@ def test_a_disk_without_inodes_is_reported_as_one(aircraft: Aircraft) -> None:
 
 
 @pytest.mark.root
-def test_a_full_disk_is_told_with_the_reserve(aircraft: Aircraft, small_disk: Path) -> None:
+def test_a_full_disk_is_reported_with_the_reserve(aircraft: Aircraft, small_disk: Path) -> None:
     publish(aircraft.media, "large", {"a": os.urandom(3_000_000)})
     run = aircraft.load("--reserve", "6MB", "--campaign", "large")
     assert run.code == 1

@@ -59,7 +59,7 @@ def load(campaign: str, **more: object) -> dict[str, object]:
     return {"campaign": campaign, "action": "load", **more}
 
 
-def kept(aircraft: Aircraft, campaign: str, content: str) -> int:
+def bytes_on_disk(aircraft: Aircraft, campaign: str, content: str) -> int:
     noted = aircraft.part(campaign, content).with_suffix(".json").exists()
     return aircraft.edge(campaign, content) if noted else 0
 
@@ -69,22 +69,22 @@ def test_a_pause_stops_an_item_in_its_middle_and_its_end_goes_on(
 ) -> None:
     publish(aircraft.media, "c", {"film": FILM})
     running()
-    wait_until(lambda: kept(aircraft, "c", "film") > BEGUN)
+    wait_until(lambda: bytes_on_disk(aircraft, "c", "film") > BEGUN)
     link.bandwidth = SLOW
     order(aircraft, 1, paused=True)
     wait_until(lambda: aircraft.heartbeat().state == "paused")
     assert "queue version 1" in aircraft.heartbeat().reason
-    held, asked = aircraft.edge("c", "film"), len(link.requests("GET", "*/film.tgz"))
-    assert 0 < held < len(FILM)
+    resumed_from, asked = aircraft.edge("c", "film"), len(link.requests("GET", "*/film.tgz"))
+    assert 0 < resumed_from < len(FILM)
     link.bandwidth = None
     order(aircraft, 2, paused=False)
     wait_until(lambda: aircraft.path("c", "film").exists())
     assert aircraft.path("c", "film").read_bytes() == FILM
-    assert first_requested_byte(link.requests("GET", "*/film.tgz")[asked:]) == held
+    assert first_requested_byte(link.requests("GET", "*/film.tgz")[asked:]) == resumed_from
     wait_until(lambda: aircraft.heartbeat().queue_version == 2)
 
 
-def test_nothing_is_begun_while_the_ground_has_paused_loading(aircraft: Aircraft, link: FaultProxy) -> None:
+def test_no_download_starts_while_loading_is_paused(aircraft: Aircraft, link: FaultProxy) -> None:
     link.bandwidth = None
     publish(aircraft.media, "c", {f"item {number}": SMALL for number in range(20)})
     order(aircraft, 1, paused=True)
@@ -98,13 +98,13 @@ def test_a_bandwidth_limit_holds_for_an_item_that_is_on_its_way(
     publish(aircraft.media, "c", {"film": FILM})
     order(aircraft, 1, bandwidth_limit="10 kB")
     running()
-    wait_until(lambda: kept(aircraft, "c", "film") > 0)
+    wait_until(lambda: bytes_on_disk(aircraft, "c", "film") > 0)
     link.bandwidth = None
     order(aircraft, 2)  # no longer contains a limit
     wait_until(lambda: aircraft.path("c", "film").exists())  # with the limit it would take ten minutes
 
 
-def test_what_has_a_higher_priority_takes_the_place_of_what_is_on_its_way(
+def test_an_item_with_a_higher_priority_replaces_a_running_download(
     aircraft: Aircraft, link: FaultProxy, running: Callable[[], subprocess.Popen[str]]
 ) -> None:
     aircraft.extra["LOADER_MAX_TRANSFERS"] = "1"
@@ -112,19 +112,19 @@ def test_what_has_a_higher_priority_takes_the_place_of_what_is_on_its_way(
     publish(aircraft.media, "urgent", {"news": SMALL})
     order(aircraft, 1, load("big"))
     running()
-    wait_until(lambda: kept(aircraft, "big", "film") > BEGUN)
+    wait_until(lambda: bytes_on_disk(aircraft, "big", "film") > BEGUN)
     link.bandwidth = SLOW
     order(aircraft, 2, load("big"), load("urgent", priority=100))
     wait_until(lambda: aircraft.path("urgent", "news").exists())
     assert not aircraft.path("big", "film").exists()
-    held = kept(aircraft, "big", "film")
+    resumed_from = bytes_on_disk(aircraft, "big", "film")
     link.bandwidth = None
     wait_until(lambda: aircraft.path("big", "film").exists())
-    assert held > 0
+    assert resumed_from > 0
     assert aircraft.path("big", "film").read_bytes() == FILM
 
 
-def test_with_a_queue_only_what_it_lists_is_loaded(aircraft: Aircraft, link: FaultProxy) -> None:
+def test_only_items_of_the_queue_are_loaded(aircraft: Aircraft, link: FaultProxy) -> None:
     link.bandwidth = None
     publish(aircraft.media, "c", {"film": FILM, "trailer": SMALL})
     publish(aircraft.media, "other", {"x": SMALL})
@@ -149,7 +149,7 @@ def test_an_entry_for_later_is_not_begun_before(aircraft: Aircraft) -> None:
     assert aircraft.path("c", "trailer").exists()
 
 
-def test_a_purge_removes_a_campaign_and_what_was_told_of_it(aircraft: Aircraft, link: FaultProxy) -> None:
+def test_a_purge_removes_a_campaign_and_its_reports(aircraft: Aircraft, link: FaultProxy) -> None:
     link.bandwidth = None
     past = Exhibition(TODAY - timedelta(days=60), TODAY - timedelta(days=31))
     now = Exhibition(TODAY - timedelta(days=1), TODAY + timedelta(days=20))
@@ -161,7 +161,7 @@ def test_a_purge_removes_a_campaign_and_what_was_told_of_it(aircraft: Aircraft, 
     assert aircraft.load().code == 0
     assert not (aircraft.folder / "old").exists()
     assert aircraft.path("new", "film").read_bytes() == SMALL
-    assert [held.campaign for held in aircraft.heartbeat().held] == ["new"]
+    assert [report.campaign for report in aircraft.heartbeat().held] == ["new"]
     assert aircraft.progress("old") == {}
     assert aircraft.progress("new") == {"film": len(SMALL)}
 
@@ -174,7 +174,7 @@ def test_a_purge_of_what_another_machine_had_loaded_leaves_nothing_on_the_ground
     assert set(aircraft.reports()) == {f"{AIRLINE}/{TAIL}/loader.json"}
 
 
-def test_the_campaign_in_use_is_not_removed_and_the_ground_is_told_why(aircraft: Aircraft, link: FaultProxy) -> None:
+def test_the_current_campaign_is_not_removed_and_the_reason_is_reported(aircraft: Aircraft, link: FaultProxy) -> None:
     link.bandwidth = None
     publish(aircraft.media, "c", {"film": SMALL}, exhibition=Exhibition(date(2026, 1, 1), TODAY + timedelta(days=9)))
     assert aircraft.load().code == 0
@@ -189,7 +189,7 @@ def test_the_campaign_in_use_is_not_removed_and_the_ground_is_told_why(aircraft:
     [b"{", b'{"version": 2, "entries": [{"campaign": "../x", "action": "load"}]}', b'{"version": 0, "entries": []}'],
     ids=["no JSON", "a bad name", "an older version"],
 )
-def test_a_broken_queue_is_told_and_the_last_good_one_stays_in_force(aircraft: Aircraft, body: bytes) -> None:
+def test_a_malformed_queue_is_reported_and_the_last_good_one_remains_in_force(aircraft: Aircraft, body: bytes) -> None:
     publish(aircraft.media, "c", {"one": SMALL, "two": SMALL})
     order(aircraft, 1, load("c", content=["one"]))
     assert aircraft.load().code == 0

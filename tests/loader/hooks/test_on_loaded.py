@@ -20,7 +20,7 @@ def failing_for(tmp_path: Path, content: str) -> str:
     return f"/bin/sh {script}"
 
 
-def test_a_failure_stays_reported_when_another_item_is_removed(aircraft: Aircraft, tmp_path: Path) -> None:
+def test_a_failure_remains_reported_when_another_item_is_removed(aircraft: Aircraft, tmp_path: Path) -> None:
     not_yet = Exhibition(date(2999, 1, 1), date(2999, 1, 31))
     publish(aircraft.media, "c", {"a": b"one", "b": b"two"}, exhibition=not_yet)
     process = aircraft.start("--poll-interval", "200ms", "--on-loaded", failing_for(tmp_path, "a"))

@@ -68,7 +68,7 @@ def test_the_outcome_is_a_sentence(tmp_path: Path, text: str, sentence: str) -> 
 
 
 @pytest.mark.parametrize("mode", [0o644, None])
-def test_a_command_that_cannot_be_run_says_why(tmp_path: Path, mode: int | None) -> None:
+def test_a_command_that_cannot_start_reports_the_reason(tmp_path: Path, mode: int | None) -> None:
     path = tmp_path / "command"
     if mode is not None:
         path.write_text("#!/bin/sh\n")
@@ -110,7 +110,7 @@ def test_a_child_that_keeps_the_output_open_is_not_waited_for(tmp_path: Path) ->
     os.kill(int(pids.read_text()), signal.SIGKILL)
 
 
-def test_no_secret_of_ours_is_in_its_environment() -> None:
+def test_the_environment_of_the_command_contains_no_secret() -> None:
     ours = {
         "PATH": "/bin",
         "LOADER_TAIL": "N1",
@@ -178,14 +178,14 @@ def test_new_content_and_a_new_edition_are_pending_again(content_dir: Path) -> N
     assert names(ledger.pending()) == [("c", "a"), ("c", "")]
 
 
-def test_what_is_not_known_to_be_whole_is_not_owed(content_dir: Path) -> None:
+def test_unverified_items_are_not_pending(content_dir: Path) -> None:
     whole(content_dir, "c", "a", "b")
     os.utime(content_dir / "c/a.tgz", ns=(1, 1))
     (content_dir / "c/b.tgz").unlink()
     assert HookLedger(content_dir).pending() == []
 
 
-def test_what_is_gone_is_forgotten(content_dir: Path) -> None:
+def test_removed_items_are_forgotten(content_dir: Path) -> None:
     ledger = HookLedger(content_dir)
     whole(content_dir, "c", "a", "b", settled="one")
     for one in ledger.pending():
@@ -248,7 +248,7 @@ def make(content_dir: Path, reports: Reports) -> Iterator[Callable[..., HookRunn
     store.close()
 
 
-def test_it_runs_for_each_item_and_then_for_the_campaign_one_at_a_time(
+def test_the_command_runs_for_each_item_and_then_for_the_campaign_one_at_a_time(
     tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
     whole(content_dir, "c", "a", "b", settled="one")
@@ -331,7 +331,7 @@ def test_a_command_that_takes_too_long_fails(
     assert re.search(r"took longer than \d+ s and was ended: still busy", reports.bad[-1][3])
 
 
-def test_when_the_loader_stops_the_command_ends_and_stays_owed(
+def test_a_stopped_loader_ends_the_command_and_leaves_its_item_pending(
     tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
     whole(content_dir, "c", "a", "b")
@@ -350,7 +350,7 @@ def test_when_the_loader_stops_the_command_ends_and_stays_owed(
     assert names(ledger.pending()) == [("c", "a"), ("c", "b")]
 
 
-def test_what_was_removed_meanwhile_is_passed_over(
+def test_items_removed_meanwhile_are_skipped(
     tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
     whole(content_dir, "c", "a", "b")
@@ -363,7 +363,7 @@ def test_what_was_removed_meanwhile_is_passed_over(
     assert reports.bad == []
 
 
-def test_it_does_not_run_again_for_an_item_read_as_pending_before_the_run_was_recorded(
+def test_an_item_read_as_pending_before_the_run_was_recorded_does_not_run_again(
     tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
     whole(content_dir, "c", "a", settled="one")
@@ -376,7 +376,7 @@ def test_it_does_not_run_again_for_an_item_read_as_pending_before_the_run_was_re
     assert reports.good == [("c", "a"), ("c", "")]
 
 
-def test_it_runs_again_for_content_installed_while_it_ran_for_the_earlier_one(
+def test_content_replaced_during_a_run_runs_the_command_again(
     tmp_path: Path, content_dir: Path, reports: Reports, ledger: HookLedger, make: Callable[..., HookRunner]
 ) -> None:
     whole(content_dir, "c", "a")

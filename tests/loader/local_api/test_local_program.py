@@ -36,7 +36,7 @@ def socket_of(aircraft: Aircraft) -> Path:
     return aircraft.folder / ".loader" / "loader.sock"
 
 
-def test_it_follows_a_load_to_its_end(aircraft: Aircraft, link: FaultProxy) -> None:
+def test_the_program_follows_a_load_to_its_end(aircraft: Aircraft, link: FaultProxy) -> None:
     contents = {name: os.urandom(SIZE) for name in ("a", "b")}
     publish(aircraft.media, "c", contents)
     link.bandwidth = SLOW

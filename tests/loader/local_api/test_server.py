@@ -80,7 +80,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 # Status and events.
 
 
-def test_status_is_what_the_board_knows(cabin: Cabin, api: LocalApiServer) -> None:
+def test_the_status_is_the_snapshot_of_the_board(cabin: Cabin, api: LocalApiServer) -> None:
     answer = send_request(cabin.directory, "GET", "/status")
     assert (answer.code, answer.headers["content-type"]) == (200, "application/json")
     assert [one["content"] for one in answer.json["items"]] == ["a", "b", "whole"]
@@ -192,7 +192,7 @@ def test_a_refused_request_gets_the_reason(cabin: Cabin, api: LocalApiServer) ->
         b'\xef\xbb\xbf{"campaign": "c"}',
     ],
 )
-def test_what_is_not_strict_json_is_refused(cabin: Cabin, api: LocalApiServer, body: bytes) -> None:
+def test_invalid_json_is_refused(cabin: Cabin, api: LocalApiServer, body: bytes) -> None:
     answer = send_request(cabin.directory, "POST", "/now", body, Content_Type="application/json")
     assert answer.code == 400
     assert send_request(cabin.directory, "GET", "/status").code == 200
@@ -303,7 +303,7 @@ def test_a_program_that_never_reads_is_dropped(cabin: Cabin, api: LocalApiServer
 # Many clients.
 
 
-def test_so_many_readers_and_no_more(cabin: Cabin, api: LocalApiServer) -> None:
+def test_the_number_of_readers_is_limited(cabin: Cabin, api: LocalApiServer) -> None:
     with Crowd(cabin, MAX_STREAMS, GET_EVENTS) as readers:
         assert all(reader.recv(12) == b"HTTP/1.1 200" for reader in readers)
         too_many = send_raw(cabin.directory, GET_EVENTS, hold=True)
@@ -389,7 +389,7 @@ def test_connections_are_impossible_before_the_mode_is_set(cabin: Cabin, monkeyp
     api.close()
 
 
-def test_another_user_may_ask_if_the_mode_says_so(cabin: Cabin) -> None:
+def test_another_user_may_connect_if_the_mode_allows_it(cabin: Cabin) -> None:
     for path in (cabin.directory, cabin.directory / ".loader"):
         path.mkdir(parents=True)
     for above in (cabin.directory, *cabin.directory.parents[:-1]):
@@ -398,11 +398,11 @@ def test_another_user_may_ask_if_the_mode_says_so(cabin: Cabin) -> None:
     for mode, expected in ((0o600, False), (0o666, True)):
         api = cabin.api(mode)
         api.start()
-        assert _as_nobody(cabin.socket) is expected
+        assert _connects_as_other_user(cabin.socket) is expected
         api.close()
 
 
-def _as_nobody(path: Path) -> bool:
+def _connects_as_other_user(path: Path) -> bool:
     """Return whether a process of the user nobody can connect."""
     child = os.fork()
     if child == 0:
@@ -430,7 +430,7 @@ def test_a_long_path_is_no_trouble(cabin: Cabin) -> None:
     assert cabin.complaints == []
 
 
-def test_the_socket_of_a_killed_loader_is_replaced_and_ours_is_gone_at_the_end(cabin: Cabin) -> None:
+def test_the_socket_of_a_killed_loader_is_replaced_and_ours_is_removed_at_the_end(cabin: Cabin) -> None:
     killed = cabin.api()
     killed.start()
     fresh = cabin.api()
@@ -470,7 +470,7 @@ def test_a_planted_folder_of_ours_is_not_followed(cabin: Cabin, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["loader.sock", "loader.sock.new"])
-def test_where_there_can_be_no_socket_it_is_said_once(cabin: Cabin, name: str) -> None:
+def test_an_impossible_socket_is_reported_once(cabin: Cabin, name: str) -> None:
     (cabin.socket.parent / name / "something").mkdir(parents=True)
     api = cabin.api()
     api.start()

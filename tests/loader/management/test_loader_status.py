@@ -94,11 +94,11 @@ def test_a_technician_reads_state_queue_disk_and_every_item(board: StatusBoard) 
     assert "2026-12 (December␇): failed, 1 of 3 items" in shown
 
 
-def test_nothing_from_outside_steers_the_terminal(board: StatusBoard) -> None:
+def test_external_text_cannot_control_the_terminal(board: StatusBoard) -> None:
     assert all(sign == "\n" or sign.isprintable() for sign in table(board))
 
 
-def test_what_is_tried_again_says_when(board: StatusBoard) -> None:
+def test_retried_items_show_the_time_of_the_next_attempt(board: StatusBoard) -> None:
     board.handle(ItemStarted("2026-12", "movie-001", 250, 1000))
     board.handle(ItemRetrying("2026-12", "movie-001", Code.NETWORK, "the store is away", 60.0))
     assert "NETWORK: the store is away; retry at " in table(board)
@@ -150,7 +150,7 @@ def test_as_json_it_is_the_answer_itself(directory: Path, board: StatusBoard) ->
 
 
 @pytest.mark.processes
-def test_it_watches_until_the_loader_ends(tmp_path: Path, board: StatusBoard) -> None:
+def test_the_command_watches_until_the_loader_ends(tmp_path: Path, board: StatusBoard) -> None:
     api = LocalApiServer(tmp_path, board, lambda campaign, content: None)
     api.start()
     command = [sys.executable, "manage.py", "loader_status", "--watch", "--json", "--content-dir", str(tmp_path)]
@@ -173,13 +173,13 @@ def test_on_a_terminal_each_change_takes_the_place_of_the_last(tmp_path: Path, b
     command = [sys.executable, "manage.py", "loader_status", "--watch", "--content-dir", str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, env=bare_environment(), stdout=theirs) as watching:
         os.close(theirs)
-        seen = b""
-        while b"movie-001" not in seen:
-            seen += os.read(ours, 65536)
+        output = b""
+        while b"movie-001" not in output:
+            output += os.read(ours, 65536)
         api.close()
         assert watching.wait(timeout=60) == 0
     os.close(ours)
-    assert seen.startswith(b"\x1b[H\x1b[2J")
+    assert output.startswith(b"\x1b[H\x1b[2J")
 
 
 @pytest.mark.processes
@@ -196,7 +196,7 @@ def test_without_a_loader_it_shows_the_content_on_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-def test_it_makes_nothing_where_nothing_is(tmp_path: Path) -> None:
+def test_the_command_creates_no_files(tmp_path: Path) -> None:
     assert run("--content-dir", str(tmp_path / "none")).returncode == 75
     assert list(tmp_path.iterdir()) == []
     assert run().returncode == 2
@@ -214,7 +214,7 @@ def test_a_socket_without_a_listener_is_no_loader(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "response",
     [
         b"",
         b"SSH-2.0\r\n",
@@ -222,7 +222,7 @@ def test_a_socket_without_a_listener_is_no_loader(tmp_path: Path) -> None:
         *(b"HTTP/1.1 200 OK\r\n\r\n" + body for body in (b"[]", b"{", b"{}", b'{"schema": 2}')),
     ],
 )
-def test_any_invalid_response_is_reported_in_a_sentence(tmp_path: Path, said: bytes) -> None:
+def test_any_invalid_response_is_reported_in_a_sentence(tmp_path: Path, response: bytes) -> None:
     (tmp_path / ".loader").mkdir()
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.bind(str(tmp_path / ".loader" / "loader.sock"))
@@ -231,7 +231,7 @@ def test_any_invalid_response_is_reported_in_a_sentence(tmp_path: Path, said: by
         if child == 0:
             connection, _ = stranger.accept()
             connection.recv(65536)
-            connection.sendall(said)
+            connection.sendall(response)
             connection.close()
             os._exit(0)
         with pytest.raises(LoaderNotRunning):

@@ -39,7 +39,7 @@ def test_help_names_every_option() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "said"),
+    ("arguments", "environment", "message"),
     [
         ((), {}, "--airline (or LOADER_AIRLINE) must be given."),
         (("--airline", "..", "--tail", "N1", "--content-dir", "x"), {}, "--airline"),
@@ -53,8 +53,8 @@ def test_help_names_every_option() -> None:
         ),
         (("--airline", "A", "--tail", "N1", "--content-dir", "x"), {"LOADER_CRASH_AT": "noon"}, "LOADER_CRASH_AT"),
         *(
-            (("--airline", "A", "--tail", "N1", "--content-dir", "x"), {name: value}, f"{name} {said}")
-            for name, value, said in (
+            (("--airline", "A", "--tail", "N1", "--content-dir", "x"), {name: value}, f"{name} {message}")
+            for name, value, message in (
                 ("MEDIA_BUCKET", "s3://hunter2/", "must be the name of a bucket alone"),
                 ("STATUS_BUCKET", "hunter2/x", "must be the name of a bucket alone"),
                 ("AWS_ENDPOINT_URL_S3", "hunter2.example.net", "is not an http:// or https:// address"),
@@ -68,24 +68,24 @@ def test_help_names_every_option() -> None:
     ],
 )
 def test_wrong_settings_end_it_with_a_sentence(
-    arguments: tuple[str, ...], environment: dict[str, str], said: str, fork_server: ForkServer
+    arguments: tuple[str, ...], environment: dict[str, str], message: str, fork_server: ForkServer
 ) -> None:
     refused = wait_for_exit(fork_server.popen(arguments, {**bare_environment(), **environment}))
     assert refused.code == 2
-    assert said in refused.stderr
+    assert message in refused.stderr
     assert "Traceback" not in refused.stderr
     assert "hunter2" not in refused.stderr
     assert not (ROOT / "x").exists()
 
 
 def test_an_address_that_cannot_be_used_ends_it_with_a_sentence(aircraft: Aircraft) -> None:
-    for style, said in (
+    for style, message in (
         ("dns", "AWS_S3_ADDRESSING_STYLE) is not one of"),
         ("virtual", "the endpoint has an IP address"),
     ):
         refused = aircraft.load(AWS_S3_ADDRESSING_STYLE=style)
         assert refused.code == 2
-        assert said in refused.stderr
+        assert message in refused.stderr
         assert "Traceback" not in refused.stderr
 
 
@@ -111,16 +111,16 @@ def test_on_a_terminal_there_are_bars(aircraft: Aircraft) -> None:
         stderr=theirs,
     )
     os.close(theirs)
-    seen = b""
+    output = b""
     while True:
         try:
             block = os.read(ours, 65536)
         except OSError:  # a closed other end is how a terminal reports that
             break
-        seen += block
+        output += block
     os.close(ours)
     assert process.wait(timeout=60) == 0
-    shown = seen.decode()
+    shown = output.decode()
     assert "Total, 1 item" in shown
     assert "c/[red]a[b]" in shown
     assert "━" in shown

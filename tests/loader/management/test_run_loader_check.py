@@ -29,7 +29,9 @@ def check(fork_server: ForkServer, aircraft: Aircraft, *options: str, **more: st
     return ended.code, process.printed.read_text(), ended.stderr
 
 
-def test_it_says_what_works_and_touches_neither_disk_nor_reports(aircraft: Aircraft, fork_server: ForkServer) -> None:
+def test_the_check_reports_results_and_changes_neither_disk_nor_reports(
+    aircraft: Aircraft, fork_server: ForkServer
+) -> None:
     publish(aircraft.media, "c", {"a": b"content"})
     code, printed, _ = check(fork_server, aircraft)
     assert code == 0, printed
@@ -39,7 +41,7 @@ def test_it_says_what_works_and_touches_neither_disk_nor_reports(aircraft: Aircr
     assert aircraft.reports() == {}
 
 
-def test_as_json_it_prints_one_object_and_the_exit_code_says_what_is_missing(
+def test_the_json_output_is_one_object_and_the_exit_code_identifies_the_failed_check(
     aircraft: Aircraft, fork_server: ForkServer
 ) -> None:
     code, printed, errors = check(fork_server, aircraft, "--json", AWS_SECRET_ACCESS_KEY="a wrong secret")

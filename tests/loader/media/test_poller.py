@@ -25,7 +25,7 @@ AIRLINE, TAIL = "ACME", "D-ABCD"
 
 
 def test_a_disk_that_cannot_say_what_it_holds_does_not_blind_the_loader(tmp_path: Path) -> None:
-    media, seen, asked = MemoryBucket("media"), threading.Event(), threading.Event()
+    media, first_poll, asked = MemoryBucket("media"), threading.Event(), threading.Event()
     manifest = Manifest(content=(Item("a", 3),), airline=AIRLINE, campaign="c")
     media.put(manifest_key(AIRLINE, "c"), build_manifest(manifest))
 
@@ -39,10 +39,10 @@ def test_a_disk_that_cannot_say_what_it_holds_does_not_blind_the_loader(tmp_path
         FailureHistory(),
         broken,
         threading.Event(),
-        seen.set,
+        first_poll.set,
     )
     eyes.start_poll()
-    assert seen.wait(10)
+    assert first_poll.wait(10)
     assert asked.is_set()
     sight = eyes.take_snapshot()
     assert sight is not None
@@ -50,7 +50,7 @@ def test_a_disk_that_cannot_say_what_it_holds_does_not_blind_the_loader(tmp_path
     assert ["IO_ERROR" in problem or "Input/output error" in problem for problem in sight.problems] == [True]
 
 
-def test_what_failed_may_be_asked_while_more_fails() -> None:
+def test_failures_can_be_read_while_more_requests_fail() -> None:
     failures, done, faults = FailureHistory(), threading.Event(), list[Exception]()
 
     def ask() -> None:
@@ -83,7 +83,7 @@ def test_a_queue_written_closely_is_taken_and_remembered(tmp_path: Path) -> None
     assert TransferQueueReader(AIRLINE, TAIL, MemoryBucket("another"), store).queue == dispatch.queue
 
 
-def test_what_failed_may_be_asked_while_a_garbage_collection_lets_another_thread_run() -> None:
+def test_failures_can_be_read_during_a_garbage_collection_with_other_threads() -> None:
     failures, collected, threshold = FailureHistory(), list[str](), gc.get_threshold()
     for number in range(3_000):
         failures.record(ItemKey("c", f"item-{number}"), Code.OBJECT_GONE, "digest", "etag", 0.0)

@@ -64,7 +64,7 @@ class Loader:
     media: MemoryBucket
     now: datetime = NOW
     keys: Path = Path()
-    said: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     stores: list[ContentStore] = field(default_factory=list)
 
     def provision(self, *chain: TrustedKeysVersion) -> None:
@@ -81,7 +81,7 @@ class Loader:
             stores=[store],
             tls=uses_tls(self.media),
             now=lambda: self.now,
-            notify=self.said.append,
+            notify=self.messages.append,
         )
         return ManifestReader(AIRLINE, named, self.media, trust)
 
@@ -110,7 +110,7 @@ def loader(tmp_path: Path, memory_media: MemoryBucket) -> Iterator[Loader]:
 ITEMS = [Item("a", 3, "0" * 64)]
 
 
-def test_what_is_signed_is_taken_with_the_edition_of_the_signed_bytes(loader: Loader) -> None:
+def test_a_signed_campaign_is_accepted_with_the_edition_of_its_signed_bytes(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS), "sam")
     reading = loader.look()
     assert reading.manifest is not None
@@ -124,7 +124,7 @@ def test_with_the_policy_off_nothing_is_read_written_or_refused(loader: Loader) 
     assert lookout.read_all(threading.Event()).manifests["c"].code is None
     assert loader.media.requests.get == 1
     assert not loader.note.exists()
-    assert loader.said == []
+    assert loader.messages == []
 
 
 @pytest.mark.parametrize("policy", ["off", "enforce"])
@@ -147,7 +147,7 @@ def test_a_look_at_nothing_new_gets_the_same_without_a_body(loader: Loader, poli
     assert loader.media.requests.get == requests + 2
 
 
-def test_what_expires_while_the_loader_runs_is_refused_without_a_new_body(loader: Loader) -> None:
+def test_a_campaign_that_expires_during_a_run_is_refused_without_a_new_download(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS, expires=LATER), "sam")
     loader.media.clock = lambda: loader.now
     lookout = loader.start()
@@ -160,7 +160,7 @@ def test_what_expires_while_the_loader_runs_is_refused_without_a_new_body(loader
     assert loader.look().code == "EXPIRED"
 
 
-def test_time_told_over_tls_and_time_that_was_signed_outlive_a_clock_that_is_set_back(loader: Loader) -> None:
+def test_trusted_times_survive_a_clock_that_is_set_back(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS, expires=LATER), "sam")
     put(loader.media, manifest(ITEMS, campaign="d"), "sam", campaign="d")
     loader.media.clock = lambda: LATER
@@ -195,7 +195,7 @@ def test_a_clock_that_jumps_ahead_of_the_store_s_expires_nothing_for_good(
     assert loader.look().code is None
 
 
-def test_an_expired_campaign_whose_exhibition_is_over_is_passed_over_quietly(loader: Loader) -> None:
+def test_an_expired_campaign_with_a_past_exhibition_is_skipped_without_a_message(loader: Loader) -> None:
     over = Exhibition(ends=(NOW - timedelta(days=3)).date())
     put(loader.media, manifest(ITEMS, exhibition=over, expires=NOW - timedelta(days=2)), "sam")
     assert loader.look() == ManifestResult("c")
@@ -221,7 +221,7 @@ def test_a_lower_version_is_loaded_with_the_policy_off(loader: Loader) -> None:
     assert loader.look("off").manifest_version.version == 4
 
 
-def test_a_version_below_one_held_from_a_time_without_signatures_is_a_rollback(loader: Loader) -> None:
+def test_a_version_below_an_unsigned_one_is_a_rollback(loader: Loader) -> None:
     store = ContentStore(loader.folder)
     store.mark_complete("c", [], ManifestVersion("0" * 64, 7))
     store.close()
@@ -303,7 +303,7 @@ def test_a_torn_note_lets_nothing_in(loader: Loader, policy: Policy, torn: bytes
     refused = loader.look(policy)
     assert refused.code == "BAD_SIGNATURE"
     assert "loader_trust reset" in refused.text
-    assert "loader_trust reset" in loader.said[-1]
+    assert "loader_trust reset" in loader.messages[-1]
 
 
 def test_an_operator_resets_a_torn_note(loader: Loader) -> None:
@@ -327,10 +327,10 @@ def operator(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def test_an_operator_sees_what_is_remembered_and_makes_it_forget_one_thing(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS, 3), "sam")
     assert loader.look().code is None
-    told = json.loads(operator(loader.folder, "show").stdout)
-    assert (told["keys"], told["airlines"]) == (1, {AIRLINE: {"signed": True, "versions": {"c": 3}}})
-    told = json.loads(operator(loader.folder, "reset", "--only", "versions").stdout)
-    assert (told["keys"], told["airlines"]) == (1, {AIRLINE: {"signed": True, "versions": {}}})
+    trust_report = json.loads(operator(loader.folder, "show").stdout)
+    assert (trust_report["keys"], trust_report["airlines"]) == (1, {AIRLINE: {"signed": True, "versions": {"c": 3}}})
+    trust_report = json.loads(operator(loader.folder, "reset", "--only", "versions").stdout)
+    assert (trust_report["keys"], trust_report["airlines"]) == (1, {AIRLINE: {"signed": True, "versions": {}}})
     put(loader.media, manifest(ITEMS, 2), "sam")
     assert loader.look().code is None
     assert loader.stores[-1].lock()
@@ -362,15 +362,15 @@ def test_without_keys_nothing_is_let_in(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS), "sam")
     loader.keys.unlink()
     assert loader.look().code == "BAD_SIGNATURE"
-    assert loader.said == ["the file of trusted keys cannot be read: No such file or directory"]
+    assert loader.messages == ["the file of trusted keys cannot be read: No such file or directory"]
 
 
-def test_keys_in_force_stay_in_force_without_their_file(loader: Loader) -> None:
+def test_trusted_keys_remain_in_force_without_their_file(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS), "sam")
     assert loader.look().code is None
     loader.keys.write_bytes(b"{")
     assert loader.look().code is None
-    assert "the file of trusted keys is refused" in loader.said[-1]
+    assert "the file of trusted keys is refused" in loader.messages[-1]
 
 
 def test_keys_of_another_airline_do_not_count(loader: Loader) -> None:
@@ -386,14 +386,14 @@ def test_a_rotation_is_followed_while_the_loader_runs_and_a_false_one_is_not(loa
     tess = keyring(2, people=("tess",), ACME=role("tess"))
     loader.provision(ONE, signed_version(tess, "eve"))
     assert lookout.read_all(threading.Event()).manifests["c"].code is None
-    assert "version 2 of the trusted keys is refused" in loader.said[-1]
+    assert "version 2 of the trusted keys is refused" in loader.messages[-1]
     loader.provision(ONE, signed_version(tess, "rita"))
     assert lookout.read_all(threading.Event()).manifests["c"].code == "BAD_SIGNATURE"
     put(loader.media, manifest(ITEMS), "tess")
     assert lookout.read_all(threading.Event()).manifests["c"].code is None
     loader.provision(ONE)
     assert loader.look().code is None
-    assert "out of date: version 2 is current" in loader.said[-1]
+    assert "out of date: version 2 is current" in loader.messages[-1]
 
 
 def test_a_stolen_key_that_signed_far_ahead_is_outlived_by_taking_it_away(loader: Loader) -> None:
@@ -415,7 +415,7 @@ def test_a_stolen_key_that_signed_far_ahead_is_outlived_by_taking_it_away(loader
 # Warnings.
 
 
-def test_what_is_wrong_is_said_and_used_while_only_warning(loader: Loader) -> None:
+def test_invalid_signatures_are_reported_and_accepted_in_warn_mode(loader: Loader) -> None:
     put(loader.media, manifest(ITEMS))
     assert loader.look("warn").warning == "UNSIGNED: campaign.json.dsse does not exist"
     put(loader.media, manifest(ITEMS), "eve")
@@ -458,9 +458,7 @@ def test_once_something_signed_was_taken_the_unsigned_is_refused_even_while_only
     ],
     ids=["valid", "expired", "older", "without hashes"],
 )
-def test_no_signature_beside_it_lets_another_manifest_in_once_something_signed_was_taken(
-    loader: Loader, body: bytes, code: str | None
-) -> None:
+def test_no_unsigned_manifest_is_accepted_after_a_signed_one(loader: Loader, body: bytes, code: str | None) -> None:
     put(loader.media, manifest(ITEMS, 3), "sam")
     assert loader.look("warn").warning == ""
     put(loader.media, body, "sam")
@@ -552,8 +550,8 @@ def test_a_warned_campaign_is_loaded_and_the_ground_hears_of_it(signed: Aircraft
     assert run.code == 0
     assert signed.path("c", "a").read_bytes() == BODY["a"]
     assert signed.errors() == {}
-    (said,) = run.of("doubt")
-    assert "c: BAD_SIGNATURE" in str(said["text"])
+    (doubt,) = run.of("doubt")
+    assert "c: BAD_SIGNATURE" in str(doubt["text"])
     doubts = signed.heartbeat().extra["signatures"]
     assert isinstance(doubts, dict)
     assert doubts["c"].startswith("BAD_SIGNATURE")
@@ -578,7 +576,7 @@ def test_a_rollback_is_refused_after_a_kill_and_in_every_run_after_it(signed: Ai
 
 
 @pytest.mark.processes
-def test_a_frozen_campaign_is_refused_whatever_the_clock_aboard_says(signed: Aircraft) -> None:
+def test_a_frozen_campaign_is_refused_at_any_local_time(signed: Aircraft) -> None:
     """The aircraft's clock is a month behind the signatures."""
     issue(signed, "sam", expires=NOW + timedelta(days=20))
     assert signed.load().code == 0
@@ -593,15 +591,17 @@ def test_a_frozen_campaign_is_refused_whatever_the_clock_aboard_says(signed: Air
 def test_signatures_cost_nothing_where_they_are_off(aircraft: Aircraft) -> None:
     publish(aircraft.media, "c", BODY)
     process = aircraft.start("--once", PYTHONPROFILEIMPORTTIME="1")
-    _, told = process.communicate(timeout=60)
-    imported = {line.rpartition("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")}
+    _, import_times = process.communicate(timeout=60)
+    imported = {
+        line.rpartition("|")[2].strip() for line in import_times.splitlines() if line.startswith("import time:")
+    }
     assert process.returncode == 0
     assert "loader.media.manifest_verifier" in imported
     assert not any(name.startswith(("securesystemslib", "cryptography")) for name in imported)
 
 
 @pytest.mark.processes
-def test_what_the_commands_of_the_ground_sign_is_loaded_and_what_they_did_not_sign_is_not(
+def test_campaigns_signed_by_the_commands_are_loaded_and_unsigned_ones_are_not(
     aircraft: Aircraft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base, "media_bucket", lambda: aircraft.media)

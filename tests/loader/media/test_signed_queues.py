@@ -160,7 +160,7 @@ def test_a_queue_that_names_its_airline_and_tail_is_taken(loader: Loader) -> Non
     assert actions(loader.read()) == [("old", "purge")]
 
 
-def test_the_signed_queue_wins_over_whatever_lies_beside_it(loader: Loader) -> None:
+def test_the_signed_queue_takes_precedence_over_an_unsigned_one(loader: Loader) -> None:
     loader.put(queue(7, PURGE), "sam")
     reader = loader.read()
     loader.put(queue(900_000, LOAD, paused=True))

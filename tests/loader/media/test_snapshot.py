@@ -21,12 +21,12 @@ def test_a_manifest_that_is_refused_replaces_the_one_before() -> None:
     assert MediaSnapshot({"film": BROKEN}).merged_with(BEFORE).manifests == {"film": BROKEN}
 
 
-def test_a_campaign_is_gone_only_if_the_bucket_could_be_listed() -> None:
+def test_a_campaign_is_withdrawn_only_if_the_bucket_could_be_listed() -> None:
     assert MediaSnapshot({}).merged_with(BEFORE).manifests == {}
     assert MediaSnapshot({}, code=Code.FORBIDDEN).merged_with(BEFORE).manifests == {"film": FILM}
 
 
-def test_a_request_for_what_the_snapshot_lacks_is_answered_with_a_sentence() -> None:
+def test_a_request_for_a_campaign_missing_from_the_snapshot_is_refused_with_a_reason() -> None:
     assert BEFORE.why_missing("film", None) is None
     assert BEFORE.why_missing("film", "a") is None
     assert BEFORE.why_missing("film", "b") == "The campaign 'film' has no content 'b'"

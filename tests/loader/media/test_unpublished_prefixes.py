@@ -68,7 +68,7 @@ def test_a_prefix_without_manifest_is_no_campaign_and_no_error(
     assert [(prefix.campaign, prefix.reason) for prefix in snapshot.unpublished] == [("c", reason)]
 
 
-def test_it_is_one_as_soon_as_its_manifest_is_there(listing: Listing) -> None:
+def test_a_prefix_becomes_a_campaign_with_its_manifest(listing: Listing) -> None:
     listing.put(content_key(AIRLINE, "c", "a"), b"x")
     loader = reader(listing)
     assert read(loader).manifests == {}
@@ -135,8 +135,8 @@ def test_a_campaign_that_is_being_uploaded_and_an_empty_folder_fail_on_no_aircra
     run = aircraft.load()
     assert (run.code, aircraft.errors()) == (0, {})
     assert {key.split("/")[2] for key in aircraft.reports()} == {"good", "loader.json"}
-    said = [str(event["text"]) for event in run.of("prefix")]
-    assert any("next is not loaded" in text and "no campaign.json yet" in text for text in said)
+    messages = [str(event["text"]) for event in run.of("prefix")]
+    assert any("next is not loaded" in text and "no campaign.json yet" in text for text in messages)
     publish(aircraft.media, "next", {"b": b"uploaded, but not yet published"}, put=[])
     assert aircraft.load().code == 0
     assert aircraft.path("next", "b").exists()

@@ -130,7 +130,7 @@ def test_a_transfer_goes_from_pending_over_loading_to_complete(board: StatusBoar
     assert (item(board, "a")["status"], item(board, "a")["verified"]) == ("complete", True)
 
 
-def test_what_waits_beside_an_older_version_is_not_complete_until_its_campaign_is(board: StatusBoard) -> None:
+def test_a_staged_item_is_not_complete_until_its_campaign_is(board: StatusBoard) -> None:
     want(board, fetch("a", beside=True), keep("b", beside=True))
     board.handle(ItemStarted("c", "a", 0, 100))
     board.handle(ItemFinished("c", "a", 100, verified=True))
@@ -141,7 +141,7 @@ def test_what_waits_beside_an_older_version_is_not_complete_until_its_campaign_i
     assert snapshot_of(board)["campaigns"][0]["status"] == "complete"
 
 
-def test_an_error_stays_while_it_is_tried_again_and_goes_when_bytes_come(board: StatusBoard) -> None:
+def test_an_error_remains_during_retries_and_ends_when_bytes_arrive(board: StatusBoard) -> None:
     want(board, fetch("a"))
     board.handle(ItemStarted("c", "a", 0, 100))
     board.handle(ItemRetrying("c", "a", Code.NETWORK, "away", 30.0))
@@ -157,7 +157,7 @@ def test_an_error_stays_while_it_is_tried_again_and_goes_when_bytes_come(board: 
     assert (item(board, "a")["error_code"], item(board, "a")["retry_at"]) == ("", None)
 
 
-def test_a_failed_item_stays_failed_until_it_begins_again(board: StatusBoard) -> None:
+def test_a_failed_item_remains_failed_until_it_restarts(board: StatusBoard) -> None:
     want(board, fetch("a"))
     board.handle(ItemStarted("c", "a", 0, 100))
     board.handle(ItemFailed("c", "a", Code.HASH_MISMATCH, "wrong bytes"))
@@ -238,8 +238,8 @@ def test_progress_is_published_in_steps_and_everything_else_at_once(board: Statu
     want(board, fetch("a", 10**6))
     board.handle(ItemStarted("c", "a", 0, 10**6))
     first = board.revision
-    for kept in range(1, 1001):
-        board.handle(ItemProgress("c", "a", kept, 10**6, 1))
+    for bytes_done in range(1, 1001):
+        board.handle(ItemProgress("c", "a", bytes_done, 10**6, 1))
         assert board.revision == first
     clock.now += PROGRESS_INTERVAL
     assert board.revision == first + 1
@@ -252,8 +252,8 @@ def test_progress_is_published_in_steps_and_everything_else_at_once(board: Statu
 
 def test_changes_hold_only_what_changed_and_all_of_it_after_a_new_plan(board: StatusBoard) -> None:
     want(board, fetch("a"), fetch("b"), keep("d"))
-    seen = board.snapshot()
-    revision = int(str(seen["revision"]))
+    first_snapshot = board.snapshot()
+    revision = int(str(first_snapshot["revision"]))
     board.handle(ItemFailed("c", "b", Code.OBJECT_GONE, "gone"))
     news: Any = board.changes(revision)
     assert not news["full"]
@@ -270,16 +270,16 @@ def test_the_same_plan_again_is_no_news(board: StatusBoard) -> None:
     assert board.revision == revision
 
 
-def test_who_waits_hears_of_progress_of_an_event_and_of_nothing() -> None:
+def test_wait_returns_at_progress_at_an_event_and_at_the_timeout() -> None:
     board = StatusBoard("ACME", "N1")
     want(board, fetch("a"))
     board.handle(ItemStarted("c", "a", 0, 100))
-    revision, heard = board.revision, []
-    waiting = threading.Thread(target=lambda: heard.append(board.wait(revision, 30)))
+    revision, received = board.revision, []
+    waiting = threading.Thread(target=lambda: received.append(board.wait(revision, 30)))
     waiting.start()
     board.handle(ItemProgress("c", "a", 1, 100, 1))
     waiting.join(10)
-    assert heard == [revision + 1]
+    assert received == [revision + 1]
     board.handle(ItemFinished("c", "a", 100, verified=True))
     assert board.wait(revision, 30) > revision
     assert board.wait(board.revision, 0.0) == board.revision
@@ -305,7 +305,7 @@ def test_a_disk_that_does_not_answer_hides_nothing_else() -> None:
     assert snapshot_of(StatusBoard("ACME", "N1", space=away))["stores"] == []
 
 
-def test_it_is_bounded_and_keeps_what_is_still_to_come(board: StatusBoard) -> None:
+def test_the_board_is_bounded_and_preserves_pending_items(board: StatusBoard) -> None:
     want(board, *[keep(f"k{number}") for number in range(ITEMS_LIMIT)], fetch("wanted"))
     shown = snapshot_of(board)
     assert (len(shown["items"]), shown["left_out"]) == (ITEMS_LIMIT, 1)
@@ -316,7 +316,7 @@ def test_it_is_bounded_and_keeps_what_is_still_to_come(board: StatusBoard) -> No
     assert len(snapshot_of(board)["items"]) == ITEMS_LIMIT
 
 
-def test_what_a_campaign_or_an_item_is_can_be_asked(board: StatusBoard) -> None:
+def test_the_state_of_a_campaign_or_an_item_can_be_queried(board: StatusBoard) -> None:
     want(board, fetch("a"), keep("b"))
     assert (board.status_of("c", "a"), board.status_of("c", "b"), board.status_of("c", "x")) == (
         "pending",
@@ -327,28 +327,28 @@ def test_what_a_campaign_or_an_item_is_can_be_asked(board: StatusBoard) -> None:
 
 
 def test_a_fan_passes_everything_on_to_all() -> None:
-    heard: list[tuple[int, Event]] = []
+    received: list[tuple[int, Event]] = []
 
     class Recorder(EventListener):
         def __init__(self, number: int) -> None:
             self.number = number
 
         def handle(self, event: Event) -> None:
-            heard.append((self.number, event))
+            received.append((self.number, event))
 
     events = [ItemStarted("c", "a", 0, 1), LinkChanged(False, "no route"), Notice("event", "text", {"field": 1})]
     broadcast = Broadcast(Recorder(1), Recorder(2))
     for event in events:
         broadcast.handle(event)
-    assert heard == [(number, event) for event in events for number in (1, 2)]
+    assert received == [(number, event) for event in events for number in (1, 2)]
 
 
-def test_no_secret_passes_a_broadcast() -> None:
-    heard: list[Event] = []
+def test_no_broadcast_contains_a_secret() -> None:
+    received: list[Event] = []
 
     class Recorder(EventListener):
         def handle(self, event: Event) -> None:
-            heard.append(event)
+            received.append(event)
 
     secret, hidden = "https://user:password@store", f"https://{HIDDEN}@store"
     broadcast = Broadcast(Recorder())
@@ -362,7 +362,7 @@ def test_no_secret_passes_a_broadcast() -> None:
         LinkChanged(False, secret),
     ):
         broadcast.handle(event)
-    assert heard == [
+    assert received == [
         PlanChanged([], {"c": (Code.NETWORK, hidden)}, {"c": hidden}),
         Notice("event", hidden, {"error": hidden, "count": 1}),
         ItemRetrying("c", "a", Code.NETWORK, hidden, 1.0),

@@ -42,7 +42,7 @@ def test_the_unit_ends_and_watches_the_loader_as_it_is_made_for(unit: dict[str, 
     assert unit["StartLimitIntervalSec"] == ["0"]
 
 
-def test_every_variable_of_the_unit_and_the_guide_is_one_the_loader_knows() -> None:
+def test_every_variable_of_the_unit_and_the_guide_is_a_loader_variable() -> None:
     known = {option.variable for option in OPTIONS}
     for page in (UNIT, PAGES / "install.md", PAGES / "socket.md"):
         assert set(re.findall(r"LOADER_[A-Z_]+", page.read_text())) <= known, page

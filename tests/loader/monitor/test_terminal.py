@@ -101,7 +101,7 @@ def test_a_stream_that_has_not_the_signs_gets_others() -> None:
     assert rb"\xdcberflug" in raw.getvalue()
 
 
-def test_what_keeps_it_from_loading_is_said_when_it_changes() -> None:
+def test_the_reason_for_waiting_is_printed_when_it_changes() -> None:
     stream = io.StringIO()
     display = JsonLines(stream, 1.0)
     for state, reason in [
@@ -151,7 +151,7 @@ def test_the_total_bar_counts_linked_and_restarted_items() -> None:
     assert "7.0/10.0 kB" in last_view(display, stream)[0]
 
 
-def test_what_gave_way_has_no_bar_and_what_goes_on_has_one() -> None:
+def test_preempted_items_have_no_bar_and_resumed_ones_have_one() -> None:
     display, stream = bars(fetch("a", 4000), fetch("b", 4000))
     for name in ("a", "b"):
         display.handle(ItemStarted("c", name, 0, 4000))
@@ -173,11 +173,11 @@ def test_what_gave_way_has_no_bar_and_what_goes_on_has_one() -> None:
         ("", ""),
     ],
 )
-def test_a_text_stays_what_it_is_in_one_line(text: str, plain: str) -> None:
+def test_text_is_preserved_in_one_line(text: str, plain: str) -> None:
     assert one_line(text) == plain
 
 
-class _Gone(io.StringIO):
+class _ClosedStream(io.StringIO):
     """A terminal whose window was closed."""
 
     def __init__(self) -> None:
@@ -196,6 +196,6 @@ class _Gone(io.StringIO):
     "make", [ProgressBars, PlainDisplay, lambda stream: JsonLines(stream, 0.0)], ids=["bars", "lines", "json"]
 )
 def test_a_terminal_that_went_away_stops_no_load(make: Callable[[TextIO], PlainDisplay]) -> None:
-    stream = _Gone()
+    stream = _ClosedStream()
     everything(make(stream))
     assert stream.refused

@@ -62,12 +62,12 @@ HOST = "s3.example.com"
         (ProbeResults(name="known", route=True, accepts_connection=False), "s3.example.com does not answer"),
     ],
 )
-def test_what_it_says(facts: ProbeResults, reason: str) -> None:
+def test_the_monitor_reports_its_state(facts: ProbeResults, reason: str) -> None:
     assert assess_link(facts, HOST) == LinkState(not reason, reason)
 
 
 @pytest.mark.parametrize("seed", range(scaled(100, quick=20)))
-def test_it_knocks_at_random_times_but_never_more_than_four_times_a_minute(seed: int) -> None:
+def test_the_monitor_probes_at_random_times_at_most_four_times_a_minute(seed: int) -> None:
     knocks, now, at = ProbeSchedule(random.Random(seed)), 0.0, []
     for turn in range(200):
         now = knocks.next(now, within=2.0 if turn % 3 else 30.0)
@@ -89,7 +89,7 @@ def test_it_knocks_at_random_times_but_never_more_than_four_times_a_minute(seed:
         ("https://[fd00::1]:8333", "", ("fd00::1", 8333)),
     ],
 )
-def test_it_knocks_where_requests_go(
+def test_the_monitor_probes_the_address_of_requests(
     endpoint: str | None, proxy: str, expected: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
@@ -158,13 +158,13 @@ def test_a_doubt_is_settled_by_one_knock_for_all(made: Callable[..., LinkMonitor
 def test_a_store_that_does_not_answer_is_waited_for_and_a_stop_ends_that(made: Callable[..., LinkMonitor]) -> None:
     with listening() as server:
         port = server.getsockname()[1]
-    heard: list[tuple[bool, str]] = []
-    link, stop, results = made(port, changed=lambda up, reason: heard.append((up, reason))), threading.Event(), []
+    changes: list[tuple[bool, str]] = []
+    link, stop, results = made(port, changed=lambda up, reason: changes.append((up, reason))), threading.Event(), []
     hand = threading.Thread(target=lambda: results.append(link.wait_until_up(stop)))
     hand.start()
-    wait_until(lambda: heard)
-    assert heard == [(False, "127.0.0.1 does not answer")]
-    assert link.state() == heard[0]
+    wait_until(lambda: changes)
+    assert changes == [(False, "127.0.0.1 does not answer")]
+    assert link.state() == changes[0]
     assert results == []
     stop.set()
     hand.join(PATIENCE)
@@ -214,15 +214,15 @@ def test_a_yes_is_asked_for_again_and_again_and_a_no_too(
     monkeypatch.setattr("loader.network.link_monitor._COMMAND_UP", 0.2)
     monkeypatch.setattr("loader.network.link_monitor._COMMAND_DOWN", 0.1)
     words = command(tmp_path, f"echo run >> {tmp_path}/log; [ -e {tmp_path}/gate ] || {{ echo taxiing; exit 1; }}")
-    heard: list[tuple[bool, str]] = []
+    changes: list[tuple[bool, str]] = []
     with listening() as server:
-        made(server.getsockname()[1], words, changed=lambda up, reason: heard.append((up, reason)))
+        made(server.getsockname()[1], words, changed=lambda up, reason: changes.append((up, reason)))
         no, yes = (False, "the link check command says: taxiing"), (True, "")
-        wait_until(lambda: heard == [no])
+        wait_until(lambda: changes == [no])
         (tmp_path / "gate").touch()
-        wait_until(lambda: heard == [no, yes])
+        wait_until(lambda: changes == [no, yes])
         (tmp_path / "gate").unlink()
-        wait_until(lambda: heard == [no, yes, no])
+        wait_until(lambda: changes == [no, yes, no])
         assert knocks(server) == 0  # the store was not suspected
 
 
@@ -257,15 +257,15 @@ class Watched:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
         for line in self.process.stdout or ():
-            self._said.put(line)
+            self._lines.put(line)
 
     def next_event(self) -> list[object]:
-        return list(json.loads(self._said.get(timeout=PATIENCE)))
+        return list(json.loads(self._lines.get(timeout=PATIENCE)))
 
     def ask(self, what: str) -> list[object]:
         assert self.process.stdin is not None

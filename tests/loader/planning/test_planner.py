@@ -104,7 +104,7 @@ def test_required_items_come_first_then_priority_then_the_order_of_the_list() ->
     assert names(plan(wanted("c", *items))) == ["first", "third", "fourth", "extra"]
 
 
-def test_what_can_be_finished_before_the_window_closes_comes_before_what_cannot() -> None:
+def test_items_that_finish_before_the_window_closes_come_first() -> None:
     items = (Item("long", 1000, priority=9), Item("short", 100), Item("optional", 1, required=False))
     found = {("c", "begun"): [LocalItemState(bytes_done=950)]}
     campaign = wanted("c", *items, Item("begun", 1000))
@@ -172,12 +172,12 @@ def test_campaigns_that_may_not_start_yet_are_deferred() -> None:
     assert made.next_change == LATER
 
 
-def test_a_deferred_item_stays_deferred_despite_a_later_entry_of_all() -> None:
+def test_a_deferred_item_remains_deferred_despite_a_later_entry_of_all() -> None:
     queue = [QueueEntry("c", ("film",), priority=9, not_before=LATER), QueueEntry("c")]
     assert names(plan(simple("c", "a", "film"), queue=queue)) == ["a"]
 
 
-def test_what_is_to_be_purged_later_is_loaded_until_then() -> None:
+def test_a_campaign_with_a_later_purge_is_loaded_until_then() -> None:
     queue = [QueueEntry("c", action="purge", priority=9, not_before=LATER), QueueEntry("c")]
     made = plan(simple("c", "a"), queue=queue, on_disk=[CampaignOnDisk("c", bytes=(5,))])
     assert (names(made), made.removals, made.next_change) == (["a"], (), LATER)
@@ -214,7 +214,7 @@ def test_local_requests_come_first_the_newest_before_the_others() -> None:
 # Space.
 
 
-def test_what_does_not_fit_is_refused_and_what_fits_goes_on() -> None:
+def test_items_that_do_not_fit_are_refused_and_others_are_loaded() -> None:
     made = plan(
         wanted("c", Item("big", 80), Item("small", 30), Item("tiny", 20)), wanted("d", Item("x", 40)), free=[100]
     )
@@ -229,7 +229,7 @@ def test_bytes_already_begun_need_no_room() -> None:
     assert done(plan(simple("c", "a", size=100), free=[29], found=found)) == [("c", "a", "refuse")]
 
 
-def test_complete_items_stay_even_without_space() -> None:
+def test_complete_items_are_not_removed_for_lack_of_space() -> None:
     found = {("c", "a"): [LocalItemState(file=FileState.COMPLETE)], ("c", "b"): [LocalItemState(staged=True)]}
     made = plan(simple("c", "a", "b", size=100), free=[-5], found=found)
     assert done(made) == [("c", "a", "keep"), ("c", "b", "keep")]
@@ -256,7 +256,7 @@ def test_a_file_nothing_is_known_about_is_read_not_fetched() -> None:
     assert done(made) == [("c", "a", "verify")]
 
 
-def test_directories_are_filled_by_free_space_and_an_item_stays_where_it_is() -> None:
+def test_directories_are_filled_by_free_space_and_items_are_not_moved() -> None:
     found = {("c", "d"): [LocalItemState(bytes_done=1), NOTHING]}
     made = plan(simple("c", "a", "b", "c", "d", size=40), free=[100, 130], found=found)
     assert [step.store for step in made.steps] == [1, 0, 1, 0]
@@ -283,7 +283,7 @@ def test_a_new_version_is_put_beside_the_one_in_use() -> None:
     assert plan(one, found={("c", "a"): [LocalItemState(file=FileState.OTHER)]}).steps[0].staged
 
 
-def test_what_failed_for_good_is_left_and_takes_no_room() -> None:
+def test_permanently_failed_items_are_skipped_and_reserve_no_space() -> None:
     made = plan(wanted("c", Item("bad", 90), Item("good", 50)), free=[100], barred={("c", "bad"): Code.HASH_MISMATCH})
     assert done(made) == [("c", "bad", "blocked"), ("c", "good", "fetch")]
     assert made.steps[0].code == "HASH_MISMATCH"
@@ -306,16 +306,16 @@ def removed(plan: Plan) -> list[str]:
     return [removal.campaign for removal in plan.removals]
 
 
-def test_what_has_ended_stays_while_there_is_room() -> None:
+def test_ended_campaigns_are_not_removed_while_space_is_free() -> None:
     assert removed(plan(simple("c", "a", size=50), free=[50], on_disk=[OCTOBER, NOVEMBER, DECEMBER])) == []
 
 
 @pytest.mark.parametrize(
     ("size", "gone"), [(50, []), (51, ["october"]), (90, ["october"]), (91, ["october", "november"]), (131, [])]
 )
-def test_for_room_the_longest_ended_goes_first_and_no_more_than_needed(size: int, gone: list[str]) -> None:
+def test_for_room_the_longest_ended_goes_first_and_no_more_than_needed(size: int, expected_removals: list[str]) -> None:
     made = plan(simple("c", "a", size=size), free=[50], on_disk=[DECEMBER, NOVEMBER, OCTOBER])
-    assert removed(made) == gone
+    assert removed(made) == expected_removals
     assert [step.action for step in made.steps] == ["fetch" if size <= 130 else "refuse"]
 
 
@@ -325,14 +325,14 @@ def test_of_those_that_would_go_none_goes_that_is_not_needed() -> None:
     assert removed(made) == ["november"]
 
 
-def test_a_removal_says_why() -> None:
+def test_a_removal_has_a_reason() -> None:
     made = plan(simple("c", "a", size=51), free=[50], on_disk=[DECEMBER, OCTOBER])
     assert made.removals == (
         Removal("october", None, "its exhibition ended on 2026-10-31, and space is needed"),
     )  # fmt: skip
 
 
-def test_what_is_removed_lies_on_the_disk_that_needs_it() -> None:
+def test_removals_free_space_on_the_disk_that_needs_it() -> None:
     elsewhere = CampaignOnDisk("october", ends=date(2026, 10, 31), bytes=(0, 500))
     here = CampaignOnDisk("november", ends=OVER, bytes=(30, 0))
     made = plan(
@@ -344,13 +344,13 @@ def test_what_is_removed_lies_on_the_disk_that_needs_it() -> None:
     assert (removed(made), made.steps[0].store) == (["november"], 0)
 
 
-def test_what_the_disk_freed_serves_the_next_item_too() -> None:
+def test_freed_space_is_available_to_the_next_item() -> None:
     made = plan(simple("c", "a", "b", size=20), free=[0], on_disk=[DECEMBER, OCTOBER, NOVEMBER])
     assert removed(made) == ["october"]
     assert [step.action for step in made.steps] == ["fetch", "fetch"]
 
 
-def test_what_will_be_linked_to_is_not_counted_as_freed() -> None:
+def test_link_sources_are_not_counted_as_freed() -> None:
     found = {("c", "a"): [LocalItemState(linkable=True)]}
     made = plan(wanted("c", Item("a", 30), Item("b", 60)), free=[50], found=found, on_disk=[DECEMBER, NOVEMBER])
     assert [step.action for step in made.steps] == ["link", "fetch"]
@@ -358,19 +358,19 @@ def test_what_will_be_linked_to_is_not_counted_as_freed() -> None:
     assert [step.action for step in made.steps] == ["link", "refuse"]
 
 
-def test_nothing_is_removed_for_room_that_is_wanted_or_named_or_to_come() -> None:
+def test_wanted_named_and_future_content_is_not_removed_for_space() -> None:
     campaign, room = simple("c", "a", size=51), {"free": [50], "on_disk": [DECEMBER, NOVEMBER]}
-    held = {("november", "x"): [LocalItemState(file=FileState.COMPLETE)]}
+    found_items = {("november", "x"): [LocalItemState(file=FileState.COMPLETE)]}
     november = simple("november", "x", ends=OVER)
     named = simple("november", "x", ends=OVER, named=True)
-    assert removed(plan(campaign, november, **room, found=held)) == ["november"]  # type: ignore[arg-type]
-    assert removed(plan(campaign, named, **room, found=held)) == []  # type: ignore[arg-type]
+    assert removed(plan(campaign, november, **room, found=found_items)) == ["november"]  # type: ignore[arg-type]
+    assert removed(plan(campaign, named, **room, found=found_items)) == []  # type: ignore[arg-type]
     for entry in (QueueEntry("november"), QueueEntry("november", not_before=LATER)):
         queue = [QueueEntry("c"), entry]
-        assert removed(plan(campaign, november, **room, found=held, queue=queue)) == []  # type: ignore[arg-type]
+        assert removed(plan(campaign, november, **room, found=found_items, queue=queue)) == []  # type: ignore[arg-type]
 
 
-def test_where_no_exhibition_is_on_the_one_that_started_last_is_in_use() -> None:
+def test_the_last_started_campaign_is_current_without_a_running_exhibition() -> None:
     made = plan(simple("c", "a", size=91), free=[50], on_disk=[NOVEMBER, OCTOBER])
     assert (removed(made), [step.action for step in made.steps]) == ([], ["refuse"])
     coming = CampaignOnDisk("january", date(2027, 1, 1), date(2027, 1, 31), True, (10,))
@@ -396,7 +396,7 @@ def test_the_queue_purges_campaigns_on_disk_and_frees_their_space() -> None:
     assert done(made) == [("c", "a", "fetch")]
 
 
-def test_what_is_in_use_is_not_purged_even_if_the_queue_asks() -> None:
+def test_the_current_campaign_is_not_purged_even_if_the_queue_requests_it() -> None:
     queue = [QueueEntry("december", action="purge"), QueueEntry("november", ("x",), action="purge")]
     made = plan(on_disk=[DECEMBER], queue=queue)
     assert (made.removals, made.refused_removals) == ((), (("december", "it is in use: its exhibition is on"),))
@@ -404,7 +404,7 @@ def test_what_is_in_use_is_not_purged_even_if_the_queue_asks() -> None:
     assert made.refused_removals == (("november", "it is in use: no later exhibition is on the aircraft"),)
 
 
-def test_what_says_no_days_is_in_use_while_it_is_whole_and_wanted() -> None:
+def test_a_campaign_without_dates_is_in_use_while_it_is_complete_and_wanted() -> None:
     campaign, purge = simple("undated", "a", "b"), QueueEntry("undated", ("b",), action="purge", priority=9)
     assert removed(plan(campaign, on_disk=[UNDATED], queue=[purge])) == ["undated"]
     made = plan(campaign, on_disk=[UNDATED], queue=[purge, QueueEntry("undated")])
@@ -420,7 +420,7 @@ def test_campaigns_of_the_campaign_option_are_not_purged() -> None:
     assert names(made) == ["a"]
 
 
-def test_what_is_wanted_stays_though_its_manifest_cannot_be_read_now() -> None:
+def test_wanted_campaigns_with_an_unreadable_manifest_are_not_removed() -> None:
     stored = [DECEMBER, NOVEMBER]
     assert removed(plan(simple("c", "a", size=51), free=[50], on_disk=stored, queue=[QueueEntry("c")])) == ["november"]
     wish = [QueueEntry("c"), QueueEntry("november")]
@@ -433,7 +433,7 @@ def test_what_is_wanted_stays_though_its_manifest_cannot_be_read_now() -> None:
     assert refused.removals == ()
 
 
-def test_items_that_do_not_lie_here_are_not_purged_again_and_again() -> None:
+def test_items_that_are_not_on_disk_are_not_purged_repeatedly() -> None:
     queue = [QueueEntry("c", ("a", "b"), action="purge"), QueueEntry("december", ("a",), action="purge")]
     stored = [replace(DECEMBER, content=frozenset("x")), CampaignOnDisk("c", bytes=(1,), content=frozenset("bx"))]
     made = plan(simple("c", "a", "b", "x"), on_disk=stored, queue=queue)
@@ -452,7 +452,7 @@ def test_some_items_are_purged_and_others_loaded() -> None:
     assert made.removals == (Removal("c", ("a",), "requested by the transfer queue"),)
 
 
-def test_of_what_is_purged_whole_the_items_asked_for_before_stay() -> None:
+def test_items_requested_before_a_purge_of_their_campaign_are_preserved() -> None:
     queue = [QueueEntry("c", ("b",), priority=9), QueueEntry("c", action="purge")]
     made = plan(simple("c", "a", "b", "d"), on_disk=[DECEMBER, CampaignOnDisk("c", bytes=(1,))], queue=queue)
     assert (names(made), made.removals) == (["b"], (Removal("c", ("a", "d"), "requested by the transfer queue"),))
@@ -467,7 +467,7 @@ def test_a_campaign_without_a_manifest_may_be_purged() -> None:
     assert plan(on_disk=stored, queue=[QueueEntry("c", priority=1), QueueEntry("c", action="purge")]).removals == ()
 
 
-def test_what_several_directories_say_of_a_campaign_is_put_together() -> None:
+def test_states_of_a_campaign_in_several_directories_are_merged() -> None:
     one = CampaignOnDisk("c", date(2026, 1, 1), None, False, (5,), frozenset("a"))
     two = CampaignOnDisk("c", None, TODAY, True, (7,), frozenset("ab"))
     assert merge_stores([[one], [], [two, DECEMBER]]) == (
@@ -522,7 +522,7 @@ def test_a_clock_that_is_a_little_ahead_removes_nothing_on_its_last_day() -> Non
 
 
 @pytest.mark.parametrize(("now", "store"), [(AHEAD, NOW), (BEHIND, NOW), (NOW, AHEAD), (NOW, BEHIND)])
-def test_what_either_clock_finds_in_use_is_not_purged(now: datetime, store: datetime) -> None:
+def test_a_campaign_current_by_either_clock_is_not_purged(now: datetime, store: datetime) -> None:
     coming = CampaignOnDisk("january", date(2027, 1, 1), date(2027, 1, 31), True, (10,))
     made = plan(
         on_disk=[DECEMBER, coming, OCTOBER],
@@ -534,7 +534,7 @@ def test_what_either_clock_finds_in_use_is_not_purged(now: datetime, store: date
     assert removed(made) == []
 
 
-def test_before_the_store_has_answered_only_what_says_no_days_is_purged() -> None:
+def test_only_campaigns_without_dates_are_purged_before_the_first_response_of_the_store() -> None:
     queue = [QueueEntry("october", action="purge"), QueueEntry("undated", action="purge")]
     made = plan(on_disk=[DECEMBER, OCTOBER, UNDATED], queue=queue, store=None)
     assert removed(made) == ["undated"]
@@ -560,7 +560,7 @@ def test_a_deferred_removal_of_a_campaign_not_on_disk_is_not_reported() -> None:
 
 
 @pytest.mark.parametrize(("now", "why"), [(AHEAD, "40 days ahead of"), (BEHIND, "40 days behind")])
-def test_no_order_of_the_queue_removes_anything_while_the_clocks_differ(now: datetime, why: str) -> None:
+def test_no_queue_entry_removes_content_while_the_clocks_differ(now: datetime, why: str) -> None:
     queue = [QueueEntry("undated", action="purge"), QueueEntry("august", ("a",), action="purge")]
     august = CampaignOnDisk("august", date(2020, 8, 1), date(2020, 8, 31), True, (10,), frozenset({"a"}))
     now_shown = CampaignOnDisk("now", date(2026, 1, 1), date(2028, 1, 1), True, (10,))
@@ -574,14 +574,14 @@ def test_no_order_of_the_queue_removes_anything_while_the_clocks_differ(now: dat
 
 @pytest.mark.parametrize("store", [None, NOW])
 @pytest.mark.parametrize("jump", [timedelta(days=40), timedelta(days=5000)])
-def test_a_campaign_has_ended_only_if_the_store_s_clock_says_so_too(jump: timedelta, store: datetime | None) -> None:
+def test_the_end_of_a_campaign_requires_the_store_clock(jump: timedelta, store: datetime | None) -> None:
     made = plan(simple("december", "a", ends=date(2026, 12, 31)), now=NOW + jump, store=store)
     assert made.ended == (() if store else ("december",))
     assert done(made) == ([("december", "a", "fetch")] if store else [])
 
 
 @pytest.mark.parametrize("now", [AHEAD, BEHIND, NOW - timedelta(days=20_000)])
-def test_what_has_ended_by_one_of_two_clocks_is_loaded_last(now: datetime) -> None:
+def test_campaigns_ended_by_one_of_two_clocks_are_loaded_last(now: datetime) -> None:
     campaigns = [
         simple("november", "a", ends=OVER),
         simple("december", "a", ends=date(2027, 2, 28)),

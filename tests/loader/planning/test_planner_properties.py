@@ -32,7 +32,7 @@ class World:
     found: dict[tuple[str, str], tuple[LocalItemState, ...]]
     rooms: tuple[DiskSpace, ...]
     orders: TransferQueue | None
-    aboard: tuple[CampaignOnDisk, ...]
+    campaigns_on_disk: tuple[CampaignOnDisk, ...]
     first: tuple[tuple[str, str | None], ...]
     moment: PlanningContext
 
@@ -52,7 +52,7 @@ class World:
             self.rooms,
             self.moment,
             queue=orders or self.orders,
-            on_disk=self.aboard,
+            on_disk=self.campaigns_on_disk,
             requested=self.first,
         )
 
@@ -113,7 +113,7 @@ def worlds(draw: st.DrawFn, most_rooms: int = 3) -> World:
         )
         for campaign in draw(st.lists(st.sampled_from(CAMPAIGNS), unique=True, max_size=4))
     ]
-    aboard = [
+    campaigns_on_disk = [
         CampaignOnDisk(
             campaign,
             draw(DAYS),
@@ -128,7 +128,7 @@ def worlds(draw: st.DrawFn, most_rooms: int = 3) -> World:
         {(one.campaign, name): tuple(draw(FOUND) for _ in rooms) for one in wanted for name in NAMES},
         tuple(rooms),
         draw(st.none() | st.builds(TransferQueue, st.just(1), st.none() | st.lists(ENTRIES, max_size=5).map(tuple))),
-        tuple(aboard),
+        tuple(campaigns_on_disk),
         tuple(draw(st.lists(st.tuples(st.sampled_from(CAMPAIGNS), st.none() | st.sampled_from(NAMES)), max_size=2))),
         PlanningContext(
             NOW, draw(st.none() | st.floats(0, 10)), draw(st.none() | st.integers(0, 20)), draw(STORE_CLOCKS)
@@ -138,11 +138,11 @@ def worlds(draw: st.DrawFn, most_rooms: int = 3) -> World:
 
 def freed(world: World, plan: Plan, device: int) -> int:
     """Return the bytes that removals of complete campaigns free on a device."""
-    gone = {removal.campaign for removal in plan.removals if removal.content is None}
+    removed_campaigns = {removal.campaign for removal in plan.removals if removal.content is None}
     return sum(
         size
-        for one in world.aboard
-        if one.campaign in gone
+        for one in world.campaigns_on_disk
+        if one.campaign in removed_campaigns
         for room, size in zip(world.rooms, one.bytes, strict=True)
         if room.device == device
     )
@@ -163,7 +163,7 @@ def test_never_more_is_begun_than_fits(world: World) -> None:
 
 @SHORT
 @given(worlds())
-def test_what_is_refused_fitted_nowhere_when_its_turn_came(world: World) -> None:
+def test_refused_items_fitted_no_disk_at_their_turn(world: World) -> None:
     plan = world.plan()
     for place, step in enumerate(plan.steps):
         if step.action != "refuse":
@@ -200,7 +200,13 @@ def test_equal_input_gives_an_equal_plan(world: World) -> None:
 @given(worlds())
 def test_the_order_does_not_hang_on_the_order_in_which_campaigns_are_listed(world: World) -> None:
     turned = World(
-        world.wanted[::-1], world.found, world.rooms, world.orders, world.aboard[::-1], world.first, world.moment
+        world.wanted[::-1],
+        world.found,
+        world.rooms,
+        world.orders,
+        world.campaigns_on_disk[::-1],
+        world.first,
+        world.moment,
     )
     assert turned.plan().steps == world.plan().steps
     assert sorted(map(str, turned.plan().removals)) == sorted(map(str, world.plan().removals))
@@ -230,7 +236,7 @@ def _wishes(step: PlanStep) -> list[tuple[str, str | None]]:
 
 @SHORT
 @given(worlds())
-def test_nothing_is_begun_that_may_not_be_begun_yet(world: World) -> None:
+def test_no_item_starts_before_it_may(world: World) -> None:
     plan = world.plan()
     # A removal waits for trusted time, which is behind the local clock where the store's clock is.
     trusted = world.moment.trusted
@@ -244,8 +250,8 @@ def test_nothing_is_begun_that_may_not_be_begun_yet(world: World) -> None:
 
 def days(world: World, one: CampaignOnDisk) -> tuple[date | None, date | None]:
     """Return the exhibition days of its manifest, if any."""
-    said = {wanted.campaign: wanted.manifest.exhibition for wanted in world.wanted}.get(one.campaign)
-    return (said.starts, said.ends) if said else (one.starts, one.ends)
+    wanted_exhibition = {wanted.campaign: wanted.manifest.exhibition for wanted in world.wanted}.get(one.campaign)
+    return (wanted_exhibition.starts, wanted_exhibition.ends) if wanted_exhibition else (one.starts, one.ends)
 
 
 def shown(world: World, one: CampaignOnDisk) -> bool:
@@ -256,11 +262,11 @@ def shown(world: World, one: CampaignOnDisk) -> bool:
 
 @SHORT
 @given(worlds())
-def test_what_is_on_today_is_never_removed(world: World) -> None:
+def test_campaigns_shown_today_are_never_removed(world: World) -> None:
     plan = world.plan()
     removed = {removal.campaign for removal in plan.removals}
-    assert not removed & {one.campaign for one in world.aboard if shown(world, one)}
-    assert removed <= {one.campaign for one in world.aboard}
+    assert not removed & {one.campaign for one in world.campaigns_on_disk if shown(world, one)}
+    assert removed <= {one.campaign for one in world.campaigns_on_disk}
 
 
 @SHORT
@@ -275,7 +281,7 @@ def test_without_trusted_time_only_orders_without_a_date_remove_anything(world: 
 
 @SHORT
 @given(worlds())
-def test_what_is_wanted_is_never_removed(world: World) -> None:
+def test_wanted_campaigns_are_never_removed(world: World) -> None:
     plan = world.plan()
     steps = {(step.campaign, step.item.name) for step in plan.steps}
     for removal in plan.removals:
@@ -290,7 +296,7 @@ def test_what_is_wanted_is_never_removed(world: World) -> None:
 def test_for_room_only_what_has_ended_goes_and_only_where_it_lets_something_in(world: World) -> None:
     plan = world.plan()
     for removal in (removal for removal in plan.removals if "space is needed" in removal.reason):
-        one = next(one for one in world.aboard if one.campaign == removal.campaign)
+        one = next(one for one in world.campaigns_on_disk if one.campaign == removal.campaign)
         ends = days(world, one)[1]
         assert ends is not None
         assert ends < TODAY
@@ -315,9 +321,17 @@ def test_a_plan_that_is_half_done_goes_on_with_the_rest(world: World) -> None:
     )
     moment = PlanningContext(NOW, store=NOW)
     now = World(
-        world.wanted, {**world.found, key: tuple(there)}, rooms, world.orders, world.aboard, world.first, moment
+        world.wanted,
+        {**world.found, key: tuple(there)},
+        rooms,
+        world.orders,
+        world.campaigns_on_disk,
+        world.first,
+        moment,
     )
-    before = World(world.wanted, world.found, world.rooms, world.orders, world.aboard, world.first, moment).plan()
+    before = World(
+        world.wanted, world.found, world.rooms, world.orders, world.campaigns_on_disk, world.first, moment
+    ).plan()
     if before.removals or next((step for step in before.steps if step.action == "fetch"), None) != fetch:
         return
     rest = [step for step in now.plan().steps if (step.campaign, step.item.name) != key]

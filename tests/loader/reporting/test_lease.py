@@ -31,7 +31,7 @@ RUNNING = OwnIdentity(frozenset({A}), BEGUN, held=True)
 
 
 @pytest.mark.parametrize(
-    ("seen", "us", "verdict"),
+    ("current_holder", "us", "verdict"),
     [
         (FRESH, STARTING, "yield"),
         (FRESH, RUNNING, "yield"),
@@ -53,8 +53,8 @@ RUNNING = OwnIdentity(frozenset({A}), BEGUN, held=True)
         (replace(OURS, started_at=LATER, silent=PATIENCE), RUNNING, "take_over"),
     ],
 )
-def test_whose_the_tail_is(seen: CurrentHolder, us: OwnIdentity, verdict: Decision) -> None:
-    assert decide(seen, us, PATIENCE) == verdict
+def test_the_holder_of_a_tail_is_decided(current_holder: CurrentHolder, us: OwnIdentity, verdict: Decision) -> None:
+    assert decide(current_holder, us, PATIENCE) == verdict
 
 
 class World:
@@ -63,16 +63,16 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder, self.now = folder, BEGUN
         self.bucket = Picky(lambda: self.now)
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.stores: list[ContentStore] = []
 
     def machine(self, name: str, started: datetime = BEGUN, bucket: MemoryBucket | None = None) -> Machine:
         store = ContentStore(self.folder / name)
         self.stores.append(store)
-        lease = TailLease(bucket or self.bucket, KEY, [store], takeover_after=PATIENCE, say=self.said.append)
+        lease = TailLease(bucket or self.bucket, KEY, [store], takeover_after=PATIENCE, say=self.messages.append)
         return Machine(lease, Heartbeat(loader="1", state="idle", started_at=started))
 
-    def there(self) -> Heartbeat:
+    def stored_heartbeat(self) -> Heartbeat:
         found = self.bucket.get(KEY, 10_000)
         assert found is not None
         return parse_heartbeat(found.body)
@@ -144,7 +144,7 @@ def test_every_heartbeat_names_its_writer_and_replaces_only_its_last_one(world: 
     assert world.bucket.conditions[1] == first
     assert None not in world.bucket.conditions
     assert world.bucket.requests.get == 0
-    assert world.there().extra == {"holder": machine.lease.holder_id}
+    assert world.stored_heartbeat().extra == {"holder": machine.lease.holder_id}
 
 
 def test_a_second_machine_loses_and_changes_nothing(world: World) -> None:
@@ -158,7 +158,7 @@ def test_a_second_machine_loses_and_changes_nothing(world: World) -> None:
         "last seen 100 s ago. To load on this machine, stop the other loader. "
         "This one can start once the other has ended or has been silent for 420 s."
     )
-    assert world.there().extra["holder"] == machine.lease.holder_id
+    assert world.stored_heartbeat().extra["holder"] == machine.lease.holder_id
     assert machine.beat() != ""
 
 
@@ -167,7 +167,7 @@ def test_a_silent_machine_is_taken_over_and_then_gives_way(world: World) -> None
     old.beat()
     world.now += timedelta(seconds=PATIENCE)
     assert new.beat() == ""
-    assert world.said == [f"Taking over ACME/N1 from holder {old.lease.holder_id[:8]}, last seen 420 s ago."]
+    assert world.messages == [f"Taking over ACME/N1 from holder {old.lease.holder_id[:8]}, last seen 420 s ago."]
     with pytest.raises(TailLeaseLost, match=new.lease.holder_id[:8]):
         old.beat()
     new.beat()
@@ -194,10 +194,10 @@ def test_an_orderly_end_gives_the_tail_away_at_once(world: World) -> None:
     old, new = world.machine("a"), world.machine("b", LATER)
     old.beat()
     old.beat(ended=True)
-    assert world.there().extra["ended"] is True
+    assert world.stored_heartbeat().extra["ended"] is True
     new.beat()
-    assert world.there().extra == {"holder": new.lease.holder_id}
-    assert world.said == []
+    assert world.stored_heartbeat().extra == {"holder": new.lease.holder_id}
+    assert world.messages == []
 
 
 @pytest.mark.parametrize("body", [b"", b"not json", b'{"loader": "0.0.9", "state": "idle"}', b'{"holder": 7}'])
@@ -207,7 +207,7 @@ def test_a_heartbeat_without_a_holder_counts_until_it_is_old(world: World, body:
         world.machine("a").beat()
     world.now += timedelta(seconds=PATIENCE)
     world.machine("a").beat()
-    assert "holder" in world.there().extra
+    assert "holder" in world.stored_heartbeat().extra
 
 
 @pytest.mark.parametrize("noted", [True, False])
@@ -219,11 +219,11 @@ def test_after_a_death_the_same_directory_goes_on_at_once(world: World, noted: b
     again = world.machine("a", LATER)
     assert (again.beat() != "") is noted
     assert (world.bucket.requests.get == gets) is noted
-    assert world.there().started_at == LATER
+    assert world.stored_heartbeat().started_at == LATER
 
 
 @pytest.mark.parametrize("unreadable", [True, False])
-def test_a_write_whose_answer_was_lost_is_known_again(world: World, unreadable: bool) -> None:
+def test_a_write_without_a_response_is_recognised_later(world: World, unreadable: bool) -> None:
     machine = world.machine("a")
     machine.beat()
     for _ in range(7):
@@ -296,7 +296,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_a_store_that_knows_no_conditions_is_written_without_and_that_is_said_once(
+def test_a_store_without_conditional_writes_is_written_unconditionally_and_reported_once(
     world: World, refusal: WorldError
 ) -> None:
     world.bucket.refusal = refusal
@@ -305,21 +305,19 @@ def test_a_store_that_knows_no_conditions_is_written_without_and_that_is_said_on
     for _ in range(3):
         replaced.append(machine.beat())
     assert world.bucket.conditions == ["*", None, None, None]
-    assert len(world.said) == 1
-    assert "does not support conditional writes" in world.said[0]
+    assert len(world.messages) == 1
+    assert "does not support conditional writes" in world.messages[0]
     assert [bool(etag) for etag in replaced] == [False, True, True], "reports are not sent again"
 
 
 @pytest.mark.parametrize("refused", [{"if-match"}, {"if-none-match"}, {"if-match", "if-none-match"}])
-def test_a_store_that_refuses_fulfilled_conditions_is_found_out_and_that_is_said_once(
-    world: World, refused: set[str]
-) -> None:
+def test_a_store_that_refuses_valid_conditions_is_detected_and_reported_once(world: World, refused: set[str]) -> None:
     world.bucket.refuses = refused
     machine = world.machine("a")
     replaced = [machine.beat() for _ in range(4)]
     assert [bool(etag) for etag in replaced] == [False, True, True, True]
-    assert world.said == [said for said in world.said if "does not support conditional writes" in said]
-    assert len(world.said) == 1
+    assert world.messages == [line for line in world.messages if "does not support conditional writes" in line]
+    assert len(world.messages) == 1
     assert world.bucket.requests.put <= 12
 
 
@@ -333,7 +331,7 @@ def test_a_weak_etag_is_no_condition(world: World) -> None:
     world.bucket.put = weak  # type: ignore[method-assign]
     machine = world.machine("a")
     assert [bool(machine.beat()) for _ in range(3)] == [False, True, True]
-    assert len(world.said) == 1
+    assert len(world.messages) == 1
 
 
 @pytest.mark.parametrize("simple", [True, False])
@@ -368,7 +366,7 @@ def test_a_write_that_is_refused_for_another_reason_is_not_blamed_on_its_conditi
     for _ in range(2):
         with pytest.raises(WorldError, match="400 InvalidRequest"):
             machine.beat()
-    assert world.said == []
+    assert world.messages == []
 
 
 def test_a_bucket_that_is_not_there_is_no_lost_tail(world: World) -> None:
@@ -455,7 +453,7 @@ def test_the_tail_is_released_in_time_even_with_unsent_reports(world: World) -> 
     writer.start()
     wait_until(lambda: len(list(world.bucket.list())) > 2)
     assert not writer.close(1)
-    wait_until(lambda: world.there().extra["ended"])
+    wait_until(lambda: world.stored_heartbeat().extra["ended"])
     objects = len(list(world.bucket.list()))
     assert 1 < objects < 1500
     time.sleep(0.1)

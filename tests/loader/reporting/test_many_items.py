@@ -151,8 +151,8 @@ def test_two_hundred_small_items_cost_two_hundred_writes(seaweed: SeaweedFS, sta
         writer.start()
         assert writer.close(PATIENCE)
         puts = link.requests("PUT", "*.progress")
-    assert len({seen.path for seen in puts}) == len(puts) == 200
-    assert {seen.body for seen in puts} == {b"%d" % MIB}
+    assert len({request.path for request in puts}) == len(puts) == 200
+    assert {request.body for request in puts} == {b"%d" % MIB}
 
 
 class Slow(MemoryBucket):
@@ -228,10 +228,10 @@ def test_ten_thousand_beginnings_over_a_long_link_need_no_round_trip_each(seawee
         wait_until(lambda: link.requests("PUT", "*/i0.tgz.progress"))
         before = len(link.requests("PUT", "*.progress"))
         writer.close(0.5)
-        reported = Counter(seen.path for seen in link.requests("PUT", "*.progress"))
+        reported = Counter(request.path for request in link.requests("PUT", "*.progress"))
     assert max(reported.values()) == 1
     assert before < 2000
-    assert [seen.body for seen in link.requests("PUT", "*/i0.tgz.progress")] == [b"%d" % MIB]
+    assert [request.body for request in link.requests("PUT", "*/i0.tgz.progress")] == [b"%d" % MIB]
 
 
 # Outages.
@@ -246,7 +246,9 @@ def test_after_an_outage_the_newest_values_go_out_and_nothing_stale_comes_last(
         writer.start()
         for at in range(20):
             writer.progress("c", f"i{at}", MIB, 100 * MIB)
-        wait_until(lambda: len([seen for seen in link.requests("PUT", "*.progress") if seen.status == 200]) == 20)
+        wait_until(
+            lambda: len([request for request in link.requests("PUT", "*.progress") if request.status == 200]) == 20
+        )
         away = link.add(Rule(ErrorResponse(503, "SlowDown"), method="PUT", times=None))
         for turn in range(2, 60):
             for at in range(20):
@@ -261,13 +263,13 @@ def test_after_an_outage_the_newest_values_go_out_and_nothing_stale_comes_last(
         assert writer.close(PATIENCE)
         after = link.log[refused:]
     for at in range(20):
-        bodies = [seen.body for seen in link.requests("PUT", f"*/i{at}.tgz.progress") if seen.status == 200]
+        bodies = [request.body for request in link.requests("PUT", f"*/i{at}.tgz.progress") if request.status == 200]
         assert [int(body) for body in bodies] == sorted(int(body) for body in bodies)
         assert bodies[-1] == b"%d" % (60 * MIB)
         fetched = status.get(f"ACME/N1/c/i{at}.tgz.progress", 64)
         assert fetched is not None
         assert fetched.body == b"%d" % (60 * MIB)
-    assert len([seen for seen in after if seen.path.endswith(".progress")]) <= 2 * 20
+    assert len([request for request in after if request.path.endswith(".progress")]) <= 2 * 20
 
 
 def test_while_the_link_is_down_nothing_is_tried_and_then_everything_at_once() -> None:
@@ -287,7 +289,7 @@ def test_while_the_link_is_down_nothing_is_tried_and_then_everything_at_once() -
     assert bucket.written[-1] != (key("a"), b"%d" % (100 * MIB))
 
 
-def test_what_is_not_understood_about_one_key_does_not_silence_the_others() -> None:
+def test_an_error_of_one_key_does_not_block_the_others() -> None:
     class Odd(Slow):
         def put(self, key: str, body: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> str:
             if "/odd." in key:
@@ -320,13 +322,13 @@ def test_content_loads_while_the_status_bucket_is_down_and_is_reported_later(
     process.terminate()
     assert wait_for_exit(process).code == 75
     assert deleting.hits == 0  # nothing is sent before the heartbeat arrived
-    reported = [seen for seen in link.requests("PUT", "*.progress") if seen.status == 200]
-    assert Counter(seen.path for seen in reported).most_common(1)[0][1] == 1
+    reported = [request for request in link.requests("PUT", "*.progress") if request.status == 200]
+    assert Counter(request.path for request in reported).most_common(1)[0][1] == 1
     assert aircraft.errors() == {}
 
 
 @pytest.mark.processes
-def test_with_the_media_bucket_down_the_ground_hears_why_and_progress_stays(
+def test_an_unavailable_media_bucket_is_reported_and_progress_is_preserved(
     aircraft: Aircraft, link: FaultProxy
 ) -> None:
     body = bytes(3 * MIB)

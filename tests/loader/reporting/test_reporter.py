@@ -200,7 +200,7 @@ def test_a_heartbeat_is_sent_at_the_start_and_at_each_change(bucket: Moody, writ
     assert parse_heartbeat(bucket.of("loader.json")[0] or b"").state == "idle"
 
 
-def test_after_an_orderly_end_nothing_is_said_again(bucket: Moody, writer: StatusReporter) -> None:
+def test_nothing_is_reported_after_a_clean_end(bucket: Moody, writer: StatusReporter) -> None:
     writer.progress("c", "a", 7, 7, final=True)
     writer.clear_error("c", "a")
     assert writer.close(PATIENCE)

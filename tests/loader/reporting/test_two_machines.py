@@ -76,12 +76,14 @@ def test_exactly_one_of_two_machines_loads(aircraft: Aircraft, other: Aircraft, 
     loser = next(one for name, (one, _) in both.items() if runs[name].code == 4)
     assert winner.path("c", "a").stat().st_size == 600_000
     assert sorted(path.name for path in loser.folder.rglob("*")) == [".loader", "id", "lease.json"]
-    (held,) = runs[loser.folder.name].of("held")
-    assert str(held["text"]).startswith(f"Another machine loads {AIRLINE}/{TAIL}: holder ")
+    (refusal,) = runs[loser.folder.name].of("held")
+    assert str(refusal["text"]).startswith(f"Another machine loads {AIRLINE}/{TAIL}: holder ")
     assert len(link.requests("GET", "*/a.tgz")) == 1
-    assert {seen.path.rpartition("/")[2] for seen in link.requests("PUT") if seen.status == 412} == {"loader.json"}
+    assert {request.path.rpartition("/")[2] for request in link.requests("PUT") if request.status == 412} == {
+        "loader.json"
+    }
     identity = (winner.folder / ".loader/id").read_text().strip()
-    beats = [json.loads(seen.body) for seen in link.requests("PUT", "*/loader.json") if seen.status == 200]
+    beats = [json.loads(request.body) for request in link.requests("PUT", "*/loader.json") if request.status == 200]
     assert {beat["holder"] for beat in beats} == {identity}
     assert [beat.get("ended", False) for beat in beats] == [False] * (len(beats) - 1) + [True]
 
@@ -105,8 +107,8 @@ def test_after_a_kill_the_same_directory_goes_on_at_once_and_another_one_does_no
     process.communicate()
     asked = len(link.log)
     assert replace(other, endpoint=link.endpoint).load().code == 4
-    written = [seen for seen in link.log[asked:] if seen.method in ("PUT", "DELETE")]
-    assert [(seen.path.rpartition("/")[2], seen.status) for seen in written] == [("loader.json", 412)]
+    written = [request for request in link.log[asked:] if request.method in ("PUT", "DELETE")]
+    assert [(request.path.rpartition("/")[2], request.status) for request in written] == [("loader.json", 412)]
     link.bandwidth = None
     assert aircraft.load().code == 0
     assert link.requests("GET", "*/loader.json")[1:] == []  # of the machine that lost the lease
@@ -125,15 +127,15 @@ def test_a_silent_machine_is_taken_over_and_ends_when_it_wakes_up(
         awake = other.start("--takeover-after", "1s")
         processes.append(awake)
         until(lambda: other.progress("c") == {"a": 2_000_000}, awake)
-        told = {key: body for key, body in aircraft.reports().items() if key != HEARTBEAT}
+        earlier_reports = {key: body for key, body in aircraft.reports().items() if key != HEARTBEAT}
         sleeper.send_signal(signal.SIGCONT)
         run = wait_for_exit(sleeper)
         assert run.code == 4
         assert len(run.of("held")) == 1
-        kept = aircraft.part("c", "a")
-        assert 0 < kept.stat().st_size < 2_000_000
+        part_file = aircraft.part("c", "a")
+        assert 0 < part_file.stat().st_size < 2_000_000
         assert not aircraft.path("c", "a").exists()
-        assert {key: body for key, body in aircraft.reports().items() if key != HEARTBEAT} == told
+        assert {key: body for key, body in aircraft.reports().items() if key != HEARTBEAT} == earlier_reports
         awake.terminate()
         assert wait_for_exit(awake).code == 75
     finally:
@@ -160,7 +162,7 @@ def test_while_the_status_bucket_is_away_content_is_loaded_and_the_tail_judged_a
     assert other.part("c", "b").exists()
 
 
-def test_the_least_rights_are_enough_and_without_reading_the_heartbeat_it_says_what_to_allow(
+def test_the_minimal_permissions_suffice_and_a_refused_heartbeat_names_the_missing_one(
     tmp_path: Path, fork_server: ForkServer
 ) -> None:
     write = ("Read:films/ACME/*", "List:films/ACME/*", f"Write:reports/{AIRLINE}/{TAIL}/*")

@@ -126,12 +126,12 @@ def test_only_a_trusted_certificate_will_do(
 
 def test_a_write_leaves_in_one_piece() -> None:
     """A loader killed between headers and body would leave an empty object in some stores."""
-    seen: list[bytes] = []
+    received: list[bytes] = []
 
     def answer() -> None:
         connection, _ = server.accept()
         with connection:
-            seen.append(connection.recv(65_536))
+            received.append(connection.recv(65_536))
             connection.sendall(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n')
 
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -141,5 +141,5 @@ def test_a_write_leaves_in_one_piece() -> None:
         bucket = S3Bucket("b", endpoint=endpoint, access_key="a", secret_key="s")
         assert bucket.put("k", b"x" * 4096) == "e"
         thread.join()
-    assert seen[0].startswith(b"PUT /b/k HTTP/1.1\r\n")
-    assert seen[0].endswith(b"x" * 4096)
+    assert received[0].startswith(b"PUT /b/k HTTP/1.1\r\n")
+    assert received[0].endswith(b"x" * 4096)

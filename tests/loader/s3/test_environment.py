@@ -90,19 +90,19 @@ def test_a_look_that_met_a_surprise_leaves_an_answer(
         monkeypatch.setattr(TransferQueueReader, "read", surprise)
     else:
         monkeypatch.setattr(ManifestReader, "read_all", surprise)
-    media, seen = MemoryBucket("media"), threading.Event()
+    media, polled = MemoryBucket("media"), threading.Event()
     eyes = MediaPoller(
         TransferQueueReader(AIRLINE, TAIL, media, ContentStore(tmp_path)),
         ManifestReader(AIRLINE, (), media, ManifestVerifier("off", AIRLINE, TAIL)),
         FailureHistory(),
         lambda campaign, reading: False,
         threading.Event(),
-        seen.set,
+        polled.set,
     )
     for times in (1, 2):
         eyes.start_poll()
-        assert seen.wait(10)
-        seen.clear()
+        assert polled.wait(10)
+        polled.clear()
         sight = eyes.take_snapshot()
         assert sight is not None
         assert (sight.code, len(fired), eyes.polling) == ("INTERNAL", times, False)

@@ -88,7 +88,7 @@ def test_prefixes_are_the_names_one_level_below(bucket: Bucket) -> None:
     assert bucket.list_prefixes("A/c 1/") == []
 
 
-def test_a_get_stops_at_its_limit_and_says_so(bucket: Bucket) -> None:
+def test_a_get_stops_at_its_limit_and_reports_truncation(bucket: Bucket) -> None:
     bucket.put("k", b"0123456789")
     cut, whole = bucket.get("k", 4), bucket.get("k", 10)
     assert cut is not None
@@ -121,7 +121,7 @@ def test_absence_is_an_answer_not_an_error(bucket: Bucket) -> None:
     bucket.delete("nope")
 
 
-def test_what_is_not_there_cannot_be_opened(bucket: Bucket) -> None:
+def test_missing_objects_cannot_be_opened(bucket: Bucket) -> None:
     with pytest.raises(WorldError) as error:
         bucket.open("nope")
     assert code_of(error) == "OBJECT_GONE"
@@ -175,7 +175,7 @@ def test_an_object_that_was_replaced_is_not_read_on(bucket: Bucket) -> None:
         assert code_of(error) == "OBJECT_CHANGED"
 
 
-def test_reading_from_beyond_the_end_says_that_the_object_is_another(bucket: Bucket) -> None:
+def test_reading_beyond_the_end_reports_a_changed_object(bucket: Bucket) -> None:
     bucket.put("k", b"0123456789")
     with pytest.raises(WorldError) as error:
         bucket.open("k", start=10)
@@ -187,9 +187,9 @@ def test_a_put_may_insist_on_being_the_first(bucket: Bucket) -> None:
     with pytest.raises(WorldError) as error:
         bucket.put("lease", b"yours", if_none_match=True)
     assert code_of(error) == "OBJECT_CHANGED"
-    kept = bucket.get("lease", 10)
-    assert kept is not None
-    assert kept.body == b"mine"
+    stored = bucket.get("lease", 10)
+    assert stored is not None
+    assert stored.body == b"mine"
 
 
 def test_a_put_may_insist_on_what_it_replaces(bucket: Bucket) -> None:
@@ -228,7 +228,7 @@ def test_a_file_can_be_uploaded_in_parts(bucket: Bucket, tmp_path: Path) -> None
     assert [(info.size, info.etag) for info in bucket.list()] == [(len(content), etag)]
 
 
-def test_an_upload_of_a_file_that_cannot_be_read_says_so(bucket: Bucket, tmp_path: Path) -> None:
+def test_an_upload_of_an_unreadable_file_reports_the_cause(bucket: Bucket, tmp_path: Path) -> None:
     with pytest.raises(WorldError) as error:
         bucket.upload("A/c/x.tgz", tmp_path / "nothing.tgz")
     assert code_of(error) == "IO_ERROR"
@@ -246,7 +246,7 @@ def test_requests_are_counted_by_kind(bucket: Bucket) -> None:
     assert (counted.list, counted.get, counted.put, counted.delete) == (2, 2, 1, 1)
 
 
-def test_the_clock_of_the_store_is_heard_with_every_good_answer(bucket: Bucket) -> None:
+def test_every_successful_response_updates_the_store_clock(bucket: Bucket) -> None:
     etag = bucket.put("a/k", b"1")
     asking: list[Callable[[], object]] = [
         lambda: list(bucket.list()),
@@ -262,7 +262,7 @@ def test_the_clock_of_the_store_is_heard_with_every_good_answer(bucket: Bucket) 
         assert abs(store_time - datetime.now(UTC)) < timedelta(seconds=30)
 
 
-def test_a_refusal_says_nothing_of_the_time(bucket: Bucket) -> None:
+def test_a_refusal_has_no_server_time(bucket: Bucket) -> None:
     bucket.get("not/there", 1)
     assert bucket.store_clock.now() is None
 

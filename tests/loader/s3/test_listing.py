@@ -72,7 +72,7 @@ def test_keys_with_line_breaks_do_not_mix(entry: Entry) -> None:
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(pages, stores)
-def test_whatever_is_written_is_read(page: Page, store: str) -> None:
+def test_any_written_listing_is_read(page: Page, store: str) -> None:
     read = parse_listing(page.written_by(store))
     assert [(info.key, info.size, info.etag) for info in read.objects] == [
         (entry.key, entry.size, entry.etag) for entry in page.entries

@@ -51,7 +51,7 @@ def ours(answering: ScriptedStore) -> S3Bucket:
     return S3Bucket("bucket", endpoint=answering.endpoint, access_key="AKEY", secret_key="SECRET", sleep=lambda _: None)
 
 
-def told_by_us(bucket: S3Bucket, prefix: str = "A/") -> list[Row] | None:
+def list_with_ours(bucket: S3Bucket, prefix: str = "A/") -> list[Row] | None:
     """Return the entries of the listing, None if it is refused."""
     try:
         return [(info.key, info.size, info.etag, info.last_modified) for info in bucket.list(prefix)]
@@ -59,7 +59,7 @@ def told_by_us(bucket: S3Bucket, prefix: str = "A/") -> list[Row] | None:
         return None
 
 
-def told_by_boto3(client: S3Client, prefix: str = "A/") -> list[Row] | None:
+def list_with_boto3(client: S3Client, prefix: str = "A/") -> list[Row] | None:
     rows: list[Row] = []
     try:
         for page in client.get_paginator("list_objects_v2").paginate(Bucket="bucket", Prefix=prefix):
@@ -74,20 +74,20 @@ def told_by_boto3(client: S3Client, prefix: str = "A/") -> list[Row] | None:
 def test_pages_of_every_known_store(store: str, answering: ScriptedStore, reference: S3Client, ours: S3Bucket) -> None:
     body = Page(ENTRIES).written_by(store)
     answering.answers(Reply(body=body))
-    rows = told_by_us(ours)
+    rows = list_with_ours(ours)
     assert rows is not None
     assert [row[0] for row in rows] == [entry.key for entry in ENTRIES]
-    assert rows == told_by_boto3(reference)
+    assert rows == list_with_boto3(reference)
 
 
 @pytest.mark.parametrize("store", STORES)
 def test_page_after_page(store: str, answering: ScriptedStore, reference: S3Client, ours: S3Bucket) -> None:
-    said = [Page([Entry(f"A/{n}")], token=token).written_by(store) for n, token in enumerate(["a=&b", "c+d/", ""])]
+    bodies = [Page([Entry(f"A/{n}")], token=token).written_by(store) for n, token in enumerate(["a=&b", "c+d/", ""])]
     asked: list[list[str]] = []
     listings: list[list[Row] | None] = []
-    readers: list[Callable[[], list[Row] | None]] = [lambda: told_by_us(ours), lambda: told_by_boto3(reference)]
+    readers: list[Callable[[], list[Row] | None]] = [lambda: list_with_ours(ours), lambda: list_with_boto3(reference)]
     for read in readers:
-        answering.answers(*(Reply(body=body) for body in said))
+        answering.answers(*(Reply(body=body) for body in bodies))
         before = len(answering.asked)
         listings.append(read())
         asked.append(_tokens(answering.asked[before:]))
@@ -105,20 +105,22 @@ def _tokens(asked: list[ReceivedRequest]) -> list[str]:
 
 @ONCE
 @given(pages, stores)
-def test_whatever_is_written(
+def test_any_listing_gives_the_same_rows(
     answering: ScriptedStore, reference: S3Client, ours: S3Bucket, page: Page, store: str
 ) -> None:
     answering.answers(Reply(body=page.written_by(store)))
-    rows = told_by_us(ours)
+    rows = list_with_ours(ours)
     assert rows is not None
-    assert rows == told_by_boto3(reference)
+    assert rows == list_with_boto3(reference)
 
 
 @ONCE
 @given(corrupted_page())
-def test_whatever_is_spoiled(answering: ScriptedStore, reference: S3Client, ours: S3Bucket, body: bytes) -> None:
+def test_any_corruption_gives_the_same_result_or_an_error(
+    answering: ScriptedStore, reference: S3Client, ours: S3Bucket, body: bytes
+) -> None:
     answering.answers(Reply(body=body))
-    rows, theirs = told_by_us(ours), told_by_boto3(reference)
+    rows, theirs = list_with_ours(ours), list_with_boto3(reference)
     # boto3 also parses fields that we do not use, and fails on them.
     assert rows is None or theirs is None or rows == theirs
 
@@ -133,10 +135,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_neither_takes(what: str, answering: ScriptedStore, reference: S3Client, ours: S3Bucket) -> None:
+def test_listings_refused_by_both_readers(
+    what: str, answering: ScriptedStore, reference: S3Client, ours: S3Bucket
+) -> None:
     answering.answers(Reply(body=REFUSED[what]))
-    assert told_by_boto3(reference) is None
-    assert told_by_us(ours) is None
+    assert list_with_boto3(reference) is None
+    assert list_with_ours(ours) is None
 
 
 RUBBISH = {
@@ -151,9 +155,9 @@ RUBBISH = {
 
 
 @pytest.mark.parametrize("what", RUBBISH)
-def test_what_boto3_takes_for_a_listing_and_we_do_not(
+def test_listings_accepted_only_by_boto3_are_refused(
     what: str, answering: ScriptedStore, reference: S3Client, ours: S3Bucket
 ) -> None:
     answering.answers(Reply(body=RUBBISH[what]))
-    assert told_by_boto3(reference) is not None, "boto3 complains by now: the case belongs elsewhere"
-    assert told_by_us(ours) is None
+    assert list_with_boto3(reference) is not None, "boto3 complains by now: the case belongs elsewhere"
+    assert list_with_ours(ours) is None

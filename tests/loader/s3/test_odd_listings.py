@@ -48,7 +48,7 @@ def test_a_date_that_the_store_does_not_know_is_the_epoch(when: str, read: Calla
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_a_weak_etag_of_a_listing_stays_weak(read: Callable[[bytes], ListPage]) -> None:
+def test_a_weak_etag_of_a_listing_remains_weak(read: Callable[[bytes], ListPage]) -> None:
     body = Page([Entry("A/x", etag="abc")]).written_by("aws").replace(b"&quot;abc", b"W/&quot;abc")
     assert read(body).objects[0].etag == 'W/"abc"'
 
@@ -86,7 +86,7 @@ def test_a_plus_sign_is_a_space_where_no_plus_sign_is_there(store: ScriptedStore
         ("A/a b/", ["A/a%20b/c+d", "A/a%20b/e%2Bf"], ["A/a b/c d", "A/a b/e+f"]),
     ],
 )
-def test_the_page_itself_may_show_what_a_plus_sign_is(
+def test_the_page_reveals_the_meaning_of_a_plus_sign(
     prefix: str, names: list[str], keys: list[str], store: ScriptedStore
 ) -> None:
     bucket = S3Bucket("evident", endpoint=store.endpoint, access_key="a", secret_key="b")

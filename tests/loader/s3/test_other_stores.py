@@ -32,7 +32,7 @@ WEAK = OBJECT | {"ETag": 'W/"abc"'}
         ('"0x8DE4"', "0x8DE4", False, "0x8DE4"),
     ],
 )
-def test_a_strong_etag_loses_its_quotes_and_a_weak_one_stays_weak(
+def test_a_strong_etag_loses_its_quotes_and_a_weak_one_remains_weak(
     sent: str, stored: str, weak: bool, text: str
 ) -> None:
     assert parse_etag(sent) == stored
@@ -165,7 +165,9 @@ def test_every_write_has_the_md5_that_object_lock_requires(store: ScriptedStore,
         (Reply(520, b"<html>unknown error</html>"), r"the store, or a proxy in front of it, cannot answer .*\(520\)$"),
     ],
 )
-def test_an_error_says_what_to_set(reply: Reply, text: str, store: ScriptedStore, scripted: S3Bucket) -> None:
+def test_an_error_names_the_setting_to_change(
+    reply: Reply, text: str, store: ScriptedStore, scripted: S3Bucket
+) -> None:
     store.answers(reply)
     with pytest.raises(WorldError, match=text):
         scripted.open("k")

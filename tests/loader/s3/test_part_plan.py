@@ -55,7 +55,7 @@ def test_the_size_of_a_part_is_the_one_boto3_chooses(size: int) -> None:
 
 
 @pytest.mark.parametrize(("size", "smallest"), [(LARGEST + 1, PART_SIZE), (100, MIN_PART_SIZE - 1)])
-def test_what_no_plan_can_hold_is_refused(size: int, smallest: int) -> None:
+def test_objects_too_large_for_any_plan_are_refused(size: int, smallest: int) -> None:
     with pytest.raises(ValueError, match="a multipart upload cannot"):
         part_size_for(size, smallest)
 

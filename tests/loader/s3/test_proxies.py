@@ -22,7 +22,7 @@ VARIABLES = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "AWS_CA_BUNDL
 
 
 @pytest.fixture(autouse=True)
-def no_proxy_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+def remove_proxy_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
@@ -148,7 +148,7 @@ def test_a_percent_encoded_password_is_sent_decoded(password: str) -> None:
         "://",
     ],
 )
-def test_what_is_not_a_proxy_is_refused_without_its_password(text: str) -> None:
+def test_an_invalid_proxy_is_refused_without_its_password(text: str) -> None:
     with pytest.raises(ValueError, match="HTTPS_PROXY must be") as refused:
         proxy_for("https://s3.example.com", {"HTTPS_PROXY": text})
     assert "hunter2" not in "".join(traceback.format_exception(refused.value))

@@ -22,7 +22,7 @@ from ifeportal.conf.logging import LogRedactor
 from loader.logs import configure_logging
 from loader.s3.auth.redaction import HIDDEN, LEARNED_LIMIT, Redactor, secrets_in
 from loader.s3.client import S3Bucket
-from tests.loader.end_to_end.test_secret_redaction import Seen, look_on
+from tests.loader.end_to_end.test_secret_redaction import Output, look_on
 from tests.support.aircraft import ROOT, Aircraft
 from tests.support.echo_store import MEDIA, STATUS, EchoStore
 from tests.support.portal_system import PATIENCE
@@ -79,7 +79,7 @@ def assert_hidden(secret: str, shown: str, *, at_least: int = 1) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(secrets, st.sampled_from(["", "\r", "\r\n", " "]))
-def test_no_form_of_a_secret_gets_through(secret: str, end: str) -> None:
+def test_no_form_of_a_secret_passes_the_redactor(secret: str, end: str) -> None:
     assume(HIDDEN not in secret and secret not in HIDDEN)
     given_untrimmed, given_trimmed = Redactor([secret + end]), Redactor([secret.strip()])
     cleaner = LogRedactor([secret + end])
@@ -92,7 +92,7 @@ def test_no_form_of_a_secret_gets_through(secret: str, end: str) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(secrets)
-def test_no_form_gets_through_a_traceback_in_a_line_of_the_log(secret: str) -> None:
+def test_no_form_of_a_secret_appears_in_a_logged_traceback(secret: str) -> None:
     assume(HIDDEN not in secret and secret not in HIDDEN)
     for as_json in (True, False):
         line = logged(secret, as_json=as_json)
@@ -129,12 +129,12 @@ def test_short_values_hide_nothing(short: str) -> None:
 
 @pytest.mark.parametrize("password", ["p@ss:word", "pass"])
 def test_passwords_of_addresses_are_hidden_whole(password: str) -> None:
-    said = Redactor(secrets_in({"https_proxy": f"http://crew:{quote(password, safe='')}@proxy:1"}))(
+    redacted = Redactor(secrets_in({"https_proxy": f"http://crew:{quote(password, safe='')}@proxy:1"}))(
         f"to http://crew:{password}@proxy:1/ with Proxy-Authorization: Basic Y3Jldzpw"
     )
-    assert password.partition("@")[2] or password not in said
-    assert "ss:word" not in said
-    assert "Y3Jldzpw" not in said
+    assert password.partition("@")[2] or password not in redacted
+    assert "ss:word" not in redacted
+    assert "Y3Jldzpw" not in redacted
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_password_is_hidden_in_whatever_address_it_is(name: str, address: str)
         assert "hunter2" not in redactor(text)
 
 
-def test_secrets_of_the_settings_stay_hidden_however_many_keys_follow() -> None:
+def test_secrets_of_the_settings_are_redacted_after_any_number_of_keys() -> None:
     redactor = Redactor(["password of the proxy"])
     redactor.keep("another-password")
     for number in range(2 * LEARNED_LIMIT):
@@ -179,14 +179,14 @@ NOT_LEARNED = [
 
 
 @pytest.mark.parametrize("form", NOT_LEARNED)
-def test_signatures_and_headers_are_hidden_though_nobody_knew_them(form: str) -> None:
+def test_signatures_and_headers_are_redacted_without_registration(form: str) -> None:
     text = form.format(*[SIGNATURE] * 3)
     assert SIGNATURE[:8] not in Redactor()(text)
     assert SIGNATURE[:8] not in Redactor()(repr(text))
     assert SIGNATURE[:8] not in Redactor()(json.dumps({"error": text}))
 
 
-def test_ordinary_sentences_stay_as_they_are() -> None:
+def test_ordinary_sentences_are_unchanged() -> None:
     for text in (
         "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         "the signature of the campaign, which has expired, was rejected",
@@ -234,37 +234,42 @@ sys.exit(main.main(sys.argv[1:]))
 @pytest.mark.processes
 @pytest.mark.parametrize("as_json", ["1", ""], ids=["json", "plain"])
 @pytest.mark.parametrize("source", ["environment", "profile"])
-def test_no_form_leaves_a_running_loader(source: str, as_json: str, tmp_path: Path) -> None:
+def test_no_form_of_a_secret_leaves_a_running_loader(source: str, as_json: str, tmp_path: Path) -> None:
     keys = {"AWS_ACCESS_KEY_ID": "tail1", "AWS_SECRET_ACCESS_KEY": "x" * 40, "AWS_SESSION_TOKEN": TOKEN + "\r"}
     if source == "profile":
         keys = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials")}
         lines = ("[default]", "aws_access_key_id = tail1", f"aws_secret_access_key = {TOKEN}")
         (tmp_path / "credentials").write_text("\n".join(lines))
     with EchoStore("denied") as store:
-        aircraft = Aircraft(tmp_path / "content", store.endpoint, keys, _none(store), _none(store))
-        seen = told_by_a_loader(aircraft, as_json, store)
+        aircraft = Aircraft(tmp_path / "content", store.endpoint, keys, _empty_bucket(store), _empty_bucket(store))
+        loader_output = output_of_loader(aircraft, as_json, store)
         written = [body.decode() for body in store.stored]
-    assert "the tale was told" in seen.texts[1]
-    stdout, stderr, *socket = seen.texts
+    assert "the tale was told" in loader_output.texts[1]
+    stdout, stderr, *socket = loader_output.texts
     for shown, at_least in ((stdout, 6), (stderr, 18), ("\n".join(socket), 6), ("\n".join(written), 6)):
         assert_hidden(TOKEN, shown, at_least=at_least)
     assert any("BAD_MANIFEST" in body for body in written)
     assert any("CREDENTIALS" in body for body in written)
 
 
-def _none(store: EchoStore) -> S3Bucket:
+def _empty_bucket(store: EchoStore) -> S3Bucket:
     return S3Bucket("none", endpoint=store.endpoint, access_key="x", secret_key="x")
 
 
-def told_by_a_loader(aircraft: Aircraft, as_json: str, store: EchoStore) -> Seen:
+def output_of_loader(aircraft: Aircraft, as_json: str, store: EchoStore) -> Output:
     """Runs polls whose errors contain the secret in many encodings, until they are at the socket and reported."""
     script = aircraft.folder.with_name("teller.py")  # in a file: other users can read command lines
     script.write_text(TELLER.replace("TOLD", repr(TOKEN)))
-    told = {"MEDIA_BUCKET": MEDIA, "STATUS_BUCKET": STATUS, "LOADER_JSON": as_json, "LOADER_REPORT_TIMEOUT": "2s"}
+    loader_environment = {
+        "MEDIA_BUCKET": MEDIA,
+        "STATUS_BUCKET": STATUS,
+        "LOADER_JSON": as_json,
+        "LOADER_REPORT_TIMEOUT": "2s",
+    }
     process = subprocess.Popen(
         [sys.executable, str(script)],
         cwd=ROOT,
-        env=aircraft.environment(PYTHONPATH=str(ROOT), LOADER_POLL_INTERVAL="1s", **told),
+        env=aircraft.environment(PYTHONPATH=str(ROOT), LOADER_POLL_INTERVAL="1s", **loader_environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -274,8 +279,8 @@ def told_by_a_loader(aircraft: Aircraft, as_json: str, store: EchoStore) -> Seen
 
     def enough(found: set[str]) -> bool:
         reported = b"".join(list(store.stored)).decode()
-        told = all(code in reported for code in ("BAD_MANIFEST", "CREDENTIALS"))
-        return told and all(text.count(HIDDEN) >= 6 for text in (reported, "".join(found)))
+        is_reported = all(code in reported for code in ("BAD_MANIFEST", "CREDENTIALS"))
+        return is_reported and all(text.count(HIDDEN) >= 6 for text in (reported, "".join(found)))
 
     try:
         return look_on(process, aircraft.folder, enough)

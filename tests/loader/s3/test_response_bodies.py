@@ -85,7 +85,7 @@ def test_bytes_that_came_before_an_error_are_not_lost(store: ScriptedStore, scri
     assert buffer[:700_000] == BODY[:700_000]
 
 
-def test_nothing_read_after_an_abort_is_handed_on(tls_store: ScriptedStore, trusting: S3Bucket) -> None:
+def test_data_read_after_an_abort_is_discarded(tls_store: ScriptedStore, trusting: S3Bucket) -> None:
     """After Python's shutdown of a TLS socket, later reads return encrypted records."""
     tls_store.answers(Reply(200, BODY, OBJECT))
     with trusting.open("k") as body:

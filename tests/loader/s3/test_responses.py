@@ -69,7 +69,7 @@ NO_LISTINGS = {
 
 
 @pytest.mark.parametrize("what", NO_LISTINGS)
-def test_what_is_no_listing_is_an_error_and_not_an_empty_bucket(
+def test_an_invalid_listing_is_an_error_and_not_an_empty_bucket(
     what: str, store: ScriptedStore, scripted: S3Bucket
 ) -> None:
     store.answers(NO_LISTINGS[what])
@@ -84,7 +84,7 @@ def test_a_listing_may_have_any_namespace(namespace: str, store: ScriptedStore, 
     assert [(info.key, info.size, info.etag) for info in scripted.list("A/")] == [("A/x", 5, "abc")]
 
 
-def test_keys_are_decoded_only_if_the_store_says_that_it_encoded_them(store: ScriptedStore, scripted: S3Bucket) -> None:
+def test_keys_are_decoded_only_if_the_listing_declares_the_encoding(store: ScriptedStore, scripted: S3Bucket) -> None:
     entry = ENTRY.format("A/a+b%20c%2Bd", 1)
     store.answers(listing(entry), listing(entry + "<EncodingType>url</EncodingType>"))
     assert [info.key for info in scripted.list("A/")] == ["A/a+b%20c%2Bd"]
@@ -220,7 +220,7 @@ def test_a_store_may_say_how_long_to_wait(store: ScriptedStore, scripted: S3Buck
     assert waits == [7]
 
 
-def test_no_request_waits_for_an_hour(store: ScriptedStore, scripted: S3Bucket, waits: list[float]) -> None:
+def test_the_wait_of_a_request_is_bounded(store: ScriptedStore, scripted: S3Bucket, waits: list[float]) -> None:
     store.answers(refusal(503, "SlowDown", **{"Retry-After": "3600"}))
     with pytest.raises(WorldError) as error:
         scripted.get("k", 10)

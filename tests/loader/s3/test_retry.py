@@ -31,7 +31,7 @@ def test_before_any_failure_the_delay_is_the_first() -> None:
     assert delay(0, 3.0, 60.0) == 3.0
 
 
-def test_without_jitter_a_loop_waits_as_long_as_the_formula_says_and_starts_over_after_a_success() -> None:
+def test_a_loop_without_jitter_follows_the_formula_and_resets_after_a_success() -> None:
     backoff = Backoff(None, 0.5, 2.0, jitter=no_jitter)
     assert [backoff.next_delay() for _ in range(4)] == [0.5, 1.0, 2.0, 2.0]
     assert not backoff.is_exhausted
@@ -41,7 +41,7 @@ def test_without_jitter_a_loop_waits_as_long_as_the_formula_says_and_starts_over
 
 def test_attempts_start_over_after_a_mib() -> None:
     budget = RetryBudget(Backoff(3, 1.0, 1.0), 0)
-    assert [budget.next_delay(held) is None for held in (0, 1000, 2000)] == [False, False, True]
+    assert [budget.next_delay(elapsed) is None for elapsed in (0, 1000, 2000)] == [False, False, True]
     assert budget.failures == 3
     assert budget.next_delay(MIB) is not None
     assert budget.failures == 1

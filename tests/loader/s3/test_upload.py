@@ -60,9 +60,9 @@ def test_an_upload_goes_on_where_it_was_left(bucket: Bucket) -> None:
     begun = bucket.begin_upload(KEY)
     begun.put_part(1, PART)
     resumed = bucket.resume_upload(KEY, begun.upload_id)
-    (held,) = resumed.list_parts()
-    assert held == UploadedPart(1, md5(PART), len(PART))
-    resumed.complete([held, resumed.put_part(2, b"2")])
+    (first_part,) = resumed.list_parts()
+    assert first_part == UploadedPart(1, md5(PART), len(PART))
+    resumed.complete([first_part, resumed.put_part(2, b"2")])
     assert content_of(bucket) == PART + b"2"
 
 
@@ -182,10 +182,10 @@ def test_an_upload_survives_the_process_that_began_it(media: S3Bucket, seaweed: 
     killed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     upload = media.resume_upload(KEY, killed.stdout.strip())
-    held = upload.list_parts()
-    assert [part.number for part in held if part.etag in (md5(PART), md5(b"the end"))] == [1, 3]
+    listed_parts = upload.list_parts()
+    assert [part.number for part in listed_parts if part.etag in (md5(PART), md5(b"the end"))] == [1, 3]
     sent = upload.put_part(2, PART)
-    upload.complete([held[0], sent, held[-1]])
+    upload.complete([listed_parts[0], sent, listed_parts[-1]])
     assert content_of(media) == PART + PART + b"the end"
 
 
@@ -266,7 +266,7 @@ def test_refused_parts_in_an_answer_of_200_are_not_tried_again(store: ScriptedSt
 
 
 @pytest.mark.parametrize("second", [failed("NoSuchUpload", 404), failed("PreconditionFailed", 412)])
-def test_a_completion_whose_answer_was_lost_is_settled_by_looking(
+def test_a_completion_without_a_response_is_resolved_by_a_head_request(
     second: Reply, store: ScriptedStore, scripted: S3Bucket
 ) -> None:
     store.answers(Reply(200, b"", lie=100), second, head(WHOLE))
@@ -274,13 +274,13 @@ def test_a_completion_whose_answer_was_lost_is_settled_by_looking(
     assert [asked.method for asked in store.asked] == ["POST", "POST", "HEAD"]
 
 
-def test_a_store_that_stays_silent_is_asked_what_it_has(store: ScriptedStore, scripted: S3Bucket) -> None:
+def test_a_store_that_sends_no_response_is_queried_for_the_result(store: ScriptedStore, scripted: S3Bucket) -> None:
     store.answers(*[failed("InternalError", 500)] * 5, head(WHOLE))
     assert scripted.resume_upload("k", "u").complete([ONE]) == WHOLE
 
 
 @pytest.mark.parametrize("found", [head(md5(b"another")), Reply(404), failed("AccessDenied", 403)])
-def test_an_upload_that_vanished_without_its_object_is_gone(
+def test_an_upload_that_disappeared_without_its_object_is_gone(
     found: Reply, store: ScriptedStore, scripted: S3Bucket
 ) -> None:
     store.answers(failed("NoSuchUpload", 404), found)
@@ -288,7 +288,7 @@ def test_an_upload_that_vanished_without_its_object_is_gone(
         scripted.resume_upload("k", "u").complete([ONE])
 
 
-def test_what_must_be_new_but_was_there_before_is_not_taken_for_ours(store: ScriptedStore, scripted: S3Bucket) -> None:
+def test_an_existing_object_is_not_mistaken_for_our_upload(store: ScriptedStore, scripted: S3Bucket) -> None:
     store.answers(failed("PreconditionFailed", 412), head(WHOLE))
     with pytest.raises(WorldError) as error:
         scripted.resume_upload("k", "u").complete([ONE], if_none_match=True)

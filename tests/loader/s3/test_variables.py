@@ -40,7 +40,7 @@ def faults(**environment: str) -> list[str]:
     ["{}", " {} ", "{}\r", "{}\r\n", "\t{}\n", '"{}"', "'{}'", '"{}"\r\n', "\ufeff{}", '\ufeff"{}"', "\u200b{}\u00a0"],
 )
 @pytest.mark.parametrize("name", VALUES)
-def test_what_files_and_tools_add_around_a_value_is_removed(name: str, form: str) -> None:
+def test_whitespace_and_quotes_around_a_value_are_removed(name: str, form: str) -> None:
     assert cleaned(**VALUES | {name: form.format(VALUES[name])}) == VALUES
 
 
@@ -86,7 +86,7 @@ def test_a_control_character_inside_is_refused(name: str, inside: str) -> None:
         ("SSL_CERT_FILE", "/hunter2.pem", "names a file that cannot be read (No such file or directory)."),
     ],
 )
-def test_a_value_that_cannot_be_meant_is_refused(name: str, value: str, sentence: str) -> None:
+def test_an_implausible_value_is_refused(name: str, value: str, sentence: str) -> None:
     (fault,) = faults(**VALUES | {name: value})
     assert fault.startswith(f"{name} {sentence}")
     assert fault.endswith(".")

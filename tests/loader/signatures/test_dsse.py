@@ -68,12 +68,12 @@ def test_two_of_two_are_two() -> None:
     assert check(signed_envelope(PAYLOAD, "sam", "tess"), ("sam", "tess"), 2) == PAYLOAD
 
 
-def test_one_of_two_is_not_two() -> None:
+def test_one_signature_does_not_meet_a_threshold_of_two() -> None:
     with pytest.raises(BadEnvelope, match="2 valid signatures from its trusted keys; 1 of these are valid"):
         check(signed_envelope(PAYLOAD, "sam"), ("sam", "tess"), 2)
 
 
-def test_one_key_twice_is_one() -> None:
+def test_one_key_used_twice_counts_once() -> None:
     twice = document("sam")
     twice["signatures"] *= 2
     assert check(body_of(twice)) == PAYLOAD
@@ -83,7 +83,7 @@ def test_one_key_twice_is_one() -> None:
         check(body_of(twice), ("sam", "sam"), 2)
 
 
-def test_one_key_under_two_names_is_one() -> None:
+def test_one_key_with_two_names_counts_once() -> None:
     twice = document("sam")
     twice["signatures"] += [{**twice["signatures"][0], "keyid": key_id(public_hex("tess"))}]
     with pytest.raises(BadEnvelope, match="1 of these are valid"):
@@ -121,7 +121,7 @@ def test_a_threshold_of_none_lets_nothing_pass(threshold: int) -> None:
         check(signed_envelope(PAYLOAD, "sam"), ("sam",), threshold)
 
 
-def test_no_keys_let_nothing_pass() -> None:
+def test_no_signature_is_valid_without_keys() -> None:
     with pytest.raises(BadEnvelope):
         check(signed_envelope(PAYLOAD, "sam"), ())
 
@@ -255,7 +255,7 @@ def test_a_broken_envelope_is_refused_with_the_place(fields: dict[str, Any], sen
     ],
     ids=["nothing", "null", "list", "words", "bom", "deep", "long", "twice"],
 )
-def test_what_is_no_envelope_is_refused(body: bytes) -> None:
+def test_an_invalid_envelope_is_refused(body: bytes) -> None:
     with pytest.raises(BadEnvelope):
         check(body)
 
@@ -280,7 +280,7 @@ def test_fields_of_others_are_ignored() -> None:
 
 @given(payload=st.binary(max_size=200), people=st.lists(st.sampled_from("abc"), unique=True, min_size=1))
 @settings(max_examples=30, deadline=None)
-def test_what_was_built_is_read_back(payload: bytes, people: list[str]) -> None:
+def test_an_envelope_is_read_back(payload: bytes, people: list[str]) -> None:
     made = envelope(payload, *people)
     assert parse_envelope(build_envelope(made)) == made
     assert verified_signers(made, [public_hex(name) for name in "abc"]) == {public_hex(name) for name in people}
@@ -334,7 +334,7 @@ def code_of(payload: bytes, floor: int | None = None, now: datetime = NOW) -> st
     return caught.value.code
 
 
-def test_what_was_signed_for_here_is_used() -> None:
+def test_a_signature_for_this_place_is_valid() -> None:
     assert judge(manifest(tails=("D-EFGH", "D-ABCD"), expires=datetime(2027, 1, 1, tzinfo=UTC)), floor=3).version == 3
 
 
@@ -352,11 +352,11 @@ def test_what_was_signed_for_here_is_used() -> None:
     ],
     ids=str,
 )
-def test_what_was_signed_for_another_place_or_for_none_is_no_signature_for_here(fields: dict[str, Any]) -> None:
+def test_a_signature_for_another_place_or_none_is_invalid(fields: dict[str, Any]) -> None:
     assert code_of(manifest(**fields)) == "BAD_SIGNATURE"
 
 
-def test_a_bare_list_says_no_place() -> None:
+def test_a_list_without_a_place_names_no_place() -> None:
     assert code_of(b'[{"name": "a", "size": 1}]') == "BAD_SIGNATURE"
 
 
@@ -366,7 +366,7 @@ def test_a_version_below_the_highest_accepted_is_a_rollback_and_the_same_is_none
     assert judge(manifest(version=10**9), floor=3).version == 10**9
 
 
-def test_what_has_expired_is_refused_from_that_very_second() -> None:
+def test_expired_signatures_are_refused_from_the_exact_second() -> None:
     expires = datetime(2026, 12, 31, 18, tzinfo=UTC)
     assert code_of(manifest(expires=expires), now=expires) == "EXPIRED"
     assert judge(manifest(expires=expires), now=datetime(2026, 12, 31, 17, 59, 59, tzinfo=UTC)).expires == expires

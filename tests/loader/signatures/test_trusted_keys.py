@@ -102,7 +102,7 @@ def test_a_wrong_keyring_is_refused_with_the_place(fields: dict[str, Any], sente
     ],
     ids=["rsa", "prehashed", "capitals", "short", "of another"],
 )
-def test_a_key_must_be_what_its_id_says(change: dict[str, Any], sentence: str) -> None:
+def test_a_key_must_match_its_id(change: dict[str, Any], sentence: str) -> None:
     found = document(keyring())
     found["keys"][SAM] |= change
     with pytest.raises(BadTrustedKeys, match=sentence):
@@ -137,12 +137,12 @@ def test_the_next_one_must_be_signed_by_both_roots() -> None:
 
 
 def test_the_threshold_of_the_version_before_counts_and_of_the_new_one_too() -> None:
-    held = signed_version(keyring(1, root=role("rita", "ruth", threshold=2), people=("ruth",)), "rita", "ruth")
+    current = signed_version(keyring(1, root=role("rita", "ruth", threshold=2), people=("ruth",)), "rita", "ruth")
     alone = keyring(2, root=role("rita"), people=("ruth",))
-    assert newest_trusted(held, [signed_version(alone, "rita")])[0] is held
+    assert newest_trusted(current, [signed_version(alone, "rita")])[0] is current
     good = signed_version(alone, "rita", "ruth")
-    assert newest_trusted(held, [good]) == (good, "")
-    assert newest_trusted(good, [signed_version(replace(held.trusted_keys, version=3), "rita")])[0] is good
+    assert newest_trusted(current, [good]) == (good, "")
+    assert newest_trusted(good, [signed_version(replace(current.trusted_keys, version=3), "rita")])[0] is good
 
 
 def test_a_loader_after_an_absence_follows_the_whole_chain() -> None:
@@ -174,7 +174,7 @@ def test_a_chain_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b"x", b"[" + b"{}," * 64 + b"{}]", b" " * 5_000_000])
-def test_what_is_no_chain_is_refused(body: bytes) -> None:
+def test_an_invalid_chain_is_refused(body: bytes) -> None:
     with pytest.raises(BadEnvelope):
         parse_chain(body)
 
@@ -201,16 +201,16 @@ def test_a_key_is_lost_when_it_can_sign_for_the_airline_no_more() -> None:
 # Stored state.
 
 
-def seen(version: int) -> SignedManifest:
+def manifest_of_version(version: int) -> SignedManifest:
     return read_signed_manifest(manifest(version=version), HERE)
 
 
 def known() -> TrustState:
     full = replace(TrustState(serial=4), time=datetime(2026, 12, 1, 1, 2, 3, 4, tzinfo=UTC)).with_keys(TWO)
-    return full.with_accepted("ACME", seen(3), "2026-12")
+    return full.with_accepted("ACME", manifest_of_version(3), "2026-12")
 
 
-def test_what_is_remembered_is_read_back() -> None:
+def test_the_stored_trust_is_read_back() -> None:
     note = json.loads(json.dumps({"schema": 1, **dump_state(known())}))
     assert load_state(note) == known()
     assert load_state({}) == TrustState()
@@ -223,10 +223,14 @@ def test_a_note_with_anything_changed_is_torn() -> None:
             load_state({**dump_state(known()), **change})
 
 
-def test_the_highest_version_stays_the_highest() -> None:
-    assert known().with_accepted("ACME", seen(3), "2026-12") == known()
-    assert known().with_accepted("ACME", seen(2), "2026-12").accepted_of("ACME").versions == {"2026-12": 3}
-    assert known().with_accepted("ACME", seen(5), "2026-12").accepted_of("ACME").versions == {"2026-12": 5}
+def test_the_highest_version_is_preserved() -> None:
+    assert known().with_accepted("ACME", manifest_of_version(3), "2026-12") == known()
+    assert known().with_accepted("ACME", manifest_of_version(2), "2026-12").accepted_of("ACME").versions == {
+        "2026-12": 3
+    }
+    assert known().with_accepted("ACME", manifest_of_version(5), "2026-12").accepted_of("ACME").versions == {
+        "2026-12": 5
+    }
     assert known().accepted_of("BETA") == AcceptedVersions()
 
 

@@ -21,15 +21,15 @@ NEVER = 3600.0  # seconds
 
 
 class Notes:
-    """Records the calls of a sink; `heard` wakes a waiting test."""
+    """Records the calls of a sink; `called` wakes a waiting test."""
 
     def __init__(self) -> None:
-        self.said: list[int | None] = []
-        self.heard = threading.Event()
+        self.durable_calls: list[int | None] = []
+        self.called = threading.Event()
 
     def __call__(self, durable: int | None) -> None:
-        self.said.append(durable)
-        self.heard.set()
+        self.durable_calls.append(durable)
+        self.called.set()
 
 
 class Writes:
@@ -87,7 +87,7 @@ STARTS = st.sampled_from([0, 1, 4096, 5000, BLOCK - 1, BLOCK])
 
 @settings(max_examples=60, deadline=None)
 @given(STARTS, st.lists(st.tuples(SIZES, st.booleans()), max_size=12), st.booleans())
-def test_whatever_the_pieces_and_flushes_the_file_has_the_same_bytes(
+def test_any_sequence_of_writes_and_flushes_gives_the_same_file(
     start: int, pieces: list[tuple[int, bool]], impatient: bool
 ) -> None:
     with tempfile.TemporaryFile(dir=Path.cwd()) as stream:
@@ -134,11 +134,11 @@ def test_a_byte_does_not_wait_for_the_next_one(descriptor: int) -> None:
     sink = BufferedWriter(descriptor, 0, 0.01, notes)
     feed(sink, b"1")
     sink.buffer()  # now the thread waits for a link without data
-    assert notes.heard.wait(10)
+    assert notes.called.wait(10)
     while sink.written == 0:
-        notes.heard.wait(0.01)
+        notes.called.wait(0.01)
     assert os.pread(descriptor, 10, 0) == b"1"
-    assert notes.said == [None]
+    assert notes.durable_calls == [None]
     sink.close()
 
 
@@ -206,7 +206,7 @@ def test_the_file_is_made_durable_again_and_again_on_the_way(descriptor: int) ->
         feed(sink, bytes(BLOCK))
     sink.flush()
     sink.close()
-    assert notes.said == [None, SYNC_EVERY, 2 * SYNC_EVERY]
+    assert notes.durable_calls == [None, SYNC_EVERY, 2 * SYNC_EVERY]
 
 
 def test_an_item_that_comes_in_one_read_costs_neither_a_note_nor_a_thread(descriptor: int) -> None:
@@ -219,4 +219,4 @@ def test_an_item_that_comes_in_one_read_costs_neither_a_note_nor_a_thread(descri
     sink.flush(last=True)
     sink.close()
     assert os.pread(descriptor, 10, 0) == b"small"
-    assert notes.said == []
+    assert notes.durable_calls == []

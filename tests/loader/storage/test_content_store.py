@@ -65,7 +65,7 @@ def test_an_item_takes_its_final_name_only_when_it_is_whole(store: ContentStore)
     assert not begun(store, ".json").exists()
 
 
-def test_what_is_on_disk_is_hashed_again_and_gone_on_with(store: ContentStore) -> None:
+def test_bytes_on_disk_are_hashed_again_and_resumed(store: ContentStore) -> None:
     with store.open_partial("c", ITEM, FIRST) as part:
         fill(part, BODY[:123_456])
     with store.open_partial("c", ITEM, FIRST) as part:
@@ -98,7 +98,7 @@ def test_a_torn_state_is_never_believed(store: ContentStore, state: bytes) -> No
     assert not begun(store).exists()
 
 
-def test_bytes_of_another_version_are_not_gone_on_with(store: ContentStore) -> None:
+def test_bytes_of_another_version_are_not_resumed(store: ContentStore) -> None:
     with store.open_partial("c", ITEM, FIRST) as part:
         fill(part, BODY[:1000])
     other = Item(ITEM.name, ITEM.size, "0" * 64)
@@ -160,7 +160,7 @@ def test_a_file_touched_by_others_is_read_before_it_is_believed(store: ContentSt
     assert store.item_state("c", ITEM).file is FileState.COMPLETE
 
 
-def test_what_was_just_installed_is_known_without_reading_its_record(
+def test_a_new_item_is_complete_without_reading_its_record(
     store: ContentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -172,10 +172,10 @@ def test_what_was_just_installed_is_known_without_reading_its_record(
 
 
 def test_a_new_version_waits_beside_and_takes_over_as_a_whole(store: ContentStore) -> None:
-    one, two, gone = Item("one", 3), Item("two", 3), Item("gone", 3)
-    for item in (one, two, gone):
+    one, two, missing = Item("one", 3), Item("two", 3), Item("gone", 3)
+    for item in (one, two, missing):
         load(store, item, b"old")
-    store.mark_complete("c", [one, two, gone], FIRST)
+    store.mark_complete("c", [one, two, missing], FIRST)
     assert store.installed_version("c") == FIRST
     (store.path / "c" / "theirs.txt").write_text("not ours")
     new = [Item("one", 5, hashlib.sha256(b"newer").hexdigest()), two]
@@ -187,7 +187,7 @@ def test_a_new_version_waits_beside_and_takes_over_as_a_whole(store: ContentStor
     assert final(store, one).read_bytes() == b"newer"
     assert sorted(path.name for path in (store.path / "c").iterdir()) == ["one.tgz", "theirs.txt", "two.tgz"]
     assert store.installed_version("c") == SECOND
-    assert [(held.campaign, held.items, held.bytes, held.verified) for held in store.held_campaigns()] == [
+    assert [(report.campaign, report.items, report.bytes, report.verified) for report in store.held_campaigns()] == [
         ("c", 2, 8, False)
     ]
 

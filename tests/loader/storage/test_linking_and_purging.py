@@ -148,7 +148,7 @@ def test_without_a_hash_nothing_is_the_same(store: ContentStore) -> None:
     assert not store.item_state("new", Item("film", len(BODY) + 1, FILM.sha256)).linkable
 
 
-def test_what_is_linkable_is_known_after_a_restart_and_after_every_change(store: ContentStore) -> None:
+def test_link_sources_are_found_after_a_restart_and_after_every_change(store: ContentStore) -> None:
     load(store, "old", FILM, BODY)
     again = ContentStore(store.path)
     assert again.item_state("new", FILM).linkable
@@ -163,7 +163,7 @@ def test_what_is_linkable_is_known_after_a_restart_and_after_every_change(store:
     assert again.item_state("new", of("late", newer)).linkable
 
 
-def test_what_others_removed_or_wrote_is_not_linked_to(store: ContentStore) -> None:
+def test_files_changed_by_other_programs_are_not_linked(store: ContentStore) -> None:
     load(store, "old", FILM, BODY)
     load(store, "older", FILM, BODY)
     assert store.item_state("new", FILM).linkable
@@ -183,9 +183,7 @@ def test_a_planted_link_is_no_source(store: ContentStore, tmp_path: Path) -> Non
     assert not store.link_duplicate("new", FILM, SECOND, staged=False)
 
 
-def test_where_the_file_system_has_no_links_it_says_so_once(
-    store: ContentStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_system_without_links_is_reported_once(store: ContentStore, monkeypatch: pytest.MonkeyPatch) -> None:
     load(store, "old", FILM, BODY)
     tried: list[object] = []
 
@@ -234,7 +232,7 @@ def test_a_linked_file_can_be_read_to_verify_it(store: ContentStore) -> None:
     assert store.item_state("new", FILM).file is FileState.COMPLETE
 
 
-def test_a_look_at_a_whole_campaign_says_the_same_as_looks_at_its_items(store: ContentStore) -> None:
+def test_the_state_of_a_campaign_matches_the_states_of_its_items(store: ContentStore) -> None:
     whole(store, "c", {"a": BODY, "b": OTHER})
     begin(store, "c", of("begun", BODY), BODY[:10])
     items = [of("a", BODY), of("b", BODY), of("begun", BODY), of("gone", b"x"), Item("a2", 5)]
@@ -244,22 +242,22 @@ def test_a_look_at_a_whole_campaign_says_the_same_as_looks_at_its_items(store: C
 # Purging.
 
 
-def test_a_purged_campaign_leaves_nothing_and_others_stay(store: ContentStore) -> None:
+def test_a_purged_campaign_leaves_no_files_and_others_are_preserved(store: ContentStore) -> None:
     whole(store, "c", {"a": BODY, "b": OTHER})
     whole(store, "d", {"a": OTHER})
-    kept = {name for name in tree(store) if name.startswith("d/") or "/d/" in name or name.endswith("/d.json")}
+    expected = {name for name in tree(store) if name.startswith("d/") or "/d/" in name or name.endswith("/d.json")}
     load(store, "c", of("a", OTHER), OTHER, SECOND, beside=True)
     begin(store, "c", of("begun", BODY), BODY)
     # b and d/a are two files although their content is the same: they were not linked.
     assert store.purge("c", None) == 2 * len(BODY) + 2 * len(OTHER)
-    assert tree(store) == kept
-    assert [held.campaign for held in store.held_campaigns()] == ["d"]
+    assert tree(store) == expected
+    assert [report.campaign for report in store.held_campaigns()] == ["d"]
     assert not (store.path / "c").exists()
     assert [one.campaign for one in store.list_campaigns()] == ["d"]
     assert store.purge("c", None) == 0
 
 
-def test_other_peoples_files_and_what_links_point_to_stay(store: ContentStore, tmp_path: Path) -> None:
+def test_foreign_files_and_link_targets_are_preserved(store: ContentStore, tmp_path: Path) -> None:
     whole(store, "c", {"a": BODY, "b": OTHER})
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
@@ -323,7 +321,7 @@ def test_a_purge_of_items_that_was_killed_is_made_good(store: ContentStore, poin
     assert again.held_campaigns() == []
 
 
-def test_what_has_another_name_frees_nothing_until_the_last_one_goes(store: ContentStore) -> None:
+def test_removing_one_of_several_links_frees_no_space(store: ContentStore) -> None:
     whole(store, "old", {"a": BODY, "b": OTHER})
     store.link_duplicate("new", of("a", BODY), SECOND, staged=False)
     assert [(one.campaign, one.bytes) for one in store.list_campaigns()] == [("new", (0,)), ("old", (len(OTHER),))]
@@ -345,13 +343,13 @@ def test_campaigns_on_disk_are_listed_with_dates_and_without_foreign_folders(sto
     assert 0 < found["begun"].bytes[0] <= 5000
 
 
-def test_a_torn_mark_says_nothing(store: ContentStore) -> None:
+def test_a_truncated_record_is_ignored(store: ContentStore) -> None:
     whole(store, "c", {"a": BODY})
     (store.path / ".loader" / "campaigns" / "c.json").write_bytes(b'{"starts": 5, "ends": "soon"}')
     assert store.list_campaigns() == [CampaignOnDisk("c", None, None, False, (len(BODY),), frozenset("a"))]
 
 
-def test_what_an_older_version_left_in_another_directory_goes_when_the_new_one_is_whole(store: ContentStore) -> None:
+def test_an_older_version_in_another_directory_is_removed_after_the_new_one_is_complete(store: ContentStore) -> None:
     whole(store, "c", {"a": BODY, "b": OTHER})
     moved = of("a", OTHER)
     store.mark_complete("c", [moved, of("b", OTHER)], SECOND)

@@ -110,7 +110,7 @@ def test_a_name_that_cannot_even_be_looked_up_is_absent(store: ContentStore, mon
 
 
 @pytest.mark.parametrize("name", ["CON", "nul.tgz", "lpt1.tgz.part"])
-def test_a_name_reserved_on_windows_is_said_to_be_one(name: str) -> None:
+def test_a_name_reserved_on_windows_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(WorldError, match="reserved on Windows"), translate_disk_errors("x"):
         raise OSError(errno.EINVAL, "Invalid argument", name)
 
@@ -161,7 +161,7 @@ def test_a_file_system_without_link_counts_can_be_used(store: ContentStore, monk
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK])
-def test_where_there_are_no_hard_links_the_same_content_is_loaded_again(
+def test_the_same_content_is_loaded_again_without_hard_links(
     store: ContentStore, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     load(store, "c", item("a"))

@@ -60,7 +60,7 @@ def test_a_link_limited_at_every_number_gets_the_maximum() -> None:
     assert world.highest == MAX_CONNECTIONS
 
 
-def test_nothing_is_ever_tried_on_a_fast_link() -> None:
+def test_no_connection_is_added_on_a_fast_link() -> None:
     world = World(lambda _: SATURATED_RATE * 1.5)
     assert world.run(300) == 1
     assert world.highest == 1

@@ -104,12 +104,12 @@ class Witness:
     """Records the calls of the download."""
 
     wanted: bool = True
-    kept: list[int] = field(default_factory=list)
+    progress: list[int] = field(default_factory=list)
     retries: list[tuple[str, float]] = field(default_factory=list)
     asked: int = 0
 
     def on_progress(self, bytes_done: int) -> None:
-        self.kept.append(bytes_done)
+        self.progress.append(bytes_done)
 
     def on_retry(self, error: WorldError, wait: float, failures: int) -> None:
         self.retries.append((error.code, wait))
@@ -228,7 +228,7 @@ def test_wrong_bytes_are_fetched_once_more_then_the_item_has_failed(bench: Bench
     assert bench.fails() == "HASH_MISMATCH"
     assert bench.bucket.opened == [(0, None), (0, None)]
     assert bench.store.item_state("c", ITEM).bytes_done == 0
-    assert bench.witness.kept[-1] == 0
+    assert bench.witness.progress[-1] == 0
 
 
 def test_bytes_damaged_on_the_way_heal_by_the_second_fetch(bench: Bench) -> None:
@@ -250,7 +250,7 @@ def test_a_longer_object_is_a_size_mismatch(bench: Bench, chunked: bool) -> None
 def test_a_shorter_object_is_a_size_mismatch_before_a_byte_is_read(bench: Bench) -> None:
     bench.bucket.content = b"<Error><Code>InternalError</Code></Error>"
     assert bench.fails() == "SIZE_MISMATCH"
-    assert max(bench.witness.kept) == 0
+    assert max(bench.witness.progress) == 0
 
 
 def refuse(code: Code, retry_after: float | None = None) -> Act:
@@ -273,10 +273,10 @@ def test_an_object_replaced_midway_restarts_if_the_manifest_still_lists_it(bench
     bench.succeeds()
     assert bench.bucket.opened == [(0, None), (MIB, "e1"), (0, None), (0, None)]
     assert bench.witness.asked == 1
-    assert 0 in bench.witness.kept
+    assert 0 in bench.witness.progress
 
 
-def test_an_object_replaced_midway_fails_if_the_manifest_says_something_else(bench: Bench) -> None:
+def test_an_object_replaced_midway_fails_if_it_differs_from_the_manifest(bench: Bench) -> None:
     bench.witness.wanted = False
     bench.bucket.script = [short(bench, MIB), replace_object(bench)]
     assert bench.fails() == "OBJECT_CHANGED"
@@ -295,7 +295,7 @@ def test_an_object_replaced_without_end_does_not_keep_the_loader_busy(bench: Ben
 
 
 @pytest.mark.parametrize("code", [Code.OBJECT_GONE, Code.FORBIDDEN, Code.CREDENTIALS, Code.CLOCK_SKEW])
-def test_what_trying_again_cannot_help_is_not_tried_again(bench: Bench, code: Code) -> None:
+def test_permanent_errors_are_not_retried(bench: Bench, code: Code) -> None:
     bench.bucket.script = [short(bench, MIB), refuse(code)]
     assert bench.fails() == code
     assert len(bench.bucket.opened) == 2
@@ -340,7 +340,7 @@ def test_an_item_without_a_hash_is_taken_by_its_size(bench: Bench) -> None:
     bench.succeeds()
 
 
-def test_an_object_without_an_etag_is_not_gone_on_with(bench: Bench) -> None:
+def test_an_object_without_an_etag_is_not_resumed(bench: Bench) -> None:
     bench.bucket.script = [
         lambda start: bench.bucket.send(start, upto=MIB, etag="", error=WorldError(Code.SHORT_BODY, "cut")),
     ]
@@ -415,7 +415,7 @@ def test_a_store_that_refuses_every_condition_is_asked_without_and_no_byte_is_lo
     bench.succeeds()
     assert bench.bucket.opened == [(0, None), (MIB, "e1"), (0, None), (MIB, None), (2 * MIB, None)]
     assert bench.witness.asked == 0
-    assert bench.witness.kept == sorted(bench.witness.kept)
+    assert bench.witness.progress == sorted(bench.witness.progress)
 
 
 def test_a_store_that_fails_while_the_condition_is_checked_loses_no_byte(bench: Bench) -> None:

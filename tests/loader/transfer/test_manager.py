@@ -80,7 +80,7 @@ def test_a_surprise_while_a_failure_is_reported_is_a_failure_of_the_item(
     assert carry_out(context) == [("a", Code.INTERNAL)]
 
 
-class HeldStore(ContentStore):
+class BlockingStore(ContentStore):
     """Installs nothing until `release` is set; `installing` has the items that wait for it."""
 
     def __init__(self, path: Path) -> None:
@@ -107,11 +107,11 @@ class CountingBucket(MemoryBucket):
 
 
 @contextmanager
-def held_load(
+def blocked_load(
     context: TaskContext, path: Path, items: Sequence[Item]
-) -> Iterator[tuple[TransferManager, HeldStore, CountingBucket]]:
+) -> Iterator[tuple[TransferManager, BlockingStore, CountingBucket]]:
     """Load the items, one download at a time, into a store that does not install them yet; end when all are done."""
-    media, store = CountingBucket(), HeldStore(path)
+    media, store = CountingBucket(), BlockingStore(path)
     for item in items:
         media.put(content_key("ACME", "c", item.name), BODY)
     context = replace(context, stores=[store], download=replace(context.download, media=media))
@@ -131,7 +131,7 @@ def held_load(
 def test_the_next_download_does_not_wait_until_an_item_is_on_disk(context: TaskContext, tmp_path: Path) -> None:
     items = [Item(name, len(BODY), sha256(BODY).hexdigest()) for name in "abcde"]
 
-    with held_load(context, tmp_path / "held", items) as (transfers, store, media):
+    with blocked_load(context, tmp_path / "held", items) as (transfers, store, media):
         wait_until(lambda: len(store.installing) == 3)
         assert media.opened == [content_key("ACME", "c", name) for name in "abc"], (
             "two more than are downloaded at once"
@@ -143,7 +143,7 @@ def test_the_next_download_does_not_wait_until_an_item_is_on_disk(context: TaskC
 def test_an_item_with_a_wrong_hash_counts_as_a_download(context: TaskContext, tmp_path: Path) -> None:
     items = [Item("a", len(BODY), "0" * 64), Item("b", len(BODY))]
 
-    with held_load(context, tmp_path / "held", items) as (transfers, store, media):
+    with blocked_load(context, tmp_path / "held", items) as (transfers, store, media):
         wait_until(lambda: store.installing == ["a"])
         assert media.opened == [content_key("ACME", "c", "a")]
 

@@ -88,7 +88,7 @@ def test_an_outage_costs_all_connections_together_a_bounded_number_of_requests(d
     assert 0 < download_setup.kept == download_setup.bucket.sent < len(CONTENT)
 
 
-def test_time_without_a_link_is_not_held_against_an_item(download_setup: DownloadSetup) -> None:
+def test_time_without_a_link_does_not_count_as_slowness(download_setup: DownloadSetup) -> None:
     waits: list[bool] = []
 
     def await_link(stop: threading.Event) -> bool:
@@ -103,7 +103,7 @@ def test_time_without_a_link_is_not_held_against_an_item(download_setup: Downloa
     assert download_setup.ledger.retries == []
 
 
-def test_an_object_replaced_midway_starts_anew_over_one_connection(download_setup: DownloadSetup) -> None:
+def test_an_object_replaced_midway_restarts_over_one_connection(download_setup: DownloadSetup) -> None:
     other = bytes(len(CONTENT))
     download_setup.item = Item("movie", len(other), hashlib.sha256(other).hexdigest())
 
@@ -132,7 +132,7 @@ def test_an_object_replaced_midway_that_the_manifest_does_not_know_is_no_item(do
     assert download_setup.kept == 0
 
 
-def test_a_store_that_ignores_ranges_is_begun_anew_over_one_connection(download_setup: DownloadSetup) -> None:
+def test_a_store_that_ignores_ranges_is_read_again_over_one_connection(download_setup: DownloadSetup) -> None:
     download_setup.bucket.script[2] = lambda asked: download_setup.bucket.send(
         RangeRequest(asked.number, 0, None, asked.if_match)
     )
@@ -141,7 +141,7 @@ def test_a_store_that_ignores_ranges_is_begun_anew_over_one_connection(download_
     assert download_setup.bucket.asked[-1].start == 0
 
 
-def test_a_range_from_another_place_is_never_kept(download_setup: DownloadSetup) -> None:
+def test_a_wrong_range_is_never_stored(download_setup: DownloadSetup) -> None:
     def elsewhere(asked: RangeRequest) -> GatedBody:
         return download_setup.bucket.send(RangeRequest(asked.number, asked.start + 5, asked.end, asked.if_match))
 
@@ -161,7 +161,7 @@ def test_a_longer_object_under_the_same_etag_is_a_size_mismatch(download_setup: 
     assert download_setup.ledger.retries == ["SIZE_MISMATCH"]
 
 
-def test_too_slow_is_said_of_the_item_not_of_a_connection(download_setup: DownloadSetup) -> None:
+def test_slowness_is_judged_per_item_and_not_per_connection(download_setup: DownloadSetup) -> None:
     download_setup.min_rate, download_setup.bucket.gate_at = 1, 10**6
     assert fails(download_setup) == "TOO_SLOW"
 
@@ -200,7 +200,7 @@ def go_on(download_setup: DownloadSetup) -> None:
     download_setup.ledger.kept.clear()
 
 
-def test_one_connection_that_goes_on_after_several_failed_loses_nothing_by_a_kill(
+def test_one_connection_that_replaces_several_loses_no_byte_after_a_kill(
     download_setup: DownloadSetup,
 ) -> None:
     believed: list[int] = []
@@ -247,7 +247,7 @@ def test_one_connection_that_goes_on_after_several_failed_loses_nothing_by_a_kil
 
 
 @pytest.mark.parametrize("share", [1, 4])
-def test_a_stop_keeps_what_lies_beyond_a_gap_whoever_goes_on(download_setup: DownloadSetup, share: int) -> None:
+def test_a_stop_preserves_bytes_beyond_a_gap_for_any_later_download(download_setup: DownloadSetup, share: int) -> None:
     interrupt(download_setup)
     kept = download_setup.kept
     assert kept == download_setup.bucket.sent == download_setup.ledger.kept[-1]
@@ -310,34 +310,34 @@ def test_more_connections_are_used_where_each_is_slow(aircraft: Aircraft, slow: 
     first, *ranges = requests(slow)
     assert first.range == ""
     assert len(ranges) >= 4
-    assert all(seen.if_match and seen.range for seen in ranges)
+    assert all(request.if_match and request.range for request in ranges)
     assert aircraft.progress("c") == {"big": len(BODY)}
     assert aircraft.left_over() == []
 
 
 @pytest.mark.processes
-def test_one_connection_is_used_where_it_is_fast(aircraft: Aircraft, link: FaultProxy) -> None:
+def test_one_connection_is_used_on_a_fast_link(aircraft: Aircraft, link: FaultProxy) -> None:
     publish(aircraft.media, "c", {"big": BODY[: 5 * SLOW]})  # over a slow link it would be worth more
     assert aircraft.load().code == 0
-    assert [seen.range for seen in requests(link)] == [""]
+    assert [request.range for request in requests(link)] == [""]
 
 
 def noted(aircraft: Aircraft) -> list[tuple[int, int]]:
     """Return the bytes recorded in the state on disk."""
     state = aircraft.part("c", "big").with_suffix(".json")
-    told = json.loads(state.read_text()).get("extents") if state.exists() else None
-    return [(start, end) for start, end in told or []]
+    reported_extents = json.loads(state.read_text()).get("extents") if state.exists() else None
+    return [(start, end) for start, end in reported_extents or []]
 
 
 def await_gap(aircraft: Aircraft, process: subprocess.Popen[str]) -> None:
     """Wait until the state on disk has bytes beyond a gap."""
 
-    def there_is_one() -> bool:
+    def has_extents() -> bool:
         assert process.poll() is None
         extents = noted(aircraft)
         return len(extents) > 1 and extents[-1][1] > 1_000_000
 
-    wait_until(there_is_one)
+    wait_until(has_extents)
 
 
 @pytest.mark.processes
@@ -351,12 +351,12 @@ def test_a_kill_costs_at_most_an_interval_of_bytes(aircraft: Aircraft, slow: Fau
     before = requests(slow)
     # Bytes after the last recorded state and bytes in flight: the proxy counts what it wrote to the kernel.
     # The state is due every 0.1 s, but a busy machine may be late.
-    assert sum(seen.sent for seen in before) - kept <= len(before) * (SLOW * (age + 0.2) + 65_536)
+    assert sum(request.sent for request in before) - kept <= len(before) * (SLOW * (age + 0.2) + 65_536)
     assert age < 10
     slow.per_connection = None
     assert aircraft.load().code == 0
     assert aircraft.path("c", "big").read_bytes() == BODY
-    again = sum(seen.sent for seen in requests(slow)[len(before) :])
+    again = sum(request.sent for request in requests(slow)[len(before) :])
     assert len(BODY) - kept <= again <= len(BODY) - kept + OVERLAP
     assert aircraft.left_over() == []
 
@@ -368,8 +368,8 @@ def test_a_stop_over_several_connections_is_quick_and_loses_nothing(aircraft: Ai
     slow.offline(silent=True)
     process.send_signal(signal.SIGTERM)
     assert wait_for_exit(process).code == 75
-    told = aircraft.progress("c")["big"]
-    assert told // MIB <= sum(end - start for start, end in noted(aircraft)) // MIB
+    reported = aircraft.progress("c")["big"]
+    assert reported // MIB <= sum(end - start for start, end in noted(aircraft)) // MIB
     slow.online()
     slow.per_connection = None
     assert aircraft.load().code == 0

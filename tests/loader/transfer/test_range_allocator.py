@@ -72,7 +72,7 @@ def test_every_byte_comes_once_whatever_the_connections_do(size: int, data: st.D
 
 
 @pytest.mark.parametrize("connections", [1, 4, 8])
-def test_ranges_stay_near_the_edge(connections: int) -> None:
+def test_ranges_are_allocated_near_the_edge(connections: int) -> None:
     plan = RangeAllocator(1000 * MIN_SPLIT)
     taken = [plan.allocate(LENGTH, WINDOW) for _ in range(connections)]
     assert all(one and one.start < WINDOW for one in taken)
@@ -96,7 +96,7 @@ def test_crumbs_are_not_shared_out() -> None:
     assert plan.allocate(LENGTH, WINDOW) is None
 
 
-def test_what_did_not_come_is_asked_for_again_before_anything_else() -> None:
+def test_failed_ranges_are_requested_first() -> None:
     plan = RangeAllocator(100 * MIN_SPLIT)
     first, second = plan.allocate(LENGTH, WINDOW), plan.allocate(LENGTH, WINDOW)
     assert first
@@ -118,7 +118,7 @@ def test_bytes_outside_the_item_are_refused() -> None:
 STATE = {"etag": "e", "size": 100, "sha256": None, "version": 1, "durable": 30, "boot": "b"}
 
 
-def kept(**changes: object) -> PartialState | None:
+def parse_state(**changes: object) -> PartialState | None:
     return PartialState.from_json({**STATE, **changes})
 
 
@@ -138,16 +138,16 @@ def kept(**changes: object) -> PartialState | None:
 def test_a_sparse_file_is_never_taken_for_longer_than_what_was_written(
     extents: object, length: int, boot: str, there: list[Extent]
 ) -> None:
-    state = kept(extents=extents)
+    state = parse_state(extents=extents)
     assert state is not None
     assert state.resumable_extents(length, boot) == there
 
 
 @pytest.mark.parametrize("extents", ["0-5", [[0]], [[0, 1, 2]], [0, 1], [[0, "5"]], [[-1, 5]], [[0.0, 5]], {"0": 5}])
 def test_a_torn_map_makes_the_state_worth_nothing(extents: object) -> None:
-    assert kept(extents=extents) is None
+    assert parse_state(extents=extents) is None
 
 
 @pytest.mark.parametrize("field", ["etag", "size", "durable", "boot"])
 def test_a_state_that_lacks_something_is_worth_nothing(field: str) -> None:
-    assert kept(**{field: None}) is None
+    assert parse_state(**{field: None}) is None

@@ -11,7 +11,7 @@ from loader.transfer.rate_limit import CHUNK, LowSpeedGuard, RateLimiter
 from tests.support.clocks import ManualClock
 
 
-def test_one_limit_holds_for_all_transfers_together() -> None:
+def test_one_limit_applies_to_all_transfers_together() -> None:
     clock = ManualClock()
     limiter = RateLimiter(1_000_000, clock)
     began = clock.now

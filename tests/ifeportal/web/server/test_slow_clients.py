@@ -48,7 +48,7 @@ def server(transactional_db: None, tmp_path: Path) -> Iterator[Server]:
 def trickle(connection: socket.socket, text: bytes) -> bytes:
     """Send a byte every 50 ms until the server closes the connection; return everything it said."""
     connection.setblocking(False)
-    said, end = b"", time.monotonic() + PATIENCE
+    received, end = b"", time.monotonic() + PATIENCE
     while time.monotonic() < end:
         with suppress(BlockingIOError, ConnectionError):
             connection.send(text[:1])
@@ -57,10 +57,10 @@ def trickle(connection: socket.socket, text: bytes) -> bytes:
             try:
                 part = connection.recv(65_536)
             except ConnectionResetError:
-                return said
+                return received
             if not part:
-                return said
-            said += part
+                return received
+            received += part
         time.sleep(0.05)
     raise AssertionError("the connection is still open")
 
@@ -77,14 +77,14 @@ SLOW = {
 def test_a_request_that_arrives_byte_by_byte_ends_at_its_deadline(server: Server) -> None:
     web = server(before=SHORT.format("HEAD_TIMEOUT = limits.BODY_TIMEOUT", 0.7))
 
-    def said_to(before: bytes, slow: bytes) -> bytes:
+    def response_to(before: bytes, slow: bytes) -> bytes:
         with web.connect() as connection:
             connection.sendall(before)
             return trickle(connection, slow)
 
     with ThreadPoolExecutor(len(SLOW)) as pool:
-        answers = dict(zip(SLOW, pool.map(lambda case: said_to(*case), SLOW.values()), strict=True))
-    assert not [name for name, said in answers.items() if b"HTTP/1.1 408 Request Timeout\r\n" not in said]
+        answers = dict(zip(SLOW, pool.map(lambda case: response_to(*case), SLOW.values()), strict=True))
+    assert not [name for name, received in answers.items() if b"HTTP/1.1 408 Request Timeout\r\n" not in received]
     assert answers["second request"].startswith(b"HTTP/1.1 200 OK")
     assert web.ask("GET", "/healthz").status == 200
 
@@ -92,14 +92,14 @@ def test_a_request_that_arrives_byte_by_byte_ends_at_its_deadline(server: Server
 def test_an_address_has_so_many_connections(server: Server) -> None:
     web = server(CONNECTIONS_PER_ADDRESS="3")
     with ExitStack() as stack:
-        first, kept, _ = (stack.enter_context(web.connect()) for _ in range(3))
+        first, keep_alive, _ = (stack.enter_context(web.connect()) for _ in range(3))
         with web.connect() as refused, suppress(ConnectionError):
             assert refused.recv(1) == b""
         wait_for("a line in the log", lambda: "refused a connection from 127.0.0.1" in web.log)
         first.close()
         wait_for("a free place", lambda: is_served(web))
-        kept.sendall(WHOLE)
-        assert kept.recv(100).startswith(b"HTTP/1.1 200")
+        keep_alive.sendall(WHOLE)
+        assert keep_alive.recv(100).startswith(b"HTTP/1.1 200")
 
 
 def test_a_live_socket_is_one_of_the_connections_of_its_address(server: Server) -> None:
@@ -235,17 +235,17 @@ SMUGGLED = {
 }
 
 
-def test_a_request_with_an_ambiguous_end_is_refused_and_what_follows_is_no_request(server: Server) -> None:
+def test_a_request_with_an_ambiguous_end_is_refused_and_the_rest_is_ignored(server: Server) -> None:
     web = server()
     for name, lines in SMUGGLED.items():
         with web.connect() as connection:
             connection.sendall(b"POST /login/ HTTP/1.1\r\nHost: 127.0.0.1\r\n" + lines + b"\r\n0\r\n\r\n" + WHOLE)
-            said = b""
+            received = b""
             with suppress(ConnectionError):
                 while part := connection.recv(65_536):
-                    said += part
-        assert said.startswith(b"HTTP/1.1 400"), name
-        assert b"200 OK" not in said, name
+                    received += part
+        assert received.startswith(b"HTTP/1.1 400"), name
+        assert b"200 OK" not in received, name
 
 
 def test_a_socket_takes_only_short_messages(server: Server, cast: Cast) -> None:
@@ -271,8 +271,8 @@ def test_a_socket_sends_changes_of_any_length(server: Server, cast: Cast) -> Non
         changes = [FeedChange("load", number, cast.acme.pk, "N1", "c", {"error": text}) for number in range(1, 101)]
         with transaction.atomic():
             publish(changes)
-        seen: set[int] = set()
-        while len(seen) < len(changes):
-            said = json.loads(live.recv(timeout=PATIENCE))
-            assert "error" not in said
-            seen |= {change["object"] for change in said.get("changes", [])}
+        objects: set[int] = set()
+        while len(objects) < len(changes):
+            received = json.loads(live.recv(timeout=PATIENCE))
+            assert "error" not in received
+            objects |= {change["object"] for change in received.get("changes", [])}

@@ -73,7 +73,7 @@ def test_a_good_store_has_everything_and_nothing_is_left_behind(checked: Checked
     report = checked.run()
     assert {each.outcome for each in report.findings} == {Outcome.OK}
     assert [info.key for info in checked.bucket.list()] == before
-    written = {seen.path for seen in checked.link.log if seen.method in ("PUT", "POST", "DELETE")}
+    written = {logged.path for logged in checked.link.log if logged.method in ("PUT", "POST", "DELETE")}
     assert all(path.startswith(f"{checked.bucket.name}/{SCRATCH}") for path in written)
     assert list(report.lines())[-1] == "The stores have everything that the loader needs."
 
@@ -107,7 +107,7 @@ def test_a_right_that_is_missing_is_named_with_what_it_means(checked: Checked) -
     assert list(report.lines())[-1] == "1 thing that the loader needs is missing."
 
 
-def test_nothing_is_written_where_nothing_can_be_deleted(checked: Checked) -> None:
+def test_nothing_is_written_without_delete_permission(checked: Checked) -> None:
     refused = checked.breaks(ErrorResponse(403, "AccessDenied"), "DELETE")
     report = checked.run()
     assert refused.hits == 1
@@ -149,7 +149,7 @@ def test_a_store_that_never_answers_costs_a_bounded_time(checked: Checked) -> No
     assert "did not respond in time" in found(report, "list").text
 
 
-def test_no_check_begins_after_the_time_limit(checked: Checked) -> None:
+def test_no_check_starts_after_the_time_limit(checked: Checked) -> None:
     times = iter(range(0, 10_000, 20))
     report = checked.run(budget=Budget(clock=lambda: float(next(times)), started=0.0))
     outcomes = [each.outcome for each in report.findings]
@@ -215,7 +215,7 @@ def test_objects_of_a_check_that_was_killed_are_deleted_by_the_next(checked: Che
     assert report.missing == []
 
 
-def test_what_stores_leave_out_is_named(checked: Checked) -> None:
+def test_missing_store_features_are_named(checked: Checked) -> None:
     checked.breaks(DropHeader("ETag"), "GET")
     checked.breaks(DropHeader("ETag"), "HEAD")
     checked.breaks(DropHeader("Date"), "*")
