@@ -80,7 +80,7 @@ UPDATE fleet_load SET status = 'failed', error = 'NO_SPACE: There is not enough 
     error_content = 'item-000', items_failed = 1 WHERE id %% 50 = 0;
 UPDATE fleet_load SET stalled = true WHERE status = 'loading' AND id %% 20 = 1;
 """
-# What polls store of loads that need attention.
+# Facts that polls store for loads that need attention.
 RECOUNT: Final = (
     "from fleet.attention.keeping import recount; from ifeportal.models import Airline; recount(Airline.objects.all())"
 )

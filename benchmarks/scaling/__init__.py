@@ -1,1 +1,1 @@
-"""What a fleet of any size needs: `python -m benchmarks.scaling`."""
+"""Requirements of a fleet of any size: `python -m benchmarks.scaling`."""

@@ -102,7 +102,7 @@ class TailProfile:
 
 @dataclass(frozen=True, slots=True)
 class DailyNeed:
-    """What a day takes: requests, their price in USD with S3 and SQS, CPU seconds, rows, log bytes, changes,
+    """Use per day: requests, their price in USD with S3 and SQS, CPU seconds, rows, log bytes, changes,
     publications.
 
     `listing` is the seconds for one listing. `events` is the share of one worker's capacity for events (0: no events).

@@ -207,7 +207,7 @@ def test_a_small_fleet_is_measured_from_the_first_poll_to_the_last(seaweed: Seaw
     assert all("function calls" in (tmp_path / f"{name}.txt").read_text() for name in ("changed", "quiet"))
 
 
-def test_programs_are_classified_by_name_and_every_job_is_in_the_help() -> None:
+def test_names_and_kinds_are_complete_and_every_job_is_in_the_help() -> None:
     assert CURL not in NAMES
     assert set(KINDS) == {"changed", "foreign", "first", "quiet", "arriving", "memory"}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""`.ci/audit`: a vulnerability fails the gate, and a service that cannot be reached is said, not taken for "none"."""
+"""`.ci/audit`: a vulnerability fails the gate; an unreachable service is reported and does not pass as "none"."""
 
 from __future__ import annotations
 

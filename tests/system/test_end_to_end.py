@@ -215,7 +215,7 @@ def test_content_reaches_an_aircraft_and_the_pages_show_its_progress(
     expect(airline.get_by_role("heading", name="No tails yet")).to_be_visible()
     airline.evaluate(REMEMBER)
 
-    # It loads; one byte of one item is wrong in each response.
+    # The aircraft loads; one byte of one item is wrong in each response.
     flaw = link.add(Rule(FlipByte(at=MIB // 2), key="*/broken.tgz", times=None))
     row = airline.locator(f"tbody[data-tail={TAIL}]")
     with loading(aircraft) as loader:
@@ -224,7 +224,7 @@ def test_content_reaches_an_aircraft_and_the_pages_show_its_progress(
         tail.evaluate("window.neverReloaded = true")
         expect(
             tail.locator("table.moving tbody").first
-        ).to_be_visible()  # the page is fetched anew for it, each 5 s at most
+        ).to_be_visible()  # the page is fetched again for it, at most every 5 s
         assert client.rows("transfers", status="loading")
         wait_for("percents on the way", lambda: sum(0 < percent < 100 for percent in shown_percentages(airline)) >= 3)
         link.bandwidth = None

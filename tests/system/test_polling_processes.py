@@ -111,11 +111,12 @@ def test_reports_of_an_aircraft_are_in_the_database_after_the_next_poll(portal: 
         time.sleep(0.037 * value)  # at a random moment of the interval
         portal.status.put("ACME/N1/2026-12/a.tgz.progress", b"%d" % value)
         begun = job().fence
-        # That poll may have listed already; then the next one reads it. `benchmarks.latency` measures the delay.
+        # If that poll has already listed the bucket, the next one reads the object.
+        # `benchmarks.latency` measures the delay.
         wait_for("the new value", lambda value=value, begun=begun: bytes_done() == value or over(begun + 1))  # type: ignore[misc]
         assert bytes_done() == value
 
-    assert not Task.objects.exists(), "successes are not kept"
+    assert not Task.objects.exists(), "successes are not stored"
     names = set(Job.objects.values_list("name", flat=True))
     assert names == {*settings.JOBS, POLL, PACEMAKER}
     assert OrmQ.objects.filter(lock__lte=timezone.now()).count() <= len(names)

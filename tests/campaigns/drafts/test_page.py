@@ -1,4 +1,4 @@
-"""What the page of a draft shows: one next step, honest progress, problems with links, changes, history."""
+"""The page of a draft: one next step, honest progress, problems with links, changes, history."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def test_with_thinned_samples_the_age_of_the_bytes_is_shown(story: tuple[Polling
     found = campaign_at(world, moments[3])
     assert "one sample per hour" in found.notes[0]
     row = found.loads[0]
-    assert (row.state, row.bytes_done) == ("failed", 120), "the event tells what was held"
+    assert (row.state, row.bytes_done) == ("failed", 120), "the event has the number of bytes on disk"
     assert row.bytes_at is not None
     assert row.bytes_at <= moments[3]
     world.later(400 * 86_400)

@@ -75,7 +75,7 @@ def test_more_rows_than_fit_a_statement_take_another(load: Load) -> None:
 def test_text_that_does_not_fit_its_column_is_refused_and_not_cut(load: Load) -> None:
     if connection.vendor == "sqlite":
         upsert(Transfer, PLACE, ["error_code"], [(load.pk, "a", "x" * 99)])
-        assert len(stored_state("a").error_code) == 99, "SQLite knows no longest text"
+        assert len(stored_state("a").error_code) == 99, "SQLite does not limit the length of texts"
     else:
         with pytest.raises(DatabaseError, match="too long"):
             upsert(Transfer, PLACE, ["error_code"], [(load.pk, "a", "x" * 99)])

@@ -195,7 +195,7 @@ class TestWaiting:
         assert load().state == "loading"
         world.later(180)
         world.poll()
-        assert load().state == "waiting", "three minutes without a byte, and it has said nothing else"
+        assert load().state == "waiting", "three minutes without a byte and without another report"
 
     def test_a_stalled_load_that_waits_is_no_longer_stalled(self, world: PollingWorld) -> None:
         begun(world)

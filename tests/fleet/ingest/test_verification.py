@@ -40,7 +40,7 @@ def arrive(world: PollingWorld) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hashed", "held", "signed", "policy", "found"),
+    ("hashed", "held_campaigns", "signed", "policy", "found"),
     [
         (False, None, False, "", Verification.SIZE),
         (False, {"verified": True, "items": 2}, True, "enforce", Verification.SIZE),
@@ -110,7 +110,9 @@ class TestThePortal:
         world.poll()
         assert (load().status, load().proof) == ("loading", "")
 
-    @pytest.mark.parametrize("held", ["all", [7], [{"campaign": 3}], [{"campaign": "2026-12", "verified": "yes"}]])
+    @pytest.mark.parametrize(
+        "held_campaigns", ["all", [7], [{"campaign": 3}], [{"campaign": "2026-12", "verified": "yes"}]]
+    )
     def test_a_heartbeat_of_any_shape_proves_nothing_and_breaks_nothing(
         self, world: PollingWorld, held_campaigns: object
     ) -> None:

@@ -59,7 +59,7 @@ def test_bytes_are_rates_where_the_buckets_were_read_and_unknown_elsewhere(alice
     assert found[interval_start(now - 24 * 60 * MINUTE)] is None, "there were no records"
     assert "Peak: 2.00 kB/s" in chart.summary
     mark_polled(cast.acme, seconds=1_800)
-    assert values(received_chart([begun], now).data)[-1] is None, "nobody looked"
+    assert values(received_chart([begun], now).data)[-1] is None, "no poll"
 
 
 def test_missing_readings_are_not_zero(alice: Client) -> None:
@@ -85,7 +85,7 @@ def test_the_rate_of_an_aircraft_follows_from_the_samples_of_all_its_loads(load:
         chart = rate_chart(tail, now)
     assert len(queries) == 2
     samples = [(moment, value) for moment, value in zip(chart.at, values(chart.data), strict=True) if value]
-    assert sum(value for _, value in samples) == 2_100, "the first sample and a step back tell of nothing that came"
+    assert sum(value for _, value in samples) == 2_100, "the first sample and a decrease are no received bytes"
 
 
 @pytest.mark.parametrize("path", ["/moved/", MOVED, RATE, READY])

@@ -1,4 +1,4 @@
-"""What a page says about the age of its figures, at any polling interval."""
+"""The age of figures on pages, at any polling interval."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_each_kind_of_report_becomes_rows_and_one_request(pushed: PushedWorld) -
     assert (transfer("b").status, load().error_code) == ("pending", "")
     before = rows()
     assert pushed.poll().objects_changed == 0
-    assert rows() == before, "a listing finds nothing that events had not told"
+    assert rows() == before, "a listing finds no change that events did not report"
 
 
 def test_an_object_named_many_times_is_fetched_once(pushed: PushedWorld) -> None:

@@ -119,7 +119,7 @@ def test_each_of_many_kinds_side_by_side_is_fetched_once(world: PollingWorld) ->
         world.progress(f"N1/2026-12/{name}", value)
     guessed = [n for n, value in enumerate(values.values()) if n % 3 == 0 and value % MIB == 0 and value < SIZE]
     assert poll(world) == 12 - len(guessed)
-    assert 0 < len(guessed) < 4, "some could be told and some could not"
+    assert 0 < len(guessed) < 4, "some are recognised and some are not"
     assert {name: transfer(name).bytes_done for name in values} == values
     assert poll(world) == 0
 

@@ -45,7 +45,7 @@ def test_the_earliest_end_is_never_after_the_latest_nor_in_the_past(
     found = forecast(remaining, rate, slow, NOW)
     if found is None:
         assert remaining > 0
-        assert not rate, "with a rate an end can be told"
+        assert not rate, "a rate gives an expected end"
         assert not slow
     else:
         assert NOW <= found.earliest <= found.latest <= NOW + MAXIMUM_ETA

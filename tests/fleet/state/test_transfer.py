@@ -196,7 +196,7 @@ def test_start_and_end_are_the_moments_of_the_objects() -> None:
     state = after(progress(0, 0), progress(500, 5), progress(SIZE, 9))
     assert (state.started_at, state.finished_at, state.as_of) == (at(5), at(9), at(9))
     assert after(progress(0, 3), progress(SIZE, 9)).started_at == at(3)
-    assert after(progress(SIZE, 9)).started_at is None, "nobody saw it begin"
+    assert after(progress(SIZE, 9)).started_at is None, "no poll observed its start"
 
 
 def test_moved_at_is_the_portals_own_clock_and_moves_with_bytes_only() -> None:

@@ -204,7 +204,7 @@ def test_an_earlier_secret_key_vouches_only_for_the_current_epoch(cast: Cast) ->
         assert before not in {cast.alice.get_session_auth_hash(), *cast.alice.get_session_auth_fallback_hash()}
 
 
-def test_the_store_preserves_the_expiry_of_a_session_whose_key_changes(cast: Cast) -> None:
+def test_the_store_preserves_the_sign_in_time_when_the_key_changes(cast: Cast) -> None:
     store = SessionStore()
     store[SESSION_KEY] = str(cast.alice.pk)
     store.create()

@@ -122,7 +122,7 @@ def key() -> RSAPrivateKey:
 
 @pytest.fixture
 def service(cast: Cast, key: RSAPrivateKey) -> Iterator[Service]:
-    """Run the provider and configure the portal for it; Alice and Olga have e-mail addresses that it knows."""
+    """Run the provider and configure the portal for it; Alice and Olga have e-mail addresses there."""
     cache.clear()
     for user in (cast.alice, cast.olga):
         User.objects.filter(pk=user.pk).update(email=f"{user.username}@example.org")

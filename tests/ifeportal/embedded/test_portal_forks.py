@@ -64,7 +64,7 @@ def test_the_process_leads_its_session_and_stops_like_any_other(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["PYTHONOPTIMIZE", "LC_ALL", "LD_PRELOAD", "PSYCOPG_IMPL", "NO_COLOR"])
-def test_a_process_that_reads_variables_at_startup_gets_a_new_interpreter(name: str) -> None:
+def test_a_variable_read_at_startup_requires_a_new_interpreter(name: str) -> None:
     environment = {**os.environ, name: ""}
     command = [sys.executable, "-c", "pass"]
     with popen(command, env=environment, cwd=ROOT) as process:

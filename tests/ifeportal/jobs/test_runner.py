@@ -488,7 +488,7 @@ def test_an_airline_is_polled_at_the_interval_while_it_moves_and_ever_less_often
     fleet.put("ACME/N1/2026-12/a.tgz.progress", b"5")
     assert polled(10**6) == 2, "something moves again"
     assert polled() == 2
-    assert polled(10**6, watched_until=in_(20)) == 2, "somebody looks"
+    assert polled(10**6, watched_until=in_(20)) == 2, "a page is open"
     assert polled(10**6, watched_until=in_(-1)) == 60, "and not any more"
 
 
@@ -539,9 +539,7 @@ def test_an_airline_is_steady_since_all_its_parts_are() -> None:
         assert uninterrupted_since(current_lease) == hour
 
 
-def test_samples_are_thinned_and_due_stalls_are_checked_again(
-    fleet: MemoryBucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_thinning_overlaps_with_the_previous_run(fleet: MemoryBucket, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[datetime | None] = []
     monkeypatch.setattr("fleet.history.retention.thin_samples", lambda now, since, lease: asked.append(since))
     for _ in range(2):

@@ -118,4 +118,4 @@ def test_a_thousand_pages_of_an_airline_write_once_in_a_while() -> None:
         now = REPORT_INTERVAL
         watching.viewed("ACME")
         assert writes(queries) == 3
-    assert watching._reported_at.keys() == {"ACME"}, "what nobody looks at any more is forgotten"
+    assert watching._reported_at.keys() == {"ACME"}, "airlines without viewers are forgotten"

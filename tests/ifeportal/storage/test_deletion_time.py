@@ -1,4 +1,4 @@
-"""What deletes by date goes by a time that the portal's clock, the store's and the database's confirm."""
+"""Deletions by date use a time that the portal's clock, the store's and the database's confirm."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tests.support.portal_system import PATIENCE
 pytestmark = pytest.mark.processes
 
 
-def test_one_poll_is_enough_at_any_duration(aircraft: Aircraft, link: FaultProxy, fork_server: ForkServer) -> None:
+def test_a_single_run_polls_once_at_any_duration(aircraft: Aircraft, link: FaultProxy, fork_server: ForkServer) -> None:
     for campaign in "abcd":
         publish(aircraft.media, campaign, {"a": b"content"})
     link.latency = 0.2

@@ -45,7 +45,7 @@ ENDS = {0, 1, 75}
 
 
 class Surprise(Exception):
-    """An error that nothing in the loader knows."""
+    """An error that no part of the loader expects."""
 
 
 class Harder(BaseException):
@@ -156,7 +156,7 @@ class Loader:
 
     @property
     def errors(self) -> dict[str, str]:
-        """What the ground reads in `.error` objects."""
+        """Return the contents of the `.error` objects."""
         found = {}
         for entry in list(self.status.list()):
             if entry.key.endswith(".error") and (fetched := self.status.get(entry.key, 4096)):

@@ -23,7 +23,7 @@ UNPRIVILEGED_UID = 65_534
 
 @pytest.fixture
 def common(aircraft: Aircraft) -> Iterator[Aircraft]:
-    """An aircraft whose content directory belongs to the user nobody and is reachable for it."""
+    """An aircraft whose content directory belongs to the user `nobody`, who can reach it."""
     with tempfile.TemporaryDirectory(prefix="common-") as folder:
         os.chmod(folder, 0o755)  # noqa: PTH101  what pytest gives is root's alone
         content = Path(folder) / "content"

@@ -77,7 +77,7 @@ def test_another_command_runs_without_its_streams(tmp_path: Path, redirection: s
 
 
 def test_no_file_reuses_the_descriptor_of_a_closed_stream(aircraft: Aircraft) -> None:
-    """What is printed by mistake must not end up in content."""
+    """Text printed by mistake must not be written into content."""
     script = (
         "import os, sys; from loader.standard_streams import open_closed_streams; open_closed_streams(); "
         "print('x'); print('y', file=sys.stderr); sys.exit(os.open('/dev/null', os.O_RDONLY))"

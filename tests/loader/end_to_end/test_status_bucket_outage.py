@@ -1,4 +1,4 @@
-"""The status bucket is away while a campaign is loaded, and comes back shortly after the load."""
+"""The status bucket is unavailable during a load and recovers shortly after it."""
 
 from __future__ import annotations
 

@@ -403,7 +403,7 @@ def test_another_user_may_connect_if_the_mode_allows_it(cabin: Cabin) -> None:
 
 
 def _connects_as_other_user(path: Path) -> bool:
-    """Return whether a process of the user nobody can connect."""
+    """Return whether a process of the user `nobody` can connect."""
     child = os.fork()
     if child == 0:
         try:

@@ -360,7 +360,7 @@ def test_name_resolution_that_fails_or_hangs_is_reported_at_once(tmp_path: Path,
                 assert (tmp_path / "asked").exists()
             else:
                 assert reason == f"the name {HOST} is unknown: name resolution returns no address"
-            # It hangs still, and yet the process ends as soon as it is told to.
+            # The call still hangs, but the process ends as soon as a stop is requested.
             assert plane.process.stdin is not None
             plane.process.stdin.close()
             assert plane.process.wait(PATIENCE) == 0  # the name server has more than two minutes

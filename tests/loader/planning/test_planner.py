@@ -311,7 +311,8 @@ def test_ended_campaigns_are_not_removed_while_space_is_free() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "gone"), [(50, []), (51, ["october"]), (90, ["october"]), (91, ["october", "november"]), (131, [])]
+    ("size", "expected_removals"),
+    [(50, []), (51, ["october"]), (90, ["october"]), (91, ["october", "november"]), (131, [])],
 )
 def test_for_room_the_longest_ended_goes_first_and_no_more_than_needed(size: int, expected_removals: list[str]) -> None:
     made = plan(simple("c", "a", size=size), free=[50], on_disk=[DECEMBER, NOVEMBER, OCTOBER])

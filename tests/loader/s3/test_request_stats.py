@@ -27,7 +27,7 @@ def test_small_objects_count_up_to_their_limit(store: ScriptedStore, scripted: S
     scripted.get("k", 10)
     assert scripted.requests.received == 10
     scripted.get("k", 4)
-    assert scripted.requests.received <= 10 + 5, "one byte more tells that there is more"
+    assert scripted.requests.received <= 10 + 5, "one more byte shows that the body continues"
 
 
 def test_refusals_count_as_well_and_what_is_sent_does_not(store: ScriptedStore, scripted: S3Bucket) -> None:

@@ -356,7 +356,7 @@ def test_a_signature_for_another_place_or_none_is_invalid(fields: dict[str, Any]
     assert code_of(manifest(**fields)) == "BAD_SIGNATURE"
 
 
-def test_a_list_without_a_place_names_no_place() -> None:
+def test_a_list_without_an_envelope_is_not_signed() -> None:
     assert code_of(b'[{"name": "a", "size": 1}]') == "BAD_SIGNATURE"
 
 

@@ -32,7 +32,7 @@ def total(plan: RangeAllocator) -> int:
 
 
 def check(plan: RangeAllocator, running: list[ByteRange]) -> None:
-    """What must hold at any time."""
+    """Check the invariants."""
     on_their_way = [(taken.position, taken.end) for taken in running]
     everything = sorted([*plan.received, *(extent for extent in on_their_way if extent[0] < extent[1])])
     assert all(before[1] <= after[0] for before, after in pairwise(everything))

@@ -46,7 +46,7 @@ def server(transactional_db: None, tmp_path: Path) -> Iterator[Server]:
 
 
 def trickle(connection: socket.socket, text: bytes) -> bytes:
-    """Send a byte every 50 ms until the server closes the connection; return everything it said."""
+    """Send a byte every 50 ms until the server closes the connection; return its response."""
     connection.setblocking(False)
     received, end = b"", time.monotonic() + PATIENCE
     while time.monotonic() < end:
