@@ -109,7 +109,7 @@ def test_keeps_methods_of_the_class_and_its_bases() -> None:
     assert (str(film), repr(film)) == ("b", "Film(name='a', size=2, title='b')")
     assert film != Item("a", 2)
     assert Empty() == Empty()
-    assert repr(Empty()) == "Nothing()"
+    assert repr(Empty()) == "Empty()"
 
 
 def test_the_loader_makes_its_immutable_classes_with_it() -> None:
