@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from django.conf import settings as portal_settings
 from django.contrib.auth.hashers import make_password
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.test import override_settings
 from hypothesis import HealthCheck, settings
+from pytest_django import DjangoDbBlocker
 
 from ifeportal.access import Role
 from ifeportal.embedded.seaweedfs import SeaweedFS
@@ -22,9 +24,12 @@ from tests.support import profiles, slow_tests
 from tests.support.bucket_pool import FreshBuckets
 from tests.support.database_flush import quick_flush
 from tests.support.fork_server import ForkServer
+from tests.support.migrated_database import migrated_once
 
 PASSWORD = "correct horse battery staple"
 
+# What is collected lives as long as the run, and to look for garbage in it takes a tenth of the collection.
+gc.disable()
 # No query fails because the machine is busy: `ifeportal.asgi`, which many tests import, applies this limit.
 portal_settings.STATEMENT_TIMEOUT = 86_400.0
 # No example fails because the machine is busy.
@@ -50,6 +55,7 @@ def pytest_collection_finish() -> None:
     """Exclude what exists now from garbage collection: it lives as long as the run, and scanning it costs a sixth."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -77,13 +83,25 @@ class Cast:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(
-    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Put SQLite in a file, as in production: in memory, threads get "table is locked" without waiting."""
+    django_db_modify_db_settings_parallel_suffix: None,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+    """Put SQLite in a file, as in production: in memory, threads get "table is locked" without waiting.
+
+    On PostgreSQL, only one of several workers runs the migrations.
+    """
     for database in connections.settings.values():
         if database["ENGINE"] == "django.db.backends.sqlite3":
             database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
             database["OPTIONS"]["timeout"] = 300  # seconds; waiting on a busy machine fails no test
+    if connection.vendor != "postgresql" or "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    with migrated_once(tmp_path_factory.getbasetemp().parent, connections[DEFAULT_DB_ALIAS]) as migrated:
+        yield
+        with django_db_blocker.unblock():
+            migrated.drop()
 
 
 @pytest.fixture(scope="session", autouse=True)
