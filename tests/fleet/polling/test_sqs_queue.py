@@ -6,6 +6,7 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -63,12 +64,17 @@ def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(SQSBackend, name, in_turn(getattr(SQSBackend, name)))
 
 
+@cache
+def client(service: str, endpoint: str) -> Any:
+    """Return the client of all tests: to make one takes longer than what most tests do with it."""
+    return boto3.client(service, endpoint_url=endpoint, region_name="us-east-1")  # type: ignore[call-overload]
+
+
 class Store:
     """A bucket of moto, and the queue that receives its changes after `connect`."""
 
     def __init__(self, endpoint: str) -> None:
-        self.sqs: Any = boto3.client("sqs", endpoint_url=endpoint, region_name="us-east-1")
-        self.s3: Any = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        self.sqs, self.s3 = client("sqs", endpoint), client("s3", endpoint)
         number = next(_numbers)
         self.bucket = S3Bucket(f"status-{number}", endpoint=endpoint)
         self.bucket.create_bucket()

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 
 from loader.errors import WorldError
 from loader.s3.client import S3Bucket
@@ -63,11 +65,14 @@ def test_a_listing_has_size_etag_and_date(bucket: Bucket) -> None:
     assert abs(info.last_modified - datetime.now(UTC)) < timedelta(seconds=30)
 
 
-@pytest.mark.slow("writes 1,100 objects, which moto takes its time for")
-def test_a_listing_goes_on_after_the_first_thousand_keys(bucket: Bucket) -> None:
+def test_a_listing_goes_on_after_the_first_thousand_keys(bucket: Bucket, request: pytest.FixtureRequest) -> None:
     keys = {f"A/N1/c/{number:04}" for number in range(1005)}
-    for key in keys:
-        bucket.put(key, b"0")
+    if request.node.callspec.params["bucket"] == "moto":
+        for key in keys:  # not over HTTP, which takes moto 10 ms each
+            s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(bucket.name, key, b"0")
+    else:
+        for key in keys:
+            bucket.put(key, b"0")
     before = bucket.requests.list
     assert {info.key for info in bucket.list("A/")} == keys
     assert bucket.requests.list == before + 2

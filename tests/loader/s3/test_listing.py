@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from loader.s3.interface import ObjectInfo
 from loader.s3.listing import ListPage, parse_listing, parse_with_elementtree
 from tests.support.listing_pages import STORES, Entry, Page, corrupted_page, pages, stores
+from tests.support.profiles import scaled
 
 AT = datetime(2026, 11, 21, 3, tzinfo=UTC)
 ETAG = "cfcd208495d565ef66e7dff9f98764da"
@@ -70,7 +71,7 @@ def test_keys_with_line_breaks_do_not_mix(entry: Entry) -> None:
     assert [info.key for info in page.objects] == ["A/a b", entry.key, "A/z z"]
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=scaled(100, quick=40), deadline=None, derandomize=True)
 @given(pages, stores)
 def test_any_written_listing_is_read(page: Page, store: str) -> None:
     read = parse_listing(page.written_by(store))
@@ -80,7 +81,7 @@ def test_any_written_listing_is_read(page: Page, store: str) -> None:
     assert read.prefixes == list(page.prefixes)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=scaled(300, quick=100), deadline=None, derandomize=True)
 @given(corrupted_page())
 def test_both_readers_agree_on_any_bytes(body: bytes) -> None:
     assert either(parse_listing, body) == either(parse_with_elementtree, body)
