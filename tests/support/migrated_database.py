@@ -44,7 +44,7 @@ class MigratedDatabase:
         if self._own:
             with exclusive(self._lock):
                 self._offer.unlink()
-                self._connection.creation._destroy_test_db(self._own, verbosity=0)
+                self._connection.creation._destroy_test_db(self._own, verbosity=0)  # type: ignore[attr-defined]
 
 
 @contextmanager
