@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-reset test test-postgresql test-sqlite test-thorough coverage check audit bench lock
+.PHONY: help install demo demo-reset test test-postgresql test-sqlite test-thorough bytecode coverage check audit bench lock
 
 # Some images set it. Without bytecode each of the hundreds of processes of a test run compiles the project again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -39,10 +39,10 @@ demo-reset: $(INSTALLED)  ## the same, from the beginning
 
 # PostgreSQL is what production has: everything is tested there. SQLite, which the demo and a first try use, runs what is
 # marked `both_databases`. Side by side, because tests wait more than they compute.
-test: $(INSTALLED)  ## run all tests, on PostgreSQL and, where it may differ, on SQLite
+test: $(INSTALLED) bytecode  ## run all tests, on PostgreSQL and, where it may differ, on SQLite
 	@$(MAKE) --no-print-directory -j2 test-postgresql test-sqlite
 
-test-thorough: $(INSTALLED)  ## the same with many more examples, and with tests that take minutes
+test-thorough: $(INSTALLED) bytecode  ## the same with many more examples, and with tests that take minutes
 	@TEST_PROFILE=thorough $(MAKE) --no-print-directory -j2 test-postgresql test-sqlite
 
 # Loaders of other users write their data too, hence the folder.
@@ -50,6 +50,13 @@ coverage: $(INSTALLED)  ## the same as test, and say which lines and branches no
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; chmod 1777 "$$folder"; export COVERAGE_FILE="$$folder/.coverage"; \
 	$(MAKE) --no-print-directory -j2 test-postgresql test-sqlite MEASURED="coverage run -m"; \
 	$(BIN)/python -m coverage combine --quiet; $(BIN)/python -m coverage report
+
+# In a fresh clone each of the workers would compile all tests. Two processes compile a half each. What cannot be
+# collected is reported by the run itself.
+bytecode: $(INSTALLED)
+	@test -d tests/__pycache__ || { echo "Compiling the tests ..."; \
+	$(BIN)/python -m pytest --collect-only -qq tests/loader >/dev/null 2>&1 & \
+	$(BIN)/python -m pytest --collect-only -qq --ignore tests/loader >/dev/null 2>&1 || true; wait; }
 
 test-postgresql: $(INSTALLED)
 	@$(BIN)/python -m tests.support.postgresql -- $(PYTEST) $(WORKERS)
