@@ -99,6 +99,7 @@ def program(address: str) -> Program:
 # The tables.
 
 
+@pytest.mark.slow("its set-up migrates the database of an earlier release")
 def test_every_table_of_before_is_there_under_its_name_with_its_rows(upgraded: Upgraded) -> None:
     assert all(upgraded.before.values()), "the fixture has an empty table"
     assert upgraded.after.keys() >= upgraded.before.keys()
@@ -126,6 +127,7 @@ def assert_same_row(table: str, before: dict[str, Any], after: dict[str, Any]) -
     assert Counter(repr(before[column]) for column in gone) <= new, (table, before, after)
 
 
+@pytest.mark.slow("starts manage.py")
 def test_no_change_of_a_model_is_without_its_migration(upgraded: Upgraded) -> None:
     manage(upgraded.settings, "makemigrations", "--check", "--dry-run")
 

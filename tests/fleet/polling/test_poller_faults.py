@@ -134,6 +134,7 @@ def test_two_workers_at_once_end_in_the_rows_of_one(proxied: ProxiedBuckets) -> 
     assert rows == snapshot_of_one_poll(proxied)
 
 
+@pytest.mark.slow("starts two pollers under faketime, which cannot be forked")
 def test_a_portal_with_a_wrong_clock_writes_the_same_rows() -> None:
     """With moto, which accepts signatures of any age; the clock is faketime's."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)

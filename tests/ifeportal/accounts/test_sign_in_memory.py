@@ -104,6 +104,7 @@ def growth(system: PortalSystem, place: str, name: str) -> tuple[int, Counter[in
 
 
 @pytest.mark.processes
+@pytest.mark.slow("starts a portal with its own database")
 @pytest.mark.parametrize(
     ("place", "name", "bound"), [("127.0.0.2", "nobody{}", NEW), ("127.0.0.3", "old{}", OLD)], ids=["new", "old"]
 )

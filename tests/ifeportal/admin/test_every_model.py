@@ -82,7 +82,8 @@ def test_a_list_takes_the_same_queries_for_3_rows_and_30(cast: Cast, ada: Client
     for numbers in (range(3), range(3, 30)):
         grow(cast, numbers)
         for model in MODELS:
-            ada.get(address(model, "changelist"))
+            if not counts[model]:
+                ada.get(address(model, "changelist"))  # fills the cache of content types
             with CaptureQueriesContext(connection) as queries:
                 answer = ada.get(address(model, "changelist"))
             assert answer.status_code == 200, model

@@ -21,7 +21,7 @@ from tests.support.profiles import scaled
 
 pytestmark = pytest.mark.processes
 
-KILLS = scaled(200, quick=40)
+KILLS = scaled(200, quick=25)
 BANDWIDTH = 6_000_000  # bytes a second
 INTERVAL = 0.05  # seconds between two reports of progress
 AT_ONCE = 4  # items
@@ -66,6 +66,7 @@ def test_a_life_that_is_killed_at_once_is_known_to_be_killed(aircraft: Aircraft,
     assert all(fork_server.start(aircraft.environment(), "--once").kill() for _ in range(20))
 
 
+@pytest.mark.slow("starts a loader after each kill, over a slow link")
 @pytest.mark.parametrize("seed", [1], ids="seed {}".format)
 def test_a_campaign_survives_being_killed_at_any_instant(
     seed: int, aircraft: Aircraft, link: FaultProxy, fork_server: ForkServer, invariants: Invariants
