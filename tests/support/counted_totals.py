@@ -21,9 +21,9 @@ from fleet.stats.rollup import HALF
 from fleet.stats.totals import PROOFS, recount
 from ifeportal.models import Airline
 
-# Statements that write to a table of the apps `fleet` and `campaigns`, or to the airlines.
+# Statements that write to a table of the apps `fleet` and `campaigns`, or to the airlines; or that undo such writes.
 MAY_CHANGE_TOTALS: Final = re.compile(
-    r"\b(?:INSERT|UPDATE|DELETE|MERGE|TRUNCATE)\b.*\b(?:fleet|campaigns|ifeportal_airline)", re.DOTALL
+    r"^\s*ROLLBACK|\b(?:INSERT|UPDATE|DELETE|MERGE|TRUNCATE)\b.*\b(?:fleet|campaigns|ifeportal_airline)", re.DOTALL
 )
 COLUMNS = tuple(each.name for each in LoadTotals._meta.local_fields)
 Totals = dict[str, Any]

@@ -6,7 +6,12 @@ import pytest
 from django.test import Client
 
 from tests.conftest import Cast
-from tests.fleet.counted_requests import counted_before_requests as counted_before_requests
+from tests.support.counted_totals import count_before_requests
+
+
+@pytest.fixture(autouse=True)
+def _counted_totals(monkeypatch: pytest.MonkeyPatch) -> None:
+    count_before_requests(monkeypatch)
 
 
 @pytest.fixture
