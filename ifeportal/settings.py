@@ -71,7 +71,10 @@ INSTALLED_APPS = [
     "ifeportal.accounts",
     "ifeportal.live",
     "ifeportal.exports",
+    "ifeportal.operations",
     "campaigns",
+    "campaigns.library",
+    "campaigns.uploads",
     "fleet",
     "django_q",  # last: the `qcluster` command of `ifeportal` takes precedence
 ]

@@ -1,0 +1,1 @@
+"""Library: content of an airline that belongs to no campaign yet."""

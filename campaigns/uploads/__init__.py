@@ -1,0 +1,1 @@
+"""Uploads: content comes into the media bucket from browsers, programs and URLs."""

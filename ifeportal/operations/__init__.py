@@ -1,0 +1,1 @@
+"""Operations: work that a person or a program requested, with an owner, progress and an end."""

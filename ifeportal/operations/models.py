@@ -1,0 +1,119 @@
+"""The table of operations: who requested what, how far it is, and which worker does it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final, Self
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from ifeportal.jobs.retries import RetriedQuerySet, RetriedWork
+from ifeportal.models import Airline, User
+
+
+class OperationState(models.TextChoices):
+    """State of an operation. In `OPEN_STATES` it has not ended.
+
+    QUEUED: waits for admission. RUNNING: admitted; workers do one slice after another. WAITING: nothing can be done
+    before `next_try_at`, because an attempt failed or something outside the portal is awaited.
+    """
+
+    QUEUED = "queued", "Queued"
+    RUNNING = "running", "Running"
+    WAITING = "waiting", "Waiting"
+    SUCCEEDED = "succeeded", "Succeeded"
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+    EXPIRED = "expired", "Expired"
+
+
+OPEN_STATES: Final = (OperationState.QUEUED, OperationState.RUNNING, OperationState.WAITING)
+
+
+class Lane(models.IntegerChoices):
+    """Operations of a lower lane start first."""
+
+    INTERACTIVE = 0, "Interactive"
+    NORMAL = 10, "Normal"
+    BACKGROUND = 20, "Background"
+    DELETION = 30, "Deletion"
+
+
+class OperationQuerySet(RetriedQuerySet["Operation"]):
+    def open(self) -> Self:
+        """Return the operations that have not ended."""
+        return self.filter(state__in=OPEN_STATES)
+
+
+class Operation(RetriedWork):
+    """Work that was requested. The row of its kind has a one-to-one key to it.
+
+    `uuid` is the public id. Sizes and progress are in bytes, rates in bytes per second, times in UTC. `stage` is a word
+    of the kind. `bytes_total` is null while it is unknown. `lane`, `priority` (higher first) and `queued_at` order the
+    queue; `reserved_bytes` is the space the operation needs in the object store until it ends. `next_try_at` is the due
+    time in the state WAITING, and `waiting_for` a sentence that says what is awaited. `attempts` counts the slices
+    that were begun since one last ended well. `holder`, `lease_until` and `fence` are the lease of the worker that does
+    a slice, as in `Job`. `checkpoint` is what the kind resumes from. `can_retry`: a retry of the failed operation may
+    succeed.
+    """
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=40)
+    airline = models.ForeignKey(Airline, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    title = models.CharField(max_length=500)
+    state = models.CharField(max_length=9, choices=OperationState, default=OperationState.QUEUED)
+    stage = models.CharField(max_length=40, blank=True, default="")
+    bytes_done = models.BigIntegerField(default=0)
+    bytes_total = models.BigIntegerField(null=True)
+    rate_bps = models.BigIntegerField(null=True)
+    lane = models.SmallIntegerField(choices=Lane, default=Lane.NORMAL)
+    priority = models.SmallIntegerField(default=0)
+    reserved_bytes = models.BigIntegerField(default=0)
+    waiting_for = models.CharField(max_length=300, blank=True, default="")
+    holder = models.CharField(max_length=200, blank=True, default="")
+    lease_until = models.DateTimeField(null=True)
+    fence = models.BigIntegerField(default=0)
+    checkpoint = models.JSONField(default=dict)
+    can_retry = models.BooleanField(default=False)
+    cancel_requested_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    queued_at = models.DateTimeField(db_default=Now(), help_text="Since when it waits in the queue; orders it.")
+    started_at = models.DateTimeField(null=True)
+    updated_at = models.DateTimeField(db_default=Now(), help_text="When state or progress last changed.")
+    finished_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True)
+
+    objects = OperationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=OperationState.values), name="operation_state_known"),
+            models.CheckConstraint(
+                condition=Q(bytes_done__gte=0, reserved_bytes__gte=0)
+                & (Q(bytes_total=None) | Q(bytes_total__gte=F("bytes_done"))),
+                name="operation_bytes",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["lane", "-priority", "queued_at", "id"], condition=Q(state="queued"), name="op_queue"),
+            models.Index(fields=["next_try_at"], condition=Q(state="waiting"), name="op_waiting"),
+            models.Index(fields=["lease_until"], condition=Q(state="running"), name="op_running"),
+            models.Index(fields=["airline", "-created_at"], name="op_airline"),
+            models.Index(fields=["user", "-created_at"], name="op_user"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.uuid}"
+
+    def current_request(self) -> OperationQuerySet:
+        """Return this row while the operation is open and this worker's claim of it is the last, else no row."""
+        return Operation.objects.open().filter(pk=self.pk, fence=self.fence, holder=self.holder)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the operation has not ended."""
+        return self.state in OPEN_STATES
