@@ -122,6 +122,7 @@ class Kind:
     `clean_up` deletes what is outside the database, in a worker, before a cancelled operation ends; it may be repeated.
     `restart` prepares the kind's rows for a retry, in its transaction.
     `status` returns the kind's own status word, `details` more JSON fields, `page` the address of a page or "".
+    `related`: relations of `Operation` that `status`, `details` and `page` read, which lists join ("upload").
     `frees_space`: a deletion, which runs first when space is what others wait for.
     """
 
@@ -140,6 +141,7 @@ class Kind:
     status: Callable[[Operation], str] = lambda operation: operation.state
     details: Callable[[Operation], Mapping[str, Any]] = _no_details
     page: Callable[[Operation], str] = _no_page
+    related: tuple[str, ...] = ()
 
 
 _kinds: dict[str, Kind] = {}
