@@ -1,7 +1,9 @@
-"""Routes of content items in the API, below `/api/v1/`."""
+"""Routes of content items and uploads in the API, below `/api/v1/`."""
 
 from campaigns.api import Content
+from campaigns.uploads.api.viewset import UploadViewSet
 from ifeportal.api.routers import EndpointRouter
 
 router = EndpointRouter()
 router.register_list("content", Content)
+router.register_list("uploads", UploadViewSet)

@@ -29,6 +29,13 @@ PROBLEM_SCHEMA: Final = {
             "description": "By invalid parameter or field: what is wrong with it.",
             "additionalProperties": {"type": "array", "items": {"type": "string"}},
         },
+        "code": {"type": "string", "description": "Why the request was refused, for programs."},
+        "upload": {"type": "string", "format": "uuid", "description": "The other upload, of a name under way."},
+        "missing": {
+            "type": "array",
+            "items": {"type": "integer"},
+            "description": "Numbers of the parts that the store does not have.",
+        },
     },
     "required": ["type", "title", "status", "detail", "instance"],
 }

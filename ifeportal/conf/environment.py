@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import environ
 
+from loader.contract.units import format_duration, format_size, parse_duration, parse_size
 from loader.s3.auth.environment import bundle_fault, clean_variables, misnamed_variables
 from loader.s3.auth.values import (
     check_access_key,
@@ -43,6 +44,8 @@ MAIL_TO_LOG = "django.core.mail.backends.console.EmailBackend"
 PASSWORD_HINT = "percent-encode special characters in the password"  # noqa: S105  a sentence
 MAIL_FORM = f"must be a URL such as smtp+tls://user:password@host:587 or consolemail://; {PASSWORD_HINT}"
 ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+LARGEST_OBJECT = 5 * 2**40  # bytes; of S3
+LARGEST_QUOTA = 10**18  # bytes
 DURATION_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 SECOND_FACTOR_GROUPS = ("staff", "manager", "operator", "viewer")
 DEVELOPMENT_KEY = "development-only-never-used-with-debug-off-0123456789"
@@ -77,6 +80,38 @@ def parse_seconds(value: str) -> float:
     ):
         raise ValueError("must be a duration above zero and at most one day, such as 2s or 1.5 min")
     return float(match[1]) * DURATION_UNITS[match[2]]
+
+
+def duration_parser(least: float, most: float) -> Callable[[str], float]:
+    """Return a parser of durations such as `10 seconds`, `1h30m` or `7 days` into seconds, within these limits."""
+    form = f"must be a duration from {format_duration(least)} to {format_duration(most)}, such as 48 hours or 7 days"
+
+    def parse(value: str) -> float:
+        try:
+            seconds = parse_duration(value[:100])
+        except ValueError:
+            raise ValueError(form) from None
+        if not least <= seconds <= most:
+            raise ValueError(form)
+        return seconds
+
+    return parse
+
+
+def size_parser(most: int) -> Callable[[str], int]:
+    """Return a parser of sizes such as `40 GB` or `512 MiB` into bytes, above zero and within the limit."""
+    form = f"must be a size above zero and at most {format_size(most)}, such as 40 GB or 512 MiB"
+
+    def parse(value: str) -> int:
+        try:
+            size = parse_size(value)
+        except ValueError:
+            raise ValueError(form) from None
+        if not 0 < size <= most:
+            raise ValueError(form)
+        return size
+
+    return parse
 
 
 def parse_count(value: str) -> int:
@@ -315,6 +350,34 @@ class Config:
         parse_count,
         None,
         "Days after which a finished load is archived into one object. Default: never, unless its airline sets it.",
+    )
+    upload_max_size: int = setting(
+        size_parser(LARGEST_OBJECT),
+        LARGEST_OBJECT,
+        "Largest file that can be uploaded, such as 40 GB. Default: 5 TiB, the largest object of S3.",
+    )
+    upload_quota: int = setting(
+        size_parser(LARGEST_QUOTA),
+        20 * 10**12,
+        "Bytes of an airline that may be under way in unfinished uploads, such as 500 GB.",
+    )
+    upload_max_files: int = setting(
+        parse_count, 10_000, "Number of files of an airline that may be under way in unfinished uploads."
+    )
+    library_quota: int | None = setting(
+        size_parser(LARGEST_QUOTA),
+        None,
+        "Bytes of an airline in the library, with its uploads under way to it, such as 2 TB. Default: no limit.",
+    )
+    upload_expires: float = setting(
+        duration_parser(10.0, 365 * 86_400.0),
+        7 * 86_400.0,
+        "Time without activity after which an upload is aborted, such as 7 days; at least 10 seconds.",
+    )
+    upload_orphan_age: float = setting(
+        duration_parser(3_600.0, 365 * 86_400.0),
+        48 * 3_600.0,
+        "Age at which unknown unfinished uploads in the bucket are deleted, such as 48 hours.",
     )
     signing_keys: tuple[str, ...] = setting(
         parse_names,

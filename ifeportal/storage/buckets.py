@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from django.conf import settings
 
 from loader.s3.client import S3Bucket
@@ -10,6 +12,15 @@ from loader.s3.client import S3Bucket
 def media_bucket() -> S3Bucket:
     """Return the bucket with manifests and content, which aircraft load from."""
     return S3Bucket(settings.MEDIA_BUCKET)
+
+
+@cache
+def media_bucket_for_requests() -> S3Bucket:
+    """Return the media bucket for calls that a client of the portal waits for: with short timeouts.
+
+    One per process, so that its connections are reused.
+    """
+    return S3Bucket(settings.MEDIA_BUCKET, connect_timeout=2.0, read_timeout=5.0)
 
 
 def status_bucket() -> S3Bucket:

@@ -40,9 +40,14 @@ def problem(
     kind: str = "",
     errors: Mapping[str, Sequence[str]] | None = None,
     headers: Mapping[str, str] | None = None,
+    extensions: Mapping[str, Any] | None = None,
 ) -> HttpResponse:
-    """Return the problem response to a request for `path`; `kind` is a key of `PROBLEM_TYPES`."""
+    """Return the problem response to a request for `path`; `kind` is a key of `PROBLEM_TYPES`.
+
+    `extensions` are further members of the body, for programs.
+    """
     body: dict[str, Any] = {
+        **(extensions or {}),
         "type": TYPE_PREFIX + kind if kind else ABOUT_BLANK,
         "title": PROBLEM_TYPES[kind] if kind else HTTPStatus(status).phrase,
         "status": status,
@@ -68,7 +73,10 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpRespo
         detail = "; ".join(f"{name}: {sentences[0]}" for name, sentences in errors.items())
         return problem(400, detail, path, kind="bad-parameter", errors=errors)
     kind = "too-many-requests" if isinstance(error, exceptions.Throttled) else ""
-    return problem(error.status_code, str(error.detail), path, kind=kind, headers=_headers(error))
+    extensions = getattr(error, "extensions", None)
+    return problem(
+        error.status_code, str(error.detail), path, kind=kind, headers=_headers(error), extensions=extensions
+    )
 
 
 def _by_parameter(detail: Any) -> dict[str, list[str]]:

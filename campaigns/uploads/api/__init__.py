@@ -1,0 +1,1 @@
+"""Uploads in the API: parsing of requests, the endpoints, and their errors."""
