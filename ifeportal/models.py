@@ -109,6 +109,9 @@ class Airline(models.Model):
     contact = models.TextField(
         blank=True, db_default="", max_length=1000, help_text="Contact for this airline, for the staff on duty."
     )
+    verify_archives = models.BooleanField(
+        default=False, db_default=False, help_text="Unpack every uploaded .tgz to its end before it is accepted."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = AirlineQuerySet.as_manager()

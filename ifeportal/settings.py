@@ -43,6 +43,7 @@ UPLOAD_EXPIRES = config.upload_expires
 UPLOAD_ORPHAN_AGE = config.upload_orphan_age
 SIGNING_KEYS = config.signing_keys
 SIGNING_PASSPHRASE = config.signing_passphrase
+OUTBOUND_ALLOW_PRIVATE = config.outbound_allow_private
 METRICS_TOKEN = config.metrics_token
 BEHIND_PROXY = config.behind_proxy
 PROXY_HOPS = config.proxy_hops

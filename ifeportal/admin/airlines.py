@@ -17,7 +17,7 @@ class AirlineAdminForm(AirlineForm):
     """Settings of an airline, and its name, which must follow the contract like a name found in a bucket."""
 
     class Meta(AirlineForm.Meta):
-        fields = ["name", "title", "archive_after_days", *THRESHOLDS, "colour", "contact"]
+        fields = ["name", "title", "archive_after_days", *THRESHOLDS, "colour", "contact", "verify_archives"]
         help_texts = AirlineForm.Meta.help_texts | {
             "name": "The name in the bucket keys.",
             "discovered": "Created by the poller from a bucket key, not by a person.",

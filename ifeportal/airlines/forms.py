@@ -73,14 +73,16 @@ class AirlineForm(_AirlineForm):
 
     class Meta:
         model = Airline
-        fields = ["title", *THRESHOLDS, "colour", "contact"]
-        labels = ThresholdForm.Meta.labels
+        fields = ["title", *THRESHOLDS, "colour", "contact", "verify_archives"]
+        labels = ThresholdForm.Meta.labels | {"verify_archives": "Check uploaded archives completely"}
         help_texts = ThresholdForm.Meta.help_texts | {
             "title": "The name that pages show. If empty, the name in the bucket keys.",
             "archive_after_days": "Finished loads are archived into one object each after this many days. "
             "If empty, ARCHIVE_AFTER applies.",
             "colour": "Shown next to the airline's name. Format: #rrggbb.",
             "contact": "Contact for this airline, shown to the operator on duty.",
+            "verify_archives": "Uploaded .tgz files are unpacked to their end before they are accepted. "
+            "If off, only their beginning is checked.",
         }
         field_classes = {"colour": ColourField}
         widgets = {

@@ -385,6 +385,11 @@ class Config:
         "Private keys that sign what the admin publishes: PEM files of mode 0600, separated by commas.",
     )
     signing_passphrase: str = setting(str, "", "Passphrase of the encrypted SIGNING_KEYS.", secret=True)
+    outbound_allow_private: bool = setting(
+        parse_flag,
+        False,
+        "Let requests to URLs that users name reach private addresses. Only for networks in which that is safe.",
+    )
     ready_within: float | None = setting(
         parse_seconds,
         None,

@@ -1,0 +1,139 @@
+"""The operation kind `upload`: from the first byte to the object in place, in stages that are each resumable.
+
+The checkpoint says which stages are done: `incoming` (the complete object with the bytes of the client), `checked`
+(its sums), `walked`, `packed`, `placed` and `listed`. A stage in progress has a value of its own there, such as `hash`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Final
+
+from campaigns.uploads import checking, completing, fetching, packing, placing, receiving, recording
+from campaigns.uploads.models import Upload, UploadStatus
+from campaigns.uploads.names import parse_file_name
+from campaigns.uploads.work import UploadWork
+from ifeportal.access import Role
+from ifeportal.operations.kinds import Caps, Continue, Done, Kind, Result, Slice, Wait
+from ifeportal.operations.models import Operation, OperationState
+from ifeportal.storage.buckets import media_bucket
+from loader.s3.interface import Bucket
+
+NAME: Final = "upload"
+Step = Callable[[UploadWork], Wait | None]
+
+
+def run(current: Slice) -> Result:
+    """Do one slice of the upload on the media bucket of the settings."""
+    return run_on(_media(), current)
+
+
+def run_on(media: Bucket, current: Slice) -> Result:
+    """Do one slice of the upload: one stage after another until the slice is over."""
+    upload = Upload.objects.select_related("operation").get(pk=current.operation.pk)
+    work = UploadWork(current, upload, media)
+    while (step := next_step(work)) is not None:
+        if waiting := step(work):
+            return waiting
+        if current.is_over:
+            return Continue()
+    return Done(recording.write_end(work))
+
+
+def next_step(work: UploadWork) -> Step | None:
+    """Return the first stage that is not done, None if all are."""
+    upload, done = work.upload, work.checkpoint
+    if not done.get("incoming"):
+        if upload.completed_at:
+            return completing.complete
+        return fetching.fetch if upload.source_url else receiving.receive
+    is_archive = parse_file_name(upload.name).is_archive
+    if not done.get("checked"):
+        return checking.check
+    if is_archive and work.slice.operation.airline.verify_archives and not done.get("walked"):
+        return checking.walk
+    if not is_archive and not done.get("packed"):
+        return packing.pack
+    if not done.get("placed"):
+        return placing.place
+    if not done.get("emptied"):
+        return _empty
+    return recording.add_to_draft if upload.campaign and not done.get("listed") else None
+
+
+def _empty(work: UploadWork) -> None:
+    placing.finish_store(work)
+    work.slice.commit(emptied=True)
+
+
+def clean_up(current: Slice) -> None:
+    """Delete what a cancelled upload left in the store. It may be repeated. Raises WorldError."""
+    upload = Upload.objects.get(pk=current.operation.pk)
+    placing.finish_store(UploadWork(current, upload, _media()))
+
+
+def can_cancel(operation: Operation) -> bool:
+    """Whether the upload may be cancelled: until its object is in place."""
+    return not operation.checkpoint.get("placed")
+
+
+def ended(operation: Operation, state: OperationState) -> None:
+    """Write the status word of an upload that ended before its object was in place."""
+    status = UploadStatus.DELETED if state == OperationState.CANCELLED else UploadStatus.FAILED
+    Upload.objects.filter(pk=operation.pk).exclude(status=UploadStatus.DELETED).update(status=status)
+
+
+def restart(operation: Operation) -> None:
+    """Prepare the row for a retry, which continues with the first stage that is not done."""
+    rows = Upload.objects.filter(pk=operation.pk)
+    has_bytes = bool(operation.checkpoint.get("incoming") or operation.checkpoint.get("fetch"))
+    rows.update(status=UploadStatus.LOADING if has_bytes else UploadStatus.PENDING)
+
+
+def status(operation: Operation) -> str:
+    """Return the status word of the contract."""
+    return operation.upload.status
+
+
+def details(operation: Operation) -> Mapping[str, Any]:
+    """Return the fields of the contract that only uploads have."""
+    upload = operation.upload
+    return {
+        "name": upload.name,
+        "item": upload.item,
+        "campaign": upload.campaign,
+        "replace": upload.replace,
+        "part_size": upload.part_size,
+        "parts_total": upload.parts_total,
+        "received_bytes": upload.received_bytes,
+        "from_url": bool(upload.source_url),
+        "meta_info": {
+            "name": upload.name,
+            "size": upload.size,
+            "content_type": upload.content_type,
+            "sha256": upload.object_sha256 or upload.sha256,
+            "uploaded_at": upload.uploaded_at,
+        },
+    }
+
+
+@cache
+def _media() -> Bucket:
+    # One per worker process, so that its connections are reused.
+    return media_bucket()
+
+
+KIND: Final = Kind(
+    NAME,
+    "Upload",
+    run,
+    caps=Caps(total=200, per_airline=100),
+    role=Role.MANAGER,
+    can_cancel=can_cancel,
+    clean_up=clean_up,
+    ended=ended,
+    restart=restart,
+    status=status,
+    details=details,
+)

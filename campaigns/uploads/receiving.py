@@ -1,0 +1,71 @@
+"""First stage: the client sends parts to the store; the worker looks which have arrived."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from campaigns.uploads.models import Stage, Upload, UploadStatus
+from campaigns.uploads.work import LOADING, SEND_AGAIN, UploadWork, failure
+from ifeportal.operations.kinds import OperationFailed, Wait
+from loader.errors import Code
+from loader.s3.errors import UploadGone
+from loader.s3.interface import MultipartUpload, UploadedPart
+
+FIRST_PAUSE: Final = 3.0  # seconds between two looks while parts arrive
+LONGEST_PAUSE: Final = 60.0
+AWAITS_BYTES: Final = "Waiting for the client to send the file."
+AWAITS_COMPLETION: Final = "Waiting for the client to complete the upload."
+
+
+def next_pause(idle: float) -> float:
+    """Return the seconds until the next look, for an upload to which nothing happened for `idle` seconds."""
+    return min(max(FIRST_PAUSE, idle / 10), LONGEST_PAUSE)
+
+
+def receive(work: UploadWork) -> Wait | None:
+    """Record which bytes the store has. Return None once the client has completed the upload."""
+    upload = work.upload
+    parts = list_parts(work)
+    received = sum(part.size for part in parts)
+    if received != upload.received_bytes or (parts and upload.status == UploadStatus.PENDING):
+        work.set(received_bytes=received, touched_at=work.slice.now, **(LOADING if parts else {}))
+    total = upload.size
+    done = received if total is None else min(received, total)
+    work.slice.report(done, total, stage=Stage.RECEIVING)
+    # Read last: what completed the upload in the meantime has found the operation running, and did not wake it.
+    upload.refresh_from_db(fields=["completed_at", "touched_at"])
+    if upload.completed_at:
+        return None
+    since = upload.touched_at or work.slice.operation.created_at
+    idle = (work.slice.now - since).total_seconds()
+    return Wait(next_pause(idle), AWAITS_COMPLETION if parts and done == total else AWAITS_BYTES)
+
+
+def list_parts(work: UploadWork) -> list[UploadedPart]:
+    """Return the parts that the store has. Raises OperationFailed if the store has lost the upload."""
+    multipart = attach(work)
+    try:
+        return work.call(multipart.list_parts)
+    except UploadGone as error:
+        raise parts_lost(work) from error
+
+
+def attach(work: UploadWork) -> MultipartUpload:
+    """Return the multipart upload; begin it if no other process has."""
+    upload = work.upload
+    if not upload.store_upload_id:
+        key = upload.incoming_key or work.incoming("data")
+        begun = work.call(work.media.begin_upload, key)
+        first = Upload.objects.filter(pk=upload.pk, store_upload_id="")
+        if not first.update(store_upload_id=begun.upload_id, incoming_key=key):
+            work.call(begun.abort)
+        upload.refresh_from_db(fields=["store_upload_id", "incoming_key"])
+    return work.media.resume_upload(upload.incoming_key, upload.store_upload_id)
+
+
+def parts_lost(work: UploadWork) -> OperationFailed:
+    """Prepare the row for a retry, which begins another multipart upload, and return the error."""
+    reset = work.write(store_upload_id="", received_bytes=0, completed_at=None)
+    work.slice.commit(reset, fetch=None)
+    error = "The object store no longer has the parts of this upload."
+    return failure(Code.OBJECT_GONE, error, f"Retry. {SEND_AGAIN}", can_retry=True)

@@ -1,0 +1,116 @@
+"""The rows of an upload that is in place: an item of its campaign's draft, or of the library. Touches the database only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.db import transaction
+from django.db.models import Max
+
+from campaigns.drafts.requests import RequestRejected, request_scan, revalidate
+from campaigns.library.models import LibraryItem
+from campaigns.models import Draft, DraftItem, DraftState
+from campaigns.uploads.models import UploadStatus
+from campaigns.uploads.placing import modified_at
+from campaigns.uploads.work import UploadWork
+from ifeportal import audit
+from ifeportal.jobs.retries import NO_ATTEMPTS
+from ifeportal.operations.kinds import Wait, Write
+
+PAUSE: Final = 2.0  # seconds
+# What these jobs read before the item was added, they write after it.
+BLOCKING: Final = (DraftState.SCANNING, DraftState.PUBLISHING, DraftState.WITHDRAWING)
+
+
+class _DraftIsBusy(Exception):
+    """A job works on the draft."""
+
+
+def add_to_draft(work: UploadWork) -> Wait | None:
+    """Add the item to the draft, included and hashed. Return a Wait while a job works on the draft."""
+    try:
+        work.slice.commit(lambda: _write_item(work), listed=True)
+    except _DraftIsBusy as busy:
+        return Wait(PAUSE, str(busy))
+    return None
+
+
+def write_end(work: UploadWork) -> Write:
+    """Return the function that writes the rows at the end of the operation."""
+    placed = work.checkpoint["placed"]
+    columns = {
+        "status": UploadStatus.UPLOADED,
+        "object_key": placed["key"],
+        "object_etag": placed["etag"],
+        "object_size": placed["size"],
+        "object_sha256": placed["sha256"],
+        "object_crc32": placed["crc32"],
+        "uploaded_at": work.slice.now,
+    }
+
+    def write() -> None:
+        work.write(**columns)()
+        if not work.upload.campaign:
+            _write_library_item(work)
+        operation = work.slice.operation
+        actor = audit.Actor.job(operation.user)
+        audit.record(actor, "upload.uploaded", placed["key"], airline=operation.airline)
+
+    return write
+
+
+def _write_library_item(work: UploadWork) -> None:
+    placed, upload, operation = work.checkpoint["placed"], work.upload, work.slice.operation
+    columns: dict[str, Any] = {
+        "size": placed["size"],
+        "etag": placed["etag"],
+        "sha256": placed["sha256"],
+        "crc32": placed["crc32"],
+        "added_at": work.slice.now,
+        "added_by": operation.user,
+        **_texts(work),
+    }
+    LibraryItem.objects.update_or_create(airline=operation.airline, name=upload.item, defaults=columns)
+
+
+def _texts(work: UploadWork) -> dict[str, str]:
+    """Return title and kind, if the upload has any: another upload keeps those of the item that it replaces."""
+    texts = {"title": work.upload.title, "kind": work.upload.kind}
+    return {name: text for name, text in texts.items() if text}
+
+
+def _write_item(work: UploadWork) -> None:
+    draft, created = _lock_draft(work)
+    placed, item = work.checkpoint["placed"], work.upload.item
+    columns: dict[str, Any] = {
+        "included": True,
+        "size": placed["size"],
+        "etag": placed["listed_etag"],
+        "modified": modified_at(placed),
+        "sha256": placed["sha256"],
+        "sha256_etag": placed["listed_etag"],
+        "name_error": "",
+        "hash_pending": False,
+        "hashed_bytes": 0,
+        "hash_state": "",
+        **NO_ATTEMPTS,
+        **_texts(work),
+    }
+    last = draft.items.aggregate(last=Max("position"))["last"]
+    position = 0 if last is None else last + 1
+    DraftItem.objects.update_or_create(
+        draft=draft, name=item, defaults=columns, create_defaults={**columns, "position": position}
+    )
+    revalidate(draft, edited=True)
+    if created:
+        request_scan(draft, work.slice.now, work.slice.operation.user)
+
+
+def _lock_draft(work: UploadWork) -> tuple[Draft, bool]:
+    """Return the draft of the campaign, locked; create it if someone deleted it. Raises _DraftIsBusy."""
+    airline, name = work.slice.operation.airline, work.upload.campaign
+    draft, created = Draft.objects.select_for_update(of=("self",)).get_or_create(airline=airline, name=name)
+    if draft.state in BLOCKING:
+        raise _DraftIsBusy(f"Waiting until the job that works on the campaign {name} ends: {draft.state}.")
+    return draft, created

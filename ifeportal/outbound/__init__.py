@@ -1,0 +1,1 @@
+"""Outgoing requests to addresses that users name: the one client that refuses private networks."""
