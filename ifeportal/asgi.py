@@ -10,6 +10,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ifeportal.settings")
 pages = get_asgi_application()  # before the imports below: it loads the apps whose models they need
 
 from ifeportal.api.changes_stream import ChangesStream  # noqa: E402
+from ifeportal.api.operations.stream import OperationStream  # noqa: E402
 from ifeportal.live.sockets.routing import sockets  # noqa: E402
 from ifeportal.web.asgi_middleware import BodyLimit, IgnoreRootPath  # noqa: E402
 from ifeportal.web.database_limits import CancelAbandonedQueries, limit_statements  # noqa: E402
@@ -21,7 +22,8 @@ from ifeportal.web.user_limits import UserLimits  # noqa: E402
 # SQLite is a local file and cannot hang like a network connection.
 queries = CancelAbandonedQueries(pages)
 http = UserLimits(queries if connection.vendor == "sqlite" else DatabaseTimeout(queries))
-application = IgnoreRootPath(ProtocolTypeRouter({"http": BodyLimit(ChangesStream(http)), "websocket": sockets}))
+waiting = ChangesStream(OperationStream(http))
+application = IgnoreRootPath(ProtocolTypeRouter({"http": BodyLimit(waiting), "websocket": sockets}))
 limit_statements()
 install_server()
 install_access_log()

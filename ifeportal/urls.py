@@ -9,6 +9,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("ifeportal.api.urls")),
     path("", include("ifeportal.web.health")),
     path("", include("ifeportal.exports.urls")),
+    path("", include("ifeportal.operations.pages.urls")),
     path("", include("fleet.pages.urls")),
 ]
 handler400 = "ifeportal.web.errors.bad_request"

@@ -1,4 +1,4 @@
-"""Template tag of the main navigation: airlines, and the number of loads that need attention."""
+"""Template tag of the main navigation: airlines, loads that need attention, and operations that have not ended."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fleet.attention import queries
 from fleet.models import AttentionFinding
 from ifeportal.access import Role
 from ifeportal.models import Airline
+from ifeportal.operations.queries import open_count_subquery
 
 register = template.Library()
 NAMED: Final = 30  # airlines; the fleet page lists the others
@@ -20,13 +21,14 @@ NAMED: Final = 30  # airlines; the fleet page lists the others
 
 @register.inclusion_tag("components/navigation.html", takes_context=True)
 def navigation(context: Context) -> dict[str, Any]:
-    """Render links to the fleet, attention and the user's airlines; one query. Empty for anonymous users."""
+    """Render links to the fleet, attention, activity and the user's airlines; one query. Empty for anonymous users."""
     request = context.get("request")
     user = getattr(request, "user", None)
     if request is None or user is None or not user.is_authenticated:
         return {}
     attention = queries.open_count_subquery(AttentionFinding.objects.visible_to(user))
-    rows = Airline.objects.visible_to(user).order_by("name").only("name", "title").annotate(attention=attention)
+    rows = Airline.objects.visible_to(user).order_by("name").only("name", "title")
+    rows = rows.annotate(attention=attention, activity=open_count_subquery(user))
     # Of the membership that makes the airline visible.
     airlines = list((rows if user.is_staff else rows.annotate(role=F("memberships__role")))[: NAMED + 1])
     return {
@@ -35,5 +37,5 @@ def navigation(context: Context) -> dict[str, Any]:
         "admin": user.is_staff or any(getattr(airline, "role", "") == Role.MANAGER for airline in airlines),
         "airlines": airlines[:NAMED],
         "more": len(airlines) > NAMED,
-        "attention": (getattr(airlines[0], "attention") or 0) if airlines else 0,  # noqa: B009
+        **{name: (getattr(airlines[0], name) or 0) if airlines else 0 for name in ("attention", "activity")},
     }

@@ -161,12 +161,12 @@ class ChangesView(APIView):
         assert isinstance(request.user, User)
         grant = None
         if changes_request_of(request) is not None:
-            grant = AccessGrant(_credential(request), access_snapshot(request.user))
+            grant = AccessGrant(credential_of(request), access_snapshot(request.user))
         try:
             scope = scope_for(request.user, watch)
         except Rejected as refused:
             raise Http404 from refused
-        since = _last_event_id(request) if stream and "Last-Event-ID" in request.headers else asked.get("since")
+        since = last_event_id(request) if stream and "Last-Event-ID" in request.headers else asked.get("since")
         limit, wait = asked.get("limit", DEFAULT_LIMIT), asked.get("wait", 0)
         return ChangesRequest(
             user=request.user,
@@ -185,14 +185,14 @@ def changes_request_of(request: Request | HttpRequest) -> ChangesRequest | None:
     return connection.get(SCOPE_KEY)
 
 
-def _credential(request: Request) -> Credential:
+def credential_of(request: Request) -> Credential:
     if isinstance(request.auth, Token):
         return Credential(token=request.auth.pk)
     session = getattr(request._request, "session", None)
     return Credential(session=session.session_key if session is not None else None)
 
 
-def _last_event_id(request: Request) -> int:
+def last_event_id(request: Request) -> int:
     value = request.headers["Last-Event-ID"].strip()
     if not (value.isascii() and value.isdigit() and len(value) < 19):
         raise ValidationError({"Last-Event-ID": ["Use the id of an event that was sent."]})

@@ -1,4 +1,4 @@
-"""Long poll and server-sent events of /api/v1/changes/, without a thread, a connection or a query for each client.
+"""Long poll and server-sent events of the API, without a thread, a connection or a query for each client.
 
 The application authorises a request and returns its scope (`feed_query.ChangesRequest`); from then on only the feed
 reader of this process queries the database. A request is authorised again by the same application when
@@ -33,7 +33,8 @@ from ifeportal.web.problems import problem
 
 PATH: Final = "/api/v1/changes/"
 REAUTHORISE = 30.0  # seconds
-PING = 15.0  # seconds
+PING = 14.0  # seconds; a client may expect a sign of life every 15 s
+OPEN_LIMIT: Final = 2_000  # waiting requests of this process
 MAX_STREAM_SECONDS = 900.0  # then the stream ends and the client reconnects
 STREAM_LIMIT = 2 * 2**20  # bytes, likewise
 RETRY_AFTER: Final = 5  # seconds
@@ -67,38 +68,62 @@ class ChangesStream:
     def __init__(self, application: ASGIApplication) -> None:
         self._application = application
 
+    def serves(self, path: str) -> bool:
+        """Return whether a GET of this path may wait."""
+        return path == PATH
+
+    @property
+    def follower(self) -> type[Follower]:
+        """The class that answers a request that waits."""
+        return Follower
+
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        if scope["path"] == PATH and scope["method"] == "GET":
-            await _Request(self._application, scope, receive, send).serve()
+        if scope["method"] == "GET" and self.serves(scope["path"]):
+            await WaitingRequest(self._application, self.follower, scope, receive, send).serve()
         else:
             await self._application(scope, receive, send)
 
 
-class _Request:
+class WaitingRequest:
     """One request as the client sent it: authorised, counted, and passed to a follower if it waits."""
 
-    def __init__(self, application: ASGIApplication, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        self._application, self._scope, self._receive, self._send = application, scope, receive, send
+    open = 0  # in this process
+
+    def __init__(
+        self,
+        application: ASGIApplication,
+        follower: type[Follower],
+        scope: dict[str, Any],
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self._application, self._follower = application, follower
+        self._scope, self._receive, self._send = scope, receive, send
 
     async def serve(self) -> None:
         """Pass on the application's response, unless the view left the request to wait."""
         request, messages = await self._authorise()
         if request.scope is None or request.user is None or request.grant is None:
-            await _send_all(messages, self._send)
+            await send_all(messages, self._send)
             return
-        response = _Response(self._send, messages[0]["headers"])
+        response = StreamResponse(self._send, messages[0]["headers"])
         if open_sockets[request.user.pk] >= settings.LIVE_SOCKETS_PER_USER:
-            await response.send(_too_many_connections())
+            await response.send(_too_many_connections(self._scope["path"]))
+            return
+        if WaitingRequest.open >= OPEN_LIMIT:
+            await response.send(_server_is_full(self._scope["path"]))
             return
         connected(request.user.pk)
-        follower = _Follower(request, request.scope, request.grant, response, self._authorise)
+        WaitingRequest.open += 1
+        follower = self._follower(request, request.scope, request.grant, response, self._authorise)
         try:
             await follower.respond(self._receive)
         except DatabaseTrouble as error:
             logger.warning("changes: the database is not responding: %s", error)
-            await response.send(database_unavailable(PATH))
+            await response.send(database_unavailable(self._scope["path"]))
         finally:
             follower.close()
+            WaitingRequest.open -= 1
             disconnected(request.user.pk)
 
     async def _authorise(self, *, again: bool = False) -> tuple[ChangesRequest, list[ASGIMessage]]:
@@ -121,7 +146,7 @@ class _Request:
         return connection[SCOPE_KEY], messages
 
 
-class _Response:
+class StreamResponse:
     """What is sent to one client. `headers` are those of the application, which every response has."""
 
     def __init__(self, send: Send, headers: Headers) -> None:
@@ -139,7 +164,7 @@ class _Response:
 
     async def send_messages(self, messages: Sequence[ASGIMessage]) -> None:
         """Send the application's own response."""
-        await _send_all(messages, self._send)
+        await send_all(messages, self._send)
 
     async def send_page(self, page: ChangesPage) -> None:
         """Send one page of changes as JSON."""
@@ -176,7 +201,7 @@ class _Response:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
 
-class _Follower:
+class Follower:
     """Follows the feed for one request that waits, and answers it: with one page, or with a stream."""
 
     def __init__(
@@ -184,7 +209,7 @@ class _Follower:
         request: ChangesRequest,
         scope: Scope,
         grant: AccessGrant,
-        response: _Response,
+        response: StreamResponse,
         authorise: Authorise,
     ) -> None:
         assert request.user is not None
@@ -215,13 +240,13 @@ class _Follower:
         if page is None:
             await self._response.send(too_old_response(PATH))
         elif self._request.stream:
-            with _disconnection(receive) as left:
+            with disconnection(receive) as left:
                 await self._stream(page, left)
         elif page.texts:
             await self._response.send_page(page)
         else:
             self._subscription.begin(page.rev)
-            with _disconnection(receive) as left:
+            with disconnection(receive) as left:
                 await self._long_poll(left)
 
     async def _long_poll(self, left: asyncio.Future[None]) -> None:
@@ -328,18 +353,23 @@ def _has_shrunk(scope: Scope, earlier: Scope) -> bool:
     return scope.is_narrower_than(earlier) or scope.has_lower_role_than(earlier)
 
 
-async def _send_all(messages: Sequence[ASGIMessage], send: Send) -> None:
+async def send_all(messages: Sequence[ASGIMessage], send: Send) -> None:
     for message in messages:
         await send(message)
 
 
-def _too_many_connections() -> HttpResponse:
+def _too_many_connections(path: str) -> HttpResponse:
     headers = {"Retry-After": str(RETRY_AFTER)}
-    return problem(429, "You already have too many open connections.", PATH, kind="too-many-listeners", headers=headers)
+    return problem(429, "You already have too many open connections.", path, kind="too-many-listeners", headers=headers)
+
+
+def _server_is_full(path: str) -> HttpResponse:
+    headers = {"Retry-After": str(RETRY_AFTER)}
+    return problem(503, "The portal has too many open connections.", path, kind="too-many-listeners", headers=headers)
 
 
 @contextlib.contextmanager
-def _disconnection(receive: Receive) -> Iterator[asyncio.Future[None]]:
+def disconnection(receive: Receive) -> Iterator[asyncio.Future[None]]:
     """Yield a future that is done once the client has disconnected."""
     left = asyncio.ensure_future(_wait_for_disconnect(receive))
     try:

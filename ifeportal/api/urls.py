@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView
 
 from ifeportal.api.audit import AuditViewSet
 from ifeportal.api.changes import ChangesView
+from ifeportal.api.operations.viewset import OperationViewSet
 from ifeportal.api.root import ApiRootView, DocsView, NotFoundView
 from ifeportal.api.routers import EndpointRouter, url_names
 
@@ -19,6 +20,7 @@ APP_ROUTERS: Final = (
 router = EndpointRouter()
 router.register_view("changes", ChangesView)
 router.register_list("audit", AuditViewSet)
+router.register_list("operations", OperationViewSet)
 routers: list[EndpointRouter] = [router, *map(import_string, APP_ROUTERS)]
 urlpatterns: list[URLPattern | URLResolver] = [
     path("v1/", ApiRootView.as_view(url_names=url_names(routers)), name="api-root"),

@@ -18,7 +18,7 @@ class Scope:
     """The changes one subscriber receives. `airlines` are ids; None: every airline, present and future.
 
     `roles` pairs each airline with each role the user has there (a manager is also operator and viewer); None: every
-    role everywhere.
+    role everywhere. With `object` only changes of that object, which is of the only topic.
     """
 
     airlines: frozenset[int] | None
@@ -27,6 +27,7 @@ class Scope:
     topics: frozenset[str]
     user: int
     roles: frozenset[tuple[int, str]] | None
+    object: int | None = None
 
     def covers(self, change: Change) -> bool:
         """Whether the change concerns this subscriber and is visible to its user."""
@@ -55,17 +56,18 @@ class Scope:
             place &= Q(campaign=self.campaign)
         if place and self.topics & personal_topics():
             place |= Q(airline=None)
+        if self.object is not None:
+            place &= Q(object=self.object)
         return rows.filter(place, topic__in=self.topics)
 
     def _concerns(self, change: Change) -> bool:
         """A change without an airline is personal and concerns its user on every page."""
-        return change.topic in self.topics and (
-            change.airline_id is None
-            or (
-                (self.airlines is None or change.airline_id in self.airlines)
-                and (not self.tail or change.tail == self.tail)
-                and (not self.campaign or change.campaign == self.campaign)
-            )
+        if change.topic not in self.topics or self.object not in (None, change.object):
+            return False
+        return change.airline_id is None or (
+            (self.airlines is None or change.airline_id in self.airlines)
+            and (not self.tail or change.tail == self.tail)
+            and (not self.campaign or change.campaign == self.campaign)
         )
 
     def _has_role(self, airline: int | None, role: str) -> bool:

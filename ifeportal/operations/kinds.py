@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Q
 
 from ifeportal.access import Role
 from ifeportal.jobs.retries import RetryPolicy, WorkFailure
@@ -122,6 +123,7 @@ class Kind:
     `clean_up` deletes what is outside the database, in a worker, before a cancelled operation ends; it may be repeated.
     `restart` prepares the kind's rows for a retry, in its transaction.
     `status` returns the kind's own status word, `details` more JSON fields, `page` the address of a page or "".
+    `statuses`: for each further word that `status` returns, the condition of rows that have it.
     `related`: relations of `Operation` that `status`, `details` and `page` read, which lists join ("upload").
     `frees_space`: a deletion, which runs first when space is what others wait for.
     """
@@ -141,6 +143,7 @@ class Kind:
     status: Callable[[Operation], str] = lambda operation: operation.state
     details: Callable[[Operation], Mapping[str, Any]] = _no_details
     page: Callable[[Operation], str] = _no_page
+    statuses: Mapping[str, Q] = field(default_factory=dict, hash=False)
     related: tuple[str, ...] = ()
 
 

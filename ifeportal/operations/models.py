@@ -87,6 +87,7 @@ class Operation(RetriedWork):
     expires_at = models.DateTimeField(null=True)
 
     objects = OperationQuerySet.as_manager()
+    queue_position: int | None = None  # set by `queries.set_positions`
 
     class Meta:
         ordering = ["-created_at", "-pk"]

@@ -6,21 +6,23 @@ Sizes are in bytes, rates in bytes per second, `eta_seconds` in seconds, times i
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from ifeportal import formatting
 from ifeportal.operations.kinds import Kind, registered_kinds
 from ifeportal.operations.models import Operation, OperationState
 
-RESTARTABLE = (OperationState.CANCELLED, OperationState.EXPIRED)
+RESTARTABLE: Final = (OperationState.CANCELLED, OperationState.EXPIRED)
 
 
-def operation_state(operation: Operation, *, position: int | None = None) -> dict[str, Any]:
+def operation_state(operation: Operation, position: int | None = None) -> dict[str, Any]:
     """Return the operation with its airline and user by name, and the further fields of its kind.
 
-    `position` is its place in the queue: 1 starts next. It is not shown once the operation has left the queue.
+    `position` is its place in the queue: 1 starts next. By default it is that of `queries.set_positions`. It is None
+    for an operation that is not queued.
     """
     kind = registered_kinds().get(operation.kind)
+    position = operation.queue_position if position is None else position
     details = kind.details(operation) if kind else {}
     return {
         **details,

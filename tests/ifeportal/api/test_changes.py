@@ -182,14 +182,14 @@ async def test_a_waiting_request_occupies_no_thread_and_no_request_slot(
     """The application has already responded, without changes; only a subscription remains."""
     rev = await publish_now_async(cast.acme, 1)
     answered: list[int] = []
-    ask = changes_stream._Request._authorise
+    ask = changes_stream.WaitingRequest._authorise
 
     async def noting(self: Any, **how: Any) -> Any:
         found = await ask(self, **how)
         answered.append(found[1][0]["status"])
         return found
 
-    monkeypatch.setattr(changes_stream._Request, "_authorise", noting)
+    monkeypatch.setattr(changes_stream.WaitingRequest, "_authorise", noting)
     async with open_exchange(PATH, cast.alice, since=rev, wait=30) as exchange:
         while not len(FeedReader.current()):
             await in_thread(int)
@@ -422,14 +422,14 @@ async def test_looking_again_does_not_count_as_requests_and_goes_on(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[int] = []
-    check = changes_stream._Follower._reauthorise
+    check = changes_stream.Follower._reauthorise
 
     async def noting(self: Any) -> None:
         await check(self)
         looked.append(1)
 
     monkeypatch.setattr(changes_stream, "REAUTHORISE", 0.0)
-    monkeypatch.setattr(changes_stream._Follower, "_reauthorise", noting)
+    monkeypatch.setattr(changes_stream.Follower, "_reauthorise", noting)
     monkeypatch.setattr(changes.ChangesView, "throttle_classes", [OnlyOnce])
     OnlyOnce.asked = 0
     async with open_exchange(PATH, cast.alice, headers=STREAM) as exchange:

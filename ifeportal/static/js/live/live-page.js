@@ -20,6 +20,7 @@ const REFRESH_LARGE = 20000; // for a page of many rows, which is expensive to r
 const MANY_ROWS = 300;
 const REFRESH_SOON = 700;
 const CHANGED_FOR = 1000;
+const PERSONAL_TOPIC = "my_operation"; // operations of the user that ended, for the toasts of every page
 const FRESHNESS_EVERY = 10000;
 // Figures that change all the time are not highlighted.
 const CALM = new Set(["size", "rate", "duration", "band", "free", "age", "until", "instant", "bar", "parts", "segments"]);
@@ -57,7 +58,7 @@ class LivePage extends HTMLElement {
 
   watch() {
     const { airline, tail, campaign, topics } = this.dataset;
-    const watch = { airline: airline ?? null, topics: topics.split(" ") };
+    const watch = { airline: airline ?? null, topics: [...topics.split(" "), PERSONAL_TOPIC] };
     if (tail) watch.tail = tail;
     if (campaign) watch.campaign = campaign;
     return watch;
