@@ -8,3 +8,4 @@ from ifeportal.admin import airlines as airlines
 from ifeportal.admin import audit as audit
 from ifeportal.admin import jobs as jobs
 from ifeportal.admin import live as live
+from ifeportal.admin import operations as operations

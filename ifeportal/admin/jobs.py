@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from django_q.admin import Failure, OrmQ, Schedule, Success
 
 from ifeportal import formatting
-from ifeportal.admin import columns, overview
+from ifeportal.admin import columns, operations, overview
 from ifeportal.admin.base import DeleteOnlyAdmin, ReadOnlyAdmin
 from ifeportal.admin.overview import Count, Entry, Link, Section
 from ifeportal.jobs import status
@@ -172,7 +172,7 @@ def describe_status(alerts: status.Alerts) -> list[tuple[str, bool]]:
 
 
 def section(request: HttpRequest) -> Section | None:
-    """Return the jobs that need attention; None without permission to see jobs. Six statements."""
+    """Return the jobs that need attention; None without permission to see jobs. Seven statements."""
     its = admin.site.get_model_admin(Job)
     if not its.has_view_permission(request):
         return None
@@ -189,6 +189,7 @@ def section(request: HttpRequest) -> Section | None:
             Count("Failing", alerts.jobs_failing, f"{listing}?state=failing", problem=True),
             Count("Waiting wake-up messages", alerts.calls_waiting),
             *_failed_messages(request),
+            *operations.counts(request),
         ],
         actions=[Link("Show jobs", listing)],
         more=Link("System health for programs (JSON)", reverse("readyz")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -28,7 +28,7 @@ from ifeportal.operations.models import Operation, OperationQuerySet
 from ifeportal.operations.pages.columns import OPERATIONS, ActivityRow, open_text
 from ifeportal.operations.queries import set_positions, status_condition, status_words, visible_operations
 from ifeportal.operations.requests import RequestRejected
-from ifeportal.tables.query import parse_query, paginate, select_rows
+from ifeportal.tables.query import paginate, parse_query, select_rows
 from ifeportal.tables.search import SEARCH_LIMIT
 from ifeportal.web.responses import compressed, render_page
 
@@ -93,7 +93,7 @@ def activity(request: HttpRequest) -> HttpResponseBase:
     if file:
         return file
     page = paginate(rows, choice.page, choice.size)
-    found: Sequence[Operation] = page.object_list = list(page.object_list)
+    found = list(page)
     set_positions(found)
     roles = _roles(request.user)
     open_count = Operation.objects.visible_to(request.user).open().count()
