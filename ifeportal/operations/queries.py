@@ -37,7 +37,7 @@ def status_condition(word: str) -> Q:
     return condition
 
 
-def setqueue_positions(rows: Iterable[Operation]) -> None:
+def set_positions(rows: Iterable[Operation]) -> None:
     """Set `queue_position` of the rows: one query if any of them is queued."""
     queued = [row for row in rows if row.state == OperationState.QUEUED]
     positions = queue_positions([row.pk for row in queued]) if queued else {}
