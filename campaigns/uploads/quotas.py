@@ -30,18 +30,13 @@ def require_quota(airline: Airline, size: int | None, *, into_library: bool) -> 
 
     Call it while the airline is locked: otherwise two requests could fill the same room.
     """
-    bytes_of = Sum(Greatest(Coalesce(F("size"), 0), F("received_bytes")))
+    size_of = Greatest(Coalesce(F("size"), 0), F("received_bytes"))
     found = Upload.objects.filter(operation__airline=airline, status__in=UNFINISHED).aggregate(
-        files=Count("pk"),
-        bytes=bytes_of,
-        to_library=Sum(Greatest(Coalesce(F("size"), 0), F("received_bytes")), filter=Q(campaign="")),
+        files=Count("pk"), bytes=Sum(size_of), to_library=Sum(size_of, filter=Q(campaign=""))
     )
     if found["files"] >= settings.UPLOAD_MAX_FILES:
-        raise RequestRefused(
-            Refusal.QUOTA,
-            f"{airline.name} has {found['files']:,} unfinished uploads, and the limit is {settings.UPLOAD_MAX_FILES:,}. "
-            "Wait until some have finished, or cancel some.",
-        )
+        text = f"{airline.name} has {found['files']:,} unfinished uploads; the limit is {settings.UPLOAD_MAX_FILES:,}. "
+        raise RequestRefused(Refusal.QUOTA, text + "Wait until some have finished, or cancel some.")
     _require_room(f"the unfinished uploads of {airline.name}", found["bytes"], size, settings.UPLOAD_QUOTA)
     if into_library and settings.LIBRARY_QUOTA is not None:
         stored = LibraryItem.objects.filter(airline=airline).aggregate(bytes=Sum("size"))["bytes"]
