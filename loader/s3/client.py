@@ -1,9 +1,9 @@
 """Client for a bucket of any S3: list, get, open, put, upload, delete.
 
-`loader.s3.http.transport` sends the requests, `loader.s3.listing` parses listings, `loader.s3.upload` sends large
-files. boto3 would take 0.4 s to import and fifty times the CPU for a page of a listing. One test suite checks that
-`S3Bucket` and `loader.s3.memory.MemoryBucket` behave alike. Every failure is raised as `WorldError`, chained, without a
-secret or a signed address in its text.
+`loader.s3.http.transport` sends the requests, `loader.s3.listing` parses listings, `loader.s3.multipart` sends and
+copies large objects. boto3 would take 0.4 s to import and fifty times the CPU for a page of a listing. One test suite
+checks that `S3Bucket` and `loader.s3.memory.MemoryBucket` behave alike. Every failure is raised as `WorldError`,
+chained, without a secret or a signed address in its text.
 
 Addressing (`loader.s3.http.urls`): with an endpoint, the bucket is the first segment of the path, unless
 `AWS_S3_ADDRESSING_STYLE=virtual`; on AWS, it is part of the host name if its name allows. Credentials, region and
@@ -14,13 +14,14 @@ of botocore's chain. `AWS_CA_BUNDLE` and `HTTPS_PROXY` are honoured.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from loader.clock import StoreClock
 from loader.errors import Code, WorldError
+from loader.s3 import cors
 from loader.s3.auth.credentials import S3Credentials
 from loader.s3.errors import Busy, NoSuchBucket
 from loader.s3.etags import etag_header, is_weak
@@ -31,15 +32,21 @@ from loader.s3.http.urls import quote_query
 from loader.s3.interface import (
     NOT_MODIFIED,
     Body,
+    CorsRule,
+    CorsRules,
     GetResult,
     MultipartUpload,
     Names,
     NotModified,
     ObjectInfo,
     RequestStats,
+    UnfinishedUpload,
 )
 from loader.s3.listing import ListPage, parse_listing
-from loader.s3.upload import S3MultipartUpload, upload_file
+from loader.s3.multipart.copying import copy_object
+from loader.s3.multipart.files import upload_file
+from loader.s3.multipart.unfinished import list_uploads
+from loader.s3.multipart.upload import S3MultipartUpload
 
 LISTING_LIMIT: Final = 4 * 1_048_576  # bytes: 1,000 keys of 1,024 bytes, each byte as %XX, and 1 KB of other fields
 # By endpoint and bucket: what a plus sign in a listing means, where that was ambiguous. On AWS it is always a space.
@@ -69,8 +76,12 @@ class S3Bucket:
         read_timeout: float = 20.0,
         connections: int = 16,
         sleep: Callable[[float], object] = time.sleep,
+        public_endpoint: str | None = None,
     ) -> None:
-        """Send nothing yet. Raises ValueError for an endpoint or an addressing style that cannot be used."""
+        """Send nothing yet. Raises ValueError for an endpoint or an addressing style that cannot be used.
+
+        `public_endpoint`: the address of the same store for clients that get signed requests, if theirs is another.
+        """
         self.name = name
         self.requests = RequestStats()
         self.store_clock = StoreClock()
@@ -84,9 +95,11 @@ class S3Bucket:
             timeouts=(connect_timeout, read_timeout),
             connections=connections,
             sleep=sleep,
+            public_endpoint=public_endpoint,
         )
         self.endpoint, self.region = self._transport.endpoint, self._transport.region
         self.addressing_style = self._transport.style
+        self.public_origin = self._transport.public_origin
         self._place = (self.endpoint or "", name)
 
     @property
@@ -163,11 +176,40 @@ class S3Bucket:
     def upload(self, key: str, path: Path, *, progress: Callable[[int], None] | None = None) -> str:
         return upload_file(self._transport, key, path, progress)
 
-    def begin_upload(self, key: str) -> MultipartUpload:
-        return S3MultipartUpload.begin(self._transport, key)
+    def begin_upload(self, key: str, *, checksums: bool = False) -> MultipartUpload:
+        return S3MultipartUpload.begin(self._transport, key, checksums=checksums)
 
-    def resume_upload(self, key: str, upload_id: str) -> MultipartUpload:
-        return S3MultipartUpload(self._transport, key, upload_id)
+    def resume_upload(self, key: str, upload_id: str, *, checksums: bool = False) -> MultipartUpload:
+        return S3MultipartUpload(self._transport, key, upload_id, checksums=checksums)
+
+    def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        return list_uploads(self._transport, prefix)
+
+    def copy(
+        self,
+        source_key: str,
+        key: str,
+        *,
+        size: int,
+        if_match: str | None = None,
+        if_none_match: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> str:
+        return copy_object(
+            self._transport,
+            source_key,
+            key,
+            size=size,
+            if_match=if_match,
+            if_none_match=if_none_match,
+            progress=progress,
+        )
+
+    def get_cors(self) -> CorsRules:
+        return cors.get_cors(self._transport)
+
+    def put_cors(self, rules: Sequence[CorsRule]) -> None:
+        cors.put_cors(self._transport, rules)
 
     def _pages(self, prefix: str, extra: Mapping[str, str]) -> Iterator[ListPage]:
         """Yield the pages of a listing. Raises WorldError if the store repeats pages or sends only empty ones."""

@@ -110,10 +110,20 @@ class PartsRefused(WorldError):
     """The store cannot assemble an object from these parts: list them and send the missing ones (SIZE_MISMATCH)."""
 
 
+class InvalidRequest(WorldError):
+    """The store refuses the request as such, for example because it lacks a checksum (INTERNAL)."""
+
+
+class WrongChecksum(WorldError):
+    """The bytes that arrived do not have the checksum that was sent (NETWORK)."""
+
+
 _KINDS: Final[Mapping[str, type[WorldError]]] = {
     "NotImplemented": Unsupported,
     "NoSuchBucket": NoSuchBucket,
     "NoSuchUpload": UploadGone,
+    "InvalidRequest": InvalidRequest,
+    "BadDigest": WrongChecksum,
     **dict.fromkeys(_DID_NOTHING, Busy),
     **dict.fromkeys(("InvalidPart", "InvalidPartOrder", "EntityTooSmall"), PartsRefused),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -15,6 +15,7 @@ from loader.frozen import frozen
 from loader.s3.http.payload import Payload
 
 BLOCK: Final = 262_144  # bytes; a larger buffer is not faster, a smaller one costs CPU
+MAX_SIGNATURE_TIME: Final = 12 * 3600.0  # seconds that a signed request is valid
 RequestKind = Literal["list", "get", "put", "delete"]
 Names = list[str]  # in the class of a bucket, `list` is the method
 
@@ -108,11 +109,56 @@ class Body(Protocol):
 
 @frozen
 class UploadedPart:
-    """A part in the store. `etag` without quotes, `size` in bytes."""
+    """A part in the store. `etag` without quotes, `size` in bytes.
+
+    `sha256`: of the part in base64, "" if unknown; an upload with checksums is completed only with it. Not every store
+    lists it.
+    """
 
     number: int
     etag: str
     size: int
+    sha256: str = ""
+
+
+@frozen
+class SignedRequest:
+    """A request that anyone may send to the store until `expires_at` (UTC), without credentials.
+
+    `headers`: those that the client must send as they are. Browsers and most libraries set Content-Length themselves.
+    `url` contains the signature: it must not be logged.
+    """
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str]
+    expires_at: datetime
+
+
+@frozen
+class UnfinishedUpload:
+    """A multipart upload that was begun at `started_at` (UTC), and neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+    started_at: datetime
+
+
+@frozen
+class CorsRule:
+    """What a bucket permits to pages of these origins: methods, headers of a request, `exposed` headers of a response.
+
+    Origins and headers may contain one `*`. `max_age`: seconds that a browser may remember the rule; 0: its default.
+    """
+
+    origins: tuple[str, ...]
+    methods: tuple[str, ...]
+    headers: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
+    max_age: int = 0
+
+
+CorsRules = list[CorsRule]
 
 
 class MultipartUpload(Protocol):
@@ -131,8 +177,30 @@ class MultipartUpload(Protocol):
         `on_sent` gets the bytes of the part sent so far, starting from 0 with each attempt.
         """
 
+    def sign_part(self, number: int, size: int, *, sha256: str = "", valid_for: float = 900.0) -> SignedRequest:
+        """Sign a PUT of part `number` with exactly `size` bytes, for a client that has no credentials.
+
+        `sha256`: of the part in base64; the store then refuses another body, if it supports checksums. `valid_for`:
+        seconds, at most MAX_SIGNATURE_TIME; shorter if the credentials expire before. Sends nothing. Raises ValueError.
+        """
+
     def list_parts(self) -> list[UploadedPart]:
-        """Return every part in the store, sorted by number."""
+        """Return every part in the store, sorted by number; of a part that was sent twice the last one."""
+
+    def copy_part(
+        self,
+        number: int,
+        source_key: str,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        if_match: str | None = None,
+    ) -> UploadedPart:
+        """Make part `number` of an object in the same bucket, or of its bytes from `start` to before `end`.
+
+        No byte passes this machine. Raises OBJECT_GONE if the source does not exist, OBJECT_CHANGED if its ETag is not
+        `if_match` or it ends before `end`.
+        """
 
     def complete(
         self, parts: Sequence[UploadedPart], *, if_none_match: bool = False, if_match: str | None = None
@@ -184,11 +252,40 @@ class Bucket(Protocol):
     def upload(self, key: str, path: Path, *, progress: Callable[[int], None] | None = None) -> str:
         """Write a file of any size and return its ETag. `progress` gets the bytes sent since its last call."""
 
-    def begin_upload(self, key: str) -> MultipartUpload:
-        """Begin a multipart upload that creates the object `key` when it is completed."""
+    def begin_upload(self, key: str, *, checksums: bool = False) -> MultipartUpload:
+        """Begin a multipart upload that creates the object `key` when it is completed.
 
-    def resume_upload(self, key: str, upload_id: str) -> MultipartUpload:
-        """Attach to an existing multipart upload without sending anything."""
+        `checksums`: the store verifies the SHA-256 of each part, and `complete` needs that of every part.
+        """
+
+    def resume_upload(self, key: str, upload_id: str, *, checksums: bool = False) -> MultipartUpload:
+        """Attach to an existing multipart upload without sending anything. `checksums`: as it was begun."""
+
+    def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        """Yield the multipart uploads below `prefix` that were neither completed nor aborted."""
+
+    def copy(
+        self,
+        source_key: str,
+        key: str,
+        *,
+        size: int,
+        if_match: str | None = None,
+        if_none_match: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> str:
+        """Copy an object of any size inside the store and return the ETag of the copy, which may be another one.
+
+        `progress` gets the bytes copied since its last call, from several threads but one at a time. Raises
+        OBJECT_GONE if the source does not exist; OBJECT_CHANGED if it does not have `size` bytes and the ETag
+        `if_match`, or changes while it is copied, or, with `if_none_match`, if `key` exists.
+        """
 
     def delete(self, key: str) -> None:
         """Delete the object; succeeds if it does not exist."""
+
+    def get_cors(self) -> CorsRules:
+        """Return the CORS rules of the bucket, an empty list without any; stores then differ in what they permit."""
+
+    def put_cors(self, rules: Sequence[CorsRule]) -> None:
+        """Replace all CORS rules of the bucket."""

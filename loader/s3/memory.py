@@ -6,26 +6,27 @@ import hashlib
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from loader.clock import StoreClock
 from loader.errors import Code, WorldError
-from loader.s3.errors import PartsRefused, UploadGone
-from loader.s3.http.payload import Payload, payload_blocks
 from loader.s3.interface import (
     BLOCK,
     NOT_MODIFIED,
+    CorsRule,
+    CorsRules,
     GetResult,
     Names,
     NotModified,
     ObjectInfo,
     RequestStats,
+    SignedRequest,
+    UnfinishedUpload,
     UploadedPart,
 )
-from loader.s3.part_plan import MIN_PART_SIZE, check_part_number, multipart_etag
+from loader.s3.multipart.memory import MemoryUpload, StoredUpload, receive_signed
 
 
 def _now() -> datetime:
@@ -79,69 +80,6 @@ class MemoryBody:
         self.close()
 
 
-@dataclass
-class _StoredUpload:
-    """Parts by number, and the ETag of the object once the upload is completed."""
-
-    parts: dict[int, bytes] = field(default_factory=dict)
-    etag: str = ""
-
-
-class MemoryUpload:
-    """A multipart upload into a `MemoryBucket`: `loader.s3.interface.MultipartUpload`."""
-
-    def __init__(self, bucket: MemoryBucket, key: str, upload_id: str) -> None:
-        self.key, self.upload_id = key, upload_id
-        self._bucket = bucket
-
-    def put_part(self, number: int, body: Payload, *, on_sent: Callable[[int], None] | None = None) -> UploadedPart:
-        check_part_number(number)
-        self._bucket.requests.count("put")
-        content = b"".join(payload_blocks(body))
-        self._open().parts[number] = content
-        if on_sent:
-            on_sent(len(content))
-        return UploadedPart(number, _md5(content), len(content))
-
-    def list_parts(self) -> list[UploadedPart]:
-        self._bucket.requests.count("list")
-        return [UploadedPart(number, _md5(body), len(body)) for number, body in sorted(self._open().parts.items())]
-
-    def complete(
-        self, parts: Sequence[UploadedPart], *, if_none_match: bool = False, if_match: str | None = None
-    ) -> str:
-        upload = self._bucket.uploads.get(self.upload_id)
-        if upload and upload.etag:
-            return upload.etag
-        bodies = self._bodies(parts)
-        etag = multipart_etag([part.etag for part in parts])
-        upload = self._open()
-        self._bucket.store(self.key, b"".join(bodies), etag, if_none_match=if_none_match, if_match=if_match)
-        upload.parts, upload.etag = {}, etag
-        return etag
-
-    def abort(self) -> None:
-        self._bucket.requests.count("delete")
-        self._bucket.uploads.pop(self.upload_id, None)
-
-    def _open(self) -> _StoredUpload:
-        upload = self._bucket.uploads.get(self.upload_id)
-        if upload is None or upload.etag:
-            raise UploadGone(Code.OBJECT_GONE, f"PUT {self.key}: the upload was completed, aborted or has expired")
-        return upload
-
-    def _bodies(self, parts: Sequence[UploadedPart]) -> list[bytes]:
-        stored = self._open().parts
-        bodies = [stored.get(part.number, b"") for part in parts]
-        numbers = [part.number for part in parts]
-        known = all(_md5(body) == part.etag for body, part in zip(bodies, parts, strict=True))
-        if not known or not numbers or numbers != sorted(set(numbers)):
-            raise PartsRefused(Code.SIZE_MISMATCH, f"POST {self.key}: the store does not have these parts")
-        if any(len(body) < MIN_PART_SIZE for body in bodies[:-1]):
-            raise PartsRefused(Code.SIZE_MISMATCH, f"POST {self.key}: the store does not have these parts (too small)")
-        return bodies
-
-
 class MemoryBucket:
     """A bucket in memory: `loader.s3.interface.Bucket`. ETags are MD5 sums, dates have whole seconds as in S3.
 
@@ -157,7 +95,8 @@ class MemoryBucket:
         self.clock = clock
         self.etag = etag
         self._objects: dict[str, _Stored] = {}
-        self.uploads: dict[str, _StoredUpload] = {}
+        self.uploads: dict[str, StoredUpload] = {}
+        self._cors: CorsRules = []
         self._upload_ids = itertools.count(1)
         self._lock = threading.Lock()
 
@@ -165,7 +104,7 @@ class MemoryBucket:
         keys = self._keys(prefix)
         for page in range(0, max(len(keys), 1), 1000):
             self.requests.count("list")
-            self.store_clock.update(self._time())
+            self.store_clock.update(self.now())
             for key in keys[page : page + 1000]:
                 stored = self._objects.get(key)
                 if stored:
@@ -174,7 +113,7 @@ class MemoryBucket:
 
     def list_prefixes(self, prefix: str = "") -> Names:
         self.requests.count("list")
-        self.store_clock.update(self._time())
+        self.store_clock.update(self.now())
         below = (key[len(prefix) :].partition("/") for key in self._keys(prefix))
         names = list(dict.fromkeys(name for name, slash, _ in below if slash))
         self.requests.receive(sum(len(name.encode()) for name in names))
@@ -187,7 +126,7 @@ class MemoryBucket:
     def get_if_changed(self, key: str, limit: int, etag: str) -> GetResult | NotModified | None:
         stored = self._look_up(key)
         if stored and stored.etag == etag:
-            self.store_clock.update(self._time())
+            self.store_clock.update(self.now())
             return NOT_MODIFIED
         return self._get_result(stored, limit) if stored else None
 
@@ -196,7 +135,7 @@ class MemoryBucket:
         return self._objects.get(key)
 
     def _get_result(self, stored: _Stored, limit: int) -> GetResult:
-        self.store_clock.update(at := self._time())
+        self.store_clock.update(at := self.now())
         body = stored.body[:limit]
         size = len(stored.body)
         self.requests.receive(len(body))
@@ -215,7 +154,7 @@ class MemoryBucket:
     def store(self, key: str, body: bytes, etag: str, *, if_none_match: bool, if_match: str | None) -> str:
         """Write an object with the given ETag, on the conditions of `put`."""
         self.requests.count("put")
-        new = _Stored(body, etag, self._time())
+        new = _Stored(body, etag, self.now())
         with self._lock:
             old = self._objects.get(key)
             if if_match is not None and old is None:
@@ -235,14 +174,50 @@ class MemoryBucket:
             progress(len(body))
         return etag
 
-    def begin_upload(self, key: str) -> MemoryUpload:
+    def begin_upload(self, key: str, *, checksums: bool = False) -> MemoryUpload:
         self.requests.count("put")
         upload_id = f"upload-{next(self._upload_ids)}"
-        self.uploads[upload_id] = _StoredUpload()
-        return self.resume_upload(key, upload_id)
+        self.uploads[upload_id] = StoredUpload(key, self.now(), checksums)
+        return self.resume_upload(key, upload_id, checksums=checksums)
 
-    def resume_upload(self, key: str, upload_id: str) -> MemoryUpload:
-        return MemoryUpload(self, key, upload_id)
+    def resume_upload(self, key: str, upload_id: str, *, checksums: bool = False) -> MemoryUpload:
+        return MemoryUpload(self, key, upload_id, checksums=checksums)
+
+    def send_signed(self, request: SignedRequest, body: bytes) -> UploadedPart:
+        """Send a request of `sign_part`, as its client would. Raises WorldError: FORBIDDEN for another length."""
+        return receive_signed(self, request, body)
+
+    def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        self.requests.count("list")
+        for upload_id, upload in sorted(self.uploads.items(), key=lambda found: found[1].key):
+            if upload.key.startswith(prefix) and not upload.etag:
+                yield UnfinishedUpload(upload.key, upload_id, upload.started_at)
+
+    def copy(
+        self,
+        source_key: str,
+        key: str,
+        *,
+        size: int,
+        if_match: str | None = None,
+        if_none_match: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> str:
+        source = self._find(source_key, "copy")
+        if if_match not in (None, source.etag) or len(source.body) != size:
+            raise WorldError(Code.OBJECT_CHANGED, f"copy {source_key}: the object has changed")
+        etag = self.store(key, source.body, source.etag, if_none_match=if_none_match, if_match=None)
+        if progress and size:
+            progress(size)
+        return etag
+
+    def get_cors(self) -> CorsRules:
+        self.requests.count("list")
+        return self._cors[:]
+
+    def put_cors(self, rules: Sequence[CorsRule]) -> None:
+        self.requests.count("put")
+        self._cors = [*rules]
 
     def delete(self, key: str) -> None:
         self.requests.count("delete")
@@ -259,5 +234,6 @@ class MemoryBucket:
             raise WorldError(Code.OBJECT_GONE, f"{method} {key}: the object does not exist")
         return stored
 
-    def _time(self) -> datetime:
+    def now(self) -> datetime:
+        """Return the time of the store: UTC, in whole seconds."""
         return self.clock().replace(microsecond=0)

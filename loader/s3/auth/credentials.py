@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import field
+from dataclasses import field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from loader.errors import Code, WorldError
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
 @frozen
 class S3Credentials:
-    """An access key pair; `token` belongs to temporary keys."""
+    """An access key pair; `token` belongs to temporary keys, `expires_at` is their end in UTC, if known."""
 
     access: str
     secret: str = field(repr=False)
     token: str | None = field(default=None, repr=False)
+    expires_at: datetime | None = None
 
 
 class CredentialProvider:
@@ -62,10 +64,12 @@ class CredentialProvider:
                         Code.CREDENTIALS, "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
                     )
                 found = self._chain.get_frozen_credentials()
+                # botocore has no public name for it; keys of a file or a variable have no end.
+                expires_at = getattr(self._chain, "_expiry_time", None)
         except (BotoCoreError, ClientError, OSError) as error:
             # Not chained: the error of a parser quotes a line of the file of credentials.
             raise WorldError(Code.CREDENTIALS, f"no credentials ({type(error).__name__})") from None
-        return S3Credentials(found.access_key or "", found.secret_key or "", found.token)
+        return S3Credentials(found.access_key or "", found.secret_key or "", found.token, expires_at)
 
 
 def _from_environment() -> S3Credentials | None:
@@ -90,4 +94,4 @@ def _cleaned(keys: S3Credentials) -> S3Credentials:
             check(text)
         except ValueError as error:
             raise WorldError(Code.CREDENTIALS, f"the {what} {error}") from None
-    return S3Credentials(access, secret, token or None)
+    return replace(keys, access=access, secret=secret, token=token or None)

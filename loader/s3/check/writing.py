@@ -21,7 +21,7 @@ from loader.s3.check.findings import Finding
 from loader.s3.check.plan import BucketPlan, Check, Reporter
 from loader.s3.check.probe import Answer, StoreProbe
 from loader.s3.http.headers import EPOCH
-from loader.s3.upload import S3MultipartUpload
+from loader.s3.multipart.upload import S3MultipartUpload
 
 _BODY: Final = b"Written by a check of the store. It may be deleted.\n"
 _OTHER: Final = b"Written by a check of the store, a second time. It may be deleted.\n"

@@ -1,6 +1,6 @@
 """Sends signed requests to one bucket, retries where that may help, raises WorldError for the rest. Opens sockets.
 
-Signed by `loader.s3.auth.sigv4` and sent by urllib3. Only `loader.s3.client` and `loader.s3.upload` use it.
+Signed by `loader.s3.auth.sigv4` and sent by urllib3. Only `loader.s3.client` and `loader.s3.multipart` use it.
 """
 
 from __future__ import annotations
@@ -8,22 +8,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeVar
 
 import urllib3
 
 from loader.errors import Code, WorldError
 from loader.frozen import frozen
 from loader.s3.auth.credentials import CredentialProvider, S3Credentials
-from loader.s3.auth.sigv4 import sign_request
+from loader.s3.auth.sigv4 import presign_target, sign_request
 from loader.s3.errors import S3ErrorResponse
 from loader.s3.http.connections import connection_pool
 from loader.s3.http.payload import FileSlice, Payload, PayloadDigests, payload_blocks, payload_digests, payload_size
 from loader.s3.http.proxies import proxy_for
 from loader.s3.http.responses import ObjectHeaders, read_limited, release_connection, translate_errors
 from loader.s3.http.urls import endpoint_for, host_header, quote_key
-from loader.s3.interface import RequestKind, RequestStats
+from loader.s3.interface import MAX_SIGNATURE_TIME, RequestKind, RequestStats, SignedRequest
 from loader.s3.location import find_location
 from loader.s3.retry import Backoff
 
@@ -33,6 +33,7 @@ FIRST_RETRY_WAIT: Final = 0.5  # seconds at most; doubles
 ERROR_BODY_LIMIT: Final = 16 * 1_024
 
 OnSent = Callable[[int], None]
+T = TypeVar("T")
 
 
 @frozen
@@ -41,8 +42,8 @@ class S3Request:
 
     `limit`: bytes to read of the response's body. `digests`: of the request's body, if known. `streamed`: send the body
     in blocks instead of in one piece with the headers; `on_sent` then gets the bytes this attempt has sent so far.
-    `patience`: seconds that reading the response's body may take. `accept_encoding`: GCS unpacks objects stored with
-    gzip unless gzip is accepted.
+    `patience`: seconds that reading the response's body may take; `read_timeout`: seconds of one wait for its bytes, if
+    other than usual. `accept_encoding`: GCS unpacks objects stored with gzip unless gzip is accepted.
     """
 
     kind: RequestKind
@@ -58,6 +59,7 @@ class S3Request:
     streamed: bool = False
     on_sent: OnSent | None = None
     patience: float | None = None
+    read_timeout: float | None = None
     accept_encoding: str = "identity"
 
     def __str__(self) -> str:
@@ -88,6 +90,7 @@ class S3Transport:
         timeouts: tuple[float, float],
         connections: int,
         sleep: Callable[[float], object],
+        public_endpoint: str | None = None,
     ) -> None:
         """Send nothing yet. Raises ValueError for an endpoint, a proxy or an addressing style that cannot be used."""
         self.bucket, self.requests = bucket, requests
@@ -96,6 +99,7 @@ class S3Transport:
         self.connections = connections
         self._base, self._path_prefix = endpoint_for(bucket, self.endpoint, self.region, self.style)
         self._host = host_header(self._base)
+        self._public = endpoint_for(bucket, public_endpoint or self.endpoint, self.region, self.style)
         self._credentials = CredentialProvider(credentials)
         self._timeouts = timeouts
         self._sleep = sleep
@@ -107,6 +111,37 @@ class S3Transport:
         """URL of the bucket."""
         return f"{self._base}{self._path_prefix}"
 
+    @property
+    def public_origin(self) -> str:
+        """Scheme, host and port of signed requests, as a browser names them."""
+        base = self._public[0]
+        return f"{base.partition(':')[0]}://{host_header(base)}"
+
+    def presign(self, method: str, key: str, query: str, headers: Mapping[str, str], valid_for: float) -> SignedRequest:
+        """Sign a request with these headers for a client without credentials; it is not sent.
+
+        Raises ValueError for a time that is too short or too long, WorldError (CREDENTIALS).
+        """
+        if not 1.0 <= valid_for <= MAX_SIGNATURE_TIME:
+            raise ValueError(f"a signature must be valid for 1 to {MAX_SIGNATURE_TIME:,.0f} seconds")
+        credentials, now = self._credentials.current(), datetime.now(UTC).replace(microsecond=0)
+        seconds = int(valid_for)
+        if credentials.expires_at is not None:
+            seconds = min(seconds, int((credentials.expires_at - now).total_seconds()))
+            if seconds < 1:
+                raise WorldError(Code.CREDENTIALS, f"{method} {key}: the credentials have expired")
+        base, prefix = self._public
+        target = presign_target(
+            method,
+            f"{prefix}/{quote_key(key)}" + (f"?{query}" if query else ""),
+            {"Host": host_header(base), **headers},
+            credentials=credentials,
+            region=self.region,
+            now=now,
+            seconds=seconds,
+        )
+        return SignedRequest(method, f"{base}{target}", headers, now + timedelta(seconds=seconds))
+
     def call(
         self, request: S3Request, attempts: int = MAX_ATTEMPTS, repeat_after: type[WorldError] = WorldError
     ) -> S3Response:
@@ -114,10 +149,14 @@ class S3Transport:
 
         `repeat_after`: only errors of this class are followed by a retry.
         """
+        return self.repeat(lambda: self._attempt(request), attempts, repeat_after)
+
+    def repeat(self, attempt: Callable[[], T], attempts: int, repeat_after: type[WorldError] = WorldError) -> T:
+        """Return the result of `attempt`, which is repeated as requests are in `call`. Raises WorldError."""
         backoff = Backoff(attempts, FIRST_RETRY_WAIT, MAX_RETRY_WAIT)
         while True:
             try:
-                return self._attempt(request)
+                return attempt()
             except WorldError as error:
                 wait = self.retry_delay(error, backoff) if isinstance(error, repeat_after) else None
                 if wait is None:
@@ -203,7 +242,7 @@ class S3Transport:
                 headers={**signed, **framing, "Accept-Encoding": request.accept_encoding},
                 retries=False,
                 redirect=False,
-                timeout=urllib3.Timeout(connect=self._timeouts[0], read=self._timeouts[1]),
+                timeout=urllib3.Timeout(connect=self._timeouts[0], read=request.read_timeout or self._timeouts[1]),
                 preload_content=False,
                 decode_content=False,
             )

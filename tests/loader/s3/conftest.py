@@ -35,8 +35,13 @@ def bucket(request: pytest.FixtureRequest) -> Bucket:
     if request.param == "seaweed":
         store: S3Bucket = request.getfixturevalue("media")
         return store
-    endpoint: str = request.getfixturevalue("moto")
-    store = S3Bucket(f"bucket-{next(_numbers)}", endpoint=endpoint, access_key="any", secret_key="any")
+    moto_bucket: S3Bucket = request.getfixturevalue("moto_bucket")
+    return moto_bucket
+
+
+@pytest.fixture
+def moto_bucket(moto: str) -> S3Bucket:
+    store = S3Bucket(f"bucket-{next(_numbers)}", endpoint=moto, access_key="any", secret_key="any")
     store.create_bucket()
     store.requests.put = 0
     return store

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ from loader.s3.errors import PartsRefused, UploadGone
 from loader.s3.http.payload import FileSlice
 from loader.s3.interface import Bucket, UploadedPart
 from loader.s3.memory import MemoryBucket
+from loader.s3.multipart.unfinished import list_uploads
 from loader.s3.part_plan import MIN_PART_SIZE, PART_SIZE, multipart_etag
 from tests.support.aircraft import ROOT
 from tests.support.scripted_store import Reply, ScriptedStore
@@ -70,6 +74,7 @@ def test_a_part_can_be_sent_again(bucket: Bucket) -> None:
     upload = bucket.begin_upload(KEY)
     upload.put_part(1, b"first")
     again = upload.put_part(1, b"second")
+    assert [part.number for part in upload.list_parts()] == [1]
     upload.complete([again])
     assert content_of(bucket) == b"second"
 
@@ -160,6 +165,54 @@ def test_a_file_of_any_size_has_the_etag_of_its_parts(bucket: Bucket, tmp_path: 
     if not isinstance(bucket, MemoryBucket):
         digests = [md5(content[start : start + PART_SIZE]) for start in range(0, size, PART_SIZE)]
         assert etag == (md5(content) if size < PART_SIZE else multipart_etag(digests))
+
+
+# Checksums.
+
+
+def test_an_upload_with_checksums_needs_that_of_every_part(media: S3Bucket, memory_media: MemoryBucket) -> None:
+    # Not on moto, which ignores checksums.
+    for bucket in (media, memory_media):
+        begun = bucket.begin_upload(KEY, checksums=True)
+        parts = [begun.put_part(1, PART), bucket.resume_upload(KEY, begun.upload_id, checksums=True).put_part(2, b"2")]
+        wrong = [parts[0], replace(parts[1], sha256=parts[0].sha256)]
+        for refused in (begun.list_parts(), wrong):
+            with pytest.raises(PartsRefused):
+                begun.complete([replace(part, sha256="") for part in parts] if refused != wrong else wrong)
+        etag = begun.complete(parts)
+        assert (etag, content_of(bucket)) == (multipart_etag([part.etag for part in parts]), PART + b"2")
+
+
+def test_checksums_may_be_sent_to_every_store(bucket: Bucket) -> None:
+    upload = bucket.begin_upload(KEY, checksums=True)
+    part = upload.put_part(1, b"1")
+    assert part.sha256 == base64.b64encode(hashlib.sha256(b"1").digest()).decode()
+    upload.complete([part])
+    assert content_of(bucket) == b"1"
+
+
+# Unfinished uploads.
+
+
+def test_unfinished_uploads_are_listed(bucket: Bucket) -> None:
+    key = "ACME/.incoming/1/Über den Wolken+1 %41"
+    begun = [bucket.begin_upload(key), bucket.begin_upload(key), bucket.begin_upload("BETA/.incoming/2/data")]
+    completed = bucket.begin_upload("ACME/done")
+    completed.complete([completed.put_part(1, b"1")])
+    begun[0].put_part(1, b"1")
+    assert {(found.key, found.upload_id) for found in bucket.list_uploads()} == {(b.key, b.upload_id) for b in begun}
+    found = list(bucket.list_uploads("ACME/"))
+    assert {upload.upload_id for upload in found} == {upload.upload_id for upload in begun[:2]}
+    assert all(upload.started_at.tzinfo == UTC for upload in found)
+    for upload in begun:
+        upload.abort()
+    assert list(bucket.list_uploads()) == []
+
+
+def test_unfinished_uploads_are_listed_page_by_page(media: S3Bucket) -> None:
+    begun = [media.begin_upload(key) for key in ("a/1", "a/1", "a/2", "b", "c/d")]
+    found = list(list_uploads(media.transport, "", page=2))
+    assert sorted((upload.key, upload.upload_id) for upload in found) == sorted((b.key, b.upload_id) for b in begun)
 
 
 # Killed processes.
