@@ -82,8 +82,9 @@ def unknown_leftovers(airline: Airline, found: Iterable[Leftover], now: datetime
 
 def _is_used(leftover: Leftover, known: dict[str, str]) -> bool:
     store_upload_id = known.get(leftover.key)
-    if store_upload_id is None:
-        return False
+    if store_upload_id is None:  # beside the bytes of the client may be the packed file
+        folders = {key.rpartition("/")[0] for key in known}
+        return leftover.key.rpartition("/")[0] in folders
     return not leftover.upload_id or store_upload_id in ("", leftover.upload_id)
 
 

@@ -55,6 +55,7 @@ def announced_sums(work: UploadWork) -> dict[int, str]:
 
 
 def _with_sums(parts: Sequence[UploadedPart], sums: Mapping[int, str]) -> list[UploadedPart]:
+    """Add the announced sums: not every store lists them, but it wants them of an upload with checksums."""
     return [replace(part, sha256=sums[part.number]) if part.number in sums else part for part in parts]
 
 

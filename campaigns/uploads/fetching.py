@@ -73,19 +73,18 @@ def fetch(work: UploadWork) -> None:
 
 
 def _run(work: UploadWork, fetcher: Fetcher) -> None:
-    thread = threading.Timer(PART_SECONDS, fetcher.abort)
     while not fetcher.ended:
-        thread = threading.Timer(PART_SECONDS, fetcher.abort)
-        thread.start()
+        timer = threading.Timer(PART_SECONDS, fetcher.abort)
+        timer.start()
         try:
             work.run_in_thread(fetcher.fetch_part, lambda: fetcher.done, fetcher.state.total, Stage.FETCHING)
         except BaseException:
             fetcher.close()
             raise
         finally:
-            thread.cancel()
+            timer.cancel()
         _commit(work, fetcher)
-        if work.slice.is_over:
+        if work.slice.is_over and fetcher.can_resume:
             break
     fetcher.close()
 
@@ -120,6 +119,12 @@ class Fetcher:
         self._request = OutboundRequest(url, _range_headers(state))
         self._response: OutboundResponse | None = None
         self._timed_out = False
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether another request may continue the file: its version has a name, and the server sends ranges."""
+        ranges = self._response.headers.get("Accept-Ranges") if self._response else None
+        return bool(self.state.validator) and ranges != "none"
 
     def abort(self) -> None:
         """End a read that takes too long, from another thread."""
@@ -183,7 +188,7 @@ def _check_response(response: OutboundResponse, state: FetchState) -> FetchState
     if state.count:
         if response.status == 200:
             raise SourceChanged("The file at the URL changed, or its server could not continue the download,")
-        if (validator, total) != (state.validator, state.total) or _first_byte(response) != state.count:
+        if (validator, total) != (state.validator, state.total) or _first_byte(response) != state.count or not validator:
             raise SourceChanged("The file at the URL changed while it was fetched")
         return state
     if response.status == 206:

@@ -13,14 +13,15 @@ from typing import Any, Final
 from campaigns.uploads import checking, completing, fetching, packing, placing, receiving, recording
 from campaigns.uploads.models import Upload, UploadStatus
 from campaigns.uploads.names import parse_file_name
+from campaigns.uploads.requests import UPLOAD
+from campaigns.uploads.serialization import upload_details
 from campaigns.uploads.work import UploadWork
 from ifeportal.access import Role
-from ifeportal.operations.kinds import Caps, Continue, Done, Kind, Result, Slice, Wait
+from ifeportal.operations.kinds import Continue, Done, Kind, Result, Slice, Wait
 from ifeportal.operations.models import Operation, OperationState
 from ifeportal.storage.buckets import media_bucket
 from loader.s3.interface import Bucket
 
-NAME: Final = "upload"
 Step = Callable[[UploadWork], Wait | None]
 
 
@@ -74,8 +75,8 @@ def clean_up(current: Slice) -> None:
 
 
 def can_cancel(operation: Operation) -> bool:
-    """Whether the upload may be cancelled: until its object is in place."""
-    return not operation.checkpoint.get("placed")
+    """Whether the upload may be cancelled: until the copy to its final key has begun."""
+    return not (operation.checkpoint.get("place") or operation.checkpoint.get("placed"))
 
 
 def ended(operation: Operation, state: OperationState) -> None:
@@ -98,24 +99,7 @@ def status(operation: Operation) -> str:
 
 def details(operation: Operation) -> Mapping[str, Any]:
     """Return the fields of the contract that only uploads have."""
-    upload = operation.upload
-    return {
-        "name": upload.name,
-        "item": upload.item,
-        "campaign": upload.campaign,
-        "replace": upload.replace,
-        "part_size": upload.part_size,
-        "parts_total": upload.parts_total,
-        "received_bytes": upload.received_bytes,
-        "from_url": bool(upload.source_url),
-        "meta_info": {
-            "name": upload.name,
-            "size": upload.size,
-            "content_type": upload.content_type,
-            "sha256": upload.object_sha256 or upload.sha256,
-            "uploaded_at": upload.uploaded_at,
-        },
-    }
+    return upload_details(operation.upload)
 
 
 @cache
@@ -124,11 +108,11 @@ def _media() -> Bucket:
     return media_bucket()
 
 
+# No caps: an upload that waits for its client has begun, and would keep others from beginning.
 KIND: Final = Kind(
-    NAME,
+    UPLOAD,
     "Upload",
     run,
-    caps=Caps(total=200, per_airline=100),
     role=Role.MANAGER,
     can_cancel=can_cancel,
     clean_up=clean_up,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from campaigns.uploads.models import Stage, Upload, UploadStatus
+from campaigns.uploads.models import Stage, UploadStatus
+from campaigns.uploads.requests import begin
 from campaigns.uploads.work import LOADING, SEND_AGAIN, UploadWork, failure
 from ifeportal.operations.kinds import OperationFailed, Wait
 from loader.errors import Code
@@ -54,12 +55,10 @@ def attach(work: UploadWork) -> MultipartUpload:
     """Return the multipart upload; begin it if no other process has."""
     upload = work.upload
     if not upload.store_upload_id:
-        key = upload.incoming_key or work.incoming("data")
-        begun = work.call(work.media.begin_upload, key)
-        first = Upload.objects.filter(pk=upload.pk, store_upload_id="")
-        if not first.update(store_upload_id=begun.upload_id, incoming_key=key):
+        options = {} if upload.source_url else {"checksums": True}
+        begun = work.call(work.media.begin_upload, upload.incoming_key, **options)
+        if not begin(upload, begun.upload_id):
             work.call(begun.abort)
-        upload.refresh_from_db(fields=["store_upload_id", "incoming_key"])
     return work.media.resume_upload(upload.incoming_key, upload.store_upload_id)
 
 
