@@ -259,6 +259,7 @@ JOBS["write_exports"] = "ifeportal.exports.jobs.write_exports"
 if STATUS_EVENTS_QUEUE_URL:
     JOBS["take_events"] = "fleet.jobs.take_events"
 JOBS_PER_AIRLINE = {"poll": AirlineJob("fleet.jobs.poll", urgent_when_viewed=True)}
+OPERATIONS_AT_ONCE = 16  # operations of all kinds that are admitted at once; workers do their slices in turn
 
 KNOX_TOKEN_MODEL = "ifeportal.Token"  # noqa: S105  # the name of a model
 REST_KNOX = {"TOKEN_PREFIX": "ife_"}

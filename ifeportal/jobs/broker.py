@@ -1,7 +1,8 @@
-"""Wake-up messages for workers: django-q2 carries calls of the job runner through the database.
+"""Wake-up messages for workers: django-q2 carries calls of `run_due_work` through the database.
 
 Apart from the command `qcluster` this is the only code that knows django-q2. All messages are alike, so losing one does
-no harm: several times a second the pacemaker compares the number of queued messages with the number of due jobs.
+no harm: several times a second the pacemaker compares the number of queued messages with the number of due jobs and of
+other due work.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from django_q.models import Failure, OrmQ
 from django_q.tasks import async_task
 
 from ifeportal.jobs.queue import callable_jobs
+from ifeportal.jobs.sources import registered_sources
 from ifeportal.wakeups import JOBS, wait, wake
 
 WAKEUP_LIMIT: Final = 64  # messages; a worker that takes one does every due job, so more would find nothing to do
@@ -31,15 +33,33 @@ logger = logging.getLogger(__name__)
 
 
 def wake_workers(now: datetime) -> int:
-    """Queue a message for each job that is due and free, up to WAKEUP_LIMIT. Return how many were added."""
-    due = callable_jobs().due(now)[:WAKEUP_LIMIT].count()
+    """Queue a message for each worker that due work needs, up to WAKEUP_LIMIT. Return how many were added."""
+    due = count_due(now)
     missing = due - queued_wakeups() if due else 0
     if missing > 0:
         with transaction.atomic():
-            for _ in range(missing):
-                async_task("ifeportal.jobs.runner.run_due_jobs", task_name="wake")
-            wake(JOBS)
+            _add_messages(missing)
     return max(missing, 0)
+
+
+def request_worker() -> None:
+    """Queue a message, because work has become due. Call it in a transaction, whose commit wakes a worker."""
+    if queued_wakeups() < WAKEUP_LIMIT:
+        _add_messages(1)
+
+
+def _add_messages(number: int) -> None:
+    for _ in range(number):
+        async_task("ifeportal.jobs.workers.run_due_work", task_name="wake")
+    wake(JOBS)
+
+
+def count_due(now: datetime) -> int:
+    """Return how many workers could start work now, for jobs and for other work; at most WAKEUP_LIMIT."""
+    due = callable_jobs().due(now)[:WAKEUP_LIMIT].count()
+    for source in registered_sources():
+        due += source.count_due(now, WAKEUP_LIMIT - due) if due < WAKEUP_LIMIT else 0
+    return due
 
 
 def queued_wakeups() -> int:
@@ -59,9 +79,11 @@ def delete_old_failures(now: datetime) -> int:
 
 
 def seconds_to_next(now: datetime) -> float | None:
-    """Return the seconds until the next job is due; None if no job has a time in the future."""
+    """Return the seconds until the next job or other work is due; None if nothing has a time in the future."""
     soonest = callable_jobs().filter(due_at__gt=now).aggregate(at=Min("due_at"))["at"]
-    return None if soonest is None else (soonest - now).total_seconds()
+    times = [None if soonest is None else (soonest - now).total_seconds()]
+    times += [source.seconds_to_next(now) for source in registered_sources()]
+    return min((time for time in times if time is not None), default=None)
 
 
 class ResilientBroker(ORM):  # type: ignore[misc]  # django-q2 has no annotations

@@ -1,7 +1,7 @@
-"""Leases of jobs: one worker at a time does a piece of work, for as long as it renews the lease.
+"""Leases of rows, and those of jobs: one worker at a time does a piece of work, for as long as it renews the lease.
 
-A lease is a row of `Job`, claimed by a conditional update, so any number of processes may try. `fence` grows with each
-claim: a worker whose lease expired and was claimed by another notices before it commits.
+The lease of a job is a row of `Job`, claimed by a conditional update, so any number of processes may try. `fence`
+grows with each claim: a worker whose lease expired and was claimed by another notices before it commits.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
+from django.db import models
 from django.db.models import F
 from django.utils import timezone
 
@@ -25,33 +26,29 @@ from ifeportal.work_lease import LeaseLost
 LEASE_SECONDS: Final = 12.0  # after which another worker may take over from one that died
 
 
+def holder_name() -> str:
+    """Return a name for a claim: machine, process, and a random part, so that no two claims share one."""
+    return f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+
+
 @dataclass(slots=True)
-class Lease:
-    """The right to do a piece of work, for `seconds` from the last renewal. `fence` grows with each claim.
+class RowLease:
+    """The right to do the work of one row, for `seconds` from the last renewal. `fence` grows with each claim.
 
-    Work that needs only the lease itself takes it as a `WorkLease`.
-
-    Read when the lease was claimed: `failures` in a row; `succeeded_at`; `steady_since`, since when the work has
-    succeeded without a gap (None: it has not); `found_at`, when it last found something new; `is_viewed`, whether a
-    page shows its results; `due_at`. Set by the work: `found_changes`, and `next_run_in`, the seconds from this run to
-    the next.
+    The row has the columns `holder`, `fence` and `lease_until`. Work that needs only the lease takes it as a
+    `WorkLease`.
     """
 
     name: str
     holder: str
     fence: int
     seconds: float
-    started_at: datetime
-    due_at: datetime | None = None
-    failures: int = 0
-    succeeded_at: datetime | None = None
-    steady_since: datetime | None = None
-    found_at: datetime | None = None
-    is_viewed: bool = False
-    found_changes: bool = False
-    next_run_in: float | None = None
-    _renewed_at: float = field(default_factory=time.monotonic)
-    _is_held: bool = True
+    _renewed_at: float = field(default_factory=time.monotonic, kw_only=True)
+    _is_held: bool = field(default=True, kw_only=True)
+
+    def own_row(self) -> models.QuerySet[Any]:
+        """Return the row while this claim of it is the last, else no row."""
+        raise NotImplementedError
 
     def renew(self) -> None:
         """Extend the lease to `seconds` from now. Raises LeaseLost."""
@@ -64,22 +61,52 @@ class Lease:
         if time.monotonic() - self._renewed_at > self.seconds / 3:
             self.renew()
 
-    def check_fence(self) -> None:
+    def check_fence(self, **columns: Any) -> None:
         """Make the open transaction depend on the lease. Call it in every transaction that writes. Raises LeaseLost.
 
-        The update locks the row, so that no other worker can claim it before the commit.
+        The update locks the row, so that no other worker can claim it before the commit. It also sets `columns`.
         """
-        if not self._own_row().update(lease_until=timezone.now() + timedelta(seconds=self.seconds)):
-            self._is_held = False
-            raise LeaseLost(f"another worker has taken over {self.name}")
+        if not self.own_row().update(lease_until=self.end(), **columns):
+            self.lose()
 
-    def release(self, **outcome: Any) -> None:
-        """Release the lease and write `outcome` into the row, unless another worker has claimed it."""
-        if self._is_held:
-            self._is_held = False
-            self._own_row().update(holder="", lease_until=None, **outcome)
+    def end(self) -> datetime:
+        """Return the end of a lease that is renewed now."""
+        return timezone.now() + timedelta(seconds=self.seconds)
 
-    def _own_row(self) -> JobQuerySet:
+    def lose(self) -> NoReturn:
+        """Raise LeaseLost, and release nothing later."""
+        self._is_held = False
+        raise LeaseLost(f"another worker has taken over {self.name}")
+
+    def release(self, **outcome: Any) -> bool:
+        """Release the lease and write `outcome` into the row. False if another worker has claimed it."""
+        if not self._is_held:
+            return False
+        self._is_held = False
+        return bool(self.own_row().update(holder="", lease_until=None, **outcome))
+
+
+@dataclass(slots=True)
+class Lease(RowLease):
+    """The lease of a job.
+
+    Read when the lease was claimed: `failures` in a row; `succeeded_at`; `steady_since`, since when the work has
+    succeeded without a gap (None: it has not); `found_at`, when it last found something new; `is_viewed`, whether a
+    page shows its results; `due_at`. Set by the work: `found_changes`, and `next_run_in`, the seconds from this run to
+    the next.
+    """
+
+    started_at: datetime
+    due_at: datetime | None = None
+    failures: int = 0
+    succeeded_at: datetime | None = None
+    steady_since: datetime | None = None
+    found_at: datetime | None = None
+    is_viewed: bool = False
+    found_changes: bool = False
+    next_run_in: float | None = None
+
+    def own_row(self) -> JobQuerySet:
         return Job.objects.filter(name=self.name, holder=self.holder, fence=self.fence)
 
 
@@ -96,7 +123,7 @@ def lease(name: str, seconds: float = LEASE_SECONDS, *, due_by: datetime | None 
 
 def _claim(name: str, seconds: float, due_by: datetime | None) -> Lease | None:
     now = timezone.now()
-    holder = f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+    holder = holder_name()
     free = Job.objects.free(now).filter(name=name)
     if due_by is not None:
         free = free.due_by(due_by, now)

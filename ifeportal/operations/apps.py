@@ -3,11 +3,12 @@
 from django.apps import AppConfig
 from django.utils.module_loading import import_string
 
+from ifeportal.jobs.sources import WorkSource, register_source
 from ifeportal.live.registry import register
 
 
 class OperationsConfig(AppConfig):
-    """Django app with the table `operations_operation`."""
+    """Django app with the tables `operations_operation` and `operations_operationqueue`."""
 
     name = "ifeportal.operations"
     label = "operations"
@@ -15,5 +16,13 @@ class OperationsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the topics of the feed, whose module needs the models."""
-        register(*import_string("ifeportal.operations.notices.TOPICS"))
+        """Register the topic of the feed and the source of work. Their modules need the models."""
+        register(import_string("ifeportal.operations.feed.TOPIC"))
+        register_source(
+            WorkSource(
+                "operations",
+                import_string("ifeportal.operations.due_work.count_due"),
+                import_string("ifeportal.operations.due_work.seconds_to_next"),
+                import_string("ifeportal.operations.runner.run_due_operations"),
+            )
+        )

@@ -45,8 +45,13 @@ class Slice(Protocol):
     Every method raises LeaseLost if another worker has taken over.
     """
 
-    operation: Operation
-    lease: WorkLease
+    @property
+    def operation(self) -> Operation:
+        """The row, as it was read when the slice began, with the columns that the slice has written since."""
+
+    @property
+    def lease(self) -> WorkLease:
+        """The lease of the operation."""
 
     @property
     def now(self) -> datetime:
@@ -104,6 +109,19 @@ class Caps:
     per_user: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Space in the object store that the operations of one or more kinds share, in bytes.
+
+    `limit` returns its size (None: unlimited), `used` what finished content occupies; what open operations reserve is
+    added to it. Both are called under the lock of admission: at most one statement.
+    """
+
+    name: str
+    limit: Callable[[], int | None]
+    used: Callable[[], int]
+
+
 def _no_details(operation: Operation) -> Mapping[str, Any]:
     return {}
 
@@ -123,9 +141,8 @@ class Kind:
     `clean_up` deletes what is outside the database, in a worker, before a cancelled operation ends; it may be repeated.
     `restart` prepares the kind's rows for a retry, in its transaction.
     `status` returns the kind's own status word, `details` more JSON fields, `page` the address of a page or "".
-    `statuses`: for each further word that `status` returns, the condition of rows that have it.
-    `related`: relations of `Operation` that `status`, `details` and `page` read, which lists join ("upload").
-    `frees_space`: a deletion, which runs first when space is what others wait for.
+    `space` is where `reserved_bytes` are reserved; None: they are not limited. `frees_space`: a deletion, which runs
+    first when others wait for space there. `keeps_rows`: rows of ended operations are never purged.
     """
 
     name: str
@@ -135,7 +152,9 @@ class Kind:
     caps: Caps = field(default_factory=Caps)
     role: Role = Role.MANAGER
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    space: Space | None = None
     frees_space: bool = False
+    keeps_rows: bool = False
     can_cancel: Callable[[Operation], bool] = lambda operation: True
     ended: Callable[[Operation, OperationState], None] = lambda operation, state: None
     clean_up: Callable[[Slice], None] = lambda slice: None

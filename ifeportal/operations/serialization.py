@@ -1,96 +1,62 @@
-"""The JSON of an operation: the same in the API, in the feed, on pages and in files. Pure.
-
-Sizes are in bytes, rates in bytes per second, `eta_seconds` in seconds, times in UTC (ISO 8601 with Z).
-"""
+"""JSON of an operation, as the API, the feed and the pages show it. Reads only what the kind's details read."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from ifeportal import formatting
-from ifeportal.operations.kinds import Kind, registered_kinds
+from ifeportal.operations.kinds import registered_kinds
 from ifeportal.operations.models import Operation, OperationState
 
-RESTARTABLE: Final = (OperationState.CANCELLED, OperationState.EXPIRED)
 
+def operation_state(operation: Operation, position: int | None = None, now: datetime | None = None) -> dict[str, Any]:
+    """Return the fields common to all kinds, and those of its kind. `position`: in the queue, 1 is next.
 
-def operation_state(operation: Operation, position: int | None = None) -> dict[str, Any]:
-    """Return the operation with its airline and user by name, and the further fields of its kind.
-
-    `position` is its place in the queue: 1 starts next. By default it is that of `queries.set_positions`. It is None
-    for an operation that is not queued.
+    Of the operation, its airline and its user are read. Times are ISO 8601 in UTC, sizes in bytes.
     """
     kind = registered_kinds().get(operation.kind)
-    position = operation.queue_position if position is None else position
-    details = kind.details(operation) if kind else {}
     return {
-        **details,
         "id": str(operation.uuid),
         "kind": operation.kind,
         "airline": operation.airline.name,
-        "user": operation.user.get_username() if operation.user else None,
+        "user": operation.user.get_username() if operation.user else "",
         "title": operation.title,
         "status": kind.status(operation) if kind else operation.state,
-        "state": operation.state,
         "stage": operation.stage,
         "bytes_done": operation.bytes_done,
         "bytes_total": operation.bytes_total,
         "percent": percent(operation),
-        "rate_bps": operation.rate_bps if operation.state == OperationState.RUNNING else None,
+        "rate_bps": operation.rate_bps,
         "eta_seconds": eta_seconds(operation),
-        "position": position if operation.state == OperationState.QUEUED else None,
-        "waiting_for": operation.waiting_for if operation.is_open else "",
+        "position": position,
+        "waiting_for": operation.waiting_for,
         "error_code": operation.error_code,
         "error": operation.error,
         "advice": operation.advice,
-        "can_cancel": can_cancel(operation, kind),
-        "can_retry": can_retry(operation, kind),
-        "page": kind.page(operation) if kind else "",
-        **_times(operation),
+        "created_at": _time(operation.created_at),
+        "started_at": _time(operation.started_at),
+        "finished_at": _time(operation.finished_at),
+        "expires_at": _time(operation.expires_at),
+        "as_of": _time(now or operation.updated_at),
+        **(kind.details(operation) if kind else {}),
     }
 
 
 def percent(operation: Operation) -> int | None:
-    """Return whole percent of the bytes, rounded down; 100 only once the operation has succeeded, None if unknown."""
+    """Return the whole percent of the current stage, rounded down: 100 only after success. None while unknown."""
     if operation.state == OperationState.SUCCEEDED:
         return 100
-    if operation.bytes_total is None:
+    if not operation.bytes_total:
         return None
-    return min(99, operation.bytes_done * 100 // operation.bytes_total) if operation.bytes_total else 0
+    return min(99, operation.bytes_done * 100 // operation.bytes_total)
 
 
 def eta_seconds(operation: Operation) -> int | None:
-    """Return seconds until the last byte at the current rate; None if unknown."""
+    """Return the seconds until all bytes of the stage are done, at the current rate; None if it is unknown."""
     if operation.state != OperationState.RUNNING or not operation.rate_bps or operation.bytes_total is None:
         return None
-    return -int(-(operation.bytes_total - operation.bytes_done) // operation.rate_bps)
+    return (operation.bytes_total - operation.bytes_done) // operation.rate_bps
 
 
-def can_cancel(operation: Operation, kind: Kind | None) -> bool:
-    """Return whether the operation can be cancelled now, by a user with the kind's role."""
-    if kind is None or not operation.is_open or operation.cancel_requested_at is not None:
-        return False
-    return kind.can_cancel(operation)
-
-
-def can_retry(operation: Operation, kind: Kind | None) -> bool:
-    """Return whether the operation can be queued again, by a user with the kind's role."""
-    if kind is None:
-        return False
-    return operation.state in RESTARTABLE or (operation.state == OperationState.FAILED and operation.can_retry)
-
-
-def _times(operation: Operation) -> dict[str, str | None]:
-    times = {
-        "created_at": operation.created_at,
-        "started_at": operation.started_at,
-        "finished_at": operation.finished_at,
-        "expires_at": operation.expires_at,
-        "as_of": operation.updated_at,
-    }
-    return {name: _iso(value) for name, value in times.items()}
-
-
-def _iso(value: datetime | None) -> str | None:
-    return None if value is None else formatting.iso(value)
+def _time(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()

@@ -1,104 +1,55 @@
-"""Operations of a kind for tests: rows in any state, and requests of cancelling and retrying without a worker."""
+"""Operations in tests: kinds with scripted slices, and workers that do them in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from dataclasses import replace
 from typing import Any
 
-import pytest
-from django.db import transaction
-from django.db.models import Q
-from django.utils import timezone
-
-from ifeportal import audit
-from ifeportal.access import Role
 from ifeportal.audit import Actor
-from ifeportal.live.feed import FeedChange, publish
 from ifeportal.models import Airline, User
 from ifeportal.operations import kinds
-from ifeportal.operations.kinds import Done, Kind, Result, Slice, register
-from ifeportal.operations.models import OPEN_STATES, Operation, OperationState
-from ifeportal.operations.notices import end_notices
-from ifeportal.operations.queries import set_positions
-from ifeportal.operations.requests import RequestRejected
-from ifeportal.operations.serialization import operation_state
+from ifeportal.operations.kinds import Done, Kind, Result, Slice
+from ifeportal.operations.models import Operation
+from ifeportal.operations.requests import submit
+from ifeportal.operations.runner import perform, take_slice
 
-MEBIBYTE = 2**20
-WORDS = {"half": Q(bytes_done__gt=0, state__in=OPEN_STATES)}
+Run = Callable[[Slice], Result]
 
 
-def _run(slice: Slice) -> Result:
+def done(work: Slice) -> Result:
     return Done()
 
 
-def _status(operation: Operation) -> str:
-    return "half" if operation.is_open and operation.bytes_done else operation.state
-
-
-CHORE = Kind("chore", "Chore", _run, role=Role.OPERATOR, statuses=WORDS, status=_status)
-
-
 @contextmanager
-def chores() -> Iterator[None]:
-    """Register the kind for a while."""
-    register(CHORE)
+def kind(run: Run = done, name: str = "test", **fields: Any) -> Iterator[Kind]:
+    """Register a kind whose slices are `run`, and remove it at the end."""
+    made = replace(Kind(name, name.capitalize(), run), **fields)
+    kinds.register(made)
     try:
-        yield
+        yield made
     finally:
-        kinds._kinds.pop(CHORE.name)
+        del kinds._kinds[name]
 
 
-def create_operation(airline: Airline, user: User | None = None, **columns: Any) -> Operation:
-    """Create an operation; by default a running one that is at 40%."""
-    state = columns.setdefault("state", OperationState.RUNNING)
-    now = timezone.now()
-    values = {
-        "kind": CHORE.name,
-        "title": "Film of the month",
-        "bytes_done": 40 * MEBIBYTE,
-        "bytes_total": 100 * MEBIBYTE,
-        "created_at": now,
-        "queued_at": now,
-        "updated_at": now,
-    }
-    if state == OperationState.RUNNING:
-        values |= {"rate_bps": 4 * MEBIBYTE, "stage": "copying", "started_at": now}
-    if state not in OPEN_STATES:
-        values |= {"finished_at": now, "started_at": now - timedelta(minutes=1)}
-    return Operation.objects.create(airline=airline, user=user, **(values | columns))
+def request(airline: Airline, user: User | None = None, kind: str = "test", **options: Any) -> Operation:
+    """Submit an operation."""
+    return submit(kind, airline, Actor.job(user), options.pop("title", "Film.tgz"), **options)
 
 
-def tell(operation: Operation, **columns: Any) -> int:
-    """Change the operation and publish it, as a worker does. Return the revision."""
-    with transaction.atomic():
-        Operation.objects.filter(pk=operation.pk).update(updated_at=timezone.now(), **columns)
-        row = Operation.objects.select_related("airline", "user").get(pk=operation.pk)
-        set_positions([row])
-        change = FeedChange("operation", row.pk, row.airline_id, state=operation_state(row))
-        rev = publish([*end_notices([row]), change])
-    assert rev is not None
-    return rev
+def do_slice() -> Operation | None:
+    """Do one slice as a worker does. Return its operation; None if nothing is due."""
+    work = take_slice(after_slice=True)
+    if work is None:
+        return None
+    perform(work)
+    return work.operation
 
 
-def cancel(operation: Operation, actor: Actor) -> None:
-    """Record the request, as `requests.cancel` does, without a worker that ends the operation."""
-    if not operation.is_open or operation.cancel_requested_at is not None:
-        raise RequestRejected("The operation has already ended.")
-    audit.record(actor, "operation.cancel", operation.title, airline=operation.airline)
-    tell(operation, cancel_requested_at=timezone.now())
-
-
-def retry(operation: Operation, actor: Actor) -> None:
-    """Queue the operation again, as `requests.retry` does."""
-    if operation.is_open or operation.state == OperationState.SUCCEEDED:
-        raise RequestRejected("The operation has not failed.")
-    audit.record(actor, "operation.retry", operation.title, airline=operation.airline)
-    tell(operation, state=OperationState.QUEUED, finished_at=None, error="", error_code="")
-
-
-def without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the requests by those of this module."""
-    monkeypatch.setattr("ifeportal.operations.requests.cancel", cancel)
-    monkeypatch.setattr("ifeportal.operations.requests.retry", retry)
+def do_all(limit: int = 1_000) -> int:
+    """Do slices until nothing is due. Return how many. Raises AssertionError after `limit`."""
+    for number in range(limit):
+        if do_slice() is None:
+            return number
+    raise AssertionError(f"something is still due after {limit} slices")

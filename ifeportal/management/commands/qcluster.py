@@ -9,6 +9,8 @@ from typing import Any
 from django_q.cluster import Cluster
 from django_q.management.commands import qcluster
 
+from ifeportal.jobs.workers import request_stop
+
 
 class SignalSafeCluster(Cluster):  # type: ignore[misc]  # django-q2 has no annotations
     """Stops at the first signal and ignores further ones: the signal handler takes a lock that is not reentrant."""
@@ -16,6 +18,7 @@ class SignalSafeCluster(Cluster):  # type: ignore[misc]  # django-q2 has no anno
     def sig_handler(self, signum: int, frame: Any) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
+        request_stop()
         super().sig_handler(signum, frame)
 
 

@@ -188,7 +188,7 @@ def test_a_call_waits_for_each_job_that_is_due_and_free() -> None:
     due("poll:E", 1, lease_until=in_(600))
     assert wake_workers(timezone.now()) == 3
     assert {(row.task["func"], row.task["args"]) for row in OrmQ.objects.all()} == {
-        ("ifeportal.jobs.runner.run_due_jobs", ())
+        ("ifeportal.jobs.workers.run_due_work", ())
     }
     assert [wake_workers(in_(after)) for after in (0.001, 0.5, 0.9)] == [0] * 3, "they are still there"
 
