@@ -67,7 +67,6 @@ class OperationAdmin(ReadOnlyScopedAdmin[Operation]):
         "fence": "slices started",
         "holder": "running on",
         "lease_until": "running until",
-        "lane": "lane",
     }
     list_display = [
         "title",

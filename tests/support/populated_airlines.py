@@ -28,6 +28,8 @@ from fleet.stats.totals import recount
 from ifeportal.access import Role
 from ifeportal.live.feed import FeedChange, publish
 from ifeportal.models import Airline, AuditEntry, Membership, User
+from ifeportal.operations.models import Operation
+from tests.support.operations import create_operation
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class PopulatedAirline:
     moved: ThroughputInterval
     entry: AuditEntry
     usage: Usage
+    operation: Operation
     marks: tuple[str, ...]
 
 
@@ -99,6 +102,7 @@ def populate_airline(airline: Airline, *, members: Mapping[User, Role], first_id
         pk=next(ids), at=now, airline=airline, whose=airline.name, action="x", target=f"{word}-thing", via="page"
     )
     usage = Usage.objects.create(pk=next(ids), airline=airline, day=now.date(), list_requests=1)
+    operation = create_operation(airline, pk=next(ids), title=f"{word}-work")
     with transaction.atomic():
         publish([FeedChange("load", load.pk, airline.pk, tail.name, campaign.name, {"id": load.pk, "tail": tail.name})])
     keeping.recount(Airline.objects.filter(pk=airline.pk))
@@ -118,6 +122,7 @@ def populate_airline(airline: Airline, *, members: Mapping[User, Role], first_id
         moved,
         entry,
         usage,
+        operation,
         marks,
     )
 

@@ -22,6 +22,7 @@ from ifeportal.airlines.branding import set_logo
 from ifeportal.live.models import Change, Counter
 from ifeportal.models import Airline, Token, User
 from tests.conftest import Cast, create_cast
+from tests.support.operations import chores, without_workers
 from tests.support.populated_airlines import PopulatedAirline, populate_airline, portal_routes
 from tests.support.shared_rows import shared_rows
 
@@ -99,6 +100,13 @@ def posted(role: Role, arguments: Arguments, status: int) -> Rule:
     return form_only(arguments, role_needed(role, arguments, status=status))
 
 
+def action(arguments: Arguments) -> Rule:
+    """An action of the API for operators of the airline."""
+    empty = replace(posted(Role.OPERATOR, arguments, 202), anonymous=401)
+    assert empty.empty
+    return replace(empty, empty=replace(empty.empty, anonymous=401), apart=("post",))
+
+
 PAGE, API = 302, 401  # the response to anonymous users: a redirect to the sign-in page, or a status
 RULES = {
     "account_login": strangers_only(200),
@@ -133,6 +141,9 @@ RULES = {
     "exports": replace(signed_in(PAGE), writes=("post",), empty=Rule(302, 302, 302, 302, 302)),
     "export-file": Rule(302, 404, 404, 404, 404, lambda its: [1]),
     "export-delete": form_only(lambda its: [1], Rule(302, 404, 404, 404, 404)),
+    "activity": signed_in(PAGE),
+    "operation-cancel": replace(posted(Role.OPERATOR, lambda its: [its.operation.uuid], 302), apart=("post",)),
+    "operation-retry": replace(posted(Role.OPERATOR, lambda its: [its.operation.uuid], 302), apart=("post",)),
     "attention": signed_in(PAGE),
     "acknowledgement": form_only(lambda its: [], Rule(302, 404, 404, 404, 404)),  # the request names no load
     "matrix": own_airline(PAGE, lambda its: [its.airline.name, its.campaign.name]),
@@ -180,6 +191,11 @@ RULES = {
     "api-campaigns-detail": own_airline(API, lambda its: [its.campaign.pk]),
     "api-content-list": signed_in(API),
     "api-content-detail": own_airline(API, lambda its: [its.item.pk]),
+    "api-operations-list": signed_in(API),
+    "api-operations-detail": own_airline(API, lambda its: [its.operation.uuid]),
+    "api-operations-events": own_airline(API, lambda its: [its.operation.uuid]),
+    "api-operations-cancel": action(lambda its: [its.operation.uuid]),
+    "api-operations-retry": action(lambda its: [its.operation.uuid]),
     "api-tails-list": signed_in(API),
     "api-tails-detail": replace(own_airline(API, lambda its: [its.tail.pk]), writes=("patch",)),
     "api-loads-list": signed_in(API),
@@ -258,9 +274,11 @@ def session_of(user: User) -> str:
 
 
 @pytest.fixture
-def world(shared_world: World, db: None) -> World:
+def world(shared_world: World, db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     cache.clear()  # throttle counts
-    return shared_world
+    without_workers(monkeypatch)
+    with chores():
+        yield shared_world
 
 
 def test_every_address_has_a_rule_and_every_rule_an_address() -> None:

@@ -23,6 +23,7 @@ from ifeportal.accounts.tokens import create_token
 from ifeportal.exports.models import Export
 from ifeportal.exports.responses import signed_address
 from ifeportal.models import AuditEntry
+from ifeportal.operations.models import Operation
 from tests.conftest import PASSWORD
 from tests.ifeportal.access.test_every_address import ADMIN, RULES, World, everything
 from tests.ifeportal.access.test_every_address import shared_world as shared_world  # the fixtures
@@ -108,6 +109,11 @@ def offered(world: World) -> dict[str, Any]:
     return {"address": signed_address(request, "ACME audit.csv")}
 
 
+def failed(world: World) -> dict[str, Any]:
+    Operation.objects.filter(pk=world.acme.operation.pk).update(state="failed", can_retry=True)
+    return {}
+
+
 def export(world: World) -> int:
     return Export.objects.create(user=world.person("mona"), path="/", name="ACME audit.csv").pk
 
@@ -120,6 +126,10 @@ WRITES = {
     "export-delete": Write("export.deleted", "mona", lambda world: {}, row=export),
     "airline-settings": Write("airline.settings", "otto", lambda world: THRESHOLDS),
     "tail-duty": Write("tail.duty", "otto", lambda world: {"duty": "stored", "aircraft_type": "A321neo"}),
+    "operation-cancel": Write("operation.cancel", "otto", lambda world: {}),
+    "operation-retry": Write("operation.retry", "otto", failed),
+    "api-operations-cancel": Write("operation.cancel", "otto", lambda world: {}),
+    "api-operations-retry": Write("operation.retry", "otto", failed),
     "acknowledgement": Write("load.acknowledged", "otto", stalled),
     "api-tails-detail": Write("tail.duty", "otto", lambda world: {"duty": "stored"}, "patch"),
     "api-acknowledgements-list": Write("load.acknowledged", "otto", stalled),
