@@ -9,7 +9,7 @@ from pathlib import Path
 from csp.constants import NONE, SELF
 
 from ifeportal.conf.authentication import signin_settings
-from ifeportal.conf.environment import MAIL_TO_LOG, load_config
+from ifeportal.conf.environment import MAIL_TO_LOG, load_config, upload_origin
 from ifeportal.conf.logging import install_exception_hooks, logging_settings
 from ifeportal.jobs.kinds import AirlineJob
 from loader.errors import ExitCode
@@ -18,6 +18,7 @@ from loader.s3.auth.redaction import passwords_in, redact, secrets_in
 BASE_DIR = Path(__file__).resolve().parent.parent
 try:
     config = load_config(os.environ)
+    store_origin = upload_origin(config)
 except ValueError as error:
     sys.stderr.write(f"Not started: the settings are invalid.\n{error}\n")
     sys.exit(ExitCode.USAGE)
@@ -29,6 +30,7 @@ ALLOWED_HOSTS = list(config.allowed_hosts)
 CSRF_TRUSTED_ORIGINS = list(config.csrf_trusted_origins)
 
 MEDIA_BUCKET = config.media_bucket
+MEDIA_PUBLIC_URL = config.media_public_url
 STATUS_BUCKET = config.status_bucket
 POLL_INTERVAL = config.poll_interval
 POLL_CEILING = max(config.poll_ceiling, config.poll_interval)
@@ -202,6 +204,7 @@ CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
         "base-uri": [NONE],
+        "connect-src": [SELF, store_origin],  # parts of uploads go directly to the store
         "form-action": [SELF],
         "frame-ancestors": [NONE],
         "object-src": [NONE],

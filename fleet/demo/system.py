@@ -25,6 +25,7 @@ from fleet.demo.state import DemoError, DemoFolder, Login
 from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port, wait_until_listening
 from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from ifeportal.models import Airline, Membership, User
+from loader.s3.cors import upload_rule
 
 PORTAL: Final = Identity(
     "portal", (f"Read:{MEDIA}", f"List:{MEDIA}", f"Write:{MEDIA}", f"Read:{STATUS}", f"List:{STATUS}")
@@ -86,8 +87,8 @@ class DemoSystem:
         self._check_database()
         try:
             self._store.start()
-            for name in (MEDIA, STATUS):
-                self._store.create_bucket(name)
+            media, _ = (self._store.create_bucket(name) for name in (MEDIA, STATUS))
+            media.put_cors([upload_rule(self._origins())])
             call_command("migrate", verbosity=0, interactive=False)
             create_users(self._state.logins)
             connection.close()
@@ -96,6 +97,10 @@ class DemoSystem:
                 self._supervisor.start(process)
         except OSError as error:
             raise DemoError(str(error)) from error
+
+    def _origins(self) -> list[str]:
+        """Return the origins of the portal's pages in a browser on this machine."""
+        return [f"http://{host}:{self.port}" for host in (LOOPBACK, "localhost")]
 
     def start_fleet(self) -> None:
         """Publish the first campaigns, start the aircraft, wait for the portal. Raises DemoError."""

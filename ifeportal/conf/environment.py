@@ -29,7 +29,8 @@ from loader.s3.auth.values import (
 )
 from loader.s3.bucket_names import check_bucket_name
 from loader.s3.http.proxies import proxy_for
-from loader.s3.http.urls import check_endpoint, check_virtual_hosts, parse_addressing_style
+from loader.s3.http.urls import check_endpoint, check_virtual_hosts, endpoint_for, origin_of, parse_addressing_style
+from loader.s3.location import find_location
 
 T = TypeVar("T")
 
@@ -338,6 +339,12 @@ class Config:
         "auto",
         "Where requests name the bucket: path, virtual (in the host name), or auto: virtual on AWS, path elsewhere.",
     )
+    media_public_url: str = setting(
+        parse_endpoint,
+        "",
+        "URL of the S3 service for browsers and programs that upload, if theirs is another. Default: "
+        "AWS_ENDPOINT_URL_S3.",
+    )
     poll_interval: float = setting(
         parse_seconds,
         2.0,
@@ -456,6 +463,16 @@ def _library_problems(environment: Mapping[str, str]) -> Iterator[str]:
             yield f"{error}."
 
 
+def upload_origin(config: Config) -> str:
+    """Return scheme, host and port that signed uploads are sent to. Reads AWS's variables and profile.
+
+    Raises ValueError for an endpoint of the profile that cannot be used.
+    """
+    location = find_location()
+    endpoint = config.media_public_url or location.endpoint
+    return origin_of(endpoint_for(config.media_bucket, endpoint, location.region, location.style)[0])
+
+
 def read_config(environment: Mapping[str, str]) -> Config:
     """Read all settings. Raises ConfigError with a sentence for each invalid one."""
     values: dict[str, Any] = {}
@@ -527,6 +544,11 @@ def _conflicts(config: Config) -> list[str]:
             check_virtual_hosts(urlsplit(config.aws_endpoint_url_s3).hostname or "", config.media_bucket)
         except ValueError as error:
             problems.append(f"AWS_S3_ADDRESSING_STYLE cannot be virtual: {error}.")
+    if config.aws_s3_addressing_style == "virtual" and config.media_public_url:
+        try:
+            check_virtual_hosts(urlsplit(config.media_public_url).hostname or "", config.media_bucket)
+        except ValueError as error:
+            problems.append(f"MEDIA_PUBLIC_URL cannot be used with AWS_S3_ADDRESSING_STYLE=virtual: {error}.")
     if len({bool(value) for value in (config.oidc_issuer, config.oidc_client_id, config.oidc_client_secret)}) > 1:
         problems.append("OIDC_ISSUER, OIDC_CLIENT_ID and OIDC_CLIENT_SECRET belong together. Set all three or none.")
     if config.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):

@@ -11,7 +11,7 @@ from loader.s3.client import S3Bucket
 
 def media_bucket() -> S3Bucket:
     """Return the bucket with manifests and content, which aircraft load from."""
-    return S3Bucket(settings.MEDIA_BUCKET)
+    return S3Bucket(settings.MEDIA_BUCKET, public_endpoint=settings.MEDIA_PUBLIC_URL or None)
 
 
 @cache

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Final
 from xml.etree import ElementTree
@@ -17,8 +20,43 @@ from loader.s3.interface import CorsRule
 from loader.s3.multipart.responses import optional_text, parse_response
 
 MAX_RULES: Final = 100
+UPLOAD_HEADERS: Final = ("content-type", "x-amz-checksum-sha256")
+EXPOSED: Final = ("ETag",)
+_MAX_AGE: Final = 3600  # seconds; browsers remember a rule for two hours at most
 _LIMIT: Final = 65_536  # bytes; S3's own limit for these rules
 _NAME: Final = "CORS rules"
+
+
+def upload_rule(origins: Sequence[str]) -> CorsRule:
+    """Return the rule that lets pages of these origins send the parts that the portal signs."""
+    return CorsRule(tuple(origins), ("PUT",), UPLOAD_HEADERS, EXPOSED, _MAX_AGE)
+
+
+def permits_uploads(rules: Sequence[CorsRule], origin: str) -> bool:
+    """Whether pages of this origin may send parts and see their ETags. The first rule that fits counts."""
+    for rule in rules:
+        fits = _has(rule.origins, origin) and "PUT" in rule.methods
+        if fits and all(_has(rule.headers, name) for name in UPLOAD_HEADERS):
+            return all(_has(rule.exposed, name) for name in EXPOSED)
+    return False
+
+
+def _has(patterns: Sequence[str], text: str) -> bool:
+    """Whether a pattern, which may contain one `*`, fits the text."""
+    return any(re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), text, re.I) for pattern in patterns)
+
+
+def aws_command(bucket: str, endpoint: str | None, rules: Sequence[CorsRule]) -> str:
+    """Return the command that sets these rules with the AWS client, for who may do it."""
+    names = {"origins": "AllowedOrigins", "methods": "AllowedMethods", "headers": "AllowedHeaders"}
+    document = [
+        {name: list(getattr(rule, field)) for field, name in {**names, "exposed": "ExposeHeaders"}.items()}
+        | ({"MaxAgeSeconds": rule.max_age} if rule.max_age else {})
+        for rule in rules
+    ]
+    where = f" --endpoint-url {endpoint}" if endpoint else ""
+    configuration = shlex.quote(json.dumps({"CORSRules": document}))
+    return f"aws s3api put-bucket-cors{where} --bucket {bucket} --cors-configuration {configuration}"
 
 
 def get_cors(transport: S3Transport) -> list[CorsRule]:

@@ -25,7 +25,7 @@ class BucketPlan:
     `role`: "media" or "status". `prefix`: of the objects that the program lists. `may_read`: whether its rights include
     an object. `known_key`: an object that it reads and that may not exist yet. `scratch`: prefix of the test objects
     that are written and deleted again, empty if the program does not write. `must_write`: it cannot work without.
-    `multipart`: it uploads large files.
+    `multipart`: it uploads large files. `origin`: of the pages that upload to the bucket from browsers, empty if none.
     """
 
     role: str
@@ -37,6 +37,7 @@ class BucketPlan:
     must_list: bool = True
     must_write: bool = False
     multipart: bool = False
+    origin: str = ""
 
 
 @frozen

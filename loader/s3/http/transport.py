@@ -22,7 +22,7 @@ from loader.s3.http.connections import connection_pool
 from loader.s3.http.payload import FileSlice, Payload, PayloadDigests, payload_blocks, payload_digests, payload_size
 from loader.s3.http.proxies import proxy_for
 from loader.s3.http.responses import ObjectHeaders, read_limited, release_connection, translate_errors
-from loader.s3.http.urls import endpoint_for, host_header, quote_key
+from loader.s3.http.urls import endpoint_for, host_header, origin_of, quote_key
 from loader.s3.interface import MAX_SIGNATURE_TIME, RequestKind, RequestStats, SignedRequest
 from loader.s3.location import find_location
 from loader.s3.retry import Backoff
@@ -114,8 +114,7 @@ class S3Transport:
     @property
     def public_origin(self) -> str:
         """Scheme, host and port of signed requests, as a browser names them."""
-        base = self._public[0]
-        return f"{base.partition(':')[0]}://{host_header(base)}"
+        return origin_of(self._public[0])
 
     def presign(self, method: str, key: str, query: str, headers: Mapping[str, str], valid_for: float) -> SignedRequest:
         """Sign a request with these headers for a client without credentials; it is not sent.

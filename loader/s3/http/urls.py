@@ -95,3 +95,8 @@ def host_header(base: str) -> str:
     name = parts.hostname or ""
     host = f"[{name}]" if ":" in name else name
     return host if parts.port in (None, _PORTS.get(parts.scheme)) else f"{host}:{parts.port}"
+
+
+def origin_of(base: str) -> str:
+    """Return the scheme and host of an endpoint as browsers name an origin: without the default port."""
+    return f"{urlsplit(base).scheme}://{host_header(base)}"

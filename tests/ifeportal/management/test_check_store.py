@@ -13,6 +13,8 @@ import pytest
 
 from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from loader.s3.client import S3Bucket
+from loader.s3.cors import upload_rule
+from loader.s3.interface import CorsRule
 from tests.support.portal_forks import run
 
 ROOT = Path(__file__).parents[3]
@@ -56,7 +58,28 @@ def test_a_key_that_may_only_read_is_enough_and_the_limitation_is_named(reading:
     assert done.stdout.endswith("The stores have everything that the portal needs. 1 thing works with limitations.\n")
 
 
-def test_missing_features_set_the_exit_code(seaweed: SeaweedFS, media: S3Bucket) -> None:
+def test_the_rule_for_browsers_is_added_beside_the_others(
+    seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket
+) -> None:
+    other = CorsRule(("https://other.example.org",), ("GET",))
+    media.put_cors([other])
+    buckets = {**seaweed.environment(), "MEDIA_BUCKET": media.name, "STATUS_BUCKET": status.name}
+    portal = {**buckets, "PORTAL_URL": "http://ife.example.org"}
+    done = check(portal, "--fix-cors")
+    assert "pages of http://ife.example.org may upload" in done.stderr
+    assert "ok       media   cors" in done.stdout
+    assert media.get_cors() == [upload_rule(["http://ife.example.org"]), other]
+    assert check(portal, "--fix-cors").stderr == ""
+
+
+def test_a_key_that_may_not_set_rules_gets_the_command_for_an_administrator(reading: SeaweedFS) -> None:
+    buckets = {**reading.environment("viewer"), "MEDIA_BUCKET": "media-1", "STATUS_BUCKET": "status-1"}
+    done = check(buckets, "--fix-cors")
+    assert done.returncode == 1
+    assert f"aws s3api put-bucket-cors --endpoint-url {reading.endpoint} --bucket media-1" in done.stderr
+
+
+def test_what_is_missing_sets_the_exit_code(seaweed: SeaweedFS, media: S3Bucket) -> None:
     done = check({**seaweed.environment(), "MEDIA_BUCKET": media.name, "STATUS_BUCKET": "no-such-bucket"})
     assert done.returncode == 1
     assert "missing  status  list         LIST: the bucket 'no-such-bucket' does not exist." in done.stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -16,6 +16,7 @@ from loader.s3.check.findings import Finding, Outcome, StoreReport
 from loader.s3.check.plan import BucketPlan, Budget
 from loader.s3.check.runner import check_store
 from loader.s3.client import S3Bucket
+from loader.s3.cors import upload_rule
 from tests.support.portal_system import wait_until
 from tests.support.proxied_buckets import RewrittenBody
 
@@ -54,6 +55,22 @@ class Checked:
 
     def left(self) -> list[str]:
         return [info.key for info in self.bucket.list() if "/.check/" in info.key]
+
+
+@dataclass
+class Only(ErrorResponse):
+    """Refuses requests of one check: by a part of their query and of the key of their test object."""
+
+    query: str = ""
+    check: str = ""
+
+    def __init__(self, query: str, check: str) -> None:
+        super().__init__(403, "AccessDenied")
+        self.query, self.check = query, check
+
+    def for_request(self, request: Request) -> Fault:
+        key = {"multipart": "parts", "copy": "copied", "uploads": "unfinished", "abort": "aborted"}[self.check]
+        return self if self.query in request.target and key in request.target else Fault()
 
 
 def found(report: StoreReport, check: str) -> Finding:
@@ -123,6 +140,41 @@ def test_a_right_that_is_not_needed_is_no_fault(checked: Checked) -> None:
     report = checked.run(plan)
     assert report.missing == []
     assert found(report, "delete").meaning == "Campaigns cannot be published with these credentials."
+
+
+@pytest.mark.parametrize(
+    ("check", "method", "query", "meaning"),
+    [
+        ("multipart", "POST", "uploads=", "s3:PutObject"),
+        ("copy", "PUT", "partNumber=1", "s3:GetObject and s3:PutObject"),
+        ("uploads", "GET", "uploads=", "s3:ListBucketMultipartUploads"),
+        ("abort", "DELETE", "uploadId=", "s3:AbortMultipartUpload"),
+    ],
+)
+def test_a_right_of_uploads_that_is_missing_is_named(
+    checked: Checked, check: str, method: str, query: str, meaning: str
+) -> None:
+    refused = checked.breaks(Only(query, check), method)
+    report = checked.run(replace(PLAN, must_write=False))
+    assert refused.hits
+    assert found(report, check).outcome == Outcome.WARNING
+    assert "access denied (403 AccessDenied)" in found(report, check).text
+    assert found(report, check).meaning.endswith(f"Grant {meaning}.")
+
+
+def test_a_site_that_may_not_upload_is_named_and_permitted(checked: Checked) -> None:
+    plan = replace(PLAN, origin="https://ife.example.org")
+    assert "Set MEDIA_PUBLIC_URL to an https:// address." in found(checked.run(plan), "cors").meaning
+    plan = replace(PLAN, origin="http://ife.example.org")
+    checked.bucket.put_cors([upload_rule(["http://other.example.org"])])
+    refused = found(checked.run(plan), "cors")
+    assert (refused.outcome, "--fix-cors" in refused.meaning) == (Outcome.WARNING, True)
+    checked.bucket.put_cors([replace(upload_rule([plan.origin]), exposed=())])
+    assert "does not show the ETag" in found(checked.run(plan), "cors").text
+    checked.bucket.put_cors([upload_rule([plan.origin])])
+    report = checked.run(plan)
+    assert {each.outcome for each in report.findings} == {Outcome.OK}
+    assert checked.left() == []
 
 
 def test_a_bucket_that_is_missing_is_named(checked: Checked) -> None:
