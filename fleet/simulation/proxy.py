@@ -205,7 +205,8 @@ class FaultProxy(Link):
         line = f"HTTP/1.1 {head.status} {phrase_of(head.status)}".encode()
         writer.write(format_head(line, headers))
         async for chunk in chunks:
-            while chunk:
+            # The response to a HEAD has no body: the client would take it for the next response of the connection.
+            while chunk and exchange.method != "HEAD":
                 part = chunk[: self.block_size()]
                 await self._send(writer, exchange, part, framed=head.length is None)
                 chunk = chunk[len(part) :]

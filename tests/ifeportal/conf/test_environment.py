@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ifeportal.conf.environment import Config, ConfigError, load_config, read_config
+from ifeportal.conf.environment import Config, ConfigError, load_config, read_config, upload_origin
 from tests.support.portal_forks import run
 from tests.support.production_environment import KEY, PRODUCTION, manage
 
@@ -388,3 +388,37 @@ def test_the_proxy_of_the_event_queue_is_checked_too() -> None:
     assert load_config({"DEBUG": "1", **store})
     with pytest.raises(ConfigError, match="HTTPS_PROXY must be an http:// or https:// address"):
         load_config({"DEBUG": "1", **store, **queue})
+
+
+@pytest.mark.parametrize(
+    ("environment", "origin"),
+    [
+        ({}, "https://ife-media.s3.us-east-1.amazonaws.com"),
+        ({"AWS_REGION": "eu-west-1", "MEDIA_BUCKET": "a.b"}, "https://s3.eu-west-1.amazonaws.com"),
+        ({"AWS_ENDPOINT_URL_S3": "http://10.0.0.7:8333/s3"}, "http://10.0.0.7:8333"),
+        (
+            {"AWS_ENDPOINT_URL_S3": "http://store:8333", "MEDIA_PUBLIC_URL": "https://s3.example.net:443"},
+            "https://s3.example.net",
+        ),
+        (
+            {"MEDIA_PUBLIC_URL": "https://s3.example.net", "AWS_S3_ADDRESSING_STYLE": "virtual"},
+            "https://ife-media.s3.example.net",
+        ),
+    ],
+)
+def test_pages_may_connect_to_the_store_where_clients_reach_it(
+    environment: dict[str, str], origin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null/none")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null/none")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert upload_origin(read_config({"DEBUG": "1", **environment})) == origin
+
+
+def test_a_public_address_that_cannot_have_a_bucket_in_its_name_is_refused() -> None:
+    environment = {"DEBUG": "1", "AWS_S3_ADDRESSING_STYLE": "virtual", "MEDIA_PUBLIC_URL": "http://10.0.0.7:8333"}
+    with pytest.raises(ConfigError, match="MEDIA_PUBLIC_URL cannot be used with AWS_S3_ADDRESSING_STYLE=virtual"):
+        read_config(environment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -96,6 +97,7 @@ def test_every_answer_forbids_foreign_scripts_frames_and_sniffing(client: Client
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "frame-ancestors 'none'" in policy
+    assert re.search(r"connect-src 'self' https?://[a-z0-9.:-]+(;|$)", policy), "uploads go to the store"
     assert "unsafe" not in policy
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["X-Frame-Options"] == "DENY"
