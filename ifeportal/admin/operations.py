@@ -32,7 +32,7 @@ class KindFilter(admin.SimpleListFilter):
     """Filter by kind."""
 
     title = "kind"
-    parameter_name = "kind"
+    parameter_name = "of_kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(kind.name, kind.label) for kind in registered_kinds().values()]
@@ -45,7 +45,7 @@ class StateFilter(admin.SimpleListFilter):
     """Filter by state, or all that have not ended."""
 
     title = "state"
-    parameter_name = "state"
+    parameter_name = "in_state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(OPEN, "not finished"), *((value, label.lower()) for value, label in OperationState.choices)]
@@ -146,7 +146,7 @@ def counts(request: HttpRequest) -> list[Count]:
         failed=CountOf("pk", filter=Q(state=OperationState.FAILED)),
     )
     return [
-        Count("Operations waiting", found["waiting"], f"{listing}?state={OPEN}"),
-        Count("Operations running", found["running"], f"{listing}?state={OperationState.RUNNING}"),
-        Count("Operations failed", found["failed"], f"{listing}?state={OperationState.FAILED}"),
+        Count("Operations waiting", found["waiting"], f"{listing}?in_state={OPEN}"),
+        Count("Operations running", found["running"], f"{listing}?in_state={OperationState.RUNNING}"),
+        Count("Operations failed", found["failed"], f"{listing}?in_state={OperationState.FAILED}"),
     ]

@@ -16,6 +16,7 @@ from fleet.stats.totals import recount
 from ifeportal.models import Airline, AuditEntry, User
 from tests.conftest import Cast
 from tests.support.counted_totals import count_before_requests
+from tests.support.operations import create_operation
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 # Below /api/v1/: endpoints that list rows, and others.
@@ -129,6 +130,8 @@ def fleet(cast: Cast) -> Cast:
             last_seen=NOON,
         )
     Usage.objects.create(airline=None, day=NOON.date(), list_requests=1)
+    for airline in (cast.acme, cast.beta):
+        create_operation(airline, cast.olga)
     for load in Load.objects.filter(tail__name__in=["N1", "D-1"]).select_related("tail__airline"):
         make_history(load)
     return cast

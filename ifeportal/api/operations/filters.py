@@ -6,6 +6,7 @@ from typing import Any
 
 import django_filters
 from django.db.models import Q, QuerySet
+from drf_spectacular.utils import extend_schema_field
 
 from ifeportal.api.filters import BooleanFilter, datetime_range
 from ifeportal.operations.kinds import registered_kinds
@@ -21,6 +22,7 @@ def _statuses() -> list[tuple[str, str]]:
     return [(word, word) for word in status_words()]
 
 
+@extend_schema_field({"type": "array", "items": {"type": "string"}})
 class _WordsFilter(django_filters.MultipleChoiceFilter):
     """One of the words, which are read with each request; can be repeated."""
 

@@ -236,7 +236,10 @@ VALUES = {"Flag": ("true", "false"), "IsoDateTimeFilter": ("2026-12-01T12:00:00Z
 def test_every_offered_filter_works(olga: APIClient) -> None:
     for endpoint, view, _ in (*fleet_urls.router.registry, *campaigns_urls.router.registry, *urls.router.registry):
         for name, each in view.filterset_class.base_filters.items():  # type: ignore[attr-defined]
-            choices = [word for word, _ in each.extra.get("choices", [])]
+            offered = each.extra.get("choices", [])
+            choices = [word for word, _ in (offered() if callable(offered) else offered)]
+            if callable(offered) and not choices:  # no kind of operation is registered
+                continue
             for value in VALUES.get(type(each).__name__, choices or ("1",)):
                 assert isinstance(rows(olga, f"{endpoint}/?{urlencode({name: value})}"), list), (endpoint, name, value)
 

@@ -19,13 +19,16 @@ from fleet.models import AirlineTotals, Anomaly, Load, ProgressSample, Tail, Tra
 from ifeportal.accounts.tokens import create_token
 from ifeportal.live.models import Change
 from ifeportal.models import Airline, AuditEntry, Job, Membership, Token, User
+from ifeportal.operations.models import Operation
 from tests.conftest import Cast
 from tests.support.api_fleet import NOON, make_load
+from tests.support.operations import create_operation
 
 pytestmark = pytest.mark.both_databases
 
 OBSERVED: list[type[Model]] = [
-    *(AirlineTotals, Anomaly, Campaign, Change, ContentItem, Job, Load, ProgressSample, Tail, Transfer, Usage)
+    *(AirlineTotals, Anomaly, Campaign, Change, ContentItem, Job, Load, ProgressSample, Tail, Transfer, Usage),
+    Operation,
 ]
 THRESHOLDS = {"stalled_after_minutes": 10, "silent_after_hours": 24, "risk_before_hours": 48}
 MODELS: list[type[Model]] = [*OBSERVED, Airline, AuditEntry, Draft, DraftItem, Membership, Token, User]
@@ -53,6 +56,7 @@ def grow(cast: Cast, numbers: range) -> None:
         DraftItem.objects.create(draft=draft, name=f"N1 {n}", size=n)
         Change.objects.create(topic="load", object=n, rev=n, op="put", airline=cast.acme)
         Job.objects.create(name=f"poll:{n}", due_at=NOON)
+        create_operation(cast.acme, cast.mona, title=f"film {n}")
         Usage.objects.create(airline=cast.acme, day=NOON.date() + timedelta(days=n), list_requests=n)
         user = User.objects.create(username=f"user{n}")
         airline = Airline.objects.create(name=f"A{n}")
@@ -70,7 +74,9 @@ def ada(cast: Cast, client: Client) -> Client:
 
 def test_every_model_of_ours_has_an_admin_but_the_counter() -> None:
     ours = {
-        model for model in admin.site._registry if model._meta.app_label in ("ifeportal", "live", "campaigns", "fleet")
+        model
+        for model in admin.site._registry
+        if model._meta.app_label in ("ifeportal", "live", "campaigns", "fleet", "operations")
     }
     assert ours == set(MODELS)
     for model in MODELS:

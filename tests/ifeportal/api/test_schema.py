@@ -20,7 +20,7 @@ from tests.support.api_fleet import ENDPOINTS, OTHER_ENDPOINTS, ClientOf
 COMPONENTS = {
     *(f"{name}Row" for name in ("Acknowledgement", "Airline", "Anomaly", "Audit", "Campaign", "Change", "Content")),
     *(f"{name}Row" for name in ("Event", "Fault", "Group", "Load", "Moved", "Store", "Tail", "Transfer", "Trouble")),
-    *("UsageRow", "AcknowledgementQuestion", "ChangesAnswer", "PatchedTailChange", "Problem"),
+    *("UsageRow", "OperationRow", "AcknowledgementQuestion", "ChangesAnswer", "PatchedTailChange", "Problem"),
 }
 
 
@@ -34,7 +34,9 @@ def schema() -> dict[str, Any]:
 
 def test_the_schema_is_valid_and_made_without_a_warning(schema: dict[str, Any]) -> None:
     expected = {f"/api/v1/{name}/" for name in ENDPOINTS} | {f"/api/v1/{name}/{{id}}/" for name in ENDPOINTS}
-    assert set(schema["paths"]) == expected | {"/api/v1/", *(f"/api/v1/{name}/" for name in OTHER_ENDPOINTS)}
+    others = {f"/api/v1/{name}/" for name in OTHER_ENDPOINTS}
+    verbs = {f"/api/v1/operations/{{id}}/{verb}/" for verb in ("cancel", "events", "retry")}
+    assert set(schema["paths"]) == expected | {"/api/v1/"} | others | verbs
 
 
 def test_the_names_of_components_are_stable_for_generated_clients(schema: dict[str, Any]) -> None:
@@ -46,10 +48,10 @@ def test_every_operation_names_its_errors(schema: dict[str, Any]) -> None:
         for operation in operations.values():
             codes = set(operation["responses"])
             assert {"401", "429", "503"} < codes
-            assert {"200", "201", "204"} & codes
+            assert {"200", "201", "202", "204"} & codes
             assert ("404" in codes) == (path != "/api/v1/")
             assert operation["summary"]
-            for code in codes - {"200", "201", "204", "304"}:
+            for code in codes - {"200", "201", "202", "204", "304"}:
                 assert list(operation["responses"][code]["content"]) == ["application/problem+json"]
 
 

@@ -153,7 +153,10 @@ function followOperations(box) {
     box.dispatchEvent(new CustomEvent("live:changes", { bubbles: true, detail: { changes, before: ignore } }));
   };
   const watch = { airline: null, topics: ["my_operation"] };
-  new LiveSocket(watch, null, { live: ignore, lost: ignore, message, signedOut: ignore, refused: ignore });
+  const live = () => {
+    box.dataset.following = "";
+  };
+  new LiveSocket(watch, null, { live, lost: ignore, message, signedOut: ignore, refused: ignore });
 }
 
 const box = document.querySelector("[data-toasts]");
