@@ -80,9 +80,7 @@ def _read(work: UploadWork, sums: ContentSums, parts: PartSums, stop: threading.
     if not sums.can_resume:
         stop = threading.Event()
     incoming = work.checkpoint["incoming"]
-    blocks = read_blocks(
-        work.media, work.upload.incoming_key, incoming["etag"], incoming["size"], sums.count, stop
-    )
+    blocks = read_blocks(work.media, work.upload.incoming_key, incoming["etag"], incoming["size"], sums.count, stop)
     with parts, contextlib.closing(blocks):
         for block in blocks:
             other = parts.submit(block)
@@ -137,7 +135,9 @@ class _Feed:
     def run(self) -> str:
         """Return what the child found. Raises WorldError."""
         program = [sys.executable, "-I", str(Path(archive_walk.__file__))]
-        with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        with subprocess.Popen(
+            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as child:
             timer = threading.Timer(MAX_SECONDS, child.kill)
             timer.start()
             try:

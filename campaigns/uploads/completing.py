@@ -92,7 +92,5 @@ def _record(work: UploadWork) -> None:
         raise WorldError(Code.NETWORK, f"GET {work.upload.incoming_key}: the completed object is not visible yet")
     etag, size = found
     _check_size(work, size)
-    work.slice.commit(
-        work.write(received_bytes=size, size=size, **LOADING), incoming={"etag": etag, "size": size}
-    )
+    work.slice.commit(work.write(received_bytes=size, size=size, **LOADING), incoming={"etag": etag, "size": size})
     work.upload.size = size

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
@@ -148,7 +147,9 @@ class Fetcher:
         except WorldError as error:
             if not self._timed_out:
                 raise
-            text = f"{self._request.host} sent less than a part of {self.state.part_size:,} bytes in {PART_SECONDS:.0f} s"
+            text = (
+                f"{self._request.host} sent less than a part of {self.state.part_size:,} bytes in {PART_SECONDS:.0f} s"
+            )
             raise WorldError(Code.TOO_SLOW, text) from error
 
     def _fill(self, part: PartFile, response: OutboundResponse) -> None:
@@ -188,7 +189,11 @@ def _check_response(response: OutboundResponse, state: FetchState) -> FetchState
     if state.count:
         if response.status == 200:
             raise SourceChanged("The file at the URL changed, or its server could not continue the download,")
-        if (validator, total) != (state.validator, state.total) or _first_byte(response) != state.count or not validator:
+        if (
+            (validator, total) != (state.validator, state.total)
+            or _first_byte(response) != state.count
+            or not validator
+        ):
             raise SourceChanged("The file at the URL changed while it was fetched")
         return state
     if response.status == 206:

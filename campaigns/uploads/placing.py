@@ -21,12 +21,12 @@ from campaigns.uploads.names import object_key
 from campaigns.uploads.packing import NAME as PACKED
 from campaigns.uploads.reading import read_blocks
 from campaigns.uploads.work import UploadWork, failure
+from loader.contract.keys import signature_key
+from loader.contract.manifest import parse_manifest
 from loader.errors import Code, ContractError, WorldError
 from loader.s3.errors import UploadGone
 from loader.s3.interface import GetResult
 from loader.signatures.dsse import ENVELOPE_LIMIT, parse_envelope
-from loader.contract.keys import signature_key
-from loader.contract.manifest import parse_manifest
 
 CONFLICT_ADVICE: Final = "Upload the file under another name, or delete the existing object, then retry."
 

@@ -1,14 +1,12 @@
-"""The rows of an upload that is in place: an item of its campaign's draft, or of the library. Touches the database only.
-"""
+"""The rows of an upload that is in place: an item of its campaign's draft, or of the library. Touches the database only."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from django.db import transaction
 from django.db.models import Max
 
-from campaigns.drafts.requests import RequestRejected, request_scan, revalidate
+from campaigns.drafts.requests import request_scan, revalidate
 from campaigns.library.models import LibraryItem
 from campaigns.models import Draft, DraftItem, DraftState
 from campaigns.uploads.models import UploadStatus

@@ -199,9 +199,11 @@ class FaultyBucket(MemoryBucket):
             self.fired = self.fired or turn
         if turn and not self._after:
             raise self._error()
-        yield
-        if turn:
-            raise self._error()
+        try:
+            yield
+        finally:
+            if turn:
+                raise self._error()
 
     def get(self, *a: Any, **o: Any) -> Any:
         with self.fault():

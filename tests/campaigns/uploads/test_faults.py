@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterator
 
 import pytest
 
 from campaigns.library.models import LibraryItem
 from campaigns.models import Draft
+from campaigns.uploads import copying
 from campaigns.uploads import operation as kind
-from campaigns.uploads import packing
 from campaigns.uploads import work as upload_work
 from campaigns.uploads.models import Upload, UploadStatus
 from ifeportal.operations.kinds import Continue, Done
@@ -35,7 +34,7 @@ from tests.support.upload_work import (
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 ARCHIVE = tgz({"movie.mp4": noise(6 * MIB)})
-FILM = noise(6 * MIB)
+FILM = noise(300_000)
 KEY = "ACME/2026-12/movie.tgz"
 LIBRARY_KEY = "ACME/.library/film.mp4.tgz"
 
@@ -43,7 +42,7 @@ LIBRARY_KEY = "ACME/.library/film.mp4.tgz"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload_work, "WATCH_INTERVAL", 0.02)
-    monkeypatch.setattr(packing, "PART_SIZE", 5 * MIB)
+    monkeypatch.setattr(copying, "SMALLEST_PART", 5 * MIB)
 
 
 def away() -> WorldError:
@@ -88,16 +87,10 @@ def prepared(cast: Cast, media: MemoryBucket, *, packed: bool) -> Upload:
     return upload
 
 
-def numbers(calls: int) -> Iterator[int]:
-    yield from range(1, calls + 1)
-
-
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("packed", [False, True], ids=["archive", "packed"])
 @pytest.mark.parametrize("error", [away, Killed])
-def test_fault_at_every_call_to_the_store(
-    cast: Cast, packed: bool, after: bool, error: type[Killed]
-) -> None:
+def test_fault_at_every_call_to_the_store(cast: Cast, packed: bool, after: bool, error: type[Killed]) -> None:
     at, fired = 0, True
     while fired:
         at += 1
@@ -132,9 +125,7 @@ def test_kill_at_every_commit(cast: Cast, packed: bool, after: bool) -> None:
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["archive", "packed"])
-def test_cancelled_upload_leaves_nothing(
-    cast: Cast, packed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cancelled_upload_leaves_nothing(cast: Cast, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """After every slice that may be cancelled: one slice does one step."""
     steps, more = 0, True
     while more:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pytest_django import SettingsWrapper
+from django.conf import LazySettings
 
 from campaigns.uploads import fetching
 from campaigns.uploads import work as upload_work
@@ -26,7 +26,7 @@ KEY = "ACME/2026-12/movie.tgz"
 
 
 @pytest.fixture
-def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: SettingsWrapper) -> Iterator[HttpsSource]:
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> Iterator[HttpsSource]:
     settings.OUTBOUND_ALLOW_PRIVATE = True
     monkeypatch.setattr(upload_work, "WATCH_INTERVAL", 0.02)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "source.pem"))
@@ -79,8 +79,6 @@ def test_empty_file_and_file_of_whole_parts(cast: Cast, media: MemoryBucket, sou
     source.respond = serve_file(bytes(size))
     upload = new_upload(cast.acme, cast.mona, "a.bin", None, source_url=source.url, part_size=0, campaign="")
     run_to_end(upload, media)
-    assert (upload.status, upload.size) == (UploadStatus.PENDING, None)
-    upload.refresh_from_db()
     assert (upload.status, upload.size) == (UploadStatus.UPLOADED, size)
 
 
@@ -132,7 +130,7 @@ def test_busy_server_is_asked_again(cast: Cast, media: MemoryBucket, source: Htt
 
 
 def test_redirect_to_a_private_address_is_refused(
-    cast: Cast, media: MemoryBucket, source: HttpsSource, settings: SettingsWrapper, monkeypatch: pytest.MonkeyPatch
+    cast: Cast, media: MemoryBucket, source: HttpsSource, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.OUTBOUND_ALLOW_PRIVATE = False
     monkeypatch.setattr(client, "is_public", lambda address: address == "127.0.0.1")
@@ -144,14 +142,14 @@ def test_redirect_to_a_private_address_is_refused(
     assert len(source.requests) == 1
 
 
-def test_loopback_is_refused(cast: Cast, media: MemoryBucket, source: HttpsSource, settings: SettingsWrapper) -> None:
+def test_loopback_is_refused(cast: Cast, media: MemoryBucket, source: HttpsSource, settings: LazySettings) -> None:
     settings.OUTBOUND_ALLOW_PRIVATE = False
     assert "not on the public internet" in str(fail(from_url(cast, source), media))
     assert source.requests == []
 
 
 def test_endless_body_ends_at_the_limit(
-    cast: Cast, media: MemoryBucket, source: HttpsSource, settings: SettingsWrapper
+    cast: Cast, media: MemoryBucket, source: HttpsSource, settings: LazySettings
 ) -> None:
     settings.UPLOAD_MAX_SIZE = 3 * MIB
 
@@ -168,7 +166,7 @@ def test_endless_body_ends_at_the_limit(
 
 
 def test_announced_size_above_the_limit_is_not_fetched(
-    cast: Cast, media: MemoryBucket, source: HttpsSource, settings: SettingsWrapper
+    cast: Cast, media: MemoryBucket, source: HttpsSource, settings: LazySettings
 ) -> None:
     settings.UPLOAD_MAX_SIZE = 3 * MIB
     source.respond = lambda exchange: exchange.answer(200, {"Content-Length": str(3 * MIB + 1)})

@@ -232,9 +232,7 @@ def test_other_sha256_than_announced_fails(cast: Cast, media: MemoryBucket) -> N
         (zlib.compress(b"text " * 1000, wbits=31), "it does not contain a tar archive"),
     ],
 )
-def test_wrong_archive_fails_without_reading_it_all(
-    cast: Cast, media: MemoryBucket, body: bytes, reason: str
-) -> None:
+def test_wrong_archive_fails_without_reading_it_all(cast: Cast, media: MemoryBucket, body: bytes, reason: str) -> None:
     upload = new_upload(cast.acme, cast.mona, body=body)
     send(upload, media, body)
     assert str(fail(upload, media)) == f"movie.tgz is not a .tgz: {reason}."
@@ -254,9 +252,7 @@ WALKS = {
 
 
 @pytest.mark.parametrize("case", WALKS)
-def test_archive_is_unpacked_to_its_end_if_the_airline_wants_it(
-    cast: Cast, media: MemoryBucket, case: str
-) -> None:
+def test_archive_is_unpacked_to_its_end_if_the_airline_wants_it(cast: Cast, media: MemoryBucket, case: str) -> None:
     cast.acme.verify_archives = True
     cast.acme.save()
     body, reason = WALKS[case]

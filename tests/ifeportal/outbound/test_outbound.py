@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytest_django import SettingsWrapper
+from django.conf import LazySettings
 
 from ifeportal.outbound import client
 from ifeportal.outbound.addresses import is_public
@@ -20,7 +20,7 @@ from tests.support.https_source import HttpsSource, https_source
 
 
 @pytest.fixture
-def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: SettingsWrapper) -> Iterator[HttpsSource]:
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> Iterator[HttpsSource]:
     settings.OUTBOUND_ALLOW_PRIVATE = True
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "source.pem"))
     with https_source(tmp_path) as server:
@@ -68,7 +68,7 @@ def test_urls_that_are_refused(url: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]"])
-def test_loopback_is_refused_in_every_spelling(source: HttpsSource, settings: SettingsWrapper, host: str) -> None:
+def test_loopback_is_refused_in_every_spelling(source: HttpsSource, settings: LazySettings, host: str) -> None:
     settings.OUTBOUND_ALLOW_PRIVATE = False
     with pytest.raises(OutboundRefused, match="not on the public internet"):
         OutboundRequest(f"https://{host}:{source.server_address[1]}/").open()
@@ -83,7 +83,7 @@ def test_answer_of_a_permitted_host(source: HttpsSource) -> None:
 
 
 def test_connection_goes_to_the_address_that_was_checked(
-    source: HttpsSource, settings: SettingsWrapper, monkeypatch: pytest.MonkeyPatch
+    source: HttpsSource, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second resolution of the name would return a private address (DNS rebinding)."""
     settings.OUTBOUND_ALLOW_PRIVATE = False
@@ -105,7 +105,7 @@ def test_connection_goes_to_the_address_that_was_checked(
 
 
 def test_name_with_a_private_address_beside_a_public_one_is_refused(
-    settings: SettingsWrapper, monkeypatch: pytest.MonkeyPatch
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.OUTBOUND_ALLOW_PRIVATE = False
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 443)) for host in ("8.8.8.8", "10.0.0.1")]
@@ -130,7 +130,9 @@ def test_redirects_are_checked(source: HttpsSource, location: str, reason: str) 
 
 def test_redirect_to_a_permitted_address_is_followed(source: HttpsSource) -> None:
     source.respond = lambda exchange: (
-        exchange.answer(200, body=b"there") if exchange.path == "/there" else exchange.answer(302, {"Location": "there"})
+        exchange.answer(200, body=b"there")
+        if exchange.path == "/there"
+        else exchange.answer(302, {"Location": "there"})
     )
     with OutboundRequest(source.url).open() as response:
         assert response.read(100) == b"there"
@@ -142,7 +144,7 @@ def test_unknown_certificate_is_refused(source: HttpsSource, monkeypatch: pytest
         OutboundRequest(source.url).open()
 
 
-def test_closed_port_and_unknown_name(settings: SettingsWrapper) -> None:
+def test_closed_port_and_unknown_name(settings: LazySettings) -> None:
     settings.OUTBOUND_ALLOW_PRIVATE = True
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
