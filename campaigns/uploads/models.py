@@ -94,6 +94,14 @@ class Upload(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def has_checksums(self) -> bool:
+        """Whether the client announced that each part is sent with its SHA-256, which the store then verifies.
+
+        A store accepts the sum of a part only of an upload that was begun with checksums, and then of every part.
+        """
+        return bool(self.first_part_sha256)
+
 
 class UploadPart(models.Model):
     """The announced SHA-256 of a part, stored when the part is signed: the store does not list checksums."""

@@ -36,16 +36,23 @@ def sign_parts(
 ) -> list[dict[str, Any]]:
     """Return the signed request for each part, and store the announced sums.
 
+    The store verifies a sum only of an upload that `has_checksums`. Of others, a worker verifies it later.
+
     Raises RequestRefused, InvalidField for a part the upload does not have, NotBegun, WorldError without credentials.
     """
     plan = plan_of(upload)
     require_open(upload, now)
+    _require_sums(upload, parts)
     sizes = {part.number: _length(plan, part.number) for part in parts}
     if not upload.store_upload_id:
         raise NotBegun
-    multipart = bucket.resume_upload(upload.incoming_key, upload.store_upload_id)
+    signs_sums = upload.has_checksums
+    multipart = bucket.resume_upload(upload.incoming_key, upload.store_upload_id, checksums=signs_sums)
     signed = [
-        multipart.sign_part(part.number, sizes[part.number], sha256=part.sha256, valid_for=valid_for) for part in parts
+        multipart.sign_part(
+            part.number, sizes[part.number], sha256=part.sha256 if signs_sums else "", valid_for=valid_for
+        )
+        for part in parts
     ]
     UploadPart.objects.bulk_create(
         [UploadPart(upload=upload, number=part.number, sha256=part.sha256) for part in parts],
@@ -87,6 +94,14 @@ def parse_valid_for(text: str) -> float:
         most = format_duration(LONGEST_VALID_FOR)
         raise ValueError(f"Write a duration from 1 second to {most}, such as 15 minutes or 12 hours.")
     return seconds
+
+
+def _require_sums(upload: Upload, parts: Sequence[PartToSign]) -> None:
+    """Raise InvalidField if a part has no sum although the upload was announced with sums."""
+    without = [part.number for part in parts if not part.sha256]
+    if upload.has_checksums and without:
+        text = f"Part {without[0]:,}: send its sha256, because the upload was announced with first_part_sha256."
+        raise InvalidField("parts", text)
 
 
 def _length(plan: PartPlan, number: int) -> int:

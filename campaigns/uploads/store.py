@@ -19,7 +19,7 @@ def begin_at_store(upload: Upload, bucket: Bucket) -> None:
     """Begin the multipart upload, unless it has begun. If the upload has ended meanwhile, abort it again."""
     if upload.store_upload_id:
         return
-    begun = bucket.begin_upload(upload.incoming_key, checksums=True)
+    begun = bucket.begin_upload(upload.incoming_key, checksums=upload.has_checksums)
     if not begin(upload, begun.upload_id):
         begun.abort()
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,12 +31,11 @@ class StoreOfUploads(MemoryBucket):
         """Begin an upload. Raises WorldError while the store is away."""
         if self.is_away:
             raise WorldError(Code.NETWORK, "the store is away")
-        upload = super().begin_upload(key)
-        return self.resume_upload(key, upload.upload_id)
+        return super().begin_upload(key, checksums=checksums)
 
-    def resume_upload(self, key: str, upload_id: str) -> Any:
+    def resume_upload(self, key: str, upload_id: str, *, checksums: bool = False) -> Any:
         """Return the upload, whose `list_parts` adds the claimed parts."""
-        upload: Any = super().resume_upload(key, upload_id)
+        upload: Any = super().resume_upload(key, upload_id, checksums=checksums)
         list_parts = upload.list_parts
 
         def listed() -> list[UploadedPart]:
@@ -48,19 +45,7 @@ class StoreOfUploads(MemoryBucket):
             return [*list_parts(), *(UploadedPart(number, "0" * 32, size) for number, size in claimed.items())]
 
         upload.list_parts = listed
-        upload.sign_part = self.sign_part
         return upload
-
-    def sign_part(self, number: int, size: int, *, sha256: str = "", valid_for: float = 900.0) -> Any:
-        return SimpleNamespace(
-            method="PUT",
-            url=f"https://store/{number}",
-            headers={"Content-Length": str(size)},
-            expires_at=datetime.now(UTC) + timedelta(seconds=valid_for),
-        )
-
-    def list_uploads(self, prefix: str) -> Any:
-        return iter([])
 
     def claim_parts(self, upload: Upload, sizes: dict[int, int]) -> None:
         """Make the store list these parts of the upload, {number: size}."""

@@ -105,7 +105,10 @@ class UploadBody(serializers.Serializer[Any]):
         help_text="When the file was last modified, Unix milliseconds: lets a browser recognise it.",
     )
     first_part_sha256 = ParsedTextField(
-        parse_any_sha256, required=False, help_text="Of the first part: lets a browser recognise the file."
+        parse_any_sha256,
+        required=False,
+        help_text="Of the first part, hexadecimal or Base64. Announces that every part is sent with its SHA-256, "
+        "which the store verifies, and lets a browser recognise the file.",
     )
 
     def to_internal_value(self, data: Any) -> Any:
@@ -133,7 +136,7 @@ class PartBody(serializers.Serializer[Any]):
     """A part to sign."""
 
     number = WholeNumberField(min_value=1, max_value=10_000, help_text="From 1 to `parts_total`.")
-    sha256 = ParsedTextField(parse_sha256, required=False, help_text="Of the part, Base64: the store checks it.")
+    sha256 = ParsedTextField(parse_sha256, required=False, help_text="Of the part, Base64.")
 
 
 class PartsBody(serializers.Serializer[Any]):

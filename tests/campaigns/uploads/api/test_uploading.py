@@ -138,6 +138,19 @@ def test_signatures_last_as_long_as_requested(mona: Uploader) -> None:
         assert timedelta(seconds=seconds - 120) < until <= timedelta(seconds=seconds + 1)
 
 
+def test_sums_are_signed_only_of_an_upload_that_announced_them(mona: Uploader) -> None:
+    """A store rejects the sum of a part unless the upload was begun with checksums, and then wants that of each."""
+    body = {"parts": [{"number": 1, "sha256": SUM}]}
+    plain, checked = mona.created(), mona.created(name="checked", first_part_sha256=SUM)
+    for upload, signed in ((plain, None), (checked, SUM)):
+        [part] = mona.client.post(address(upload, "parts/"), body).json()["parts"]
+        headers = {name.lower(): value for name, value in part["headers"].items()}
+        assert headers.get("x-amz-checksum-sha256") == signed
+    answer = mona.sign(checked, 2)
+    assert (answer.status_code, list(answer.json()["errors"])) == (400, ["parts"])
+    assert "Part 2: send its sha256" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("by_token", [True, False])
 def test_signing_costs_four_statements_and_no_request_to_the_store(
     cast: Cast, mona: Uploader, store: StoreOfUploads, by_token: bool
