@@ -159,8 +159,13 @@ class DraftAdmin(DraftListAdmin):
             for field in form
             if not field.is_hidden
         ]
+        context["may_upload"] = draft is not None and self._may_upload(request, draft)
         context["editable"] = draft is None or (self._may_change(request, draft) and not draft.busy)
         return super().render_change_form(request, context, *args, **kwargs)
+
+    @staticmethod
+    def _may_upload(request: HttpRequest, draft: Draft) -> bool:
+        return Airline.objects.with_role(request.user, Role.MANAGER).filter(pk=draft.airline_id).exists()
 
     def _may_change(self, request: HttpRequest, draft: Draft) -> bool:
         return self.has_change_permission(request, draft)

@@ -84,11 +84,18 @@ function replaceWhole(page) {
     location.reload();
     return;
   }
+  keepUploads(shown, next);
   replace(shown, next);
   // What was requested is done; warnings stay.
   for (const message of document.querySelectorAll("main > .notes > .note:not(.warn, .bad)")) message.remove();
   const [title, heading] = [page.querySelector("h1"), document.querySelector("h1")];
   if (title && heading) heading.textContent = title.textContent;
+}
+
+// Moves the element that sends files into the new page, so that it goes on sending.
+function keepUploads(shown, next) {
+  const uploads = shown.querySelector("file-uploads");
+  if (!shown.querySelector("details[open]")) next.querySelector("file-uploads")?.replaceWith(...[uploads].filter(Boolean));
 }
 
 document.addEventListener("input", (event) => {
