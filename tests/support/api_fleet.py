@@ -32,6 +32,7 @@ ENDPOINTS = (
     "moved",
     "tails",
     "transfers",
+    "uploads",
     "usage",
 )
 OTHER_ENDPOINTS = ("attention", "changes")

@@ -11,6 +11,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
 from campaigns.models import Campaign, ContentItem, Draft, DraftItem, ManifestState
+from campaigns.uploads.models import Upload
 from fleet.attention import keeping
 from fleet.choices import State, Status
 from fleet.models import (
@@ -28,8 +29,7 @@ from fleet.stats.totals import recount
 from ifeportal.access import Role
 from ifeportal.live.feed import FeedChange, publish
 from ifeportal.models import Airline, AuditEntry, Membership, User
-from ifeportal.operations.models import Operation
-from tests.support.operations import create_operation
+from ifeportal.operations.models import Operation, OperationState
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class PopulatedAirline:
     moved: ThroughputInterval
     entry: AuditEntry
     usage: Usage
-    operation: Operation
+    upload: Upload
     marks: tuple[str, ...]
 
 
@@ -102,7 +102,11 @@ def populate_airline(airline: Airline, *, members: Mapping[User, Role], first_id
         pk=next(ids), at=now, airline=airline, whose=airline.name, action="x", target=f"{word}-thing", via="page"
     )
     usage = Usage.objects.create(pk=next(ids), airline=airline, day=now.date(), list_requests=1)
-    operation = create_operation(airline, pk=next(ids), title=f"{word}-work")
+    operation = Operation.objects.create(
+        pk=next(ids), kind="upload", airline=airline, title=f"{word}-clip.mp4", state=OperationState.WAITING
+    )
+    clip = f"{word}-clip.mp4"
+    upload = Upload.objects.create(operation=operation, name=clip, item=clip, size=5, part_size=2**24, parts_total=1)
     with transaction.atomic():
         publish([FeedChange("load", load.pk, airline.pk, tail.name, campaign.name, {"id": load.pk, "tail": tail.name})])
     keeping.recount(Airline.objects.filter(pk=airline.pk))
@@ -122,7 +126,7 @@ def populate_airline(airline: Airline, *, members: Mapping[User, Role], first_id
         moved,
         entry,
         usage,
-        operation,
+        upload,
         marks,
     )
 

@@ -204,6 +204,14 @@ RULES = {
     "api-transfers-detail": own_airline(API, lambda its: [its.transfer.pk]),
     "api-anomalies-list": signed_in(API),
     "api-anomalies-detail": own_airline(API, lambda its: [its.anomaly.pk]),
+    "api-uploads-list": replace(signed_in(API), writes=("post",)),
+    "api-uploads-detail": replace(
+        own_airline(API, lambda its: [its.upload.operation.uuid]), writes=("delete",), apart=("delete",)
+    ),
+    "api-uploads-parts": own_airline(API, lambda its: [its.upload.operation.uuid]),
+    "api-uploads-complete": replace(
+        open_to_all(405), anonymous=API, arguments=lambda its: [its.upload.operation.uuid]
+    ),
     "api-unknown": Rule(API, 404, 404, 404, 404, lambda its: [f"v1/{its.airline.pk}/"]),
     "schema": signed_in(API),
     "docs": signed_in(PAGE),
