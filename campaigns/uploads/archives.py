@@ -23,10 +23,10 @@ def archive_fault(head: bytes) -> str:
         return "its gzip data is damaged"
     if len(block) < tarfile.BLOCKSIZE:
         return "it ends within the first file header" if len(head) < HEAD else "it does not begin with a file header"
+    if not any(block):
+        return ""  # an archive without files
     try:
         tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
-    except tarfile.EOFHeaderError:
-        return ""  # an archive without files
     except tarfile.HeaderError:
         return "it does not contain a tar archive"
     return ""

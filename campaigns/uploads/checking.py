@@ -135,9 +135,8 @@ class _Feed:
     def run(self) -> str:
         """Return what the child found. Raises WorldError."""
         program = [sys.executable, "-I", str(Path(archive_walk.__file__))]
-        with subprocess.Popen(
-            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as child:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as child:
             timer = threading.Timer(MAX_SECONDS, child.kill)
             timer.start()
             try:

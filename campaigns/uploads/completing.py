@@ -30,7 +30,8 @@ def complete(work: UploadWork) -> Wait | None:
     if work.upload.size == 0:  # not every store assembles an object from an empty part
         work.call(work.media.put, work.upload.incoming_key, b"")
         work.call(multipart.abort)
-        return _record(work)
+        _record(work)
+        return None
     try:
         parts = work.call(multipart.list_parts)
         if missing := missing_parts(parts, max(work.upload.parts_total, 1)):
@@ -46,7 +47,8 @@ def complete(work: UploadWork) -> Wait | None:
         if missing:
             return _await_parts(work, missing)
         raise failure(Code.SIZE_MISMATCH, f"The object store rejects the parts: {error}.", SEND_AGAIN) from error
-    return _record(work)
+    _record(work)
+    return None
 
 
 def announced_sums(work: UploadWork) -> dict[int, str]:

@@ -147,9 +147,7 @@ class Fetcher:
         except WorldError as error:
             if not self._timed_out:
                 raise
-            text = (
-                f"{self._request.host} sent less than a part of {self.state.part_size:,} bytes in {PART_SECONDS:.0f} s"
-            )
+            text = f"{self._request.host} sent less than {self.state.part_size:,} bytes in {PART_SECONDS:.0f} s"
             raise WorldError(Code.TOO_SLOW, text) from error
 
     def _fill(self, part: PartFile, response: OutboundResponse) -> None:
@@ -189,11 +187,8 @@ def _check_response(response: OutboundResponse, state: FetchState) -> FetchState
     if state.count:
         if response.status == 200:
             raise SourceChanged("The file at the URL changed, or its server could not continue the download,")
-        if (
-            (validator, total) != (state.validator, state.total)
-            or _first_byte(response) != state.count
-            or not validator
-        ):
+        same = bool(validator) and (validator, total) == (state.validator, state.total)
+        if not same or _first_byte(response) != state.count:
             raise SourceChanged("The file at the URL changed while it was fetched")
         return state
     if response.status == 206:

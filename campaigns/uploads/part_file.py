@@ -17,7 +17,7 @@ class PartFile:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed by __exit__
         self.size = 0
 
-    def write(self, block: bytes | memoryview) -> None:
+    def write(self, block: bytes | bytearray | memoryview) -> None:
         """Append a block. Raises WorldError (IO_ERROR)."""
         try:
             rest = memoryview(block)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Final
 
 from loader.contract.units import MIB
@@ -18,7 +18,7 @@ _LOOK: Final = 0.2  # seconds between two looks at the stop event
 
 def read_blocks(
     media: Bucket, key: str, etag: str, size: int, start: int, stop: threading.Event
-) -> Iterator[memoryview]:
+) -> Generator[memoryview, None, None]:
     """Yield the bytes of the object from `start` to its end, or until `stop` is set, in blocks of up to 1 MiB.
 
     A block is valid until the next is requested. Raises WorldError: OBJECT_CHANGED unless ETag and size are these.

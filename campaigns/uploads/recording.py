@@ -1,4 +1,4 @@
-"""The rows of an upload that is in place: an item of its campaign's draft, or of the library. Touches the database only."""
+"""The rows of an upload that is in place: an item of its campaign's draft, or of the library. Touches rows only."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from django.db import transaction
 from campaigns.uploads import operation as kind
 from campaigns.uploads.models import Stage, Upload, UploadPart
 from campaigns.uploads.names import incoming_key, parse_file_name
+from campaigns.uploads.requests import UPLOAD
 from ifeportal.models import Airline, User
 from ifeportal.operations.kinds import Continue, Done, OperationFailed, Result, Wait, Write
 from ifeportal.operations.models import Operation, OperationState
@@ -84,7 +85,7 @@ def new_upload(
 ) -> Upload:
     """Create the rows of an upload that the API would create; `body` None: of a file from a URL."""
     operation = Operation.objects.create(
-        kind=kind.UPLOAD,
+        kind=UPLOAD,
         airline=airline,
         user=user,
         title=name,

@@ -59,8 +59,9 @@ def test_uploads_of_every_kind(cast: Cast, media: S3Bucket) -> None:
     manifest = read_manifest(draft, media)
     assert {item.name: item.sha256 for item in manifest.content}["old"] == announced.lower()
 
-    upload = new_upload(cast.acme, cast.mona, "movie.tgz", ARCHIVE[:-1], replace=True)
-    send(upload, media, ARCHIVE[:-1])
+    other = tgz({"movie.mp4": b"other"})
+    upload = new_upload(cast.acme, cast.mona, "movie.tgz", other, replace=True)
+    send(upload, media, other)
     assert "published manifest" in str(fail(upload, media))
     assert digest(media, "ACME/2026-12/movie.tgz") == announced.lower()
 

@@ -158,7 +158,7 @@ def test_hash_resumes_after_each_slice(cast: Cast, media: MemoryBucket, monkeypa
         if key == upload.incoming_key and "start" in options and options.get("end") is None and "if_match" in options:
             opened.append(options["start"])
             read = body.readinto
-            body.readinto = lambda buffer: looked.wait(20) and read(buffer)
+            body.readinto = lambda buffer: looked.wait(20) and read(buffer)  # type: ignore[method-assign]
         return body
 
     monkeypatch.setattr(media, "open", open_slowly)

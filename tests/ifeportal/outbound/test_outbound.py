@@ -129,11 +129,8 @@ def test_redirects_are_checked(source: HttpsSource, location: str, reason: str) 
 
 
 def test_redirect_to_a_permitted_address_is_followed(source: HttpsSource) -> None:
-    source.respond = lambda exchange: (
-        exchange.answer(200, body=b"there")
-        if exchange.path == "/there"
-        else exchange.answer(302, {"Location": "there"})
-    )
+    answers = {"/there": (200, {}, b"there"), "/": (302, {"Location": "there"}, b"")}
+    source.respond = lambda exchange: exchange.answer(*answers[exchange.path])
     with OutboundRequest(source.url).open() as response:
         assert response.read(100) == b"there"
 
