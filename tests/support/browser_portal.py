@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -112,9 +113,18 @@ class BrowserSession:
             client.force_login(user)
             name = settings.SESSION_COOKIE_NAME
             self.context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": portal.address}])
+        self._open_tab()
+
+    def _open_tab(self) -> None:
         self.page: Page = self.context.new_page()
         self.page.on("console", lambda message: self._note(message.type, message.text))
         self.page.on("pageerror", lambda error: self._note("error", str(error)))
+
+    def another_tab(self) -> BrowserSession:
+        """Return the same user in another tab of the same browser context."""
+        tab = copy(self)
+        tab._open_tab()
+        return tab
 
     def _note(self, kind: str, text: str) -> None:
         if kind in ("error", "warning"):

@@ -1,0 +1,356 @@
+"""A manager uploads files from a browser: they arrive whatever happens to the network, the tab, the store and the file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from campaigns.library.models import LibraryItem
+from campaigns.uploads.models import Upload, UploadStatus
+from fleet.simulation.faults import ErrorResponse, Rule
+from ifeportal.embedded.seaweedfs import SeaweedFS
+from ifeportal.live.feed import COUNTER_ID
+from ifeportal.live.models import Counter
+from ifeportal.models import User
+from loader.contract.units import MIB
+from tests.conftest import Cast
+from tests.support.browser_portal import PATIENCE, BrowserSession, axe_violations
+from tests.support.browser_uploads import (
+    PART,
+    UploadPage,
+    UploadSite,
+    only_upload,
+    session,
+    upload_site,
+    write_file,
+)
+from tests.support.bucket_pool import FreshBuckets
+from tests.support.portal_system import wait_for
+
+pytestmark = [pytest.mark.browser, pytest.mark.processes]
+
+LANES = 4
+SLOW = 24 * MIB  # bytes per second
+Opened = Callable[..., UploadPage]
+
+
+@pytest.fixture(scope="module")
+def site_of_module(
+    django_db_setup: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    seaweed: SeaweedFS,
+    fresh_buckets: FreshBuckets,
+    browser: Browser,
+) -> Iterator[UploadSite]:
+    expect.set_options(timeout=PATIENCE)
+    with upload_site(tmp_path_factory.mktemp("uploads"), seaweed, fresh_buckets.take(), browser) as site:
+        yield site
+
+
+@pytest.fixture
+def site(site_of_module: UploadSite, transactional_db: None) -> Iterator[UploadSite]:
+    """Return the site with an empty database and a fast link."""
+    Counter.objects.update_or_create(pk=COUNTER_ID, defaults={"rev": time.time_ns() // 1_000_000})
+    site_of_module.link.log.clear()
+    yield site_of_module
+    site_of_module.link.rules.clear()
+    site_of_module.link.bandwidth = None
+    site_of_module.link.online()
+
+
+@pytest.fixture
+def open_page(site: UploadSite) -> Iterator[Opened]:
+    """Open the uploads page in a new window: `open_page(user, **options of the context)`."""
+    sessions: list[BrowserSession] = []
+
+    def begin(user: User, **options: object) -> UploadPage:
+        sessions.append(session(site, user, **options))
+        return UploadPage(sessions[-1])
+
+    yield begin
+    for one in sessions:
+        one.context.close()
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of six parts."""
+    return write_file(tmp_path_factory.mktemp("film") / "film.mp4", 5 * PART + 7)
+
+
+def wait_for_parts(site: UploadSite, number: int) -> None:
+    """Wait until the store has received so many parts."""
+    wait_for("parts arrive", lambda: len([e for e in site.link.requests("PUT", "*/data") if e.status == 200]) >= number)
+
+
+def test_a_file_is_sent_in_parts_checked_and_placed_in_the_library(
+    cast: Cast, site: UploadSite, open_page: Opened, tmp_path: Path
+) -> None:
+    film = write_file(tmp_path / "safety.mp4", 2 * PART + 1)
+    shown = open_page(cast.mona)
+    shown.choose(film)
+    shown.wait_for("safety.mp4", "processing")
+    assert site.bytes_sent() == film.stat().st_size
+    sent = [each for each in site.link.requests("PUT", "*/data")]
+    assert [each.status for each in sent] == [200, 200, 200]
+    site.work_until("the file is placed", lambda: shown.state_of("safety.mp4") == "uploaded")
+    assert only_upload().status == UploadStatus.UPLOADED
+    assert LibraryItem.objects.get().name == "safety.mp4"
+    assert site.media.get("ACME/.library/safety.mp4.tgz", 1) is not None
+    listed = shown.page.locator(".uploads-list tbody tr", has_text="safety.mp4")
+    expect(listed.locator('[data-field="status"]')).to_have_text("uploaded")
+    assert shown.session.complaints == []
+
+
+def test_a_reload_in_the_middle_sends_no_part_twice_that_the_store_has(
+    cast: Cast, site: UploadSite, open_page: Opened, film: Path
+) -> None:
+    site.link.bandwidth = SLOW
+    shown = open_page(cast.mona)
+    shown.page.on("dialog", lambda dialog: dialog.accept())
+    shown.choose(film)
+    wait_for_parts(site, 2)
+    shown.page.reload()
+    shown.wait_for("film.mp4", "unfinished")
+    expect(shown.row("film.mp4")).to_contain_text("Choose the same file again to continue")
+    site.link.bandwidth = None
+    shown.choose(film)
+    shown.wait_for("film.mp4", "processing")
+    size = film.stat().st_size
+    assert size <= site.bytes_sent() <= size + LANES * PART
+    assert Upload.objects.count() == 1
+    assert only_upload().completed_at is not None
+
+
+def test_another_file_of_the_same_name_does_not_continue_the_upload(
+    cast: Cast, site: UploadSite, open_page: Opened, film: Path, tmp_path: Path
+) -> None:
+    site.link.bandwidth = SLOW
+    shown = open_page(cast.mona)
+    shown.page.on("dialog", lambda dialog: dialog.accept())
+    shown.choose(film)
+    wait_for_parts(site, 1)
+    shown.page.reload()
+    shown.wait_for("film.mp4", "unfinished")
+    site.link.bandwidth = None
+    shown.choose(write_file(tmp_path / "film.mp4", MIB))
+    expect(shown.row("film.mp4")).to_contain_text("Choose the original file")
+    assert shown.state_of("film.mp4") == "unfinished"
+
+
+def test_the_network_may_fail_for_a_while(cast: Cast, site: UploadSite, open_page: Opened, film: Path) -> None:
+    site.link.bandwidth = SLOW
+    shown = open_page(cast.mona)
+    shown.choose(film)
+    wait_for_parts(site, 1)
+    shown.session.context.set_offline(True)
+    site.link.offline()
+    expect(shown.row("film.mp4")).to_contain_text("cannot be reached")
+    site.link.bandwidth = None
+    site.link.online()
+    shown.session.context.set_offline(False)
+    shown.wait_for("film.mp4", "processing")
+    size = film.stat().st_size
+    assert size <= site.bytes_sent() <= size + LANES * PART
+
+
+def test_two_tabs_never_send_one_upload_and_the_second_continues_when_the_first_dies(
+    cast: Cast, site: UploadSite, open_page: Opened, film: Path
+) -> None:
+    site.link.bandwidth = SLOW
+    first = open_page(cast.mona)
+    first.choose(film)
+    wait_for_parts(site, 1)
+    second = UploadPage(first.session.another_tab())
+    second.wait_for("film.mp4", "elsewhere")
+    expect(second.row("film.mp4")).to_contain_text("Being uploaded in another tab")
+    first.page.close()
+    second.wait_for("film.mp4", "unfinished")
+    site.link.bandwidth = None
+    second.choose(film)
+    second.wait_for("film.mp4", "processing")
+    size = film.stat().st_size
+    assert size <= site.bytes_sent() <= size + LANES * PART
+    assert Upload.objects.count() == 1
+
+
+def test_a_refused_signature_is_replaced_by_a_new_one(
+    cast: Cast, site: UploadSite, open_page: Opened, film: Path
+) -> None:
+    rule = site.link.add(Rule(ErrorResponse(403, "AccessDenied"), method="PUT", times=3))
+    shown = open_page(cast.mona)
+    shown.choose(film)
+    shown.wait_for("film.mp4", "processing")
+    assert rule.hits == 3
+    assert only_upload().completed_at is not None
+
+
+def test_an_upload_begins_when_a_store_that_was_away_is_back(
+    cast: Cast, site: UploadSite, open_page: Opened, tmp_path: Path
+) -> None:
+    site.link.offline()
+    shown = open_page(cast.mona)
+    shown.choose(write_file(tmp_path / "late.mp4", MIB))
+    expect(shown.row("late.mp4")).to_contain_text("Next attempt in")
+    assert only_upload().store_upload_id == ""
+    site.link.online()
+    site.work_until("the upload begins", lambda: shown.state_of("late.mp4") == "processing")
+
+
+def test_cancelling_deletes_the_upload(cast: Cast, site: UploadSite, open_page: Opened, film: Path) -> None:
+    site.link.bandwidth = SLOW
+    shown = open_page(cast.mona)
+    shown.page.on("dialog", lambda dialog: dialog.accept())
+    shown.choose(film)
+    wait_for_parts(site, 1)
+    shown.press("film.mp4", "cancel")
+    shown.row("film.mp4").wait_for(state="detached")
+    assert only_upload().status == UploadStatus.DELETED
+
+
+def test_pausing_keeps_what_was_sent(cast: Cast, site: UploadSite, open_page: Opened, film: Path) -> None:
+    site.link.bandwidth = SLOW
+    shown = open_page(cast.mona)
+    shown.choose(film)
+    wait_for_parts(site, 1)
+    shown.press("film.mp4", "pause")
+    shown.wait_for("film.mp4", "paused")
+    site.link.bandwidth = None
+    shown.press("film.mp4", "continue")
+    shown.wait_for("film.mp4", "processing")
+    size = film.stat().st_size
+    assert size <= site.bytes_sent() <= size + LANES * PART
+
+
+def test_a_file_that_changes_while_it_is_sent_fails_with_a_sentence(
+    cast: Cast, site: UploadSite, open_page: Opened, tmp_path: Path
+) -> None:
+    path = write_file(tmp_path / "moving.mp4", 5 * PART)
+    site.link.bandwidth = SLOW
+    shown = open_page(cast.mona)
+    shown.choose(path)
+    wait_for_parts(site, 1)
+    write_file(path, 5 * PART + 1)
+    row = shown.wait_for("moving.mp4", "failed")
+    expect(row).to_contain_text("The file has changed since it was chosen")
+    expect(row).to_contain_text("choose the file again")
+    assert only_upload().completed_at is None
+
+
+def test_twenty_small_files_share_the_lanes(
+    cast: Cast, site: UploadSite, open_page: Opened, tmp_path: Path
+) -> None:
+    files = [write_file(tmp_path / f"song-{number:02}.mp3", 10_000 + number) for number in range(20)]
+    shown = open_page(cast.mona)
+    shown.choose(*files)
+    for path in files:
+        shown.wait_for(path.name, "processing")
+    assert Upload.objects.filter(completed_at__isnull=False).count() == 20
+    assert site.bytes_sent() == sum(path.stat().st_size for path in files)
+
+
+def test_leaving_the_page_asks_while_bytes_are_unsent(
+    cast: Cast, site: UploadSite, open_page: Opened, film: Path
+) -> None:
+    site.link.bandwidth = SLOW
+    shown = open_page(cast.mona)
+    asked: list[str] = []
+    shown.page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    shown.choose(film)
+    shown.wait_for("film.mp4", "sending")
+    shown.page.get_by_role("heading", name="Uploads", exact=True).click()  # browsers ask only after a gesture
+    shown.page.close(run_before_unload=True)
+    shown.page.wait_for_timeout(1)
+    wait_for("the browser asks", lambda: shown.page.evaluate("1") and asked)
+    assert asked == ["beforeunload"]
+
+
+ADD_MANY = """() => {
+    const files = Array.from({length: 1000}, (_, n) => ({file: new File(["x".repeat(n + 1)], `track-${n}.mp3`), handle: null}));
+    document.querySelector("file-uploads").take({files, skipped: 0, tooMany: false});
+}"""
+
+
+def test_a_thousand_files_are_listed_without_a_thousand_rows(cast: Cast, site: UploadSite, open_page: Opened) -> None:
+    shown = open_page(cast.mona)
+    shown.page.route("**/api/v1/uploads/", lambda route: None)  # nothing begins
+    shown.page.evaluate(ADD_MANY)
+    shown.page.get_by_text("900 more files are not shown.").wait_for()
+    assert shown.page.locator(".upload-row").count() == 100
+    expect(shown.page.locator("[data-panel=sum]")).to_contain_text("0 of 1000 files uploaded")
+    assert axe_violations(shown.page) == []
+
+
+REMEMBER_FILE = """async () => {
+    const folder = await navigator.storage.getDirectory();
+    const handle = await folder.getFileHandle("remembered.mp4", {create: true});
+    const stream = await handle.createWritable();
+    await stream.write(new Uint8Array(%d).fill(7));
+    await stream.close();
+    const file = await handle.getFile();
+    document.querySelector("file-uploads").take({files: [{file, handle}], skipped: 0, tooMany: false});
+}"""
+
+
+def test_one_click_continues_a_file_whose_handle_is_remembered(
+    cast: Cast, site: UploadSite, open_page: Opened
+) -> None:
+    site.link.bandwidth = SLOW
+    shown = open_page(cast.mona)
+    shown.page.on("dialog", lambda dialog: dialog.accept())
+    shown.page.evaluate(REMEMBER_FILE % (3 * PART))
+    wait_for_parts(site, 1)
+    shown.page.reload()
+    shown.wait_for("remembered.mp4", "unfinished")
+    site.link.bandwidth = None
+    shown.press("remembered.mp4", "continue")
+    shown.wait_for("remembered.mp4", "processing")
+    assert 3 * PART <= site.bytes_sent() <= 3 * PART + LANES * PART
+
+
+def test_without_web_crypto_the_page_says_so_and_sends_without_sums(
+    cast: Cast, site: UploadSite, open_page: Opened, tmp_path: Path
+) -> None:
+    shown = open_page(cast.mona)
+    shown.page.add_init_script("Object.defineProperty(crypto, 'subtle', {value: undefined})")
+    shown.page.reload()
+    expect(shown.page.locator("[data-panel=insecure]")).to_be_visible()
+    shown.choose(write_file(tmp_path / "plain.mp4", MIB))
+    shown.wait_for("plain.mp4", "processing")
+    assert only_upload().first_part_sha256 == ""
+
+
+def test_a_viewer_sees_the_list_and_no_way_to_upload(cast: Cast, site: UploadSite) -> None:
+    window = session(site, cast.alice)
+    page = window.go("/uploads/")
+    page.get_by_text("Managers of your airline upload content here.").wait_for()
+    assert page.locator("file-uploads").count() == 0
+    assert axe_violations(page) == []
+    window.context.close()
+
+
+def test_without_javascript_the_page_explains_how_to_upload(cast: Cast, site: UploadSite) -> None:
+    window = session(site, cast.mona, java_script_enabled=False)
+    page = window.go("/uploads/", live=False)
+    page.get_by_text("Sending files from this page needs JavaScript.").wait_for()
+    assert not page.get_by_role("button", name="Choose files").is_visible()
+    window.context.close()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
+def test_the_page_is_accessible_while_it_sends_and_after_a_failure(
+    cast: Cast, site: UploadSite, open_page: Opened, film: Path, tmp_path: Path, scheme: str, width: int
+) -> None:
+    site.link.bandwidth = MIB
+    shown = open_page(cast.mona, color_scheme=scheme, viewport={"width": width, "height": 900})
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    shown.choose(film, empty)
+    shown.wait_for("film.mp4", "sending")
+    shown.wait_for("empty.mp4", "failed")
+    assert axe_violations(shown.page) == []
+    assert shown.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
