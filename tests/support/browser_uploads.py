@@ -93,7 +93,7 @@ def upload_site(folder: Path, seaweed: SeaweedFS, media: S3Bucket, browser: Brow
             "DATABASE_URL": database_url(),
             "SECRET_KEY": settings.SECRET_KEY,
             "MEDIA_BUCKET": media.name,
-            "STATUS_BUCKET": media.name,
+            "STATUS_BUCKET": f"{media.name}-status",
             **seaweed.environment(),
             "AWS_ENDPOINT_URL_S3": link.endpoint,
         }
