@@ -471,7 +471,7 @@ def everything() -> dict[str, list[dict[str, Any]]]:
     passing = (Session, Change, Counter)
     rows = {}
     for model in apps.get_models():
-        if model._meta.app_label in ("ifeportal", "live", "exports", "campaigns", "fleet", "auth") and (
+        if model._meta.app_label in ("ifeportal", "live", "exports", "operations", "campaigns", "fleet", "auth") and (
             model not in passing
         ):
             rows[model._meta.label] = [

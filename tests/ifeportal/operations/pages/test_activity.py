@@ -123,13 +123,9 @@ def test_the_rows_can_be_had_as_a_file(cast: Cast, client: Client, kind: str) ->
     assert str(row.uuid) in text
     assert "other" not in text
     if kind == "json":
-        found = json.loads(text)["rows"][0] if isinstance(json.loads(text), dict) else json.loads(text)[0]
-        assert (found["percent"], found["bytes_done"], found["user"], found["state"]) == (
-            40,
-            41943040,
-            "mona",
-            "running",
-        )
+        rows = json.loads(text)
+        found = rows["rows"][0] if isinstance(rows, dict) else rows[0]
+        assert (found["percent"], found["user"], found["state"]) == (40, "mona", "running")
 
 
 def test_the_page_takes_as_many_statements_for_sixty_rows_as_for_three(cast: Cast, client: Client) -> None:
