@@ -104,7 +104,7 @@ class MemoryBucket:
         keys = self._keys(prefix)
         for page in range(0, max(len(keys), 1), 1000):
             self.requests.count("list")
-            self.store_clock.update(self.now())
+            self.store_clock.update(self.store_time())
             for key in keys[page : page + 1000]:
                 stored = self._objects.get(key)
                 if stored:
@@ -113,7 +113,7 @@ class MemoryBucket:
 
     def list_prefixes(self, prefix: str = "") -> Names:
         self.requests.count("list")
-        self.store_clock.update(self.now())
+        self.store_clock.update(self.store_time())
         below = (key[len(prefix) :].partition("/") for key in self._keys(prefix))
         names = list(dict.fromkeys(name for name, slash, _ in below if slash))
         self.requests.receive(sum(len(name.encode()) for name in names))
@@ -126,7 +126,7 @@ class MemoryBucket:
     def get_if_changed(self, key: str, limit: int, etag: str) -> GetResult | NotModified | None:
         stored = self._look_up(key)
         if stored and stored.etag == etag:
-            self.store_clock.update(self.now())
+            self.store_clock.update(self.store_time())
             return NOT_MODIFIED
         return self._get_result(stored, limit) if stored else None
 
@@ -135,7 +135,7 @@ class MemoryBucket:
         return self._objects.get(key)
 
     def _get_result(self, stored: _Stored, limit: int) -> GetResult:
-        self.store_clock.update(at := self.now())
+        self.store_clock.update(at := self.store_time())
         body = stored.body[:limit]
         size = len(stored.body)
         self.requests.receive(len(body))
@@ -154,7 +154,7 @@ class MemoryBucket:
     def store(self, key: str, body: bytes, etag: str, *, if_none_match: bool, if_match: str | None) -> str:
         """Write an object with the given ETag, on the conditions of `put`."""
         self.requests.count("put")
-        new = _Stored(body, etag, self.now())
+        new = _Stored(body, etag, self.store_time())
         with self._lock:
             old = self._objects.get(key)
             if if_match is not None and old is None:
@@ -177,7 +177,7 @@ class MemoryBucket:
     def begin_upload(self, key: str, *, checksums: bool = False) -> MemoryUpload:
         self.requests.count("put")
         upload_id = f"upload-{next(self._upload_ids)}"
-        self.uploads[upload_id] = StoredUpload(key, self.now(), checksums)
+        self.uploads[upload_id] = StoredUpload(key, self.store_time(), checksums)
         return self.resume_upload(key, upload_id, checksums=checksums)
 
     def resume_upload(self, key: str, upload_id: str, *, checksums: bool = False) -> MemoryUpload:
@@ -234,6 +234,6 @@ class MemoryBucket:
             raise WorldError(Code.OBJECT_GONE, f"{method} {key}: the object does not exist")
         return stored
 
-    def now(self) -> datetime:
+    def store_time(self) -> datetime:
         """Return the time of the store: UTC, in whole seconds."""
         return self.clock().replace(microsecond=0)

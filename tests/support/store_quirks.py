@@ -263,7 +263,7 @@ class _Exchange(Fault):
         profile, request = self._profile, self._request
         before = (request.target, list(request.headers))
         for at, (name, value) in enumerate(request.headers):
-            if name.lower() in ("if-match", "if-none-match") and value != "*":
+            if name.lower() in ("if-match", "if-none-match", "x-amz-copy-source-if-match") and value != "*":
                 request.headers[at] = (name, f'"{read_etag(value, profile.object_etag)}"')
         if profile.conditional_put == "ignored" and request.method in ("PUT", "POST"):
             conditional = [pair for pair in request.headers if pair[0].lower() in ("if-match", "if-none-match")]

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from loader.errors import Code, WorldError
 from loader.s3.check.findings import Finding
 from loader.s3.check.plan import BucketPlan, Check, Reporter
 from loader.s3.check.probe import StoreProbe
 from loader.s3.check.scratch import Scratch
 from loader.s3.cors import EXPOSED, UPLOAD_HEADERS
-from loader.s3.errors import UploadGone
+from loader.s3.etags import parse_etag
 from loader.s3.multipart.unfinished import list_uploads
 from loader.s3.multipart.upload import SHA256_HEADER
 
@@ -75,7 +76,7 @@ class UploadChecks:
         source = self._scratch.new_key("source")
         etag = self._scratch.put(source, _BODY).require().etag
         upload = self._scratch.begin_upload(self._scratch.new_key("copied"))
-        upload.complete([upload.copy_part(1, source, if_match=etag.strip('"'))])
+        upload.complete([upload.copy_part(1, source, if_match=parse_etag(etag))])
         return self._say.ok("copy", "Objects can be copied inside the store.")
 
     def check_uploads(self) -> Finding:
@@ -92,7 +93,9 @@ class UploadChecks:
         upload.abort()
         try:
             left = upload.list_parts()
-        except UploadGone:
+        except WorldError as error:
+            if error.code != Code.OBJECT_GONE:
+                raise
             left = []
         if left:
             meaning = "They are billed. Set a lifecycle rule that removes them."

@@ -62,7 +62,7 @@ class MemoryUpload:
         headers = {"Content-Length": str(size)} | ({SHA256_HEADER: sha256} if sha256 else {})
         query = quote_query({"uploadId": self.upload_id, "partNumber": str(number)})
         url = f"memory://{self._bucket.name}/{quote_key(self.key)}?{query}"
-        return SignedRequest("PUT", url, headers, self._bucket.now() + timedelta(seconds=int(valid_for)))
+        return SignedRequest("PUT", url, headers, self._bucket.store_time() + timedelta(seconds=int(valid_for)))
 
     def copy_part(
         self,
@@ -130,7 +130,7 @@ class MemoryUpload:
 
 def receive_signed(bucket: MemoryBucket, request: SignedRequest, body: bytes) -> UploadedPart:
     """Take a part as a store does that a client sends a signed request to. Raises WorldError."""
-    if bucket.now() > request.expires_at or len(body) != int(request.headers["Content-Length"]):
+    if bucket.store_time() > request.expires_at or len(body) != int(request.headers["Content-Length"]):
         raise WorldError(Code.FORBIDDEN, "PUT of a part: access denied (403)")
     sha256 = request.headers.get(SHA256_HEADER)
     if sha256 and sha256 != _sha256(body):
