@@ -79,7 +79,7 @@ PROFILES: Final = (
         findings=(
             *NO_CONDITIONS,
             ExpectedFinding("checksums", "ok", "The store refuses checksum headers."),
-            ExpectedFinding("checked-parts", "warning", "begin upload of"),
+            ExpectedFinding("part-sums", "warning", "begin upload of"),
             ExpectedFinding("clean-up", "ok", "All test objects were deleted."),
         ),
         trouble=(

@@ -40,7 +40,7 @@ class UploadChecks:
         needed = self._plan.must_write
         checks = [
             Check("multipart", self.check_multipart, needed, _NO_LARGE_FILES),
-            Check("checked-parts", self.check_checked_parts, needed=False, meaning=_NO_UPLOADS),
+            Check("part-sums", self.check_part_sums, needed=False, meaning=_NO_UPLOADS),
             Check("copy", self.check_copy, needed=False, meaning=_NO_COPIES),
             Check("uploads", self.check_uploads, needed=False, meaning=_NOT_FOUND),
             Check("abort", self.check_abort, needed=False, meaning=_PARTS_STAY),
@@ -58,7 +58,7 @@ class UploadChecks:
         upload.complete([part])
         return self._say.ok("multipart", "Large files can be uploaded in parts.")
 
-    def check_checked_parts(self) -> Finding:
+    def check_part_sums(self) -> Finding:
         key = self._scratch.new_key("checked")
         upload = self._scratch.begin_upload(key, checksums=True)
         part = upload.put_part(1, _BODY)
@@ -69,8 +69,8 @@ class UploadChecks:
         upload.complete([part])
         if wrong.error is None:
             meaning = "A part that is damaged on the way is noticed only when the content is checked."
-            return self._say.warning("checked-parts", "The store does not verify the SHA-256 of parts.", meaning)
-        return self._say.ok("checked-parts", "The store verifies the SHA-256 of parts.")
+            return self._say.warning("part-sums", "The store does not verify the SHA-256 of parts.", meaning)
+        return self._say.ok("part-sums", "The store verifies the SHA-256 of parts.")
 
     def check_copy(self) -> Finding:
         source = self._scratch.new_key("source")
