@@ -7,9 +7,8 @@ from typing import Final, Literal
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractUser, AnonymousUser
-from django.core.exceptions import PermissionDenied
 
-from ifeportal.access import Role, role_or_403
+from ifeportal.access import Role, role_or_403, visible_or_404
 from ifeportal.audit import Actor
 from ifeportal.operations import requests
 from ifeportal.operations.kinds import registered_kinds
@@ -21,19 +20,14 @@ Action = Literal["cancel", "retry"]
 
 
 def find_for_action(user: AbstractUser | AnonymousUser, uuid: UUID | str) -> Operation:
-    """Return the operation, if the user has the role of its kind.
+    """Return the operation, if the user has the role of its kind; of an unknown kind, the manager's.
 
-    Raises Http404 if the user may not see it, PermissionDenied if the user may not change it, RequestRejected if its
-    kind is unknown.
+    Raises Http404 if the user may not see it, PermissionDenied if the user may not change it.
     """
     rows = visible_operations(user)
-    row = role_or_403(rows, user, Role.VIEWER, uuid=uuid)
+    row = visible_or_404(rows, user, uuid=uuid)
     kind = registered_kinds().get(row.kind)
-    if kind is None:
-        raise RequestRejected(f"The portal has no operations of the kind “{row.kind}” any more.")
-    if kind.role != Role.VIEWER and not rows.with_role(user, kind.role).filter(pk=row.pk).exists():
-        raise PermissionDenied(f"This needs the {kind.role} role for the airline.")
-    return row
+    return role_or_403(rows, user, kind.role if kind else Role.MANAGER, pk=row.pk)
 
 
 def perform(action: Action, operation: Operation, actor: Actor) -> Operation:
@@ -41,6 +35,8 @@ def perform(action: Action, operation: Operation, actor: Actor) -> Operation:
 
     Raises RequestRejected.
     """
+    if operation.kind not in registered_kinds():
+        raise RequestRejected(f"The portal has no operations of the kind “{operation.kind}” any more.")
     request, is_done = _ACTIONS[action]
     try:
         request(operation, actor)

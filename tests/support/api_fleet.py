@@ -16,7 +16,7 @@ from fleet.stats.totals import recount
 from ifeportal.models import Airline, AuditEntry, User
 from tests.conftest import Cast
 from tests.support.counted_totals import count_before_requests
-from tests.support.operations import create_operation
+from tests.support.operation_rows import create_operation
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 # Below /api/v1/: endpoints that list rows, and others.
@@ -30,6 +30,7 @@ ENDPOINTS = (
     "events",
     "loads",
     "moved",
+    "operations",
     "tails",
     "transfers",
     "uploads",

@@ -1,4 +1,4 @@
-"""The portal's ASGI application with the kind of operation of `tests.support.operations`, for browser tests.
+"""The portal's ASGI application with the kind of operation of `tests.support.operation_rows`, for browser tests.
 
 Cancelling ends an operation at once, because no worker runs.
 """
@@ -10,7 +10,7 @@ from ifeportal.audit import Actor
 from ifeportal.operations import requests
 from ifeportal.operations.kinds import register
 from ifeportal.operations.models import Operation
-from tests.support import operations
+from tests.support import operation_rows as operations
 
 application = portal.application
 

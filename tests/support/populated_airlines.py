@@ -29,7 +29,8 @@ from fleet.stats.totals import recount
 from ifeportal.access import Role
 from ifeportal.live.feed import FeedChange, publish
 from ifeportal.models import Airline, AuditEntry, Membership, User
-from ifeportal.operations.models import Operation, OperationState
+from ifeportal.operations.models import Operation
+from tests.support.operation_rows import create_operation
 
 
 @dataclass(frozen=True)

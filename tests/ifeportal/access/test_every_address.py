@@ -22,7 +22,7 @@ from ifeportal.airlines.branding import set_logo
 from ifeportal.live.models import Change, Counter
 from ifeportal.models import Airline, Token, User
 from tests.conftest import Cast, create_cast
-from tests.support.operations import chores, without_workers
+from tests.support.operation_rows import chores, without_workers
 from tests.support.populated_airlines import PopulatedAirline, populate_airline, portal_routes
 from tests.support.shared_rows import shared_rows
 

@@ -22,7 +22,7 @@ from ifeportal.models import Airline, AuditEntry, Job, Membership, Token, User
 from ifeportal.operations.models import Operation
 from tests.conftest import Cast
 from tests.support.api_fleet import NOON, make_load
-from tests.support.operations import create_operation
+from tests.support.operation_rows import create_operation
 
 pytestmark = pytest.mark.both_databases
 

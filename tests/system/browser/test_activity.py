@@ -15,7 +15,7 @@ from ifeportal.models import User
 from ifeportal.operations.models import Operation
 from tests.conftest import Cast
 from tests.support.browser_portal import PATIENCE, BrowserSession, axe_violations
-from tests.support.operations import MEBIBYTE, chores, create_operation, tell
+from tests.support.operation_rows import MEBIBYTE, chores, create_operation, tell
 from tests.support.web_server import WebServer
 from tests.system.browser.conftest import Visitor
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.api_fleet import client_of as client_of
 from tests.support.api_fleet import fresh_throttles as fresh_throttles
-from tests.support.operations import chores, without_workers
+from tests.support.operation_rows import chores, without_workers
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from ifeportal.operations.models import Lane, Operation, OperationState
 from ifeportal.operations.serialization import operation_state
 from tests.conftest import Cast
 from tests.support.api_fleet import ClientOf
-from tests.support.operations import MEBIBYTE, create_operation
+from tests.support.operation_rows import MEBIBYTE, create_operation
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 LIST = "/api/v1/operations/"
@@ -219,6 +219,6 @@ def test_what_is_not_possible_is_a_conflict_with_a_sentence(
 
 
 def test_an_operation_of_an_unknown_kind_is_shown_but_cannot_be_changed(cast: Cast, client_of: ClientOf) -> None:
-    row, client = create_operation(cast.acme, kind="forgotten"), client_of(cast.otto)
+    row, client = create_operation(cast.acme, kind="forgotten"), client_of(cast.mona)
     assert client.get(f"{LIST}{row.uuid}/").json()["status"] == "running"
     assert client.post(f"{LIST}{row.uuid}/cancel/").status_code == 409

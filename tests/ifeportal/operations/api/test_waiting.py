@@ -15,7 +15,7 @@ from ifeportal.operations.models import Operation
 from tests.conftest import Cast
 from tests.support.api_fleet import ClientOf
 from tests.support.asgi_client import AsgiExchange, open_exchange
-from tests.support.operations import MEBIBYTE, create_operation, tell
+from tests.support.operation_rows import MEBIBYTE, create_operation, tell
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

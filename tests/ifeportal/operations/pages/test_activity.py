@@ -16,7 +16,7 @@ from django.utils import timezone
 from ifeportal.operations.models import Operation, OperationState
 from tests.conftest import Cast
 from tests.support.html import page_html, page_text
-from tests.support.operations import chores, create_operation, without_workers
+from tests.support.operation_rows import chores, create_operation, without_workers
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 PAGE = "/activity/"

@@ -47,9 +47,23 @@ def do_slice() -> Operation | None:
     return work.operation
 
 
-def do_all(limit: int = 1_000) -> int:
-    """Do slices until nothing is due. Return how many. Raises AssertionError after `limit`."""
-    for number in range(limit):
-        if do_slice() is None:
-            return number
-    raise AssertionError(f"something is still due after {limit} slices")
+def cancel(operation: Operation, actor: Actor) -> None:
+    """Record the request, as `requests.cancel` does, without a worker that ends the operation."""
+    if not operation.is_open or operation.cancel_requested_at is not None:
+        raise RequestRejected("The operation has already ended.")
+    audit.record(actor, f"operation.{operation.kind}.cancel", operation.title, airline=operation.airline)
+    tell(operation, cancel_requested_at=timezone.now())
+
+
+def retry(operation: Operation, actor: Actor) -> None:
+    """Queue the operation again, as `requests.retry` does."""
+    if operation.is_open or operation.state == OperationState.SUCCEEDED:
+        raise RequestRejected("The operation has not failed.")
+    audit.record(actor, f"operation.{operation.kind}.retry", operation.title, airline=operation.airline)
+    tell(operation, state=OperationState.QUEUED, finished_at=None, error="", error_code="")
+
+
+def without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the requests by those of this module."""
+    monkeypatch.setattr("ifeportal.operations.requests.cancel", cancel)
+    monkeypatch.setattr("ifeportal.operations.requests.retry", retry)
