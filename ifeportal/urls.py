@@ -8,6 +8,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("api/", include("ifeportal.api.urls")),
     path("", include("ifeportal.web.health")),
+    path("", include("ifeportal.web.install")),
     path("", include("ifeportal.exports.urls")),
     path("", include("ifeportal.operations.pages.urls")),
     path("", include("campaigns.uploads.pages.urls")),

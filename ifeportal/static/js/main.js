@@ -43,3 +43,10 @@ for (const select of document.querySelectorAll("select[data-submits]")) select.f
 document.addEventListener("change", (event) => {
   if (event.target.matches("select[data-submits]")) event.target.form.requestSubmit();
 });
+
+// Makes the portal installable, and shows a page of its own without a network. Browsers allow it in secure contexts only.
+if ("serviceWorker" in navigator && isSecureContext) {
+  addEventListener("load", () => {
+    navigator.serviceWorker.register("/sw.js").catch((error) => console.info("no service worker", error));
+  });
+}
