@@ -146,6 +146,7 @@ def delete(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @require_POST
 def retry(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Queue an upload again. Raises Http404, PermissionDenied."""
+    role_or_403(Upload.objects.all(), request.user, Role.MANAGER, operation__uuid=uuid)
 
     def ask() -> str:
         return f"“{perform('retry', find_for_action(request.user, uuid), Actor.of(request)).title}” is queued again."

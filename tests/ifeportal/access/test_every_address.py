@@ -144,6 +144,10 @@ RULES = {
     "activity": signed_in(PAGE),
     "operation-cancel": replace(posted(Role.OPERATOR, lambda its: [its.operation.uuid], 302), apart=("post",)),
     "operation-retry": replace(posted(Role.OPERATOR, lambda its: [its.operation.uuid], 302), apart=("post",)),
+    "uploads": signed_in(PAGE),
+    "upload-from-url": form_only(lambda its: [], Rule(302, 302, 302, 302, 302)),  # an empty form: back, with a message
+    "upload-delete": replace(posted(Role.MANAGER, lambda its: [its.upload.operation.uuid], 302), apart=("post",)),
+    "upload-retry": replace(posted(Role.MANAGER, lambda its: [its.upload.operation.uuid], 302), apart=("post",)),
     "attention": signed_in(PAGE),
     "acknowledgement": form_only(lambda its: [], Rule(302, 404, 404, 404, 404)),  # the request names no load
     "matrix": own_airline(PAGE, lambda its: [its.airline.name, its.campaign.name]),
@@ -158,6 +162,9 @@ RULES = {
     "airline-logo": own_airline(PAGE, lambda its: [its.airline.name]),
     "airline-brand": own_airline(PAGE, lambda its: [its.airline.name]),
     "tail-duty": posted(Role.OPERATOR, lambda its: [its.airline.name, its.tail.name], 302),
+    "manifest": open_to_all(),
+    "service-worker": open_to_all(),
+    "offline": open_to_all(),
     "healthz": open_to_all(),
     "readyz": open_to_all(503),  # the airlines of these tests were never polled
     "metrics": Rule(401, 404, 404, 404, 200),

@@ -114,6 +114,15 @@ def failed(world: World) -> dict[str, Any]:
     return {}
 
 
+def from_url(world: World) -> dict[str, Any]:
+    return {"source_url": "https://content.example/new.tgz", "destination": f"{world.acme.airline.name}/"}
+
+
+def failed_on_its_way(world: World) -> dict[str, Any]:
+    Operation.objects.filter(pk=world.acme.upload.pk).update(state="failed", can_retry=True, kind="upload")
+    return {}
+
+
 def export(world: World) -> int:
     return Export.objects.create(user=world.person("mona"), path="/", name="ACME audit.csv").pk
 
@@ -130,6 +139,9 @@ WRITES = {
     "operation-retry": Write("operation.chore.retry", "otto", failed),
     "api-operations-cancel": Write("operation.chore.cancel", "otto", lambda world: {}),
     "api-operations-retry": Write("operation.chore.retry", "otto", failed),
+    "upload-from-url": Write("upload.created", "mona", from_url),
+    "upload-delete": Write("upload.deleted", "mona", lambda world: {}),
+    "upload-retry": Write("operation.upload.retry", "mona", failed_on_its_way),
     "acknowledgement": Write("load.acknowledged", "otto", stalled),
     "api-tails-detail": Write("tail.duty", "otto", lambda world: {"duty": "stored"}, "patch"),
     "api-acknowledgements-list": Write("load.acknowledged", "otto", stalled),
