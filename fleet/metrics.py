@@ -24,6 +24,8 @@ from fleet.stats.totals import PROOFS
 from ifeportal.jobs import status
 from ifeportal.live.feed import current_rev
 from ifeportal.models import Job
+from ifeportal.operations import status as operations
+from ifeportal.operations.models import OperationState
 
 _ITEM_COLUMNS: Final = {"listed": "items_total", "done": "items_done", "failed": "items_failed"}
 CLAIMED: Final = "claimed"  # proof label of a complete load that is not verified
@@ -59,6 +61,9 @@ FAMILIES: Final = (
     Family("jobs_failing", "Jobs whose last attempt failed."),
     Family("calls_waiting", "Wake-up messages waiting for a worker."),
     Family("pacemaker_alive", "Whether a pacemaker is running."),
+    Family("operations", "Operations that have not ended, by state.", ("kind", "lane", "state")),
+    Family("operations_failed", "Operations that failed within the last 24 hours.", ("kind", "lane")),
+    Family("operations_oldest_queued_seconds", "Age of the oldest operation in the queue.", ("kind", "lane")),
     Family("loads", "Loads on tails in service, by state.", ("airline", "state")),
     Family("loads_at_risk", "Loads that may be incomplete when their exhibition starts.", ("airline",)),
     Family("loads_complete", "Complete loads by verification.", ("airline", "proof")),
@@ -109,6 +114,7 @@ class FleetCollector(Collector):
 def _samples(now: datetime) -> Iterator[Sample]:
     yield from _jobs(now)
     yield from _alerts(now)
+    yield from _operations(now)
     yield from _loads()
     yield from _tails()
     yield from _anomalies()
@@ -133,6 +139,16 @@ def _alerts(now: datetime) -> Iterator[Sample]:
     yield "jobs_failing", (), found.jobs_failing
     yield "calls_waiting", (), found.calls_waiting
     yield "pacemaker_alive", (), found.pacemaker
+
+
+def _operations(now: datetime) -> Iterator[Sample]:
+    for found in operations.current_figures(now):
+        if found.state == OperationState.FAILED:
+            yield "operations_failed", (found.kind, found.lane), found.number
+            continue
+        yield "operations", (found.kind, found.lane, found.state), found.number
+        if found.state == OperationState.QUEUED:
+            yield "operations_oldest_queued_seconds", (found.kind, found.lane), found.oldest_age
 
 
 def _loads() -> Iterator[Sample]:

@@ -236,7 +236,7 @@ LOGGING = logging_settings(
 )
 install_exception_hooks()
 
-WORKERS = 3 if STATUS_EVENTS_QUEUE_URL else 2  # one worker always waits for events
+WORKERS = config.workers + bool(STATUS_EVENTS_QUEUE_URL)  # one more, because one always waits for events
 # django-q2 only wakes workers: `ifeportal/jobs/runner.py` selects due jobs, retries them and stores their results.
 Q_CLUSTER = {
     "name": "ifeportal",
@@ -257,11 +257,12 @@ FLEET_JOBS = ("discover", "thin_samples", "archive_loads", "prune_feed", "check_
 JOBS = {name: f"fleet.jobs.{name}" for name in FLEET_JOBS}
 JOBS |= {name: f"ifeportal.accounts.jobs.{name}" for name in ("send_reset_links", "clear_sessions")}
 JOBS |= {name: f"campaigns.jobs.{name}" for name in ("run_errands", "hash_items")}
-JOBS["upload_cleanup"] = "campaigns.uploads.jobs.upload_cleanup"
+JOBS["purge_operations"] = "ifeportal.operations.jobs.purge_operations"
 JOBS["write_exports"] = "ifeportal.exports.jobs.write_exports"
 if STATUS_EVENTS_QUEUE_URL:
     JOBS["take_events"] = "fleet.jobs.take_events"
 JOBS_PER_AIRLINE = {"poll": AirlineJob("fleet.jobs.poll", urgent_when_viewed=True)}
+OPERATION_SLICES = max(1, config.workers - 1)  # slices of operations in one qcluster at once; jobs have the rest
 OPERATIONS_AT_ONCE = 16  # operations of all kinds that are admitted at once; workers do their slices in turn
 
 KNOX_TOKEN_MODEL = "ifeportal.Token"  # noqa: S105  # the name of a model

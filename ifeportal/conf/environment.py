@@ -407,6 +407,12 @@ class Config:
         "",
         "SQS queue that receives an event for each change in STATUS_BUCKET. Default: polls only.",
     )
+    workers: int = setting(
+        parse_count,
+        3,
+        "Worker processes of one qcluster. All but one may do operations such as uploads at the same time. "
+        "With STATUS_EVENTS_QUEUE_URL there is one more.",
+    )
     metrics_token: str = setting(
         parse_metrics_token,
         "",

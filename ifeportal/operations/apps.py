@@ -21,8 +21,8 @@ class OperationsConfig(AppConfig):
         register_source(
             WorkSource(
                 "operations",
-                import_string("ifeportal.operations.due_work.count_due"),
-                import_string("ifeportal.operations.due_work.seconds_to_next"),
-                import_string("ifeportal.operations.runner.run_due_operations"),
+                import_string("ifeportal.operations.admission.due_work.count_due"),
+                import_string("ifeportal.operations.admission.due_work.seconds_to_next"),
+                import_string("ifeportal.operations.execution.runner.run_due_operations"),
             )
         )

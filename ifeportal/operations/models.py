@@ -61,7 +61,7 @@ class OperationQuerySet(RetriedQuerySet["Operation"]):
 
     def leased(self, now: datetime) -> Self:
         """Return those that a worker does now."""
-        return self.filter(finished_at=None, lease_until__gte=now, lease_until__lte=now + CLOCK_JUMP)
+        return self.filter(lease_until__gte=now, lease_until__lte=now + CLOCK_JUMP)
 
     def claimable(self, now: datetime) -> Self:
         """Return those that a worker can do now: running ones, and ones to be cleaned up because they are to end."""
@@ -128,7 +128,8 @@ class Operation(RetriedWork):
         indexes = [
             models.Index(fields=["lane", "-priority", "queued_at", "id"], condition=Q(state="queued"), name="op_queue"),
             models.Index(fields=["next_try_at"], condition=Q(state="waiting"), name="op_waiting"),
-            models.Index(fields=["lease_until"], condition=Q(state="running"), name="op_running"),
+            models.Index(fields=["next_try_at"], condition=Q(state="running"), name="op_running"),
+            models.Index(fields=["lease_until"], condition=Q(lease_until__isnull=False), name="op_leased"),
             models.Index(fields=["queued_at"], condition=Q(state="queued"), name="op_queued_at"),
             models.Index(fields=["kind"], condition=Q(started_at__isnull=False, finished_at=None), name="op_begun"),
             models.Index(

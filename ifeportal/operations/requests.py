@@ -17,7 +17,7 @@ from ifeportal.audit import Actor
 from ifeportal.formatting import size
 from ifeportal.jobs.broker import request_worker
 from ifeportal.models import Airline
-from ifeportal.operations import queue
+from ifeportal.operations.admission import queue
 from ifeportal.operations.feed import publish_operations
 from ifeportal.operations.kinds import Kind, registered_kinds
 from ifeportal.operations.models import Operation, OperationState

@@ -10,10 +10,10 @@ from typing import Any
 from ifeportal.audit import Actor
 from ifeportal.models import Airline, User
 from ifeportal.operations import kinds
+from ifeportal.operations.execution.runner import perform, take_slice
 from ifeportal.operations.kinds import Done, Kind, Result, Slice
 from ifeportal.operations.models import Operation
 from ifeportal.operations.requests import submit
-from ifeportal.operations.runner import perform, take_slice
 
 Run = Callable[[Slice], Result]
 

@@ -60,7 +60,7 @@ OTHER_COMMANDS = {
 AUDITED_JOBS = {"run_errands"}  # the tests of drafts check its entries
 OTHER_JOBS = {
     *("archive_loads", "check_totals", "clear_sessions", "discover", "hash_items", "poll", "prune_feed"),
-    *("send_reset_links", "take_events", "thin_samples", "write_exports"),  # the request of an export has an entry
+    *("purge_operations", "send_reset_links", "take_events", "thin_samples", "write_exports"),  # the request of an export has an entry
 }
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifeportal.operations.admission import (
+from ifeportal.operations.admission.rules import (
     PATIENCE,
     Candidate,
     KindLimits,

@@ -11,19 +11,18 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, Count, F, Q, QuerySet, Sum, Value, When
+from django.db.models import Count, F, Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce
 
 from ifeportal import bulk
-from ifeportal.operations import admission
-from ifeportal.operations.admission import Candidate, KindLimits, Running, Situation, SpaceLeft
+from ifeportal.operations.admission import rules
+from ifeportal.operations.admission.rules import Candidate, KindLimits, Running, Situation, SpaceLeft
 from ifeportal.operations.feed import publish_rows
 from ifeportal.operations.kinds import Kind, registered_kinds
-from ifeportal.operations.models import Lane, Operation, OperationQuerySet, OperationQueue, OperationState
+from ifeportal.operations.models import Operation, OperationQuerySet, OperationQueue, OperationState
 
-PAGE: Final = 100  # candidates of the queue that one admission considers; workers admit again and again
-DUE_PAGE: Final = 200  # operations whose wait is over
-PATIENT_PAGE: Final = 50  # operations that have waited for PATIENCE
+PAGE: Final = 50  # candidates of the queue that one admission considers; workers admit again and again
+DUE_PAGE: Final = 100  # operations whose wait is over
 PUBLISHED: Final = 100  # the first operations of the queue, whose positions are published when they change
 PUBLISH_INTERVAL: Final = timedelta(seconds=1)
 QUEUE_ID: Final = 1
@@ -54,7 +53,7 @@ def admit(now: datetime) -> list[int]:
     """
     situation = read_situation(now)
     rows = _candidates(situation)
-    decision = admission.decide([_candidate(row) for row in rows.values()], situation)
+    decision = rules.decide([_candidate(row) for row in rows.values()], situation)
     admitted = list(decision.admitted)
     left = [row for pk, row in rows.items() if pk not in decision.admitted]
     queued = [row["pk"] for row in left if row["state"] == OperationState.WAITING]
@@ -92,7 +91,7 @@ def publish_queue_if_changed(now: datetime) -> None:
 def _publish_queue(now: datetime) -> None:
     rows = list(Operation.objects.in_queue().select_related("airline", "user")[:PUBLISHED])
     known = {row.pk: _candidate(_values(row)) for row in rows if row.kind in registered_kinds()}
-    reasons = admission.decide(list(known.values()), read_situation(now)).reasons
+    reasons = rules.decide(list(known.values()), read_situation(now)).reasons
     changed = [(row.pk, reasons.get(row.pk, "")) for row in rows if row.waiting_for != reasons.get(row.pk, "")]
     if changed:
         bulk.update(Operation, ["waiting_for"], sorted(changed))
@@ -104,7 +103,7 @@ def _publish_queue(now: datetime) -> None:
 def _begun() -> QuerySet[Operation, Any]:
     """Return the open operations that were admitted once, by kind, airline and user: how many run, what is reserved."""
     running = Q(state=OperationState.RUNNING)
-    patient = running & Q(started_at__gte=F("queued_at") + admission.PATIENCE)
+    patient = running & Q(started_at__gte=F("queued_at") + rules.PATIENCE)
     return (
         Operation.objects.filter(started_at__isnull=False, finished_at=None)
         .order_by()
@@ -140,7 +139,7 @@ def _candidates(situation: Situation) -> dict[int, dict[str, Any]]:
     The first of the queue, the first that fit the space, deletions, those that waited longest, and those whose wait is
     over. All are within the caps as they are now.
     """
-    usage = admission.Usage.of(situation.running)
+    usage = rules.Usage.of(situation.running)
     if usage.number >= situation.total:
         return {}
     known = Operation.objects.filter(kind__in=situation.kinds, cancel_requested_at=None)
@@ -149,7 +148,7 @@ def _candidates(situation: Situation) -> dict[int, dict[str, Any]]:
     in_order = queued.order_by("lane", "-priority", "queued_at", "pk")
     pages = [
         in_order[:PAGE],
-        queued.filter(queued_at__lte=situation.now - admission.PATIENCE).order_by("queued_at", "pk")[:PATIENT_PAGE],
+        queued.filter(queued_at__lte=situation.now - rules.PATIENCE).order_by("queued_at", "pk")[:PAGE],
         rows.due_again(situation.now).order_by("next_try_at", "pk")[:DUE_PAGE],
     ]
     if situation.spaces:
@@ -159,7 +158,7 @@ def _candidates(situation: Situation) -> dict[int, dict[str, Any]]:
     return {row["pk"]: row for row in first.union(*others)}
 
 
-def _within_caps(rows: OperationQuerySet, situation: Situation, usage: admission.Usage) -> OperationQuerySet:
+def _within_caps(rows: OperationQuerySet, situation: Situation, usage: rules.Usage) -> OperationQuerySet:
     """Leave out operations whose cap is reached."""
     for name, limits in situation.kinds.items():
         if _is_reached(usage.kinds[name], limits.total):
@@ -203,12 +202,11 @@ def _values(row: Operation) -> dict[str, Any]:
 
 
 def _start(pks: Sequence[int], now: datetime) -> None:
-    """Set the state RUNNING. A slice of a lower lane comes first, of two that became due at once."""
-    first_slice = Case(*(When(lane=lane, then=Value(slice_due(lane, now))) for lane in Lane))
+    """Set the state RUNNING. The first slice is due at once."""
     Operation.objects.filter(pk__in=pks, state__in=WAITING_STATES, cancel_requested_at=None).update(
         state=OperationState.RUNNING,
         started_at=Coalesce("started_at", Value(now)),
-        next_try_at=first_slice,
+        next_try_at=now,
         waiting_for="",
         updated_at=now,
     )

@@ -18,13 +18,14 @@ from django.utils import timezone
 from ifeportal.jobs.broker import wake_workers
 from ifeportal.jobs.retries import WorkFailure
 from ifeportal.jobs.workers import is_stopping
-from ifeportal.operations import outcomes, queue
-from ifeportal.operations.due_work import has_due_work
+from ifeportal.operations.admission import queue
+from ifeportal.operations.admission.due_work import has_due_work
+from ifeportal.operations.execution import outcomes
+from ifeportal.operations.execution.leases import claim, slice_limit, slices_here
+from ifeportal.operations.execution.slices import WorkerSlice
 from ifeportal.operations.feed import publish_operations
 from ifeportal.operations.kinds import SLICE_SECONDS, CancelRequested, Kind, OperationFailed, registered_kinds
-from ifeportal.operations.leases import claim, slice_limit, slices_here
 from ifeportal.operations.models import Operation
-from ifeportal.operations.slices import WorkerSlice
 from ifeportal.work_lease import LeaseLost
 from loader.errors import Code, ContractError, WorldError
 
@@ -72,7 +73,7 @@ def take_slice(*, after_slice: bool = False) -> WorkerSlice | None:
 def _claim_next(now: datetime) -> WorkerSlice | None:
     claimable = Operation.objects.claimable(now).filter(kind__in=registered_kinds()).select_related("airline", "user")
     is_ending_last = Case(When(cancel_requested_at=None, then=Value(1)), default=Value(0))
-    row = claimable.order_by(is_ending_last, "next_try_at", "pk").first()
+    row = claimable.order_by(is_ending_last, "next_try_at", "lane", "pk").first()
     lease = claim(row, now) if row is not None else None
     return WorkerSlice(row, lease) if row is not None and lease is not None else None
 

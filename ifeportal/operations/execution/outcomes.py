@@ -15,11 +15,11 @@ from django.db.models import Case, Value, When
 
 from ifeportal import audit
 from ifeportal.jobs.retries import NO_ATTEMPTS, WorkFailure
+from ifeportal.operations.admission.queue import slice_due
+from ifeportal.operations.execution.slices import WorkerSlice, progress_columns
 from ifeportal.operations.feed import publish_operations
 from ifeportal.operations.kinds import Continue, Done, Kind, Result, Wait, Write
 from ifeportal.operations.models import Operation, OperationState
-from ifeportal.operations.queue import slice_due
-from ifeportal.operations.slices import WorkerSlice, progress_columns
 from loader.s3.auth.redaction import redact
 
 REASON_LIMIT: Final = 300  # characters

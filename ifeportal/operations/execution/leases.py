@@ -65,7 +65,7 @@ def slices_here(now: datetime) -> int:
 
 def slice_limit() -> int:
     """Return how many slices the workers of a qcluster do at once: one worker is left to periodic jobs."""
-    return max(1, settings.WORKERS - 1)
+    return settings.OPERATION_SLICES
 
 
 def cluster_name() -> str:

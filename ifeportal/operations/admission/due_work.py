@@ -5,15 +5,16 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Count, Exists, IntegerField, QuerySet, Subquery, Value
+from django.db.models import Count, IntegerField, Min, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
+from ifeportal.operations.admission.queue import PUBLISH_INTERVAL, QUEUE_ID
+from ifeportal.operations.execution.leases import slice_limit
 from ifeportal.operations.kinds import registered_kinds
-from ifeportal.operations.leases import slice_limit
-from ifeportal.operations.models import Operation, OperationQueue
-from ifeportal.operations.queue import PUBLISH_INTERVAL, QUEUE_ID
+from ifeportal.operations.models import Operation, OperationQueue, OperationState
 
 ADMISSION_INTERVAL: Final = timedelta(seconds=1)  # at which the queue is looked at though nothing has ended
+_STORED: Final = ("admitted_at", "published_at", "is_changed")
 _ONE: Final = Value(1, IntegerField())
 
 
@@ -35,20 +36,22 @@ def count_due(now: datetime, limit: int) -> int:
         claimable=_number(known.claimable(now)),
         again=_number(known.due_again(now)),
         leased=_number(Operation.objects.leased(now)),
-        is_queued=Exists(known.in_queue().order_by()),
+        first_queued=Subquery(known.in_queue().values("pk")[:1]),
     )
-    row = queue.values("admitted_at", "published_at", "is_changed", "claimable", "again", "leased", "is_queued").first()
+    row = queue.values(*_STORED, "claimable", "again", "leased", "first_queued").first()
     if row is None:  # before the first admission
         return int(known.open().exists())
     due = row["claimable"] + row["again"]
-    due += row["is_queued"] and _is_past(row["admitted_at"], ADMISSION_INTERVAL, now)
+    due += row["first_queued"] is not None and _is_past(row["admitted_at"], ADMISSION_INTERVAL, now)
     due += row["is_changed"] and _is_past(row["published_at"], PUBLISH_INTERVAL, now)
     return int(min(due, limit, max(1, slice_limit() - row["leased"])))
 
 
 def seconds_to_next(now: datetime) -> float | None:
-    """Return the seconds until the next operation is due or expires, or a lease ends; None if none has such a time."""
-    return None
+    """Return the seconds until the wait of an operation is over; None if none waits."""
+    waiting = Operation.objects.filter(state=OperationState.WAITING, next_try_at__gt=now)
+    soonest = waiting.aggregate(at=Min("next_try_at"))["at"]
+    return None if soonest is None else (soonest - now).total_seconds()
 
 
 def _number(rows: QuerySet[Operation]) -> Coalesce:

@@ -10,11 +10,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from ifeportal.jobs.workers import is_stopping
+from ifeportal.operations.execution.leases import OperationLease
+from ifeportal.operations.execution.progress import Progress
 from ifeportal.operations.feed import publish_operations
 from ifeportal.operations.kinds import SLICE_SECONDS, CancelRequested, Write
-from ifeportal.operations.leases import OperationLease
 from ifeportal.operations.models import Operation
-from ifeportal.operations.progress import Progress
 
 REPORT_INTERVAL: Final = 1.0  # seconds between two records of progress, unless the stage changes
 

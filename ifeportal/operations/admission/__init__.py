@@ -1,0 +1,1 @@
+"""Admission of operations: who waits, who starts, and why the others wait."""
