@@ -38,7 +38,13 @@ def check(work: UploadWork) -> None:
         _check_head(work)
     sums, parts = _resume(work, saved)
     try:
-        work.run_in_thread(lambda stop: _read(work, sums, parts, stop), lambda: sums.count, _size(work), Stage.CHECKING)
+        work.run_in_thread(
+            lambda stop: _read(work, sums, parts, stop),
+            lambda: sums.count,
+            _size(work),
+            Stage.CHECKING,
+            stops_at_end_of_slice=sums.can_resume,
+        )
     except PartMismatch as mismatch:
         work.slice.commit(hash=None)
         error = f"Part {mismatch.number} does not have the SHA-256 that was announced for it."
@@ -77,8 +83,6 @@ def _save(work: UploadWork, sums: ContentSums, parts: PartSums) -> None:
 
 def _read(work: UploadWork, sums: ContentSums, parts: PartSums, stop: threading.Event) -> None:
     end = time.monotonic() + MAX_SECONDS
-    if not sums.can_resume:
-        stop = threading.Event()
     incoming = work.checkpoint["incoming"]
     blocks = read_blocks(work.media, work.upload.incoming_key, incoming["etag"], incoming["size"], sums.count, stop)
     with parts, contextlib.closing(blocks):
@@ -116,8 +120,8 @@ def not_an_archive(name: str, fault: str) -> OperationFailed:
 
 def walk(work: UploadWork) -> None:
     """Unpack the archive to its end in a child process. A killed worker starts it again from the beginning."""
-    counted = _Feed(work)
-    fault = work.run_in_thread(lambda _: counted.run(), lambda: counted.count, _size(work), Stage.CHECKING)
+    feed, size = _Feed(work), _size(work)
+    fault = work.run_in_thread(feed.run, lambda: feed.count, size, Stage.CHECKING, stops_at_end_of_slice=False)
     if fault:
         raise not_an_archive(work.upload.name, fault)
     work.slice.commit(walked=True)
@@ -129,10 +133,9 @@ class _Feed:
     def __init__(self, work: UploadWork) -> None:
         self._media, self._key = work.media, work.upload.incoming_key
         self._incoming = work.checkpoint["incoming"]
-        self._stop = threading.Event()
         self.count = 0
 
-    def run(self) -> str:
+    def run(self, stop: threading.Event) -> str:
         """Return what the child found. Raises WorldError."""
         program = [sys.executable, "-I", str(Path(archive_walk.__file__))]
         pipe = subprocess.PIPE
@@ -140,17 +143,17 @@ class _Feed:
             timer = threading.Timer(MAX_SECONDS, child.kill)
             timer.start()
             try:
-                self._send(child)
+                self._send(child, stop)
                 result = child.stdout.read(RESULT_LIMIT) if child.stdout else b""
             finally:
                 timer.cancel()
                 child.kill()
         return self._verdict(result)
 
-    def _send(self, child: subprocess.Popen[bytes]) -> None:
+    def _send(self, child: subprocess.Popen[bytes], stop: threading.Event) -> None:
         assert child.stdin is not None
         etag, size = self._incoming["etag"], self._incoming["size"]
-        blocks = read_blocks(self._media, self._key, etag, size, 0, self._stop)
+        blocks = read_blocks(self._media, self._key, etag, size, 0, stop)
         with contextlib.closing(blocks), contextlib.suppress(BrokenPipeError):  # it has found a fault
             for block in blocks:
                 child.stdin.write(block)

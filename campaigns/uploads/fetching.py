@@ -76,7 +76,13 @@ def _run(work: UploadWork, fetcher: Fetcher) -> None:
         timer = threading.Timer(PART_SECONDS, fetcher.abort)
         timer.start()
         try:
-            work.run_in_thread(fetcher.fetch_part, lambda: fetcher.done, fetcher.state.total, Stage.FETCHING)
+            work.run_in_thread(
+                fetcher.fetch_part,
+                lambda: fetcher.done,
+                fetcher.state.total,
+                Stage.FETCHING,
+                stops_at_end_of_slice=False,
+            )
         except BaseException:
             fetcher.close()
             raise
@@ -90,7 +96,12 @@ def _run(work: UploadWork, fetcher: Fetcher) -> None:
 
 def _commit(work: UploadWork, fetcher: Fetcher) -> None:
     state = fetcher.state
-    columns: dict[str, Any] = {"received_bytes": state.count, "part_size": state.part_size, **LOADING}
+    columns: dict[str, Any] = {
+        "received_bytes": state.count,
+        "part_size": state.part_size,
+        "source_etag": state.validator,
+        **LOADING,
+    }
     if fetcher.ended:
         columns |= {"size": state.count, "parts_total": state.parts, "completed_at": work.slice.now}
     work.slice.commit(work.write(**columns), fetch=asdict(state))
@@ -99,13 +110,13 @@ def _commit(work: UploadWork, fetcher: Fetcher) -> None:
 
 
 def _start_over(work: UploadWork, state: FetchState, reason: str) -> None:
-    if state.restarts:
-        raise failure(Code.OBJECT_CHANGED, f"{reason} twice.", "Retry when the file no longer changes.", can_retry=True)
     upload = work.upload
     work.call(work.media.resume_upload(upload.incoming_key, upload.store_upload_id).abort)
     reset = work.write(store_upload_id="", received_bytes=0)
-    work.slice.commit(reset, fetch=asdict(FetchState(restarts=1)))
+    work.slice.commit(reset, fetch=None if state.restarts else asdict(FetchState(restarts=1)))
     upload.store_upload_id = ""
+    if state.restarts:
+        raise failure(Code.OBJECT_CHANGED, f"{reason} twice.", "Retry when the file no longer changes.", can_retry=True)
 
 
 class Fetcher:
@@ -135,14 +146,14 @@ class Fetcher:
         if self._response:
             self._response.close()
 
-    def fetch_part(self, _: threading.Event) -> None:
+    def fetch_part(self, stop: threading.Event) -> None:
         """Load the next part into the store. Raises OperationFailed, SourceChanged, WorldError, OutboundRefused."""
         try:
             if self._response is None:
                 self._response = self._request.open()
                 self.state = _check_response(self._response, self.state)
             with PartFile() as part:
-                self._fill(part, self._response)
+                self._fill(part, self._response, stop)
                 self._send(part)
         except WorldError as error:
             if not self._timed_out:
@@ -150,8 +161,10 @@ class Fetcher:
             text = f"{self._request.host} sent less than {self.state.part_size:,} bytes in {PART_SECONDS:.0f} s"
             raise WorldError(Code.TOO_SLOW, text) from error
 
-    def _fill(self, part: PartFile, response: OutboundResponse) -> None:
+    def _fill(self, part: PartFile, response: OutboundResponse, stop: threading.Event) -> None:
         while part.size < self.state.part_size:
+            if stop.is_set():
+                raise WorldError(Code.NETWORK, "the worker stopped fetching the file")
             block = response.read(min(BLOCK, self.state.part_size - part.size))
             if not block:
                 self.ended = True

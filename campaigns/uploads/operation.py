@@ -120,4 +120,5 @@ KIND: Final = Kind(
     restart=restart,
     status=status,
     details=details,
+    related=("upload",),
 )
