@@ -145,7 +145,7 @@ def test_a_right_that_is_not_needed_is_no_fault(checked: Checked) -> None:
 @pytest.mark.parametrize(
     ("check", "method", "query", "meaning"),
     [
-        ("multipart", "POST", "uploads=", "s3:PutObject"),
+        ("multipart", "POST", "uploads=", "s3:PutObject and s3:ListMultipartUploadParts"),
         ("copy", "PUT", "partNumber=1", "s3:GetObject and s3:PutObject"),
         ("uploads", "GET", "uploads=", "s3:ListBucketMultipartUploads"),
         ("abort", "DELETE", "uploadId=", "s3:AbortMultipartUpload"),
