@@ -299,6 +299,7 @@ SPECTACULAR_SETTINGS = {
         "SumStatus": "fleet.api.serializers.SUM_STATUSES",
         "State": "fleet.choices.State",
         "SumState": "fleet.api.serializers.SUM_STATES",
+        "OperationState": "ifeportal.operations.models.OperationState",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

@@ -194,20 +194,24 @@ def _require_draft(actor: Actor, airline: Airline, campaign: str, now: datetime)
 
 
 def _create_rows(actor: Actor, airline: Airline, wanted: UploadRequest, now: datetime) -> Upload:
+    """Create the rows. Raises RequestRefused if the store has too little space in all."""
     by_client = not wanted.source_url
     plan = plan_parts(wanted.size or 0) if by_client else PartPlan(0, 0, 0)
-    operation = operations.submit(
-        UPLOAD,
-        airline,
-        actor,
-        wanted.title or wanted.file.name,
-        bytes_total=wanted.size,
-        reserved_bytes=2 * (wanted.size or 0),  # the incoming object and the one in place exist at the same time
-        stage=Stage.RECEIVING if by_client else Stage.FETCHING,
-        start_at=now + FIRST_SLICE_AFTER if by_client else None,
-        waiting_for=WAITING_FOR_CLIENT if by_client else "",
-        expires_at=expiry(now) if by_client else None,
-    )
+    try:
+        operation = operations.submit(
+            UPLOAD,
+            airline,
+            actor,
+            wanted.title or wanted.file.name,
+            bytes_total=wanted.size,
+            reserved_bytes=2 * (wanted.size or 0),  # the incoming object and the one in place exist at the same time
+            stage=Stage.RECEIVING if by_client else Stage.FETCHING,
+            start_at=now + FIRST_SLICE_AFTER if by_client else None,
+            waiting_for=WAITING_FOR_CLIENT if by_client else "",
+            expires_at=expiry(now) if by_client else None,
+        )
+    except operations.RequestRejected as error:
+        raise RequestRefused(Refusal.QUOTA, str(error)) from error
     return Upload.objects.create(
         operation=operation,
         name=wanted.file.name,

@@ -18,6 +18,8 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import Metric
 
 from campaigns import api_urls as campaigns_urls
+from campaigns.uploads import part_plan, signing
+from campaigns.uploads.refusals import Refusal
 from fleet.api import urls as fleet_urls
 from fleet.archive import format
 from fleet.metrics import FleetCollector
@@ -146,6 +148,7 @@ def test_every_exit_code_is_documented() -> None:
 def test_every_anomaly_is_documented() -> None:
     source = "".join(path.read_text() for app in ("fleet", "campaigns") for path in (ROOT / app).rglob("*.py"))
     named = set(re.findall(r'"((?:BAD|TOO_MANY|NAME|OLDER)_[A-Z]+|TOO_MANY|ROLLBACK)"', source))
+    named -= set(Refusal)  # codes of the uploads API
     named |= {"TOO_MANY_TAILS", "TOO_MANY_CAMPAIGNS"}
     documented = set(re.findall(r"`([A-Z_]+)`", read("docs/operations.md")))
     assert named
@@ -171,6 +174,19 @@ def test_every_list_filter_order_and_column_of_the_api_is_documented() -> None:
         assert words(orderings) == set(view.orderings), prefix
         serializer: Any = view.serializer_class
         assert words(table[prefix][0]) == set(serializer().fields), prefix
+
+
+def test_every_refusal_of_an_upload_is_documented() -> None:
+    assert set(Refusal) <= set(rows("docs/api.md"))
+
+
+def test_the_limits_of_uploads_are_as_documented() -> None:
+    text = " ".join(read("docs/api.md").split())
+    assert f"at least {part_plan.SMALLEST_PART // units.MIB} MiB" in text
+    assert f"at most {part_plan.MOST_PARTS:,} parts" in text
+    assert f"at most {signing.PARTS_PER_REQUEST:,} parts a request" in text
+    assert f"valid for {signing.VALID_FOR / 60:.0f} minutes" in text
+    assert f"at most {signing.LONGEST_VALID_FOR / 3_600:.0f} hours" in text
 
 
 def test_every_kind_of_problem_of_the_api_is_documented() -> None:

@@ -9,9 +9,11 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from campaigns.uploads.models import Upload
 from fleet.models import Anomaly
 from ifeportal.access import Role
 from ifeportal.models import Airline, Membership
+from ifeportal.operations.models import Operation
 from tests.conftest import Cast
 from tests.support.api_fleet import ENDPOINTS, NOON, ClientOf, make_history, make_load
 from tests.support.profiles import scaled
@@ -59,12 +61,20 @@ def histories_of_a_manager(cast: Cast, numbers: range) -> None:
     histories(cast, numbers)
 
 
+def uploads(cast: Cast, numbers: range) -> None:
+    for number in numbers:
+        name = f"film-{number}"
+        operation = Operation.objects.create(kind="upload", airline=cast.acme, user=cast.mona, title=name, state="waiting")
+        Upload.objects.create(operation=operation, name=name, item=name)
+
+
 GROWTH: dict[Grow, tuple[str, ...]] = {
     histories: ("acknowledgements", "events", "moved", "usage"),
     histories_of_a_manager: ("audit",),
     airlines: ("airlines",),
     anomalies: ("anomalies",),
     campaigns: ("campaigns", "content"),
+    uploads: ("uploads",),
     tails: ("loads", "tails", "transfers"),
 }
 

@@ -25,8 +25,10 @@ from tests.conftest import Cast, create_cast
 from tests.support.operation_rows import chores, without_workers
 from tests.support.populated_airlines import PopulatedAirline, populate_airline, portal_routes
 from tests.support.shared_rows import shared_rows
+from tests.support.uploads_api import record_requests_only
 
 USERS = ("anonymous", "nick", "alice", "otto", "mona", "bob", "bruno", "olga", "ada")
+OUR_APPS = ("ifeportal", "live", "exports", "operations", "campaigns", "library", "uploads", "fleet", "auth")
 UNSAFE = ("post", "put", "patch", "delete")
 FORM = ("post", "put")  # Django's form views take either
 Arguments = Callable[[PopulatedAirline], list[Any]]
@@ -216,9 +218,7 @@ RULES = {
         own_airline(API, lambda its: [its.upload.operation.uuid]), writes=("delete",), apart=("delete",)
     ),
     "api-uploads-parts": own_airline(API, lambda its: [its.upload.operation.uuid]),
-    "api-uploads-complete": replace(
-        open_to_all(405), anonymous=API, arguments=lambda its: [its.upload.operation.uuid]
-    ),
+    "api-uploads-complete": replace(open_to_all(405), anonymous=API, arguments=lambda its: [its.upload.operation.uuid]),
     "api-unknown": Rule(API, 404, 404, 404, 404, lambda its: [f"v1/{its.airline.pk}/"]),
     "schema": signed_in(API),
     "docs": signed_in(PAGE),
@@ -291,6 +291,7 @@ def session_of(user: User) -> str:
 @pytest.fixture
 def world(shared_world: World, db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     cache.clear()  # throttle counts
+    record_requests_only(monkeypatch)
     without_workers(monkeypatch)
     with chores():
         yield shared_world
@@ -478,9 +479,7 @@ def everything() -> dict[str, list[dict[str, Any]]]:
     passing = (Session, Change, Counter)
     rows = {}
     for model in apps.get_models():
-        if model._meta.app_label in ("ifeportal", "live", "exports", "operations", "campaigns", "fleet", "auth") and (
-            model not in passing
-        ):
+        if model._meta.app_label in OUR_APPS and (model not in passing):
             rows[model._meta.label] = [
                 {key: value for key, value in row.items() if key != "last_login"}
                 for row in model._default_manager.order_by("pk").values()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -18,6 +19,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from campaigns.models import Draft, DraftItem
+from campaigns.uploads.models import Upload
 from fleet.models import Acknowledgement, Load
 from ifeportal.accounts.tokens import create_token
 from ifeportal.exports.models import Export
@@ -60,7 +62,8 @@ OTHER_COMMANDS = {
 AUDITED_JOBS = {"run_errands"}  # the tests of drafts check its entries
 OTHER_JOBS = {
     *("archive_loads", "check_totals", "clear_sessions", "discover", "hash_items", "poll", "prune_feed"),
-    *("purge_operations", "send_reset_links", "take_events", "thin_samples", "write_exports"),  # the request of an export has an entry
+    *("send_reset_links", "take_events", "thin_samples", "upload_cleanup"),
+    "write_exports",  # the request of an export has an entry
 }
 
 
@@ -114,13 +117,13 @@ def failed(world: World) -> dict[str, Any]:
     return {}
 
 
-def from_url(world: World) -> dict[str, Any]:
-    return {"source_url": "https://content.example/new.tgz", "destination": f"{world.acme.airline.name}/"}
+def announced(world: World) -> dict[str, Any]:
+    return {"airline": "ACME", "name": "clip.mp4", "source_url": "https://files.example.org/clip.mp4"}
 
 
-def failed_on_its_way(world: World) -> dict[str, Any]:
-    Operation.objects.filter(pk=world.acme.upload.pk).update(state="failed", can_retry=True, kind="upload")
-    return {}
+def failed_upload(world: World) -> UUID:
+    Upload.objects.filter(pk=world.acme.upload.pk).update(status="failed")
+    return world.acme.upload.operation.uuid
 
 
 def export(world: World) -> int:
@@ -148,6 +151,8 @@ WRITES = {
     "api-acknowledgements-detail": Write(
         "load.acknowledgement withdrawn", "otto", lambda world: {}, "delete", acknowledged
     ),
+    "api-uploads-list": Write("upload.created", "mona", announced),
+    "api-uploads-detail": Write("upload.deleted", "mona", lambda world: {}, "delete", failed_upload),
     "admin:campaigns_draft_publish": Write("draft.publish", "mona", lambda world: {}, row=ready),
     "admin:campaigns_draft_withdraw": Write("draft.withdraw", "mona", lambda world: {}, row=published),
 }
