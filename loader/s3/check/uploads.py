@@ -20,7 +20,7 @@ from loader.s3.multipart.upload import SHA256_HEADER
 
 _BODY: Final = b"Written by a check of the store. It may be deleted.\n"
 _WRONG: Final = "A" * 43 + "="  # SHA-256 in base64
-_NO_LARGE_FILES: Final = "Files of 8 MiB and more cannot be published. Grant s3:PutObject and s3:ListMultipartUploadParts."
+_NO_LARGE_FILES: Final = "Files from 8 MiB cannot be published. Grant s3:PutObject and s3:ListMultipartUploadParts."
 _NO_UPLOADS: Final = "Content cannot be uploaded in the portal. Grant s3:PutObject."
 _NO_COPIES: Final = "Uploaded content cannot be placed in a campaign. Grant s3:GetObject and s3:PutObject."
 _PARTS_STAY: Final = "Parts of uploads that were ended stay, and are billed. Grant s3:AbortMultipartUpload."
