@@ -12,6 +12,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("ifeportal.exports.urls")),
     path("", include("ifeportal.operations.pages.urls")),
     path("", include("campaigns.uploads.pages.urls")),
+    path("", include("campaigns.library.pages.urls")),
     path("", include("fleet.pages.urls")),
 ]
 handler400 = "ifeportal.web.errors.bad_request"

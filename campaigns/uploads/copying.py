@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Final
 
 from loader.contract.units import MIB
 from loader.frozen import frozen
-from loader.s3.interface import MultipartUpload, UploadedPart
+from loader.s3.errors import UploadGone
+from loader.s3.interface import Bucket, MultipartUpload, UploadedPart
 from loader.s3.part_plan import PartRange, plan_parts
 
 SMALLEST_PART: Final = 64 * MIB
@@ -70,3 +72,12 @@ def _copy_part(source: CopySource, target: MultipartUpload, part: PartRange) -> 
         return target.copy_part(part.number, source.key, if_match=source.etag)
     end = part.start + part.size
     return target.copy_part(part.number, source.key, start=part.start, end=end, if_match=source.etag)
+
+
+def abort_copy(bucket: Bucket, key: str, upload_id: str) -> None:
+    """Abort until the store no longer lists it: a part that was in flight may arrive after the first time."""
+    multipart = bucket.resume_upload(key, upload_id)
+    with contextlib.suppress(UploadGone):
+        for _ in range(3):
+            multipart.abort()
+            multipart.list_parts()

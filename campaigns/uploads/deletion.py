@@ -1,4 +1,4 @@
-"""The operation that deletes what an upload left in the bucket: its object in place, or its parts. Touches the bucket.
+"""The operation that deletes an object in place, or the parts of an upload. Touches the bucket.
 
 The rows were changed by the request. The object is deleted only if it is still the one that was uploaded.
 """
@@ -13,12 +13,14 @@ from typing import Final
 from campaigns.uploads.models import Upload, UploadStatus
 from campaigns.uploads.occupied import DELETION
 from ifeportal.audit import Actor
+from ifeportal.models import Airline
 from ifeportal.operations import requests as operations
 from ifeportal.operations.kinds import Done, Kind, Result, Slice
-from ifeportal.operations.models import Lane
+from ifeportal.operations.models import Lane, Operation
 from ifeportal.storage.background import wait_for
 from ifeportal.storage.buckets import media_bucket
 from loader.contract.names import conflict_key
+from loader.frozen import frozen
 from loader.s3.errors import UploadGone
 from loader.s3.interface import Bucket
 
@@ -26,24 +28,56 @@ STAGE: Final = "deleting"
 logger = logging.getLogger(__name__)
 
 
+@frozen
+class DeletedObject:
+    """An object to delete: `key` is empty if nothing is in place. `campaign` is "" for the library; size in bytes."""
+
+    campaign: str
+    item: str
+    key: str
+    etag: str
+    size: int | None
+
+
 def request_deletion(actor: Actor, upload: Upload) -> None:
     """Submit the operation. Call it in the transaction that marks the upload as deleted."""
     is_in_place = upload.status == UploadStatus.UPLOADED
-    operations.submit(
+    left = DeletedObject(
+        upload.campaign,
+        upload.item,
+        key=upload.object_key if is_in_place else "",
+        etag=upload.object_etag,
+        size=upload.object_size if is_in_place else None,
+    )
+    parts = {"incoming_key": upload.incoming_key, "store_upload_id": upload.store_upload_id}
+    submit_deletion(actor, upload.operation.airline, left, upload=str(upload.operation.uuid), **parts)
+
+
+def submit_deletion(
+    actor: Actor,
+    airline: Airline,
+    left: DeletedObject,
+    *,
+    upload: str = "",
+    incoming_key: str = "",
+    store_upload_id: str = "",
+) -> Operation:
+    """Submit the operation that deletes an object, and what an upload left. `upload`: the upload's id."""
+    return operations.submit(
         DELETION,
-        upload.operation.airline,
+        airline,
         actor,
-        f"Delete {upload.item}",
-        bytes_total=upload.object_size if is_in_place else None,
+        f"Delete {left.item}",
+        bytes_total=left.size,
         stage=STAGE,
         checkpoint={
-            "upload": str(upload.operation.uuid),
-            "campaign": upload.campaign,
-            "key": conflict_key(upload.item) if is_in_place else "",
-            "object_key": upload.object_key if is_in_place else "",
-            "object_etag": upload.object_etag,
-            "incoming_key": upload.incoming_key,
-            "store_upload_id": upload.store_upload_id,
+            "upload": upload,
+            "campaign": left.campaign,
+            "key": conflict_key(left.item) if left.key else "",
+            "object_key": left.key,
+            "object_etag": left.etag,
+            "incoming_key": incoming_key,
+            "store_upload_id": store_upload_id,
         },
     )
 
@@ -64,7 +98,8 @@ def delete_from_store(bucket: Bucket, checkpoint: dict[str, str]) -> None:
             bucket.resume_upload(checkpoint["incoming_key"], checkpoint["store_upload_id"]).abort()
         except UploadGone:
             logger.info("%s: the multipart upload does not exist any more", checkpoint["incoming_key"])
-    bucket.delete(checkpoint["incoming_key"])
+    if checkpoint["incoming_key"]:
+        bucket.delete(checkpoint["incoming_key"])
     if key := checkpoint["object_key"]:
         _delete_if_unchanged(bucket, key, checkpoint["object_etag"])
 

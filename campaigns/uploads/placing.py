@@ -14,12 +14,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from campaigns.publishing.manifest_writer import read_published_state
-from campaigns.uploads.copying import CopyProgress, CopySource, copy_parts
-from campaigns.uploads.hashing import ContentSums
+from campaigns.uploads.comparing import has_content
+from campaigns.uploads.copying import CopyProgress, CopySource, abort_copy, copy_parts
 from campaigns.uploads.models import Stage
 from campaigns.uploads.names import object_key
 from campaigns.uploads.packing import NAME as PACKED
-from campaigns.uploads.reading import read_blocks
 from campaigns.uploads.work import UploadWork, failure
 from loader.contract.keys import signature_key
 from loader.contract.manifest import parse_manifest
@@ -89,19 +88,10 @@ def finish_store(work: UploadWork) -> None:
         unfinished.append((key, (checkpoint.get(name) or {}).get("upload_id", "")))
     for key, upload_id in unfinished:
         if key and upload_id:
-            work.call(_abort, work, key, upload_id)
+            work.call(abort_copy, work.media, key, upload_id)
     for key in (upload.incoming_key, work.incoming(PACKED)):
         if key:
             work.call(work.media.delete, key)
-
-
-def _abort(work: UploadWork, key: str, upload_id: str) -> None:
-    """Abort until the store no longer lists it: a part that was in flight may arrive after the first time."""
-    multipart = work.media.resume_upload(key, upload_id)
-    with contextlib.suppress(UploadGone):
-        for _ in range(3):
-            multipart.abort()
-            multipart.list_parts()
 
 
 def _key(work: UploadWork) -> str:
@@ -144,7 +134,7 @@ def _resolve_conflict(work: UploadWork, key: str, state: Mapping[str, Any]) -> b
         error = "The uploaded file was deleted from the object store before it was in place."
         raise failure(Code.OBJECT_GONE, error, "Upload the file again.")
     if state["upload_id"]:
-        work.call(_abort, work, key, state["upload_id"])
+        work.call(abort_copy, work.media, key, state["upload_id"])
     work.slice.commit(place=None)
     if found is None:
         raise WorldError(Code.NETWORK, f"the object {key} was deleted while it was to be replaced")
@@ -154,27 +144,7 @@ def _resolve_conflict(work: UploadWork, key: str, state: Mapping[str, Any]) -> b
 
 
 def _has_same_content(work: UploadWork, found: GetResult | None, key: str) -> bool | None:
-    """Return whether the object has the bytes of the upload; None if the slice ended before that is known.
-
-    It is read only if its size is the same.
-    """
-    size = _source(work).size
-    if found is None or found.size != size:
-        return False
-    saved = work.checkpoint.get("compare") or {}
-    hashed = ContentSums(saved if saved.get("etag") == found.etag else None)
-
-    def read(stop: threading.Event) -> None:
-        blocks = read_blocks(work.media, key, found.etag, size, hashed.count, stop)
-        with contextlib.closing(blocks):
-            for block in blocks:
-                hashed.update(block)
-
-    work.run_in_thread(read, lambda: 0, size, Stage.PLACING)
-    if hashed.count < size:
-        work.slice.commit(compare={**hashed.state(), "etag": found.etag})
-        return None
-    return hashed.sha256 == sums(work)["sha256"]
+    return has_content(work, found, key, _source(work).size, sums(work)["sha256"], Stage.PLACING)
 
 
 def _require_unpublished(work: UploadWork) -> None:

@@ -8,29 +8,19 @@ from django.db.models import Max
 
 from campaigns.drafts.requests import request_scan, revalidate
 from campaigns.library.models import LibraryItem
-from campaigns.models import Draft, DraftItem, DraftState
 from campaigns.uploads.models import UploadStatus
 from campaigns.uploads.placing import modified_at
 from campaigns.uploads.work import UploadWork
 from ifeportal import audit
-from ifeportal.jobs.retries import NO_ATTEMPTS
 from ifeportal.operations.kinds import Wait, Write
-
-PAUSE: Final = 2.0  # seconds
-# What these jobs read before the item was added, they write after it.
-BLOCKING: Final = (DraftState.SCANNING, DraftState.PUBLISHING, DraftState.WITHDRAWING)
-
-
-class _DraftIsBusy(Exception):
-    """A job works on the draft."""
 
 
 def add_to_draft(work: UploadWork) -> Wait | None:
     """Add the item to the draft, included and hashed. Return a Wait while a job works on the draft."""
     try:
         work.slice.commit(lambda: _write_item(work), listed=True)
-    except _DraftIsBusy as busy:
-        return Wait(PAUSE, str(busy))
+    except DraftIsBusy as busy:
+        return Wait(BUSY_PAUSE, str(busy))
     return None
 
 
@@ -79,36 +69,17 @@ def _texts(work: UploadWork) -> dict[str, str]:
 
 
 def _write_item(work: UploadWork) -> None:
-    draft, created = _lock_draft(work)
-    placed, item = work.checkpoint["placed"], work.upload.item
-    columns: dict[str, Any] = {
-        "included": True,
-        "size": placed["size"],
-        "etag": placed["listed_etag"],
-        "modified": modified_at(placed),
-        "sha256": placed["sha256"],
-        "sha256_etag": placed["listed_etag"],
-        "name_error": "",
-        "hash_pending": False,
-        "hashed_bytes": 0,
-        "hash_state": "",
-        **NO_ATTEMPTS,
-        **_texts(work),
-    }
-    last = draft.items.aggregate(last=Max("position"))["last"]
-    position = 0 if last is None else last + 1
-    DraftItem.objects.update_or_create(
-        draft=draft, name=item, defaults=columns, create_defaults={**columns, "position": position}
+    placed, upload = work.checkpoint["placed"], work.upload
+    draft, created = lock_draft(work.slice.operation.airline, upload.campaign)
+    item = PlacedItem(
+        upload.item,
+        placed["size"],
+        placed["listed_etag"],
+        modified_at(placed),
+        placed["sha256"],
+        upload.title,
+        upload.kind,
     )
-    revalidate(draft, edited=True)
+    add_items(draft, [item])
     if created:
         request_scan(draft, work.slice.now, work.slice.operation.user)
-
-
-def _lock_draft(work: UploadWork) -> tuple[Draft, bool]:
-    """Return the draft of the campaign, locked; create it if someone deleted it. Raises _DraftIsBusy."""
-    airline, name = work.slice.operation.airline, work.upload.campaign
-    draft, created = Draft.objects.select_for_update(of=("self",)).get_or_create(airline=airline, name=name)
-    if draft.state in BLOCKING:
-        raise _DraftIsBusy(f"Waiting until the job that works on the campaign {name} ends: {draft.state}.")
-    return draft, created

@@ -30,6 +30,7 @@ ITEMS: Final = {
     "draft.left-out": "Excluded several items",
     "draft.required": "Marked several items as required",
     "draft.not-required": "Marked several items as optional",
+    "draft.from-library": "Added items from the library",
 }
 FIELDS: Final = {
     "title": "title",
