@@ -256,8 +256,6 @@ Q_CLUSTER = {
 FLEET_JOBS = ("discover", "thin_samples", "archive_loads", "prune_feed", "check_totals")
 JOBS = {name: f"fleet.jobs.{name}" for name in FLEET_JOBS}
 JOBS |= {name: f"ifeportal.accounts.jobs.{name}" for name in ("send_reset_links", "clear_sessions")}
-JOBS |= {name: f"campaigns.jobs.{name}" for name in ("run_errands", "hash_items")}
-JOBS["purge_operations"] = "ifeportal.operations.jobs.purge_operations"
 JOBS["write_exports"] = "ifeportal.exports.jobs.write_exports"
 if STATUS_EVENTS_QUEUE_URL:
     JOBS["take_events"] = "fleet.jobs.take_events"

@@ -21,12 +21,12 @@ from campaigns.drafts.filters import ExhibitionFilter
 from campaigns.drafts.page import texts
 from campaigns.drafts.page.problems import general_faults
 from campaigns.drafts.page.steps import DraftFacts, exhibition_text, next_step
-from campaigns.drafts.requests import RequestRejected
 from campaigns.drafts.totals import DraftTotals, draft_totals, totals_by_draft
 from campaigns.models import Draft
 from ifeportal import formatting
 from ifeportal.admin.base import ManagerAdmin
 from ifeportal.audit import Actor
+from ifeportal.operations.requests import RequestRejected
 
 LABELS: Final = {"look": "Scan", "hash": "Hash", "check": "Validate", "publish": "Publish"}
 
@@ -61,8 +61,8 @@ class DraftListAdmin(ManagerAdmin[Draft]):
     empty = "A draft describes a campaign and the items that aircraft load."
     list_display = ["campaign", "airline", "state_text", "next_text", "period", "items_text", "progress", "updated"]
     list_filter = ["state", ExhibitionFilter, "airline"]
-    list_select_related = ["airline", "requested_by"]
-    search_fields = ["name", "title", "airline__name", "airline__title", "error"]
+    list_select_related = ["airline", "operation__user"]
+    search_fields = ["name", "title", "airline__name", "airline__title", "operation__error"]
     date_hierarchy = "exhibition_starts"
     actions = ["scan_drafts", "hash_drafts", "validate_drafts", "publish_drafts"]
     change_list_template = "admin/campaigns/draft/change_list.html"
@@ -121,7 +121,7 @@ class DraftListAdmin(ManagerAdmin[Draft]):
 
     @admin.display(
         description="updated",
-        ordering=Greatest(F("created_at"), *(F(name) for name in ("edited_at", "requested_at", "scanned_at"))),
+        ordering=Greatest(F("created_at"), *(F(name) for name in ("edited_at", "operation__updated_at", "scanned_at"))),
     )
     def updated(self, draft: Draft) -> SafeString:
         then = texts.updated_at(draft)
@@ -133,7 +133,7 @@ class DraftListAdmin(ManagerAdmin[Draft]):
     def _request(self, request: HttpRequest, draft: Draft, word: str) -> bool:
         """Make a request, log who made it, and show the result. Return whether it was accepted."""
         try:
-            message = requests.REQUESTS[word](draft, timezone.now(), Actor.of(request).user)
+            message = requests.REQUESTS[word](draft, Actor.of(request))
         except RequestRejected as error:
             self.message_user(request, f"{draft}: {error}", messages.WARNING)
             return False

@@ -1,4 +1,4 @@
-"""Hashes objects of the media bucket for drafts, in slices of time, so that drafts take turns.
+"""Hashes objects of the media bucket for a draft, in slices of time, so that drafts take turns.
 
 Reads the media bucket and writes the rows of draft items. The state of the hash is saved at the end of a slice
 (`campaigns.hashing.resumable_sha256`), so a killed worker loses at most one slice. One request reads one version of an
@@ -10,29 +10,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
-from django.db import transaction
-from django.db.models import F
+from django.db.models import Case, Value, When
 from django.template.defaultfilters import pluralize
 
-from campaigns.drafts.requests import revalidate
+from campaigns.drafts.requests import bytes_to_read, release
 from campaigns.hashing import resumable_sha256
-from campaigns.models import Draft, DraftItem, DraftState
+from campaigns.models import NO_ERROR, Draft, DraftItem
 from ifeportal.jobs.retries import WorkFailure
-from ifeportal.work_lease import WorkLease
+from ifeportal.operations.kinds import CancelRequested, Continue, Done, OperationFailed, Result, Slice
 from loader.contract.keys import content_key
 from loader.contract.units import MIB
 from loader.errors import Code, WorldError
+from loader.s3.auth.redaction import redact
 from loader.s3.interface import Bucket
 
-SLICE: Final = 20.0  # seconds for one item before the next draft has its turn
 MAX_SECONDS: Final = 240.0  # seconds for an item whose hash cannot be saved; workers are killed after 300
-ALIVE_INTERVAL: Final = 1.0  # seconds between two heartbeats of the lease and updates of the progress
+REPORT_INTERVAL: Final = 1.0  # seconds between two reports of progress, which renew the lease
 CHANGED_ADVICE: Final = "Finish the upload, scan the bucket, then hash again."
 ADVICE: Final = {
     Code.OBJECT_CHANGED: CHANGED_ADVICE,
@@ -43,148 +40,133 @@ ADVICE: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class HashingContext:
-    """The lease, whose loss ends the work; the clock of the portal; the seconds to hash for."""
+def hash_items(draft: Draft, media: Bucket, work: Slice) -> Result:
+    """Hash pending items of the draft until the slice is over.
 
-    lease: WorkLease
-    clock: Callable[[], datetime]
-    seconds: float = SLICE
-
-
-def hash_due_items(media: Bucket, context: HashingContext) -> bool:
-    """Hash due items for `context.seconds`. Return whether more are due."""
-    end = time.monotonic() + context.seconds
-    while (left := end - time.monotonic()) > 0:
-        _finish_drafts(context)
-        item = _next(context.clock())
-        if item is None:
-            break
-        Draft.objects.filter(pk=item.draft_id).update(last_worked_at=context.clock())
-        _ItemHasher(item, media, context).run(left)
-    _finish_drafts(context)
-    return _next(context.clock()) is not None
+    An error that another attempt cannot help is recorded at its item, and the others are hashed. Raises WorldError for
+    any other, OperationFailed at the end if items could not be hashed, and what the slice raises.
+    """
+    done = max((work.operation.bytes_total or 0) - bytes_to_read(draft), 0)
+    work.report(done, stage="Hashing")
+    item = _next(draft)
+    while item is not None:
+        _ItemHasher(draft, item, media, work, done).run()
+        if work.is_over:
+            return Continue()
+        done += (item.size or 0) - item.hashed_bytes
+        work.report(done)
+        item = _next(draft)
+    _require_hashed(draft)
+    return Done(partial(release, draft, hashed_at=work.now))
 
 
-def _next(now: datetime) -> DraftItem | None:
-    """Return the next due item of the draft that waited longest; an item in progress comes first."""
-    turn = F("draft__last_worked_at").asc(nulls_first=True)
-    due = DraftItem.objects.waiting().due(now).select_related("draft__airline")
-    return due.order_by(turn, "draft_id", "-hashed_bytes", "position", "name").first()
+def _next(draft: Draft) -> DraftItem | None:
+    """Return the next pending item: first one in progress, last one whose last attempt failed."""
+    is_failing = Case(When(error_code="", then=Value(0)), default=Value(1))
+    return draft.items.filter(hash_pending=True).order_by(is_failing, "-hashed_bytes", "position", "name").first()
 
 
-def _finish_drafts(context: HashingContext) -> None:
-    """End the hashing of drafts that have no pending item."""
-    finished = Draft.objects.filter(state=DraftState.HASHING).exclude(items__hash_pending=True)
-    for draft in finished.select_related("airline"):
-        with transaction.atomic():
-            context.lease.check_fence()
-            if finished.filter(pk=draft.pk).start_over(
-                state=DraftState.EDITING, rate_bps=None, hashed_at=context.clock()
-            ):
-                revalidate(draft)
-                _record_failed_items(draft)
-
-
-def _record_failed_items(draft: Draft) -> None:
+def _require_hashed(draft: Draft) -> None:
     failed = draft.items.filter(included=True).exclude(error_code="")
-    count = failed.count()
-    if not count:
-        return
-    first = failed[0]
-    Draft.objects.filter(pk=draft.pk).update(
-        state=DraftState.FAILED,
-        error_code=first.error_code,
-        error=f"{count:,} item{pluralize(count)} could not be hashed. {first.name}: {first.error}",
-        advice=first.advice,
-    )
+    count, first = failed.count(), failed.first()
+    if first is not None:
+        error = f"{count:,} item{pluralize(count)} could not be hashed. {first.name}: {first.error}"
+        code = Code(first.error_code)
+        needs_scan = code in (Code.OBJECT_CHANGED, Code.OBJECT_GONE)
+        raise OperationFailed(WorkFailure(code, error, first.advice), can_retry=not needs_scan)
 
 
 class _ItemHasher:
-    """Hashes one item for a slice. A thread reads the object; it never touches the database."""
+    """Hashes one item for a slice. A thread reads the object; it never touches the database.
 
-    def __init__(self, item: DraftItem, media: Bucket, context: HashingContext) -> None:
-        self._item, self._media, self._context = item, media, context
+    `done`: bytes of the operation that were read before this slice of the item.
+    """
+
+    def __init__(self, draft: Draft, item: DraftItem, media: Bucket, work: Slice, done: int) -> None:
+        self._item, self._media, self._work = item, media, work
+        self._key = content_key(draft.airline.name, draft.name, item.name)
         self._hash = resumable_sha256.resume(item.hash_state)
+        self._before = done - item.hashed_bytes
         self._stop = threading.Event()
-        self._row = item.current_request()
+        self._row = DraftItem.objects.filter(pk=item.pk, etag=item.etag, hash_pending=True)
 
-    def run(self, seconds: float) -> None:
-        """Hash until the end or for `seconds`, and save the progress. Raises what the heartbeat raises."""
-        if not isinstance(self._hash, resumable_sha256.ResumableSha256):
-            seconds = MAX_SECONDS
+    def run(self) -> None:
+        """Hash until the end of the item or of the slice, and save the progress. Raises WorldError."""
         with ThreadPoolExecutor(1, thread_name_prefix="hashing") as thread:
             reading = thread.submit(self._read)
             try:
-                self._watch(reading, time.monotonic() + seconds)
+                self._watch(reading)
+            except CancelRequested:
+                pass  # raised again when the progress is saved
             finally:
                 self._stop.set()
-            while not wait([reading], timeout=ALIVE_INTERVAL).done:
-                self._context.lease.heartbeat()
+            while not wait([reading], timeout=REPORT_INTERVAL).done:
+                self._work.lease.heartbeat()
         self._save(reading.exception())
 
     def _read(self) -> None:
-        size = self._item.size or 0
-        if self._hash.count == size and size:
+        size, start = self._item.size or 0, self._hash.count
+        if start == size and size:
             return
-        draft, start = self._item.draft, self._hash.count
-        key = content_key(draft.airline.name, draft.name, self._item.name)
-        with self._media.open(key, start=start) as body:
+        with self._media.open(self._key, start=start) as body:
             if (body.size, body.start) != (size, start):
                 raise _changed_error()
             is_scanned_version = body.etag == self._item.etag
             if not is_scanned_version:
-                self._require_listed_etag(key)
+                self._require_listed_etag()
             buffer = memoryview(bytearray(MIB))
             while not self._stop.is_set() and (count := body.readinto(buffer)):
                 self._hash.update(buffer[:count])
         if not is_scanned_version:
-            self._require_listed_etag(key)
+            self._require_listed_etag()
 
-    def _require_listed_etag(self, key: str) -> None:
+    def _require_listed_etag(self) -> None:
         """Raise WorldError (OBJECT_CHANGED) unless a listing still has the ETag of the scan's listing."""
-        etags = (found.etag for found in self._media.list(key) if found.key == key)
+        etags = (found.etag for found in self._media.list(self._key) if found.key == self._key)
         if next(etags, None) != self._item.etag:
             raise _changed_error()
 
-    def _watch(self, reading: Future[None], end: float) -> None:
-        """Send heartbeats and record the progress until reading ends, time is up, or the request is withdrawn."""
-        last_count, last_time = self._hash.count, time.monotonic()
-        while not wait([reading], timeout=ALIVE_INTERVAL).done:
-            self._context.lease.heartbeat()
-            count, now = self._hash.count, time.monotonic()
-            rate = int((count - last_count) / max(now - last_time, 0.001))
-            last_count, last_time = count, now
-            worked_at = self._context.clock()
-            Draft.objects.filter(pk=self._item.draft_id).update(rate_bps=rate, last_worked_at=worked_at)
-            if not self._row.update(hashed_bytes=count) or now >= end:
+    def _watch(self, reading: Future[None]) -> None:
+        """Report the progress until reading ends or time is up. Raises CancelRequested, LeaseLost."""
+        end = time.monotonic() + MAX_SECONDS
+        can_pause = isinstance(self._hash, resumable_sha256.ResumableSha256)
+        while not wait([reading], timeout=REPORT_INTERVAL).done:
+            self._work.lease.heartbeat()
+            self._work.report(self._before + self._hash.count)
+            self._row.update(hashed_bytes=self._hash.count)
+            if (can_pause and self._work.is_over) or time.monotonic() >= end:
                 return
 
     def _save(self, error: BaseException | None) -> None:
         if error is not None and not isinstance(error, WorldError):
             raise error
-        complete = self._hash.count == self._item.size
-        with transaction.atomic():
-            self._context.lease.check_fence()
-            if error is not None:
-                self._record_failure(error)
-            elif complete:
-                digest = {"sha256": self._hash.hexdigest(), "sha256_etag": self._item.etag}
-                self._row.start_over(hash_pending=False, hashed_bytes=0, hash_state="", **digest)
-            elif state := self._hash.state():
-                self._row.update(hashed_bytes=self._hash.count, hash_state=state, attempts=0)
-            else:
-                sentence = f"only {self._hash.count:,} bytes were read within {MAX_SECONDS:.0f} s"
-                self._record_failure(WorldError(Code.TOO_SLOW, sentence))
+        if error is not None:
+            self._record_failure(error)
+        elif self._hash.count == self._item.size:
+            digest = {"sha256": self._hash.hexdigest(), "sha256_etag": self._item.etag}
+            self._write(hash_pending=False, hashed_bytes=0, hash_state="", **digest, **NO_ERROR)
+        elif state := self._hash.state():
+            self._write(hashed_bytes=self._hash.count, hash_state=state, **NO_ERROR)
+        else:
+            sentence = f"only {self._hash.count:,} bytes were read within {MAX_SECONDS:.0f} s"
+            self._record_failure(WorldError(Code.TOO_SLOW, sentence))
 
     def _record_failure(self, error: WorldError) -> None:
-        """Record the failure, with the state to resume from if there is another attempt."""
-        self._item.attempts += 1
-        failure = WorkFailure.of(error, ADVICE.get(error.code, ""))
-        progress = {"hashed_bytes": self._hash.count, "hash_state": self._hash.state()}
+        """Record the failure. Raises the error, with the name of the item, if another attempt may succeed."""
+        advice = ADVICE.get(error.code, "")
+        columns = {"error_code": error.code.value, "error": redact(str(error)), "advice": advice}
         # An item that is too slow has no state to resume from: another attempt would end the same way.
-        if error.code == Code.TOO_SLOW or not self._item.postpone(failure, self._context.clock(), **progress):
-            self._item.give_up(failure, hash_pending=False, hashed_bytes=0, hash_state="")
+        if error.permanent or error.code == Code.TOO_SLOW:
+            self._write(hash_pending=False, hashed_bytes=0, hash_state="", **columns)
+            return
+        self._write(hashed_bytes=self._hash.count, hash_state=self._hash.state(), **columns)
+        raise WorldError(error.code, f"{self._item.name}: {error}", retry_after=error.retry_after) from error
+
+    def _write(self, **columns: Any) -> None:
+        self._work.commit(partial(self._update, columns))
+
+    def _update(self, columns: dict[str, Any]) -> None:
+        self._row.update(**columns)
 
 
 def _changed_error() -> WorldError:

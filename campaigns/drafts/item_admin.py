@@ -11,20 +11,19 @@ from django.db.models import Case, Q, QuerySet, When
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import pluralize
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from campaigns.drafts import requests
 from campaigns.drafts.filters import ShowFilter
 from campaigns.drafts.forms import ITEM_FIELDS, ItemForm
-from campaigns.drafts.requests import RequestRejected
 from campaigns.models import BUSY_STATES, IS_HASHED, Draft, DraftItem
 from ifeportal import formatting
 from ifeportal.access import Role
 from ifeportal.admin.base import ManagerAdmin
 from ifeportal.audit import Actor
 from ifeportal.bulk import where_in
+from ifeportal.operations.requests import RequestRejected
 
 if TYPE_CHECKING:
     _Inline = admin.TabularInline[DraftItem, Draft]
@@ -225,7 +224,7 @@ class DraftItemAdmin(ItemColumns, ManagerAdmin[DraftItem]):
             ids = list(items.filter(draft=draft).values_list("pk", flat=True))
             try:
                 chosen = DraftItem.objects.filter(pk__in=ids)
-                message = requests.request_rehash(draft, chosen, timezone.now(), Actor.of(request).user)
+                message = requests.request_rehash(draft, chosen, Actor.of(request))
             except RequestRejected as error:
                 self.message_user(request, f"{draft}: skipped. {error}", messages.WARNING)
                 continue

@@ -5,9 +5,11 @@ May run twice and be killed at any point: the next run detects what is already w
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import transaction
@@ -19,11 +21,15 @@ from campaigns.publishing.manifest_writer import PublishedState, WriteResult, sa
 from ifeportal import audit
 from ifeportal.bulk import where_in
 from ifeportal.jobs.queue import make_due
-from ifeportal.work_lease import WorkLease
+from ifeportal.models import User
+from ifeportal.storage.background import call
+from ifeportal.work_lease import NO_LEASE, WorkLease
 from loader.contract.keys import content_key, manifest_key, signature_key
 from loader.contract.manifest import Manifest
 from loader.errors import Code
 from loader.s3.interface import Bucket, ObjectInfo
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,59 +42,68 @@ class PublicationResult:
 
 
 def publish(
-    draft: Draft, published: PublishedState, media: Bucket, keys: Sequence[Ed25519PrivateKey], now: datetime
+    draft: Draft,
+    published: PublishedState,
+    media: Bucket,
+    keys: Sequence[Ed25519PrivateKey],
+    now: datetime,
+    lease: WorkLease = NO_LEASE,
 ) -> PublicationResult:
-    """Write the manifest of a draft. Raises PublishError, SigningError, WorldError."""
+    """Write the manifest of a draft. Raises PublishError, SigningError, WorldError, LeaseLost."""
     chosen = list(draft.items.filter(included=True))
     _require_hashed_objects(draft, chosen, published)
     wanted = build_draft_manifest(draft, chosen)
     _require_not_overtaken(draft, published, wanted)
     notices: list[str] = []
-    written = write_manifest(
-        wanted, published, media, notices.append, keys=keys, signing=now if keys else None, floor=_min_version(draft)
-    )
+    signing, floor = now if keys else None, _min_version(draft)
+    write = partial(write_manifest, wanted, published, media, notices.append, keys=keys, signing=signing, floor=floor)
+    written = call(write, lease)
     fields = {**_published_fields(written, now), "notices": list(dict.fromkeys(notices))}
     if not written.changed and draft.published_at and draft.version == written.version:
         fields["published_at"] = draft.published_at
     return PublicationResult(DraftState.PUBLISHED, fields, frozenset(item.name for item in chosen))
 
 
-def withdraw(draft: Draft, published: PublishedState, media: Bucket, now: datetime) -> PublicationResult:
-    """Delete the manifest and its signature from the bucket; items stay. Raises PublishError, WorldError."""
-    key = manifest_key(draft.airline.name, draft.name)
+def withdraw(
+    draft: Draft, published: PublishedState, media: Bucket, now: datetime, lease: WorkLease = NO_LEASE
+) -> PublicationResult:
+    """Delete the manifest and its signature; items stay. Raises PublishError, WorldError, LeaseLost."""
     if published.fetched:
         _require_not_overtaken(draft, published, None)
-        _delete_if_unchanged(media, key, published.etag)
-    if published.is_signed:
-        signature = signature_key(draft.airline.name, draft.name)
-        _delete_if_listed_unchanged(media, published.objects[signature])
+    call(partial(_delete, draft.airline.name, draft.name, published, media), lease)
     fields: dict[str, object] = {"withdrawn_at": now, "manifest_etag": "", "manifest_version": None, "notices": []}
     return PublicationResult(DraftState.WITHDRAWN, fields, frozenset())
 
 
-def record_result(draft: Draft, result: PublicationResult, lease: WorkLease) -> None:
-    """Write the result in one transaction, if the request is still current."""
-    with transaction.atomic():
-        lease.check_fence()
-        if not draft.current_request().start_over(state=result.state, **result.fields):
-            return
-        names = dict(draft.items.values_list("pk", "name"))
-        for listed in (True, False):
-            wrong = [[pk] for pk, name in names.items() if (name in result.in_manifest) is listed]
-            rows = draft.items.filter(where_in(DraftItem, ["id"], wrong))
-            rows.exclude(in_manifest=listed).update(in_manifest=listed)
-        Campaign.objects.filter(airline=draft.airline, name=draft.name).update(
-            withdrawn_at=result.fields.get("withdrawn_at")
-        )
-        _audit(draft, result)
-    make_due(f"poll:{draft.airline.name}")
+def _delete(airline: str, campaign: str, published: PublishedState, media: Bucket) -> None:
+    if published.fetched:
+        _delete_if_unchanged(media, manifest_key(airline, campaign), published.etag)
+    if published.is_signed:
+        _delete_if_listed_unchanged(media, published.objects[signature_key(airline, campaign)])
 
 
-def _audit(draft: Draft, result: PublicationResult) -> None:
+def record_result(draft: Draft, result: PublicationResult, requested_by: User | None) -> None:
+    """Write the result. Call it in the transaction that ends the operation."""
+    before = draft.manifest_version
+    Draft.objects.filter(pk=draft.pk).update(state=result.state, **result.fields)
+    names = dict(draft.items.values_list("pk", "name"))
+    for listed in (True, False):
+        wrong = [[pk] for pk, name in names.items() if (name in result.in_manifest) is listed]
+        rows = draft.items.filter(where_in(DraftItem, ["id"], wrong))
+        rows.exclude(in_manifest=listed).update(in_manifest=listed)
+    Campaign.objects.filter(airline=draft.airline, name=draft.name).update(
+        withdrawn_at=result.fields.get("withdrawn_at")
+    )
+    _audit(draft, before, result, requested_by)
+    transaction.on_commit(partial(make_due, f"poll:{draft.airline.name}"), robust=True)
+    logger.info("draft %s is %s", draft, result.state)
+
+
+def _audit(draft: Draft, before: int | None, result: PublicationResult, requested_by: User | None) -> None:
     """Log the change as made by the user who requested it."""
-    before, after = draft.manifest_version, result.fields["manifest_version"]
+    after = result.fields["manifest_version"]
     changes = {"manifest_version": (before, after)} if before != after else {}
-    actor = audit.Actor.job(draft.requested_by)
+    actor = audit.Actor.job(requested_by)
     audit.record(actor, f"draft.{result.state}", str(draft), airline=draft.airline, changes=changes)
 
 

@@ -1,81 +1,105 @@
 """Requests for work on a draft: scan, hash, validate, publish, withdraw, stop. Touches the database only.
 
-A request claims the draft by a conditional update, so the second of two requests is rejected. `by` is the user who
-requests it; the job logs its change as theirs. Every function returns a sentence for the user.
+A request claims the draft by a conditional update, so the second of two requests is rejected, and submits an operation.
+Every function returns a sentence for the user.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Final
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q, Sum
 from django.template.defaultfilters import pluralize
 from django.utils import timezone
 
 from campaigns.drafts.validation import ValidationErrors, validate
-from campaigns.models import Draft, DraftItem, DraftItemQuerySet, DraftState
-from ifeportal.jobs.queue import make_due
-from ifeportal.models import User
+from campaigns.models import NO_ERROR, OPERATION_KINDS, Draft, DraftItem, DraftItemQuerySet, DraftState
+from ifeportal.audit import Actor
+from ifeportal.operations.models import Operation
+from ifeportal.operations.requests import RequestRejected, cancel, submit
 
-TASKS_JOB: Final = "run_errands"
-HASHING_JOB: Final = "hash_items"
 BATCH: Final = 500
+NO_HASH: Final = {"hashed_bytes": 0, "hash_state": "", "sha256": "", "sha256_etag": ""}
+CAN_STOP: Final = (DraftState.SCANNING, DraftState.HASHING)
 
 
-class RequestRejected(Exception):
-    """The work cannot be done now; `str()` is a sentence that says why."""
-
-
-def request_scan(draft: Draft, now: datetime, by: User | None = None) -> str:
+def request_scan(draft: Draft, actor: Actor) -> str:
     """Request a scan of the bucket. Raises RequestRejected."""
-    _claim(draft, DraftState.SCANNING, now, by, TASKS_JOB)
+    with transaction.atomic():
+        _claim(draft, DraftState.SCANNING)
+        _submit(draft, DraftState.SCANNING, actor)
     return "Scan started."
 
 
-def request_hash(draft: Draft, now: datetime, by: User | None = None) -> str:
+def request_hash(draft: Draft, actor: Actor) -> str:
     """Request hashing of included items that are not hashed; partial hashes are resumed. Raises RequestRejected."""
-    return _request_hash(draft, DraftItem.objects.filter(draft=draft).to_hash(), now, by, {})
+    return _request_hash(draft, _items_to_hash(draft), actor)
 
 
-def request_rehash(draft: Draft, items: DraftItemQuerySet, now: datetime, by: User | None = None) -> str:
+def request_rehash(draft: Draft, items: DraftItemQuerySet, actor: Actor) -> str:
     """Request hashing of these items from the start, even if they are hashed. Raises RequestRejected."""
-    usable = items.filter(draft=draft, name_error="", size__isnull=False)
-    return _request_hash(draft, usable, now, by, {"hashed_bytes": 0, "hash_state": "", "sha256": "", "sha256_etag": ""})
+    return _request_hash(draft, items.filter(draft=draft, name_error="", size__isnull=False), actor, NO_HASH)
 
 
 def _request_hash(
-    draft: Draft, items: DraftItemQuerySet, now: datetime, by: User | None, reset: dict[str, object]
+    draft: Draft, items: DraftItemQuerySet, actor: Actor, reset: Mapping[str, object] | None = None
 ) -> str:
     with transaction.atomic():
-        _claim(draft, DraftState.HASHING, now, by, HASHING_JOB)
-        count = items.start_over(hash_pending=True, **reset)
-        if not count:
-            raise RequestRejected("Nothing to hash. All included items in the bucket are hashed.")
+        _claim(draft, DraftState.HASHING)
+        count = _mark_to_hash(items, reset or {})
+        _submit(draft, DraftState.HASHING, actor, bytes_to_read(draft))
     return f"Hashing started for {count:,} item{pluralize(count)}."
 
 
-def request_publish(draft: Draft, now: datetime, by: User | None = None) -> str:
+def _items_to_hash(draft: Draft) -> DraftItemQuerySet:
+    return DraftItem.objects.filter(draft=draft).to_hash()
+
+
+def _mark_to_hash(items: DraftItemQuerySet, reset: Mapping[str, object]) -> int:
+    count = items.update(hash_pending=True, **NO_ERROR, **reset)
+    if not count:
+        raise RequestRejected("Nothing to hash. All included items in the bucket are hashed.")
+    return count
+
+
+def bytes_to_read(draft: Draft) -> int:
+    """Return the bytes that hashing still has to read."""
+    left = draft.items.filter(hash_pending=True).aggregate(bytes=Sum(F("size") - F("hashed_bytes"), default=0))
+    return int(left["bytes"])
+
+
+def request_publish(draft: Draft, actor: Actor) -> str:
     """Request publication of the draft. Raises RequestRejected, with its problems if it has any."""
     with transaction.atomic():
-        faults = revalidate(draft)
-        if faults:
-            raise RequestRejected("Cannot publish. " + format_summary(faults))
-        _claim(draft, DraftState.PUBLISHING, now, by, TASKS_JOB)
+        _require_valid(draft)
+        _claim(draft, DraftState.PUBLISHING)
+        _submit(draft, DraftState.PUBLISHING, actor)
     return "Publication started."
 
 
-def request_withdraw(draft: Draft, now: datetime, by: User | None = None) -> str:
+def _require_valid(draft: Draft) -> None:
+    faults = revalidate(draft)
+    if faults:
+        raise RequestRejected("Cannot publish. " + format_summary(faults))
+
+
+def request_withdraw(draft: Draft, actor: Actor) -> str:
     """Request deletion of campaign.json from the bucket. Raises RequestRejected."""
-    if not draft.manifest_etag:
-        raise RequestRejected("Nothing to withdraw. The bucket had no campaign.json at the last scan.")
-    _claim(draft, DraftState.WITHDRAWING, now, by, TASKS_JOB)
+    _require_manifest(draft)
+    with transaction.atomic():
+        _claim(draft, DraftState.WITHDRAWING)
+        _submit(draft, DraftState.WITHDRAWING, actor)
     return "Withdrawal started."
 
 
-def request_validation(draft: Draft, now: datetime, by: User | None = None) -> str:
+def _require_manifest(draft: Draft) -> None:
+    if not draft.manifest_etag:
+        raise RequestRejected("Nothing to withdraw. The bucket had no campaign.json at the last scan.")
+
+
+def request_validation(draft: Draft, actor: Actor) -> str:
     """Validate the draft now. Raises RequestRejected with its problems."""
     faults = revalidate(draft)
     if faults:
@@ -83,15 +107,41 @@ def request_validation(draft: Draft, now: datetime, by: User | None = None) -> s
     return "No problems found."
 
 
-def stop(draft: Draft, now: datetime | None = None, by: User | None = None) -> str:
-    """Stop a scan or hashing; finished and partial hashes are preserved. Raises RequestRejected."""
-    busy = Draft.objects.filter(pk=draft.pk, state__in=[DraftState.SCANNING, DraftState.HASHING])
-    with transaction.atomic():
-        if not busy.start_over(state=DraftState.EDITING, rate_bps=None):
-            raise RequestRejected("Nothing to stop. Publishing and withdrawing cannot be stopped.")
-        draft.items.filter(hash_pending=True).update(hash_pending=False)
-        revalidate(draft, edited=True)
+def stop(draft: Draft, actor: Actor) -> str:
+    """Request that a scan or hashing ends; finished and partial hashes are preserved. Raises RequestRejected."""
+    draft.refresh_from_db()
+    if draft.state not in CAN_STOP:
+        raise RequestRejected("Nothing to stop. Publishing and withdrawing cannot be stopped.")
+    if draft.operation is not None:
+        cancel(draft.operation, actor)
+        return "Stopping."
+    release(draft)
     return "Stopped."
+
+
+def restart(operation: Operation) -> None:
+    """Claim the draft again for an operation that is retried. Raises RequestRejected."""
+    draft = Draft.objects.select_related("airline").filter(operation=operation).first()
+    if draft is None:
+        raise RequestRejected("The draft was deleted or has had other work since. Start the work on its page.")
+    state = next(state for state, kind in OPERATION_KINDS.items() if kind == operation.kind)
+    if state == DraftState.PUBLISHING:
+        _require_valid(draft)
+    if state == DraftState.WITHDRAWING:
+        _require_manifest(draft)
+    _claim(draft, state)
+    if state == DraftState.HASHING:
+        _mark_to_hash(_items_to_hash(draft), {})
+        row = Operation.objects.filter(pk=operation.pk)
+        row.update(stage="", bytes_done=0, bytes_total=bytes_to_read(draft))
+
+
+def release(draft: Draft, **columns: object) -> None:
+    """Make a draft idle whose operation has ended, and validate it. `columns` are written with its state."""
+    with transaction.atomic():
+        Draft.objects.filter(pk=draft.pk).update(state=DraftState.EDITING, **columns)
+        draft.items.filter(hash_pending=True).update(hash_pending=False)
+        revalidate(draft)
 
 
 def revalidate(draft: Draft, *, edited: bool = False) -> ValidationErrors:
@@ -114,7 +164,7 @@ def revalidate(draft: Draft, *, edited: bool = False) -> ValidationErrors:
         idle = Draft.objects.filter(pk=draft.pk).idle()
         if not edited:
             idle = idle.exclude(state__in=[DraftState.PUBLISHED, DraftState.WITHDRAWN])
-        idle.start_over(state=DraftState.EDITING if faults else DraftState.READY)
+        idle.update(state=DraftState.EDITING if faults else DraftState.READY)
         draft.refresh_from_db()
     return faults
 
@@ -128,7 +178,7 @@ def format_summary(faults: ValidationErrors, most: int = 5) -> str:
     return " ".join(lines)
 
 
-REQUESTS: Final[Mapping[str, Callable[[Draft, datetime, User | None], str]]] = {
+REQUESTS: Final[Mapping[str, Callable[[Draft, Actor], str]]] = {
     "look": request_scan,
     "hash": request_hash,
     "check": request_validation,
@@ -138,10 +188,15 @@ REQUESTS: Final[Mapping[str, Callable[[Draft, datetime, User | None], str]]] = {
 }
 
 
-def _claim(draft: Draft, state: DraftState, now: datetime, by: User | None, job: str) -> None:
-    idle = Draft.objects.filter(pk=draft.pk).idle()
-    columns = {"requested_at": now, "requested_by": by, "requested_work": state}
-    if not idle.start_over(state=state, last_worked_at=None, rate_bps=None, **columns):
+def _claim(draft: Draft, state: DraftState) -> None:
+    if not Draft.objects.filter(pk=draft.pk).idle().update(state=state):
         raise RequestRejected("A job is working on this draft. Wait until it ends, or stop it.")
+
+
+def _submit(draft: Draft, state: DraftState, actor: Actor, bytes_total: int | None = None) -> None:
+    """Submit the operation of a claimed draft."""
+    resume = {"draft": draft.pk, "campaign": draft.name}
+    kind = OPERATION_KINDS[state]
+    operation = submit(kind, draft.airline, actor, str(draft), bytes_total=bytes_total, checkpoint=resume)
+    Draft.objects.filter(pk=draft.pk).update(operation=operation)
     draft.refresh_from_db()
-    transaction.on_commit(lambda: make_due(job))

@@ -9,16 +9,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from django.db import transaction
 from django.template.defaultfilters import pluralize
 
 from campaigns.drafts.requests import BATCH, revalidate
 from campaigns.drafts.validation import EXHIBITION, build_draft_manifest
-from campaigns.models import Draft, DraftItem, DraftState
+from campaigns.models import NO_ERROR, Draft, DraftItem, DraftState
 from campaigns.publishing.manifest_writer import PublishedState, same_content
 from ifeportal.bulk import where_in
-from ifeportal.jobs.retries import NO_ATTEMPTS
-from ifeportal.work_lease import WorkLease
 from loader.contract.keys import parse_media_key
 from loader.contract.manifest import ITEMS_LIMIT, Item, Manifest, restriction_fields
 from loader.errors import BadName
@@ -28,7 +25,7 @@ INVALID_LIMIT: Final = 1_000  # objects with invalid names that become items
 NAMES_IN_NOTICE: Final = 5
 OBJECT_FIELDS: Final = ("size", "etag", "modified", "name_error", "sha256", "sha256_etag")
 OBSERVED_FIELDS: Final = ("position", "in_manifest", "extra", *OBJECT_FIELDS)
-PROGRESS_FIELDS: Final = ("hash_pending", "hashed_bytes", "hash_state", *NO_ATTEMPTS)
+PROGRESS_FIELDS: Final = ("hash_pending", "hashed_bytes", "hash_state", *NO_ERROR)
 EDITED_FIELDS: Final = ("title", "kind", "required", "priority")
 
 
@@ -69,30 +66,23 @@ def _limit(found: PrefixContents) -> None:
         found.invalid = dict(list(found.invalid.items())[:INVALID_LIMIT])
 
 
-def apply_scan(draft: Draft, published: PublishedState, notices: list[str], now: datetime, lease: WorkLease) -> bool:
-    """Apply a scan to the draft in one transaction. Return False if the request is no longer current."""
-    found, requested_at = classify_objects(published), draft.requested_at
-    with transaction.atomic():
-        lease.check_fence()
-        rows = {row.name: row for row in draft.items.all()}
-        draft.refresh_from_db()
-        merge = _Merge(draft, rows, published, found)
-        merge.run()
-        fields = {**_draft_fields(draft, published, now), "notices": [*notices, *found.notices, *merge.notices]}
-        waiting = Draft.objects.filter(pk=draft.pk, state=DraftState.SCANNING, requested_at=requested_at)
-        if not waiting.start_over(state=DraftState.EDITING, **fields):
-            transaction.set_rollback(True)
-            return False
-        merge.write()
-        faults = revalidate(draft)
-        chosen = draft.items.filter(included=True)
-        if (
-            not faults
-            and published.manifest
-            and _same_campaign(published.manifest, build_draft_manifest(draft, list(chosen)))
-        ):
-            Draft.objects.filter(pk=draft.pk).update(state=DraftState.PUBLISHED)
-    return True
+def apply_scan(draft: Draft, published: PublishedState, notices: list[str], now: datetime) -> None:
+    """Apply a scan to the draft. Call it in the transaction that ends its operation."""
+    found = classify_objects(published)
+    rows = {row.name: row for row in draft.items.all()}
+    merge = _Merge(draft, rows, published, found)
+    merge.run()
+    fields = {**_draft_fields(draft, published, now), "notices": [*notices, *found.notices, *merge.notices]}
+    Draft.objects.filter(pk=draft.pk).update(state=DraftState.EDITING, **fields)
+    merge.write()
+    faults = revalidate(draft)
+    chosen = draft.items.filter(included=True)
+    if (
+        not faults
+        and published.manifest
+        and _same_campaign(published.manifest, build_draft_manifest(draft, list(chosen)))
+    ):
+        Draft.objects.filter(pk=draft.pk).update(state=DraftState.PUBLISHED)
 
 
 def _same_campaign(present: Manifest, wanted: Manifest) -> bool:
@@ -217,7 +207,7 @@ class _Merge:
         etag = info.etag if info else ""
         if row.etag != etag:
             row.hash_pending, row.hashed_bytes, row.hash_state = False, 0, ""
-            row.clear_attempts()
+            row.error_code = row.error = row.advice = ""
         row.etag, row.size = etag, info.size if info else None
         row.modified = info.last_modified if info else None
         if info and item and row.sha256_etag != etag and self._is_recorded(item, info):

@@ -34,7 +34,7 @@ class DraftTotals:
 
     `to_hash`, `bytes_to_hash`: items in the bucket that are not hashed yet. `problems`: items with problems, without
     those that only wait to be hashed. `new`, `leaving`: items that publishing adds to the manifest in the bucket and
-    removes from it. `rate`: bytes per second.
+    removes from it.
     """
 
     found: int = 0
@@ -47,28 +47,21 @@ class DraftTotals:
     problems: int = 0
     new: int = 0
     leaving: int = 0
-    rate: int | None = None
 
     @property
     def percent(self) -> int:
         """Whole percent of the bytes, rounded down."""
         return self.bytes_done * 100 // self.bytes_total if self.bytes_total else 100 * bool(self.items)
 
-    @property
-    def seconds_left(self) -> int | None:
-        """Seconds left at the current rate; None if the rate is unknown."""
-        return -(-(self.bytes_total - self.bytes_done) // self.rate) if self.rate else None
-
 
 def draft_totals(draft: Draft) -> DraftTotals:
     """Compute the totals in one query."""
     counts = DraftItem.objects.filter(draft=draft).aggregate(**_AGGREGATES)
-    return DraftTotals(**counts, rate=draft.rate_bps)
+    return DraftTotals(**counts)
 
 
 def totals_by_draft(drafts: Collection[Draft]) -> dict[int, DraftTotals]:
     """Compute the totals of several drafts in one query, by primary key."""
-    rates = {draft.pk: draft.rate_bps for draft in drafts}
-    rows: Any = DraftItem.objects.filter(draft__in=rates).order_by().values("draft_id").annotate(**_AGGREGATES)
+    rows: Any = DraftItem.objects.filter(draft__in=drafts).order_by().values("draft_id").annotate(**_AGGREGATES)
     found = {row.pop("draft_id"): row for row in rows}
-    return {pk: DraftTotals(**found.get(pk, {}), rate=rate) for pk, rate in rates.items()}
+    return {draft.pk: DraftTotals(**found.get(draft.pk, {})) for draft in drafts}

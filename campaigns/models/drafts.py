@@ -9,8 +9,9 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower
 
-from ifeportal.jobs.retries import RetriedQuerySet, RetriedWork
-from ifeportal.models import Airline, User
+from ifeportal.access import ScopedQuerySet
+from ifeportal.models import Airline
+from ifeportal.operations.models import Operation
 from loader.contract.manifest import PRIORITY_LIMIT
 
 NOT_HASHED: Final = "Not hashed yet."
@@ -20,7 +21,7 @@ IS_HASHED: Final = ~Q(sha256="") & Q(sha256_etag=F("etag"))  # `DraftItem.is_has
 
 
 class DraftState(models.TextChoices):
-    """State of a draft. In `BUSY_STATES` a job works on it, and people cannot change it."""
+    """State of a draft. In `BUSY_STATES` its operation is open, and people cannot change it."""
 
     EDITING = "editing", "Incomplete"
     SCANNING = "looking", "Scanning"
@@ -33,21 +34,28 @@ class DraftState(models.TextChoices):
     FAILED = "failed", "Failed"
 
 
-BUSY_STATES: Final = (DraftState.SCANNING, DraftState.HASHING, DraftState.PUBLISHING, DraftState.WITHDRAWING)
+OPERATION_KINDS: Final = {
+    DraftState.SCANNING: "scan",
+    DraftState.HASHING: "hashing",
+    DraftState.PUBLISHING: "publication",
+    DraftState.WITHDRAWING: "withdrawal",
+}
+BUSY_STATES: Final = tuple(OPERATION_KINDS)
+NO_ERROR: Final = {"error_code": "", "error": "", "advice": ""}  # of an item
 
 
-class DraftQuerySet(RetriedQuerySet["Draft"]):
+class DraftQuerySet(ScopedQuerySet["Draft"]):
     def idle(self) -> Self:
-        """Return drafts that no job works on."""
+        """Return drafts without an open operation."""
         return self.exclude(state__in=BUSY_STATES)
 
 
-class Draft(RetriedWork):
-    """A campaign as people edit it; a job writes it to the media bucket. At most one for each campaign.
+class Draft(models.Model):
+    """A campaign as people edit it; operations write it to the media bucket. At most one for each campaign.
 
     `manifest_etag`, `manifest_version`: of the campaign.json last scanned or written, empty if there is none. If it
-    changed since, the draft is not published. `version`: the highest ever found or published. `requested_work`: one of
-    `BUSY_STATES`, also after the work ended, so that a failed draft says what failed. Times are in UTC.
+    changed since, the draft is not published. `version`: the highest ever found or published. `operation`: the last
+    one, also after it ended, so that a failed draft says what failed. Times are in UTC.
     """
 
     airline = models.ForeignKey(Airline, on_delete=models.CASCADE, related_name="drafts")
@@ -63,20 +71,14 @@ class Draft(RetriedWork):
     )
     extra = models.JSONField(default=dict, blank=True, help_text="Other fields of the manifest, preserved.")
     state = models.CharField(max_length=11, choices=DraftState, default=DraftState.EDITING)
-    requested_at = models.DateTimeField(null=True, blank=True, help_text="When the current work was requested.")
-    requested_by = models.ForeignKey(
-        User,
+    operation = models.OneToOneField(
+        Operation,
         null=True,
         blank=True,
         on_delete=models.SET_NULL,
-        related_name="+",
-        help_text="Who requested the current work.",
+        related_name="draft",
+        help_text="The last scan, hashing, publication or withdrawal.",
     )
-    requested_work = models.CharField(
-        max_length=11, blank=True, default="", db_default="", help_text="The work that was requested last: its state."
-    )
-    last_worked_at = models.DateTimeField(null=True, blank=True, help_text="When a job last worked on it.")
-    rate_bps = models.BigIntegerField(null=True, blank=True, help_text="Current rate of hashing, bytes per second.")
     faults = models.JSONField(default=list, blank=True, help_text="Problems of the draft itself.")
     faulty_items = models.PositiveIntegerField(default=0, help_text="Number of items with problems.")
     notices = models.JSONField(default=list, blank=True, help_text="Notes of the last scan or publication.")
@@ -105,35 +107,51 @@ class Draft(RetriedWork):
     def __str__(self) -> str:
         return f"{self.airline.name}/{self.name}"
 
-    def current_request(self) -> DraftQuerySet:
-        """Return this row while what was requested is still to be done, else no row."""
-        return Draft.objects.filter(pk=self.pk, state=self.state, requested_at=self.requested_at)
-
     @property
     def busy(self) -> bool:
-        """Whether a job works on the draft."""
+        """Whether an operation on the draft is open."""
         return self.state in BUSY_STATES
 
+    @property
+    def failed_state(self) -> str:
+        """The busy state in which a failed draft was; "" if that is unknown, because its operation was purged."""
+        if self.state != DraftState.FAILED or self.operation is None:
+            return ""
+        return next((state for state, kind in OPERATION_KINDS.items() if kind == self.operation.kind), "")
 
-class DraftItemQuerySet(RetriedQuerySet["DraftItem"]):
+    @property
+    def error_code(self) -> str:
+        return self._failing.error_code if self._failing else ""
+
+    @property
+    def error(self) -> str:
+        """Why the operation failed, or why its last attempt did."""
+        return self._failing.error if self._failing else ""
+
+    @property
+    def advice(self) -> str:
+        return self._failing.advice if self._failing else ""
+
+    @property
+    def _failing(self) -> Operation | None:
+        return self.operation if self.busy or self.state == DraftState.FAILED else None
+
+
+class DraftItemQuerySet(ScopedQuerySet["DraftItem"]):
     airline_path = "draft__airline"
 
     def to_hash(self) -> Self:
         """Return included items in the bucket that are not hashed."""
         return self.filter(included=True, name_error="", size__isnull=False).exclude(IS_HASHED)
 
-    def waiting(self) -> Self:
-        """Return items that wait for the hashing job."""
-        return self.filter(hash_pending=True, draft__state=DraftState.HASHING)
 
-
-class DraftItem(RetriedWork):
+class DraftItem(models.Model):
     """A `.tgz` that is or was in the prefix of a campaign, or that its manifest lists.
 
     `included` items are part of the campaign. `size` is null if the bucket has no such object; `name_error` says why
     it can never be included. While `hash_pending`, `hashed_bytes` are hashed and `hash_state` is the state to resume
-    from. `sha256` is that of the object with `sha256_etag`. `error` is the last error of hashing, `error_text` why
-    the item cannot be published.
+    from. `sha256` is that of the object with `sha256_etag`. `error` is the last error of hashing, with its code and
+    advice, `error_text` why the item cannot be published.
     """
 
     draft = models.ForeignKey(Draft, on_delete=models.CASCADE, related_name="items")
@@ -161,6 +179,9 @@ class DraftItem(RetriedWork):
     hash_pending = models.BooleanField(default=False)
     hashed_bytes = models.BigIntegerField(default=0)
     hash_state = models.CharField(max_length=224, blank=True)
+    error_code = models.CharField(max_length=40, blank=True)
+    error = models.TextField(blank=True)
+    advice = models.TextField(blank=True, help_text="What to do about the error.")
     error_text = models.TextField(blank=True, help_text="Why the item cannot be published.")
 
     objects = DraftItemQuerySet.as_manager()
@@ -177,10 +198,6 @@ class DraftItem(RetriedWork):
 
     def __str__(self) -> str:
         return f"{self.name} of {self.draft}"
-
-    def current_request(self) -> DraftItemQuerySet:
-        """Return this row while the object that was read with it is still to be hashed, else no row."""
-        return DraftItem.objects.waiting().filter(pk=self.pk, etag=self.etag)
 
     @property
     def is_hashed(self) -> bool:
@@ -203,5 +220,5 @@ class DraftItem(RetriedWork):
         if self.hash_pending and self.hashed_bytes:
             return f"Hashing, {self.hashed_bytes * 100 // self.size if self.size else 0}%"
         if self.hash_pending:
-            return "Waiting to retry" if self.attempts else "Waiting to be hashed"
+            return "Waiting to retry" if self.error_code else "Waiting to be hashed"
         return f"Failed: {self.error_code}" if self.error_code else "Not hashed"

@@ -19,6 +19,7 @@ from ifeportal.access import Role
 from ifeportal.jobs.retries import RetryPolicy, WorkFailure
 from ifeportal.operations.models import Lane, Operation, OperationState
 from ifeportal.work_lease import WorkLease
+from loader.errors import Code
 
 SLICE_SECONDS: Final = 5.0  # after which a slice should end at the next safe boundary
 Write = Callable[[], None]
@@ -136,6 +137,7 @@ class Kind:
 
     `name` is in rows and in the API, `label` on pages. `run` does one slice. It raises WorldError (retried by
     `retry_policy`), OperationFailed, or another error of `loader.errors` (failed for good).
+    `advice`: what to do about a WorldError, by code; others get a general sentence.
     `role`: who may request, cancel and retry it. `can_cancel`: whether an open operation may be cancelled now.
     `ended` writes the kind's rows in the transaction that ends the operation as failed, cancelled or expired.
     `clean_up` deletes what is outside the database, in a worker, before a cancelled operation ends; it may be repeated.
@@ -152,6 +154,7 @@ class Kind:
     caps: Caps = field(default_factory=Caps)
     role: Role = Role.MANAGER
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    advice: Mapping[Code, str] = field(default_factory=dict, hash=False)
     space: Space | None = None
     frees_space: bool = False
     keeps_rows: bool = False

@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -35,6 +36,12 @@ def wait_for(future: Future[T], lease: WorkLease) -> T:
                 return future.result()
 
 
+def call(function: Callable[[], T], lease: WorkLease) -> T:
+    """Return the result of the function, which a thread calls. Raises what the function or the lease raises."""
+    with ThreadPoolExecutor(1, thread_name_prefix="store") as thread:
+        return wait_for(thread.submit(function), lease)
+
+
 def map_in_threads(threads: Executor, call: Callable[[A], T], arguments: Iterable[A], lease: WorkLease) -> Iterator[T]:
     """Yield the result of the call for each argument, in their order; several calls run at once."""
     for future in [threads.submit(call, each) for each in arguments]:
@@ -43,8 +50,7 @@ def map_in_threads(threads: Executor, call: Callable[[A], T], arguments: Iterabl
 
 def list_prefixes(bucket: Bucket, prefix: str, lease: WorkLease) -> list[str]:
     """Return the names directly below `prefix`. Raises WorldError."""
-    with ThreadPoolExecutor(1, thread_name_prefix="prefixes") as thread:
-        return wait_for(thread.submit(bucket.list_prefixes, prefix), lease)
+    return call(partial(bucket.list_prefixes, prefix), lease)
 
 
 class PrefetchedListing:

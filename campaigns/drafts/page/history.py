@@ -66,7 +66,9 @@ def done_by(draft: Draft) -> dict[str, tuple[str, datetime]]:
 
 def _entries(draft: Draft) -> QuerySet[AuditEntry]:
     # Bounded by the age of the draft, so that the index on airline and time serves it.
-    return AuditEntry.objects.filter(airline=draft.airline, at__gte=draft.created_at).order_by("-at", "-pk")
+    # Each request for an operation has an entry of the draft besides that of the operation.
+    entries = AuditEntry.objects.filter(airline=draft.airline, at__gte=draft.created_at)
+    return entries.exclude(action__startswith="operation.").order_by("-at", "-pk")
 
 
 def history(entries: Sequence[AuditEntry]) -> list[HistoryEntry]:

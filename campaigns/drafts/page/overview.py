@@ -78,7 +78,7 @@ def section(request: HttpRequest) -> Section | None:
         return None
     today = timezone.now().date()
     drafts, listing = its.get_queryset(request), reverse("admin:campaigns_draft_changelist")
-    found = _ranked(drafts.filter(in_work(today)).select_related("airline"), today)[: SHOWN + 1]
+    found = _ranked(drafts.filter(in_work(today)).select_related("airline", "operation"), today)[: SHOWN + 1]
     rows, counts = list(found), _counts(drafts, today)
     totals = totals_by_draft(rows)
     may_add, may_change = its.has_add_permission(request), its.has_change_permission(request)

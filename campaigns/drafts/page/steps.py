@@ -91,7 +91,7 @@ class DraftFacts:
         return max(found, key=lambda entry: entry[1])[0] if found else ""
 
     def failed(self, state: DraftState) -> bool:
-        return self.draft.state == DraftState.FAILED and self.draft.requested_work == state
+        return self.draft.failed_state == state
 
 
 def workflow(facts: DraftFacts) -> list[Step]:
@@ -208,16 +208,16 @@ BUSY: Final = {
     DraftState.WITHDRAWING: NextStep("Withdrawing", "A job deletes campaign.json. This cannot be cancelled."),
 }
 FAILED_TITLES: Final = {
-    DraftState.SCANNING.value: "The scan failed",
-    DraftState.HASHING.value: "Hashing failed",
-    DraftState.PUBLISHING.value: "Publishing failed",
-    DraftState.WITHDRAWING.value: "Withdrawing failed",
+    DraftState.SCANNING: "The scan failed",
+    DraftState.HASHING: "Hashing failed",
+    DraftState.PUBLISHING: "Publishing failed",
+    DraftState.WITHDRAWING: "Withdrawing failed",
 }
 
 
 def _after_failure(facts: DraftFacts) -> NextStep:
     """Return the retry of the work that failed; a scan, where only a scan can help."""
-    draft, work = facts.draft, facts.draft.requested_work
+    draft, work = facts.draft, facts.draft.failed_state
     title = FAILED_TITLES.get(work, "The last job failed")
     if work == DraftState.SCANNING or draft.error_code in MUST_SCAN or not facts.totals.found:
         return NextStep(title, "", Action("look", "Scan the bucket again"))

@@ -1,4 +1,4 @@
-"""Progress of the jobs of a draft, and short texts about it. Pure: a row, its totals and a clock in, text out."""
+"""Progress of the operation on a draft, and short texts about it. Pure: rows, totals and a clock in, text out."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from django.template.defaultfilters import pluralize
 from campaigns.drafts.totals import DraftTotals
 from campaigns.models import Draft, DraftItem, DraftState
 from ifeportal import formatting
+from ifeportal.operations.models import Operation, OperationState
+from ifeportal.operations.serialization import eta_seconds, percent
 
 WAITING_TOO_LONG: Final = timedelta(seconds=30)
 STALLED_AFTER: Final = timedelta(seconds=30)
-TASK_TAKES: Final = timedelta(seconds=90)  # longer than the pause after which another worker takes over a task
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Progress of a job: whole `percent`, None while the total is unknown; sentences; a `warning` if it stalls."""
+    """Progress of an operation: whole `percent`, None while unknown; sentences; a `warning` if it stalls."""
 
     percent: int | None
     text: str
@@ -28,51 +29,55 @@ class Progress:
 
 
 def work_progress(draft: Draft, totals: DraftTotals, now: datetime) -> Progress | None:
-    """Return the progress of the job that works on the draft; None if none does."""
-    if not draft.busy:
+    """Return the progress of the operation on the draft; None if none is open."""
+    operation = draft.operation
+    if not draft.busy or operation is None:
         return None
-    percent = totals.percent if draft.state == DraftState.HASHING else None
-    by = f" by {draft.requested_by}" if draft.requested_by else ""
-    requested = f"Requested {formatting.age(draft.requested_at, now)}{by}."
-    if draft.last_worked_at is None:
-        return Progress(percent, f"Waiting for a worker. {requested}", _waiting_warning(draft, now))
-    if draft.next_try_at and draft.error:
-        limit = draft.retry_policy.max_attempts
-        text = f"Attempt {min(draft.attempts + 1, limit)} of {limit} starts {formatting.until(draft.next_try_at, now)}."
-        return Progress(percent, text, f"The last attempt failed. {draft.error_code}: {draft.error}")
-    if percent is not None:
-        return Progress(percent, hashing_text(totals), _stall_warning(draft, now))
-    return Progress(None, requested, _task_warning(draft, now))
+    done = percent(operation)
+    by = f" by {operation.user}" if operation.user else ""
+    requested = f"Requested {formatting.age(operation.created_at, now)}{by}."
+    if operation.cancel_requested_at is not None:
+        return Progress(done, f"Is being cancelled. {requested}", _stall_warning(operation, now))
+    if operation.state == OperationState.WAITING and operation.error:
+        limit = operation.retry_policy.max_attempts
+        pause = formatting.until(operation.next_try_at, now)
+        text = f"Attempt {min(operation.attempts + 1, limit)} of {limit} starts {pause}."
+        return Progress(done, text, f"The last attempt failed. {operation.error_code}: {operation.error}")
+    if operation.fence == 0:
+        reason = operation.waiting_for or "Waiting for a worker."
+        return Progress(done, f"{reason} {requested}", _waiting_warning(operation, now))
+    if draft.state == DraftState.HASHING:
+        return Progress(done, hashing_text(operation, totals), _stall_warning(operation, now))
+    return Progress(
+        done, f"{operation.stage}. {requested}" if operation.stage else requested, _stall_warning(operation, now)
+    )
 
 
-def _waiting_warning(draft: Draft, now: datetime) -> str:
-    if draft.requested_at is None or now - draft.requested_at < WAITING_TOO_LONG:
+def _waiting_warning(operation: Operation, now: datetime) -> str:
+    if operation.waiting_for or now - operation.created_at < WAITING_TOO_LONG:
         return ""
     return (
-        f"No worker has started since {formatting.age(draft.requested_at, now)}. If this persists, ask an "
+        f"No worker has started since {formatting.age(operation.created_at, now)}. If this persists, ask an "
         "administrator to check the jobs of the portal."
     )
 
 
-def _stall_warning(draft: Draft, now: datetime) -> str:
-    if draft.last_worked_at and now - draft.last_worked_at > STALLED_AFTER:
-        age = formatting.age(draft.last_worked_at, now)
-        return f"The last progress was {age}. A worker resumes where it stopped, or another draft has its turn."
-    return "No data arrives from the bucket at the moment." if draft.rate_bps == 0 else ""
+def _stall_warning(operation: Operation, now: datetime) -> str:
+    if now - operation.updated_at > STALLED_AFTER:
+        age = formatting.age(operation.updated_at, now)
+        return f"The last progress was {age}. A worker resumes where it stopped, or another operation has its turn."
+    return "No data arrives from the bucket at the moment." if operation.rate_bps == 0 else ""
 
 
-def _task_warning(draft: Draft, now: datetime) -> str:
-    if draft.last_worked_at and now - draft.last_worked_at > TASK_TAKES:
-        return f"The attempt started {formatting.age(draft.last_worked_at, now)}. It is repeated if its worker stopped."
-    return ""
-
-
-def hashing_text(totals: DraftTotals) -> str:
+def hashing_text(operation: Operation, totals: DraftTotals) -> str:
     """Return bytes and items hashed, the rate, and the time left where it is known."""
-    done, total = formatting.size(totals.bytes_done), formatting.size(totals.bytes_total)
-    parts = [f"{done} of {total} ({totals.percent}%)", f"{totals.items_done:,} of {totals.items:,} items"]
-    if totals.rate:
-        parts += [formatting.rate(totals.rate), f"about {formatting.duration(totals.seconds_left)} left"]
+    parts = [f"{totals.items_done:,} of {totals.items:,} items"]
+    if operation.bytes_total:
+        done, total = formatting.size(operation.bytes_done), formatting.size(operation.bytes_total)
+        parts.insert(0, f"{done} of {total} ({percent(operation)}%)")
+    seconds = eta_seconds(operation)
+    if operation.rate_bps and seconds is not None:
+        parts += [formatting.rate(operation.rate_bps), f"about {formatting.duration(seconds)} left"]
     return ", ".join(parts)
 
 
@@ -107,8 +112,7 @@ def updated_at(draft: Draft) -> datetime:
     """Return when a person or a job last changed the draft."""
     times = (
         draft.edited_at,
-        draft.requested_at,
-        draft.last_worked_at,
+        draft.operation.updated_at if draft.operation else None,
         draft.scanned_at,
         draft.hashed_at,
         draft.published_at,
@@ -122,11 +126,12 @@ def revision(draft: Draft) -> str:
     facts = (
         draft.state,
         draft.edited_at,
-        draft.requested_at,
+        draft.operation_id,
         draft.scanned_at,
         draft.hashed_at,
         draft.published_at,
         draft.withdrawn_at,
         draft.error,
+        bool(draft.operation and draft.operation.cancel_requested_at),
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

@@ -101,7 +101,7 @@ def _run(work: WorkerSlice, kind: Kind) -> None:
     except ContractError as error:
         outcomes.fail(work, kind, WorkFailure(error.code, str(error), CONTRACT_ADVICE), can_retry=False)
     except WorldError as error:
-        outcomes.postpone_or_fail(work, kind, WorkFailure.of(error, WORLD_ADVICE))
+        outcomes.postpone_or_fail(work, kind, WorkFailure.of(error, kind.advice.get(error.code, WORLD_ADVICE)))
     except (LeaseLost, OperationalError, InterfaceError):
         raise
     except Exception as error:

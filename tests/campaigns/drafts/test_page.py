@@ -23,7 +23,7 @@ from loader.s3.memory import MemoryBucket
 from tests.campaigns.drafts.test_admin import CHANGE, ITEMS, LIST, PROGRESS, PUBLISH, form_of, primary_buttons
 from tests.conftest import Cast
 from tests.support import campaign_drafts
-from tests.support.campaign_drafts import NOON, create_hashed_draft, new_draft, publish_draft, scan_draft
+from tests.support.campaign_drafts import ANYONE, NOON, create_hashed_draft, new_draft, publish_draft, scan_draft
 
 FILMS = {"movie-001": b"one", "movie-002": b"two"}
 HASHED = DraftTotals(found=3, items=3, bytes_total=30, items_done=3, bytes_done=30)

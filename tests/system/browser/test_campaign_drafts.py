@@ -34,18 +34,18 @@ def test_a_manager_makes_publishes_and_withdraws_a_campaign_without_loading_a_pa
     page.get_by_text("ACME/2026-12/").wait_for()
     page.get_by_role("button", name="Save and scan the bucket").click()
     page.locator('[data-draft-state="looking"]').wait_for()
-    campaign_drafts.run_short_tasks(memory_media)
+    campaign_drafts.run_operations(memory_media)
     page.get_by_label("title of movie-001").fill("The Long Way Up")
     assert axe_violations(page) == []
     page.get_by_role("button", name="Calculate hashes").click()
     page.locator('[data-draft-state="hashing"] progress').wait_for()
-    campaign_drafts.hash_items(memory_media)
+    campaign_drafts.run_operations(memory_media)
     page.locator('[data-draft-state="ready"]').wait_for()
     page.get_by_role("button", name="Review and publish").click()
     assert axe_violations(page) == []
     page.get_by_role("button", name="Publish version 1").click()
     page.locator('[data-draft-state="publishing"]').wait_for()
-    campaign_drafts.run_short_tasks(memory_media)
+    campaign_drafts.run_operations(memory_media)
     page.locator('[data-draft-state="published"]').wait_for()
     assert campaign_drafts.read_manifest(Draft.objects.get(), memory_media).content[0].title == "The Long Way Up"
     edit_beside_another_person(page)
@@ -53,7 +53,7 @@ def test_a_manager_makes_publishes_and_withdraws_a_campaign_without_loading_a_pa
     page.get_by_role("button", name="Withdraw").click()
     page.get_by_role("button", name="Withdraw the campaign").click()
     page.locator('[data-draft-state="withdrawing"]').wait_for()
-    campaign_drafts.run_short_tasks(memory_media)
+    campaign_drafts.run_operations(memory_media)
     page.locator('[data-draft-state="withdrawn"]').wait_for()
     assert window.complaints == []
 

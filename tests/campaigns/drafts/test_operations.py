@@ -1,4 +1,4 @@
-"""Tasks of drafts, from the scan of the bucket to the published manifest: no data is lost."""
+"""Operations on drafts, from the scan of the bucket to the published manifest: no data is lost."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 
-from campaigns import jobs
 from campaigns.drafts import hashing, requests
-from campaigns.drafts.requests import RequestRejected
 from campaigns.hashing import resumable_sha256
 from campaigns.models import IS_HASHED, Campaign, DraftItem, DraftState
 from campaigns.signing.private_keys import new_key, public_hex
 from ifeportal.jobs.retries import RetryPolicy
-from ifeportal.models import Airline, Job
+from ifeportal.jobs.broker import queued_wakeups
+from ifeportal.models import Airline, AuditEntry
+from ifeportal.operations import slices
+from ifeportal.operations.leases import OperationLease
+from ifeportal.operations.models import Operation, OperationQueue, OperationState
+from ifeportal.operations.requests import RequestRejected, cancel, retry
+from ifeportal.operations.runner import run_due_operations
+from ifeportal.operations.slices import WorkerSlice
 from ifeportal.work_lease import LeaseLost
 from loader.errors import Code, WorldError
 from loader.s3.client import S3Bucket
@@ -31,18 +35,21 @@ from loader.s3.memory import MemoryBucket
 from loader.signatures.dsse import parse_envelope, require_signatures
 from tests.support import campaign_drafts
 from tests.support.campaign_drafts import (
+    ANYONE,
     NOON,
     create_hashed_draft,
+    end_leases,
+    end_pauses,
     find_item,
     hash_draft,
-    hash_items,
     new_draft,
+    operation_of,
     publish_draft,
     read_manifest,
+    run_operations,
+    run_slice,
     scan_draft,
 )
-from tests.support.profiles import scaled
-from tests.support.work_leases import ScriptedLease
 
 KEY = "ACME/2026-12/campaign.json"
 FILMS = {"movie-001": b"one", "movie-002": b"two"}
@@ -146,16 +153,16 @@ def test_a_campaign_goes_from_the_bucket_to_a_signed_manifest_in_a_real_store(ac
     find_item(draft, "movie-001")
     media.put("ACME/2026-12/movie-001.tgz", b"another cut")
     media.put(KEY, b'{"version": 7, "content": []}')
-    requests.request_publish(draft, NOON)
-    campaign_drafts.run_short_tasks(media)
+    requests.request_publish(draft, ANYONE)
+    run_operations(media)
     draft.refresh_from_db()
     assert (draft.state, "was replaced since it was hashed" in draft.error) == (DraftState.FAILED, True)
     assert draft.error_code == "OBJECT_CHANGED"
     scan_draft(draft, media)
     hash_draft(draft, media)
     assert publish_draft(draft, media, [key]).version == 8
-    requests.request_withdraw(draft, NOON)
-    campaign_drafts.run_short_tasks(media)
+    requests.request_withdraw(draft, ANYONE)
+    run_operations(media)
     draft.refresh_from_db()
     assert draft.state == DraftState.WITHDRAWN
     assert sorted(found.key for found in media.list("ACME/")) == sorted(
@@ -234,7 +241,7 @@ def test_every_fault_is_named_by_item_and_as_a_whole(acme: Airline, store: Store
     assert sorted(faults) == ["'-dash.tgz'", "'bad\\u202ename.tgz'", "'deep/film.tgz'"]
     assert all(fault.startswith("This item cannot be published: ") for fault in faults.values())
     with pytest.raises(RequestRejected, match="before it starts"):
-        requests.request_publish(draft, NOON)
+        requests.request_publish(draft, ANYONE)
     assert draft.state == DraftState.EDITING
 
 
@@ -242,7 +249,7 @@ def test_an_empty_campaign_is_not_published(acme: Airline, store: Store) -> None
     draft = scan_draft(new_draft(acme), store)
     assert draft.faults == ["No items are included. Include at least one."]
     with pytest.raises(RequestRejected, match="Include at least one"):
-        requests.request_publish(draft, NOON)
+        requests.request_publish(draft, ANYONE)
 
 
 def test_an_object_that_changes_while_it_is_hashed_is_noticed(acme: Airline, store: Store) -> None:
@@ -274,8 +281,8 @@ def test_a_store_whose_listings_have_other_etags_is_hashed_published_and_withdra
     assert find_item(draft, "a").sha256 == campaign_drafts.sha256(b"first")
     assert publish_draft(draft, store).state == DraftState.PUBLISHED
     store.put("ACME/2026-12/campaign.json.dsse", b"{}")
-    requests.request_withdraw(scan_draft(draft, store), NOON)
-    campaign_drafts.run_short_tasks(store)
+    requests.request_withdraw(scan_draft(draft, store), ANYONE)
+    run_operations(store)
     draft.refresh_from_db()
     assert (draft.state, [found.key for found in store.list()]) == (DraftState.WITHDRAWN, ["ACME/2026-12/a.tgz"])
 
@@ -316,11 +323,12 @@ def test_the_next_slice_resumes_from_saved_hashes(acme: Airline) -> None:
     store = Slow(6, raising(WorldError(Code.SHORT_BODY, "the connection ended")))
     store.put("ACME/2026-12/a.tgz", body)
     draft = scan_draft(new_draft(acme), store)
-    requests.request_hash(draft, NOON)
-    assert not hash_items(store)
-    row = find_item(draft, "a")
-    assert (row.state_text, row.hashed_bytes, row.attempts) == ("Hashing, 48%", 5000, 1)
-    assert row.error_code == "SHORT_BODY"
+    requests.request_hash(draft, ANYONE)
+    assert run_operations(store) == 1
+    row, operation = find_item(draft, "a"), operation_of(draft)
+    assert (row.state_text, row.hashed_bytes, row.error_code) == ("Hashing, 48%", 5000, "SHORT_BODY")
+    assert (operation.state, operation.attempts, operation.error_code) == (OperationState.WAITING, 1, "SHORT_BODY")
+    assert operation.error == "a: the connection ended"
     starts: list[int] = []
     opened = Store.open
 
@@ -328,9 +336,10 @@ def test_the_next_slice_resumes_from_saved_hashes(acme: Airline) -> None:
         starts.append(start)
         return opened(self, key, start=start, **more)
 
+    end_pauses()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Store, "open", noted)
-        assert not hash_items(store, lambda: NOON + timedelta(minutes=5))
+        assert run_operations(store) == 1
     assert starts == [5000]
     row.refresh_from_db()
     assert (row.sha256, row.state_text, row.error_code, row.hash_state) == (
@@ -339,12 +348,43 @@ def test_the_next_slice_resumes_from_saved_hashes(acme: Airline) -> None:
         "",
         "",
     )
+    operation = operation_of(draft)
+    assert (operation.state, operation.bytes_done, operation.bytes_total) == ("succeeded", len(body), len(body))
 
 
-def test_a_worker_that_loses_its_lease_in_mid_hash_writes_nothing_and_the_next_ends_right(acme: Airline) -> None:
+def test_an_item_that_fails_is_tried_again_after_the_others(acme: Airline, store: Store) -> None:
+    for name in ("a", "b", "c"):
+        store.put(f"ACME/2026-12/{name}.tgz", name.encode())
+    draft = scan_draft(new_draft(acme), store)
+    requests.request_hash(draft, ANYONE)
+
+    def fail(key: str) -> None:
+        if key.endswith("/a.tgz"):
+            raise WorldError(Code.NETWORK, "the store refuses connections")
+
+    store.before_open = fail
+    for _ in range(RetryPolicy().max_attempts + 2):
+        run_operations(store)
+        end_pauses()
+    draft.refresh_from_db()
+    assert (draft.state, draft.error) == (DraftState.FAILED, "a: the store refuses connections")
+    assert [item.is_hashed for item in draft.items.order_by("name")] == [False, True, True]
+    assert find_item(draft, "a").error_text.startswith("Hashing failed: the store refuses connections.")
+    store.before_open = nothing_of
+    retry(operation_of(draft), ANYONE)
+    draft.refresh_from_db()
+    assert draft.state == DraftState.HASHING
+    run_operations(store)
+    draft.refresh_from_db()
+    assert (draft.state, operation_of(draft).bytes_total) == (DraftState.READY, 1)
+
+
+def test_a_worker_that_loses_its_lease_in_mid_hash_writes_nothing_and_the_next_ends_right(
+    acme: Airline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lost: list[int] = []
 
-    def lose() -> None:
+    def lose(self: OperationLease, **columns: Any) -> None:
         lost.append(1)
         raise LeaseLost("held by another worker")
 
@@ -352,50 +392,109 @@ def test_a_worker_that_loses_its_lease_in_mid_hash_writes_nothing_and_the_next_e
     for name in ("a", "b"):
         store.put(f"ACME/2026-12/{name}.tgz", name.encode() * 5000)
     draft = scan_draft(new_draft(acme), store)
-    requests.request_hash(draft, NOON)
-    with pytest.raises(LeaseLost):
-        hashing.hash_due_items(store, hashing.HashingContext(ScriptedLease(on_check_fence=lose), campaign_drafts.noon))
+    requests.request_hash(draft, ANYONE)
+    with monkeypatch.context() as patch:
+        patch.setattr(OperationLease, "check_fence", lose)
+        run_slice(store)
     assert lost
     assert not draft.items.filter(IS_HASHED).exists()
-    assert not hash_items(store)
+    end_leases()
+    run_operations(store)
     assert {row.name: row.sha256 for row in draft.items.all()} == {
         name: campaign_drafts.sha256(name.encode() * 5000) for name in ("a", "b")
     }
 
 
 def test_a_lease_that_is_lost_while_bytes_come_ends_the_reading(acme: Airline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashing, "ALIVE_INTERVAL", 0.01)
+    monkeypatch.setattr(hashing, "REPORT_INTERVAL", 0.01)
     lost = threading.Event()
     store = Slow(3, lost.wait)
     body = bytes(range(256)) * 40
     store.put("ACME/2026-12/a.tgz", body)
     draft = scan_draft(new_draft(acme), store)
-    requests.request_hash(draft, NOON)
+    requests.request_hash(draft, ANYONE)
 
-    def lose() -> None:
+    def lose(self: OperationLease) -> None:
         lost.set()
         raise LeaseLost("held by another worker")
 
-    with pytest.raises(LeaseLost):
-        hashing.hash_due_items(store, hashing.HashingContext(ScriptedLease(on_heartbeat=lose), campaign_drafts.noon))
+    with monkeypatch.context() as patch:
+        patch.setattr(OperationLease, "heartbeat", lose)
+        run_slice(store)
     assert (lost.is_set(), find_item(draft, "a").is_hashed) == (True, False)
-    assert not hash_items(store)
+    end_leases()
+    run_operations(store)
     assert find_item(draft, "a").sha256 == campaign_drafts.sha256(body)
 
 
-def test_the_jobs_do_what_was_asked_and_sign_with_the_keys_of_the_settings(
-    acme: Airline, store: Store, monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
+@pytest.mark.parametrize("piece", [1, 3, 8])  # of the second slice: in b, at the start of a, in the middle of a
+def test_a_worker_that_is_killed_in_mid_hash_is_followed_by_one_that_ends_right(acme: Airline, piece: int) -> None:
+    body = bytes(range(256)) * 40
+    store = Slow(4, raising(WorldError(Code.SHORT_BODY)))
+    store.put("ACME/2026-12/a.tgz", body)
+    store.put("ACME/2026-12/b.tgz", b"b")
+    draft = scan_draft(new_draft(acme), store)
+    requests.request_hash(draft, ANYONE)
+    run_slice(store)
+    end_pauses()
+    store.after, store.act = store.pieces + piece, raising(SystemExit())  # type: ignore[arg-type]
+    with pytest.raises(SystemExit):
+        run_slice(store)
+    assert run_slice(store) is None, "the lease of the killed worker has not run out"
+    end_leases()
+    run_operations(store)
+    draft.refresh_from_db()
+    assert draft.state == DraftState.READY, draft.error
+    assert find_item(draft, "a").sha256 == campaign_drafts.sha256(body)
+
+
+def test_cancelling_in_mid_hash_preserves_finished_and_partial_hashes(
+    acme: Airline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "REPORT_INTERVAL", 0.01)
+    monkeypatch.setattr(slices, "REPORT_INTERVAL", 0.0)
+    reached, cancelled, report = threading.Event(), threading.Event(), WorkerSlice.report
+
+    def wait_for_cancel() -> None:
+        reached.set()
+        cancelled.wait(60)
+
+    def cancel_when_reached(self: WorkerSlice, *progress: Any, **stage: Any) -> None:
+        if reached.is_set() and not cancelled.is_set():
+            cancel(self.operation, ANYONE)
+            cancelled.set()
+        report(self, *progress, **stage)
+
+    body = bytes(range(256)) * 40
+    store = Slow(5, wait_for_cancel)
+    store.put("ACME/2026-12/a.tgz", b"a")
+    store.put("ACME/2026-12/b.tgz", body)
+    draft = scan_draft(new_draft(acme), store)
+    requests.request_hash(draft, ANYONE)
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkerSlice, "report", cancel_when_reached)
+        run_operations(store)
+    draft.refresh_from_db()
+    partial = find_item(draft, "b")
+    assert (draft.state, operation_of(draft).state) == (DraftState.EDITING, OperationState.CANCELLED)
+    assert find_item(draft, "a").is_hashed
+    assert (partial.hash_pending, partial.hashed_bytes >= 3000, bool(partial.hash_state)) == (False, True, True)
+    assert hash_draft(draft, store).state == DraftState.READY
+    assert find_item(draft, "b").sha256 == campaign_drafts.sha256(body)
+
+
+def test_the_workers_do_what_was_asked_and_sign_with_the_keys_of_the_settings(
+    acme: Airline, store: Store, settings: Any, tmp_path: Path
 ) -> None:
     key = new_key(tmp_path / "sam", b"open sesame")
     settings.SIGNING_KEYS, settings.SIGNING_PASSPHRASE = (str(tmp_path / "sam"),), "open sesame"
-    monkeypatch.setattr(jobs, "_media", lambda: store)
     store.put("ACME/2026-12/a.tgz", b"a")
     draft = new_draft(acme)
 
     def work() -> str:
-        Job.objects.update(due_at=timezone.now() - timedelta(seconds=1))
-        jobs.run_errands()
-        jobs.hash_items()
+        with campaign_drafts.worker(store):
+            OperationQueue.objects.update(admitted_at=None)  # a request does it when it is committed
+            run_due_operations()
         draft.refresh_from_db()
         return str(draft.state)
 
@@ -404,14 +503,17 @@ def test_the_jobs_do_what_was_asked_and_sign_with_the_keys_of_the_settings(
         (requests.request_hash, DraftState.READY),
         (requests.request_publish, DraftState.PUBLISHED),
     ):
-        ask(draft, timezone.now())
+        ask(draft, ANYONE)
         assert work() == state, draft.error
     assert require_signatures(parse_envelope(store.open(f"{KEY}.dsse").read(10**6)), [public_hex(key)], 1)
     settings.SIGNING_PASSPHRASE = ""
-    requests.request_publish(draft, timezone.now())
+    requests.request_publish(draft, ANYONE)
     assert work() == DraftState.FAILED
     assert "sam is encrypted" in draft.error
     assert "SIGNING_KEYS" in draft.advice
+    settings.SIGNING_PASSPHRASE = "open sesame"
+    retry(operation_of(draft), ANYONE)
+    assert work() == DraftState.PUBLISHED
 
 
 def test_a_worker_killed_between_manifest_and_signature_is_followed_by_one_that_signs(
@@ -426,12 +528,13 @@ def test_a_worker_killed_between_manifest_and_signature_is_followed_by_one_that_
             raise KeyboardInterrupt
 
     store.before_put = fail
-    requests.request_publish(draft, NOON)
+    requests.request_publish(draft, ANYONE)
     with pytest.raises(KeyboardInterrupt):
-        campaign_drafts.run_short_tasks(store, [key])
+        run_slice(store, [key])
     draft.refresh_from_db()
     assert (draft.state, document(store)["version"]) == (DraftState.PUBLISHING, 1)
-    campaign_drafts.run_short_tasks(store, [key], lambda: NOON + timedelta(minutes=5))
+    end_leases()
+    run_operations(store, [key])
     draft.refresh_from_db()
     assert (draft.state, draft.version, document(store)["version"]) == (DraftState.PUBLISHED, 1, 1)
     assert require_signatures(parse_envelope(store.open(f"{KEY}.dsse").read(10**6)), [public_hex(key)], 1)
@@ -447,8 +550,8 @@ def test_the_second_of_two_publishers_overwrites_nothing_and_loses_nothing(acme:
     assert (draft.state, draft.error_code) == (DraftState.FAILED, "OBJECT_CHANGED")
     assert "someone else published" in draft.error
     assert store.open(KEY).read() == theirs
-    requests.request_publish(draft, NOON)
-    campaign_drafts.run_short_tasks(store)
+    requests.request_publish(draft, ANYONE)
+    run_operations(store)
     draft.refresh_from_db()
     assert "Someone else published version 3 since the last scan" in draft.error
     assert store.open(KEY).read() == theirs
@@ -475,8 +578,8 @@ def test_a_change_by_someone_else_is_named(acme: Airline, store: Store, theirs: 
         store.delete(KEY)
     else:
         store.put(KEY, theirs)
-    requests.request_publish(draft, NOON)
-    campaign_drafts.run_short_tasks(store)
+    requests.request_publish(draft, ANYONE)
+    run_operations(store)
     draft.refresh_from_db()
     assert draft.error_code == "OBJECT_CHANGED"
     assert draft.error.startswith(f"{change} since the last scan.")
@@ -498,8 +601,8 @@ def test_a_signature_written_by_someone_else_meanwhile_is_a_change_in_the_bucket
 def test_a_draft_that_was_published_elsewhere_is_not_withdrawn(acme: Airline, store: Store) -> None:
     draft = publish_draft(create_hashed_draft(acme, store, FILMS), store)
     store.put(KEY, b'{"version": 3, "content": []}')
-    requests.request_withdraw(draft, NOON)
-    campaign_drafts.run_short_tasks(store)
+    requests.request_withdraw(draft, ANYONE)
+    run_operations(store)
     draft.refresh_from_db()
     assert (draft.state, document(store)["version"]) == (DraftState.FAILED, 3)
 
@@ -508,23 +611,23 @@ def test_withdrawing_deletes_manifest_and_signature_and_updates_the_campaign(acm
     Campaign.objects.create(airline=acme, name="2026-12", version=9)
     draft = publish_draft(create_hashed_draft(acme, store, FILMS), store, [Ed25519PrivateKey.generate()])
     assert draft.version == 10  # above every version ever known
-    requests.request_withdraw(draft, NOON)
-    campaign_drafts.run_short_tasks(store)
+    requests.request_withdraw(draft, ANYONE)
+    run_operations(store)
     draft.refresh_from_db()
     assert [found.key for found in store.list()] == [f"ACME/2026-12/{name}.tgz" for name in FILMS]
-    assert Campaign.objects.get().withdrawn_at == draft.withdrawn_at == NOON
+    assert Campaign.objects.get().withdrawn_at == draft.withdrawn_at
     assert publish_draft(draft, store).version == 11
     assert Campaign.objects.get().withdrawn_at is None
-    requests.request_withdraw(draft, NOON)
+    requests.request_withdraw(draft, ANYONE)
     store.delete(KEY)  # by someone else, or by this job before it was killed
-    campaign_drafts.run_short_tasks(store)
+    run_operations(store)
     draft.refresh_from_db()
     assert draft.state == DraftState.WITHDRAWN
 
 
 def test_a_store_that_is_away_is_tried_again_and_then_given_up(acme: Airline, store: Store) -> None:
     draft = new_draft(acme)
-    requests.request_scan(draft, NOON)
+    requests.request_scan(draft, ANYONE)
     tries: list[str] = []
 
     def away(prefix: str) -> None:
@@ -532,25 +635,26 @@ def test_a_store_that_is_away_is_tried_again_and_then_given_up(acme: Airline, st
         raise WorldError(Code.NETWORK, "the store refuses connections")
 
     store.before_list = away
-    for minute in range(RetryPolicy().max_attempts):
-        now = NOON + timedelta(minutes=5 * minute)
-        campaign_drafts.run_short_tasks(store, clock=lambda now=now: now)  # type: ignore[misc]
-        campaign_drafts.run_short_tasks(store, clock=lambda now=now: now)  # type: ignore[misc]  # not before its time
+    for attempt in range(RetryPolicy().max_attempts):
+        run_operations(store)
+        assert run_operations(store) == 0, "before its time"
         draft.refresh_from_db()
-        assert (draft.attempts, draft.error_code) == (minute + 1, "NETWORK")
+        assert (operation_of(draft).attempts, draft.error_code) == (attempt + 1, "NETWORK")
+        end_pauses()
     assert len(tries) == RetryPolicy().max_attempts
     assert draft.state == DraftState.FAILED
-    assert "can reach the media bucket" in draft.advice
+    assert "can reach the object store" in draft.advice
 
 
 def test_a_job_that_repeatedly_kills_its_worker_is_abandoned(acme: Airline, store: Store) -> None:
     draft = new_draft(acme)
-    requests.request_scan(draft, NOON)
+    requests.request_scan(draft, ANYONE)
     store.before_list = lambda prefix: (_ for _ in ()).throw(SystemExit)
-    for hour in range(RetryPolicy().max_attempts):
+    for _ in range(RetryPolicy().max_attempts):
         with pytest.raises(SystemExit):
-            campaign_drafts.run_short_tasks(store, clock=lambda hour=hour: NOON + timedelta(hours=hour))  # type: ignore[misc]
-    campaign_drafts.run_short_tasks(store, clock=lambda: NOON + timedelta(days=2))
+            run_slice(store)
+        end_leases()
+    run_operations(store)
     draft.refresh_from_db()
     assert (draft.state, draft.error_code) == (DraftState.FAILED, "INTERNAL")
 
@@ -559,35 +663,55 @@ def test_a_draft_that_a_job_works_on_can_be_stopped_but_not_asked_for_something_
     acme: Airline, store: Store
 ) -> None:
     draft = create_hashed_draft(acme, store, FILMS)
-    requests.request_scan(draft, NOON)
+    requests.request_scan(draft, ANYONE)
     with pytest.raises(RequestRejected, match="A job is working on this draft"):
-        requests.request_publish(draft, NOON)
-    requests.stop(draft)
-    assert draft.state == DraftState.READY
-    requests.request_publish(draft, NOON)
+        requests.request_publish(draft, ANYONE)
+    assert requests.stop(draft, ANYONE) == "Stopping."
+    run_operations(store)
+    draft.refresh_from_db()
+    assert (draft.state, operation_of(draft).state) == (DraftState.READY, OperationState.CANCELLED)
+    requests.request_publish(draft, ANYONE)
     with pytest.raises(RequestRejected, match="Nothing to stop"):
-        requests.stop(draft)
+        requests.stop(draft, ANYONE)
+    with pytest.raises(RequestRejected, match="cannot be cancelled"):
+        cancel(operation_of(draft), ANYONE)
 
 
-def test_a_request_makes_the_job_due_now(acme: Airline, django_capture_on_commit_callbacks: Any) -> None:
-    later = timezone.now() + timedelta(hours=1)
-    job = Job.objects.create(name=requests.TASKS_JOB, due_at=later)
+def test_a_request_wakes_a_worker(acme: Airline, django_capture_on_commit_callbacks: Any) -> None:
+    before = queued_wakeups()
     with django_capture_on_commit_callbacks(execute=True):
-        requests.request_scan(new_draft(acme), NOON)
-    job.refresh_from_db()
-    assert job.due_at < later
+        requests.request_scan(new_draft(acme), ANYONE)
+    assert queued_wakeups() == before + 1
 
 
-def test_drafts_take_turns_at_being_hashed(acme: Airline, store: Store) -> None:
+def test_drafts_take_turns_at_being_hashed(acme: Airline, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("x", "y"):
         for film in ("a", "b"):
             store.put(f"ACME/{name}/{film}.tgz", b"1")
-        requests.request_hash(scan_draft(new_draft(acme, name), store), NOON)
+        requests.request_hash(scan_draft(new_draft(acme, name), store), ANYONE)
     order: list[str] = []
     store.before_open = order.append
-    times = iter(NOON + timedelta(seconds=n) for n in range(1000))
-    hash_items(store, lambda: next(times))
+    monkeypatch.setattr(WorkerSlice, "is_over", True)
+    run_operations(store)
     assert [key.split("/")[1] for key in order] == ["x", "y", "x", "y"]
+
+
+def test_an_operation_that_was_followed_by_another_is_not_retried(acme: Airline, store: Store) -> None:
+    draft = publish_draft(create_hashed_draft(acme, store, FILMS), store)
+    failed = operation_of(draft)
+    Operation.objects.filter(pk=failed.pk).update(state=OperationState.FAILED, can_retry=True)
+    scan_draft(draft, store)
+    with pytest.raises(RequestRejected, match="has had other work since"):
+        retry(failed, ANYONE)
+
+
+def test_a_draft_whose_operation_was_purged_can_be_stopped(acme: Airline, store: Store) -> None:
+    draft = create_hashed_draft(acme, store, FILMS)
+    requests.request_scan(draft, ANYONE)
+    Operation.objects.all().delete()
+    assert requests.stop(draft, ANYONE) == "Stopped."
+    draft.refresh_from_db()
+    assert draft.state == DraftState.READY
 
 
 def test_without_openssl_an_item_is_hashed_in_one_go(
