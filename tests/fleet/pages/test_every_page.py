@@ -18,9 +18,9 @@ from tests.support.page_rows import create_campaign, create_fleet, create_load, 
 
 pytestmark = pytest.mark.both_databases
 
-FLEET, AIRLINE = "/", "/airlines/ACME/"
+FLEET, AIRLINE, ACTIVITY = "/", "/airlines/ACME/", "/activity/"
 TAIL, CAMPAIGN = "/airlines/ACME/tails/VP-AAA/", "/airlines/ACME/campaigns/2026-12/"
-PAGES = (FLEET, AIRLINE, TAIL, CAMPAIGN)
+PAGES = (FLEET, AIRLINE, TAIL, CAMPAIGN, ACTIVITY)
 HOSTILE = "<script>alert('hm')</script>\"><img src=x onerror=alert(1)>"
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from django.utils import timezone
@@ -102,17 +100,14 @@ def test_only_the_user_who_asked_is_told_of_the_end_on_every_page(cast: Cast, vi
     expect(page.locator(".toast")).to_have_text(re.compile("Film of the month succeeded"))
 
 
-@pytest.mark.parametrize("number", [0, 3, 60])
-def test_the_page_is_accessible_and_fits_a_phone(cast: Cast, visit: Visitor, number: int) -> None:
-    create_rows(cast, number)
+def test_rows_in_every_state_are_accessible_and_fit_a_phone(cast: Cast, visit: Visitor) -> None:
+    create_rows(cast, 14)
     page = visit(cast.olga, reduced_motion="reduce").go(PAGE)
     for theme in ("light", "dark"):
         page.emulate_media(color_scheme=theme)
         for width in (1440, 390):
             page.set_viewport_size({"width": width, "height": 900})
             page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
-            if folder := os.environ.get("SCREENSHOTS"):
-                page.screenshot(path=Path(folder) / f"activity-{number}-{width}-{theme}.png")
             assert axe_violations(page) == [], (theme, width)
 
 

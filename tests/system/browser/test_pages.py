@@ -20,7 +20,14 @@ from tests.system.browser.conftest import Visitor
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 expect.set_options(timeout=PATIENCE)
 
-PAGES = ("/", "/airlines/ACME/", "/airlines/ACME/tails/VP-AAA/", "/airlines/ACME/campaigns/2026-12/", "/attention/")
+PAGES = (
+    "/",
+    "/airlines/ACME/",
+    "/airlines/ACME/tails/VP-AAA/",
+    "/airlines/ACME/campaigns/2026-12/",
+    "/attention/",
+    "/activity/",
+)
 # Pages without live updates.
 QUIET_PAGES = (
     "/?wall=1",
@@ -73,7 +80,7 @@ def fits(page: Page, width: int) -> None:
     page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
 
 
-@pytest.mark.slow("axe checks 16 pages at two widths in two themes")
+@pytest.mark.slow("axe checks 17 pages at two widths in two themes")
 def test_no_page_has_a_fault_of_accessibility_or_complains_in_the_console(fleet: Cast, visit: Visitor) -> None:
     """All rules on desktop and phone; dark mode changes only colours."""
     window, stranger = visit(fleet.ada, reduced_motion="reduce"), visit(None, reduced_motion="reduce")
