@@ -9,8 +9,8 @@ from django.test import Client
 from django.utils import timezone
 
 from ifeportal.operations.jobs import purge_operations
-from ifeportal.operations.kinds import Lane, Result, Slice
-from ifeportal.operations.models import Operation
+from ifeportal.operations.kinds import Result, Slice
+from ifeportal.operations.models import Lane, Operation
 from ifeportal.operations.purging import KEPT_FOR
 from loader.errors import BadName
 from tests.conftest import Cast
