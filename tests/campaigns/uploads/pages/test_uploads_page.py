@@ -17,7 +17,7 @@ from ifeportal.models import Airline, User
 from ifeportal.operations.models import Operation
 from tests.conftest import Cast
 from tests.support.html import page_html, page_text
-from tests.support.operations import create_operation
+from tests.support.operation_rows import create_operation
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 PAGE = "/uploads/"
