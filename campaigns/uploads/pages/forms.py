@@ -56,4 +56,4 @@ class SourceUrlForm(forms.Form):
 
     def first_error(self) -> str:
         """Return the first sentence that says what is wrong."""
-        return next(iter(next(iter(self.errors.values()), [])), "The form is incomplete.")
+        return str(next(iter(next(iter(self.errors.values()), [])), "The form is incomplete."))

@@ -1,4 +1,4 @@
-"""A manager uploads files from a browser: they arrive whatever happens to the network, the tab, the store and the file."""
+"""A manager uploads files from a browser: they arrive whatever happens to the network, the tab, store or file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Dialog, expect
 
 from campaigns.library.models import LibraryItem
 from campaigns.uploads.models import Upload, UploadStatus
@@ -95,7 +95,7 @@ def test_a_file_is_sent_in_parts_checked_and_placed_in_the_library(
     shown.choose(film)
     shown.wait_for("safety.mp4", "processing")
     assert site.bytes_sent() == film.stat().st_size
-    sent = [each for each in site.link.requests("PUT", "*/data")]
+    sent = list(site.link.requests("PUT", "*/data"))
     assert [each.status for each in sent] == [200, 200, 200]
     site.work_until("the file is placed", lambda: shown.state_of("safety.mp4") == "uploaded")
     assert only_upload().status == UploadStatus.UPLOADED
@@ -111,6 +111,11 @@ def test_a_reload_in_the_middle_sends_no_part_twice_that_the_store_has(
 ) -> None:
     site.link.bandwidth = SLOW
     shown = open_page(cast.mona)
+
+    def refuse(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
     shown.page.on("dialog", lambda dialog: dialog.accept())
     shown.choose(film)
     wait_for_parts(site, 2)
@@ -131,6 +136,11 @@ def test_another_file_of_the_same_name_does_not_continue_the_upload(
 ) -> None:
     site.link.bandwidth = SLOW
     shown = open_page(cast.mona)
+
+    def refuse(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
     shown.page.on("dialog", lambda dialog: dialog.accept())
     shown.choose(film)
     wait_for_parts(site, 1)
@@ -204,6 +214,11 @@ def test_an_upload_begins_when_a_store_that_was_away_is_back(
 def test_cancelling_deletes_the_upload(cast: Cast, site: UploadSite, open_page: Opened, film: Path) -> None:
     site.link.bandwidth = SLOW
     shown = open_page(cast.mona)
+
+    def refuse(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
     shown.page.on("dialog", lambda dialog: dialog.accept())
     shown.choose(film)
     wait_for_parts(site, 1)
@@ -259,7 +274,12 @@ def test_leaving_the_page_asks_while_bytes_are_unsent(
     site.link.bandwidth = SLOW
     shown = open_page(cast.mona)
     asked: list[str] = []
-    shown.page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+
+    def refuse(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    shown.page.on("dialog", refuse)
     shown.choose(film)
     shown.wait_for("film.mp4", "sending")
     shown.page.get_by_role("heading", name="Uploads", exact=True).click()  # browsers ask only after a gesture
@@ -270,7 +290,8 @@ def test_leaving_the_page_asks_while_bytes_are_unsent(
 
 
 ADD_MANY = """() => {
-    const files = Array.from({length: 1000}, (_, n) => ({file: new File(["x".repeat(n + 1)], `track-${n}.mp3`), handle: null}));
+    const make = (_, n) => ({file: new File(["x".repeat(n + 1)], `track-${n}.mp3`), handle: null});
+    const files = Array.from({length: 1000}, make);
     document.querySelector("file-uploads").take({files, skipped: 0, tooMany: false});
 }"""
 
@@ -301,6 +322,11 @@ def test_one_click_continues_a_file_whose_handle_is_remembered(
 ) -> None:
     site.link.bandwidth = SLOW
     shown = open_page(cast.mona)
+
+    def refuse(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
     shown.page.on("dialog", lambda dialog: dialog.accept())
     shown.page.evaluate(REMEMBER_FILE % (3 * PART))
     wait_for_parts(site, 1)
