@@ -74,7 +74,7 @@ GROWTH: dict[Grow, tuple[str, ...]] = {
     airlines: ("airlines",),
     anomalies: ("anomalies",),
     campaigns: ("campaigns", "content"),
-    uploads: ("uploads",),
+    uploads: ("operations", "uploads"),
     tails: ("loads", "tails", "transfers"),
 }
 
