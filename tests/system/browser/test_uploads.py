@@ -112,10 +112,6 @@ def test_a_reload_in_the_middle_sends_no_part_twice_that_the_store_has(
     site.link.bandwidth = SLOW
     shown = open_page(cast.mona)
 
-    def refuse(dialog: Dialog) -> None:
-        asked.append(dialog.type)
-        dialog.dismiss()
-
     shown.page.on("dialog", lambda dialog: dialog.accept())
     shown.choose(film)
     wait_for_parts(site, 2)
@@ -136,10 +132,6 @@ def test_another_file_of_the_same_name_does_not_continue_the_upload(
 ) -> None:
     site.link.bandwidth = SLOW
     shown = open_page(cast.mona)
-
-    def refuse(dialog: Dialog) -> None:
-        asked.append(dialog.type)
-        dialog.dismiss()
 
     shown.page.on("dialog", lambda dialog: dialog.accept())
     shown.choose(film)
@@ -214,10 +206,6 @@ def test_an_upload_begins_when_a_store_that_was_away_is_back(
 def test_cancelling_deletes_the_upload(cast: Cast, site: UploadSite, open_page: Opened, film: Path) -> None:
     site.link.bandwidth = SLOW
     shown = open_page(cast.mona)
-
-    def refuse(dialog: Dialog) -> None:
-        asked.append(dialog.type)
-        dialog.dismiss()
 
     shown.page.on("dialog", lambda dialog: dialog.accept())
     shown.choose(film)
@@ -322,10 +310,6 @@ def test_one_click_continues_a_file_whose_handle_is_remembered(
 ) -> None:
     site.link.bandwidth = SLOW
     shown = open_page(cast.mona)
-
-    def refuse(dialog: Dialog) -> None:
-        asked.append(dialog.type)
-        dialog.dismiss()
 
     shown.page.on("dialog", lambda dialog: dialog.accept())
     shown.page.evaluate(REMEMBER_FILE % (3 * PART))
