@@ -57,10 +57,15 @@ def next_step(work: UploadWork) -> Step | None:
     if not is_archive and not done.get("packed"):
         return packing.pack
     if not done.get("placed"):
-        return placing.place
+        return _place
     if not done.get("emptied"):
         return _empty
     return recording.add_to_draft if upload.campaign and not done.get("listed") else None
+
+
+def _place(work: UploadWork) -> None:
+    recording.require_spelling(work)
+    placing.place(work)
 
 
 def _empty(work: UploadWork) -> None:

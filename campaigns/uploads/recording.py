@@ -10,9 +10,24 @@ from campaigns.drafts.requests import request_scan, revalidate
 from campaigns.library.models import LibraryItem
 from campaigns.uploads.models import UploadStatus
 from campaigns.uploads.placing import modified_at
-from campaigns.uploads.work import UploadWork
+from campaigns.uploads.work import UploadWork, failure
 from ifeportal import audit
 from ifeportal.operations.kinds import Wait, Write
+from loader.errors import Code
+
+
+def require_spelling(work: UploadWork) -> None:
+    """Raise OperationFailed if another item there has a name that differs in case only: they would be in conflict."""
+    airline, item, campaign = work.slice.operation.airline, work.upload.item, work.upload.campaign
+    in_draft = DraftItem.objects.filter(draft__airline=airline, draft__name=campaign, size__isnull=False)
+    names = (in_draft if campaign else LibraryItem.objects.filter(airline=airline)).filter(name__iexact=item)
+    other = names.exclude(name=item).values_list("name", flat=True).first()
+    if other is not None and not names.filter(name=item).exists():
+        place = f"The campaign {campaign}" if campaign else "The library"
+        error = f"{place} has an item {other}, whose name differs from {item} in case only."
+        raise failure(
+            Code.BAD_NAME, error, f"Upload the file as {other}, or rename the item, then retry.", can_retry=True
+        )
 
 
 def add_to_draft(work: UploadWork) -> Wait | None:

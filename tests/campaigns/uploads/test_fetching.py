@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,14 +12,14 @@ from django.conf import LazySettings
 from campaigns.uploads import fetching
 from campaigns.uploads import work as upload_work
 from campaigns.uploads.models import Upload, UploadStatus
-from ifeportal.operations.kinds import Continue
+from ifeportal.operations.kinds import CancelRequested, Continue
 from ifeportal.operations.models import Operation
 from ifeportal.outbound import client
 from loader.errors import Code, WorldError
 from loader.s3.memory import MemoryBucket
 from tests.conftest import Cast
 from tests.support.https_source import Exchange, HttpsSource, https_source, serve_file
-from tests.support.upload_work import MIB, fail, new_upload, noise, run_slice, run_to_end, tgz
+from tests.support.upload_work import MIB, TestSlice, fail, new_upload, noise, run_slice, run_to_end, tgz
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 BODY = tgz({"movie.mp4": noise(20 * MIB)})
@@ -103,6 +104,9 @@ def test_file_that_changes_twice_fails(cast: Cast, media: MemoryBucket, source: 
     error = fail(upload, media, over=True)
     assert (error.failure.code, error.can_retry) == (Code.OBJECT_CHANGED, True)
     assert "twice" in str(error)
+    assert list(media.list_uploads()) == []
+    run_to_end(upload, media, over=True)
+    assert media.open(KEY).size == len(BODY)
 
 
 @pytest.mark.parametrize(
@@ -206,3 +210,27 @@ def test_body_that_ends_early_is_fetched_again(cast: Cast, media: MemoryBucket, 
     assert Operation.objects.get(pk=upload.pk).checkpoint["fetch"]["parts"] == 1
     run_to_end(upload, media)
     assert source.requests[1]["Range"] == f"bytes={16 * MIB}-"
+
+
+def test_cancelling_ends_the_request(
+    cast: Cast, media: MemoryBucket, source: HttpsSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def respond(exchange: Exchange) -> None:
+        exchange.send_response(200)
+        exchange.end_headers()
+        while True:
+            exchange.wfile.write(b"x")
+            begun.set()
+            source.disconnected.wait(0.01)
+
+    def report(current: TestSlice, *_: object, **__: object) -> None:
+        if begun.is_set():
+            raise CancelRequested
+
+    source.respond = respond
+    monkeypatch.setattr(TestSlice, "report", report)
+    with pytest.raises(CancelRequested):
+        run_slice(from_url(cast, source), media)
+    assert source.disconnected.wait(20)

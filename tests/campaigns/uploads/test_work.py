@@ -374,3 +374,17 @@ def test_slice_that_is_over_continues(cast: Cast, media: MemoryBucket) -> None:
     assert isinstance(run_slice(upload, media, over=True), Continue)
     run_to_end(upload, media, over=True)
     assert stored(media) == {KEY: ARCHIVE}
+
+
+@pytest.mark.parametrize("campaign", ["", "2026-12"])
+def test_name_that_differs_from_an_item_in_case_only_fails(cast: Cast, media: MemoryBucket, campaign: str) -> None:
+    for name, replace in (("movie.tgz", False), ("Movie.tgz", True)):
+        upload = new_upload(cast.acme, cast.mona, name, ARCHIVE, campaign=campaign, replace=replace)
+        send(upload, media, ARCHIVE)
+        if replace:
+            error = fail(upload, media)
+        else:
+            run_to_end(upload, media)
+    assert (error.failure.code, error.can_retry) == (Code.BAD_NAME, True)
+    assert "whose name differs from Movie in case only" in str(error)
+    assert upload.object_key == ""
