@@ -81,6 +81,8 @@ FLAKY: Final = "SE-RNB"
 LATE: Final = "ZK-KSB"
 CORRUPTED_FILM: Final = "A Quiet Orbit"  # sorts first, so that it fails soon
 CORRUPTED_BYTE: Final = 700_000
+INTEGRATOR: Final = "integrator"  # the user whose program uploads films
+UPLINK: Final = 1_600_000  # of the integrator, in bytes per second: a film takes a minute and a half
 
 _FEATURES: Final = (
     "The Long Way Up",
@@ -108,6 +110,20 @@ _SHORTS: Final = (
     "Classical Hour 7",
     "City Walks - Lisbon",
 )
+
+
+def films_to_upload() -> tuple[Film, ...]:
+    """Return the files that the integrator uploads, one at each start of the demo. Each has 8 or 9 parts."""
+    names = ("Polar Night Express.mp4", "The Lighthouse Keeper.mp4", "Aurora Safety Briefing.mp4")
+    return tuple(Film(name, 128_000_000 + 5_000_000 * number) for number, name in enumerate(names))
+
+
+def draft_campaign(today: date) -> DemoCampaign:
+    """Return the campaign of the first airline that is still a draft: of the month after the published ones."""
+    month = _next_month(_next_month(_next_month(today)))
+    airline = AIRLINES[0]
+    title, ends = f"{airline.title}, {month:%B %Y}", _next_month(month) - timedelta(days=1)
+    return DemoCampaign(airline.name, f"{month:%Y-%m}", title, month, ends, ())
 
 
 def demo_campaigns(today: date) -> list[DemoCampaign]:

@@ -70,7 +70,7 @@ class DemoFolder:
         """The users of the demo and their passwords."""
         return [
             Login("ops", self._secrets["ops"], "all airlines (staff)"),
-            Login("aurora", self._secrets["aurora"], f"{AIRLINES[0].title} only (member of the airline)"),
+            Login("aurora", self._secrets["aurora"], f"{AIRLINES[0].title} only (manager of the airline)"),
             Login("admin", self._secrets["admin"], "everything, including /admin/ (superuser)"),
         ]
 

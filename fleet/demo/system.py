@@ -18,13 +18,27 @@ from typing import Final, Self
 from django.core.management import call_command
 from django.db import connection
 
+from campaigns.drafts.requests import request_scan
+from campaigns.models import Draft
 from fleet.demo import scripted_tails
 from fleet.demo.aircraft import MANAGE, MEDIA, STATUS, Simulation, identity
-from fleet.demo.scenario import AIRLINES, FLEET, demo_campaigns
+from fleet.demo.integrator import Integrator
+from fleet.demo.scenario import (
+    AIRLINES,
+    FLEET,
+    INTEGRATOR,
+    UPLINK,
+    DemoCampaign,
+    demo_campaigns,
+    draft_campaign,
+    films_to_upload,
+)
 from fleet.demo.state import DemoError, DemoFolder, Login
+from ifeportal.access import Role
+from ifeportal.accounts.tokens import create_token
 from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port, wait_until_listening
 from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
-from ifeportal.models import Airline, Membership, User
+from ifeportal.models import Airline, Membership, Token, User
 from loader.s3.cors import upload_rule
 
 PORTAL: Final = Identity(
@@ -72,6 +86,7 @@ class DemoSystem:
         )
         self._supervisor = Supervisor()
         self._simulation: Simulation | None = None
+        self._integrator: Integrator | None = None
         self._restarter = Restarter(say)
         self._elapsed = state.elapsed
         self._silent = False
@@ -119,6 +134,15 @@ class DemoSystem:
         simulation.advance(self._elapsed)
         self._wait_for_portal()
 
+    def start_integrator(self) -> None:
+        """Start the upload of a film into a draft."""
+        draft = draft_campaign(datetime.now(UTC).date())
+        token = prepare_integrator(draft)
+        connection.close()
+        rate = UPLINK * self._speed
+        self._integrator = Integrator(self.address, token, films_to_upload(), draft, self._say, rate)
+        self._integrator.start()
+
     def step(self) -> None:
         """Advance the fleet and restart what has exited. Raises DemoError if a process keeps exiting."""
         now = time.monotonic()
@@ -133,12 +157,14 @@ class DemoSystem:
             self._restarter.restart(process, process.start)
 
     def close(self) -> None:
-        """Stop the loaders, which still report over their links, then the links, then the store."""
+        """Stop the integrator, the loaders, which still report over their links, then the links, then the store."""
         with ExitStack() as stack:  # runs the callbacks in reverse order
             stack.callback(self._store.stop)
             if self._simulation:
                 stack.callback(self._simulation.close)
             stack.callback(self._supervisor.stop)
+            if self._integrator:
+                stack.callback(self._integrator.close)
 
     def __enter__(self) -> Self:
         return self
@@ -213,4 +239,26 @@ def create_users(logins: list[Login]) -> None:
             user.set_password(login.password)
             user.save()
         if not user.is_staff:
-            Membership.objects.get_or_create(user=user, airline=airlines[AIRLINES[0].name])
+            _make_manager(user, airlines[AIRLINES[0].name])
+
+
+def prepare_integrator(campaign: DemoCampaign) -> str:
+    """Create the integrator's user and the draft. Return a new token; those of earlier starts are deleted."""
+    airline = Airline.objects.get(name=campaign.airline)
+    user, new = User.objects.get_or_create(username=INTEGRATOR)
+    if new:
+        user.set_unusable_password()
+        user.save()
+    _make_manager(user, airline)
+    dates = {"exhibition_starts": campaign.starts, "exhibition_ends": campaign.ends}
+    draft, new = Draft.objects.get_or_create(
+        airline=airline, name=campaign.name, defaults={"title": campaign.title, **dates}
+    )
+    if new:
+        request_scan(draft, datetime.now(UTC), user)
+    Token.objects.filter(user=user).delete()
+    return create_token(user, "the demo", days=1, airline=airline, may_write=True)[1]
+
+
+def _make_manager(user: User, airline: Airline) -> None:
+    Membership.objects.update_or_create(user=user, airline=airline, defaults={"role": Role.MANAGER})

@@ -81,6 +81,7 @@ class Command(BaseCommand):
                 system.start_fleet()
                 self.stdout.write(introduction(system.address, state))
                 self.stdout.flush()
+                system.start_integrator()
             while not stop.wait(0.5):
                 system.step()
             self._say("Stopping all processes ...")
@@ -121,6 +122,8 @@ def introduction(address: str, state: DemoFolder) -> str:
     {f"{own}tails/{STALLED.tail}/":<48} {STALLED.tail} is stalled; {SILENT.tail} is silent
     {f"{mer}tails/{WAITING.tail}/":<48} {WAITING.tail} waits for its loading window
     {f"{ksp}tails/{RESTARTED.tail}/":<48} {RESTARTED.tail} has restarted; {CONTRADICTORY.tail} is contradictory
+    {f"{address}uploads/":<48} Uploads: an integrator sends a film. Drop a file of your own
+    {f"{address}activity/":<48} Activity: the progress of everything that was requested
     {f"{address}admin/":<48} Administration, for the user admin
     {f"{address}api/docs/":<48} API documentation
   The demo writes the reports of {", ".join(one.tail for one in SCRIPTED)}.
