@@ -108,8 +108,8 @@ def id_in(holding: PopulatedAirline, path: str) -> int | str:
     """Return the id of the airline's row in the list of that path."""
     name = path.split("/")[3]
     row = getattr(holding, LISTS.get(name, name.removesuffix("s") if name != "anomalies" else "anomaly"))
-    if name in ("operations", "uploads"):
-        return str(holding.operation.uuid)
+    if name == "uploads":
+        return str(holding.upload.operation.uuid)
     return int(row.pk)
 
 
