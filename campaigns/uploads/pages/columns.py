@@ -125,4 +125,3 @@ UPLOADS: Final = Table(
     serialize=_state,
     row_attributes=_attributes,
 )  # fmt: skip
-

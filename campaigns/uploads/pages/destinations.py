@@ -38,5 +38,3 @@ def destinations(user: AbstractUser | AnonymousUser) -> Sequence[tuple[str, Sequ
         _title, places = found[airline]
         places.append(Destination(places[0].airline, name, name))
     return list(found.values())
-
-

@@ -244,9 +244,7 @@ def test_a_file_that_changes_while_it_is_sent_fails_with_a_sentence(
     assert only_upload().completed_at is None
 
 
-def test_twenty_small_files_share_the_lanes(
-    cast: Cast, site: UploadSite, open_page: Opened, tmp_path: Path
-) -> None:
+def test_twenty_small_files_share_the_lanes(cast: Cast, site: UploadSite, open_page: Opened, tmp_path: Path) -> None:
     files = [write_file(tmp_path / f"song-{number:02}.mp3", 10_000 + number) for number in range(20)]
     shown = open_page(cast.mona)
     shown.choose(*files)
@@ -305,9 +303,7 @@ REMEMBER_FILE = """async () => {
 }"""
 
 
-def test_one_click_continues_a_file_whose_handle_is_remembered(
-    cast: Cast, site: UploadSite, open_page: Opened
-) -> None:
+def test_one_click_continues_a_file_whose_handle_is_remembered(cast: Cast, site: UploadSite, open_page: Opened) -> None:
     site.link.bandwidth = SLOW
     shown = open_page(cast.mona)
 

@@ -97,7 +97,9 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(cast: Cast, client: C
         for each in range(3):
             create_upload(cast.acme, cast.mona, name=f"{number}-{each}.mp4")
         client.get(PAGE)
-        with CaptureQueriesContext(connection, ) as queries:
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
             client.get(PAGE)
         counts.append(len(queries))
     assert counts[0] == counts[1]
@@ -181,4 +183,4 @@ def test_the_page_of_a_draft_sends_files_to_its_campaign(cast: Cast, client: Cli
     client.force_login(cast.mona)
     html = page_html(client.get(f"/admin/campaigns/draft/{draft.pk}/change/"))
     assert 'data-airline="ACME" data-campaign="2026-12"' in html
-    assert "data-panel=\"destination\"" not in html
+    assert 'data-panel="destination"' not in html
