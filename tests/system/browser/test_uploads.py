@@ -276,8 +276,8 @@ def test_leaving_the_page_asks_while_bytes_are_unsent(
 
 
 ADD_MANY = """() => {
-    const make = (_, n) => ({file: new File(["x".repeat(n + 1)], `track-${n}.mp3`), handle: null});
-    const files = Array.from({length: 1000}, make);
+    const file = (n) => new File(["x".repeat(n + 1)], `track-${n}.mp3`);
+    const files = Array.from({length: 1000}, (_, n) => ({file: file(n), handle: null}));
     document.querySelector("file-uploads").take({files, skipped: 0, tooMany: false});
 }"""
 
@@ -360,3 +360,104 @@ def test_the_page_is_accessible_while_it_sends_and_after_a_failure(
     shown.wait_for("empty.mp4", "failed")
     assert axe_violations(shown.page) == []
     assert shown.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+MEMORY_OF_WORKER = """async () => {
+    await navigator.serviceWorker.ready;
+    const stored = [];
+    for (const name of await caches.keys()) {
+        for (const request of await (await caches.open(name)).keys()) stored.push(new URL(request.url).pathname);
+    }
+    return stored;
+}"""
+
+
+def test_the_service_worker_stores_nothing_private_and_shows_a_page_without_a_network(
+    cast: Cast, site: UploadSite, open_page: Opened
+) -> None:
+    shown = open_page(cast.mona)
+    shown.page.reload()
+    stored = shown.page.evaluate(MEMORY_OF_WORKER)
+    assert "/offline/" in stored
+    assert [path for path in stored if not path.startswith("/static/")] == ["/offline/"]
+    shown.session.context.set_offline(True)
+    shown.page.goto("/attention/")
+    shown.page.get_by_role("heading", name="No connection").wait_for()
+    assert axe_violations(shown.page) == []
+
+
+def test_a_draft_takes_files_and_keeps_sending_while_its_page_changes(
+    cast: Cast, site: UploadSite, tmp_path: Path
+) -> None:
+    draft = Draft.objects.create(airline=cast.acme, name="2026-12", title="December")
+    site.link.bandwidth = SLOW
+    window = session(site, cast.mona)
+    shown = UploadPage(window, f"/admin/campaigns/draft/{draft.pk}/change/", live=False)
+    shown.choose(write_file(tmp_path / "film.mp4", 3 * PART))
+    shown.wait_for("film.mp4", "sending")
+    Draft.objects.update(title="January")
+    requests.revalidate(Draft.objects.get(), edited=True)
+    shown.page.locator('#id_title[value="January"]').wait_for()
+    shown.wait_for("film.mp4", "processing")
+    assert only_upload().campaign == "2026-12"
+    assert axe_violations(shown.page) == []
+    window.context.close()
+
+
+PURE = """async () => {
+    const { PartQueue, RateMeter, nextUpload, plannedPartSize } = await import("/static/js/uploads/parts.js");
+    const { delay, retryAfter } = await import("/static/js/uploads/retries.js");
+    const { difference } = await import("/static/js/uploads/hashing.js");
+    const { shownFirst, totals } = await import("/static/js/uploads/file-upload.js");
+    const queue = new PartQueue(25, 10);
+    queue.markStored([{number: 2, size: 10}, {number: 3, size: 4}, {number: 9, size: 1}]);
+    const taken = [queue.take(), queue.take(), queue.take()];
+    queue.progress(1, 99);
+    const flying = queue.sent;
+    queue.done(1);
+    queue.giveBack(3);
+    const again = queue.take();
+    queue.done(3);
+    queue.done(3);
+    const complete = queue.isComplete;
+    queue.markMissing([3, 3, 7]);
+    const meter = new RateMeter();
+    meter.add(0, 0);
+    meter.add(5000, 2000);
+    const file = {name: "a", size: 5, lastModified: 7};
+    const sending = {state: "sending", parts: {hasWork: false}};
+    const waiting = {state: "queued"};
+    return {
+        taken, flying, again, complete, missing: queue.take(), sent: queue.sent, rate: meter.rate,
+        ranges: [queue.range(1), queue.range(3)],
+        delays: [delay(0, 0, 0), delay(0, 0, 1), delay(50, 0, 1), delay(0, 7000, 0), delay(0, 9e9, 0)],
+        after: ["3", null, "x", "Tue, 01 Dec 2026 00:00:05 GMT"].map((text) => retryAfter(text, Date.UTC(2026, 11, 1))),
+        same: difference({name: "a", size: 5, modified: 7}, file),
+        differs: [{name: "b"}, {size: 6}, {modified: 8}]
+            .map((other) => difference({name: "a", size: 5, modified: 7, ...other}, file) !== ""),
+        next: [nextUpload([sending, waiting]) === waiting, nextUpload([sending])],
+        first: shownFirst(["uploaded", "queued", "failed", "sending"].map((state) => ({state})), 2)
+            .map((one) => one.state),
+        counted: totals(["uploaded", "cancelled", "failed"].map((state) => ({state, size: 5, sent: 5}))),
+        sizes: %s.map(plannedPartSize),
+    };
+}"""
+
+
+def test_parts_delays_and_the_choice_of_the_next_file(cast: Cast, site: UploadSite) -> None:
+    sizes = [1, PART, 9_000 * PART, 9_000 * PART + 1, 5 * 2**40]
+    window = session(site, None)
+    window.page.goto("/login/")
+    found = window.page.evaluate(PURE % sizes)
+    window.context.close()
+    assert found["taken"] == [1, 3, None]
+    assert (found["flying"], found["again"], found["complete"]) == (20, 3, True)
+    assert (found["missing"], found["sent"], found["rate"]) == (3, 20, 2500)
+    assert found["ranges"] == [[0, 10], [20, 25]]
+    assert found["delays"] == [250, 500, 30_000, 7_000, 600_000]
+    assert found["after"] == [3_000, 0, 0, 5_000]
+    assert (found["same"], found["differs"]) == ("", [True, True, True])
+    assert found["next"] == [True, None]
+    assert found["first"] == ["sending", "failed"]
+    assert (found["counted"]["files"], found["counted"]["failed"], found["counted"]["bytes"]) == (2, 1, 5)
+    assert found["sizes"] == [plan_parts(size).part_size for size in sizes]
