@@ -35,6 +35,6 @@ def destinations(user: AbstractUser | AnonymousUser) -> Sequence[tuple[str, Sequ
     found = {airline.pk: (str(airline), [Destination(airline.name, "", "Library")]) for airline in airlines}
     drafts = Draft.objects.filter(airline__in=list(found)).order_by("-created_at", "-pk")
     for airline, name in drafts.values_list("airline", "name")[:DRAFTS_NAMED]:
-        _title, places = found[airline]
+        _, places = found[airline]
         places.append(Destination(places[0].airline, name, name))
     return list(found.values())

@@ -1,4 +1,4 @@
-"""A manager uploads files from a browser: they arrive whatever happens to the network, the tab, store or file."""
+"""A manager uploads files from a browser. They arrive, whatever happens to the network, the tab and the store."""
 
 from __future__ import annotations
 
@@ -95,8 +95,7 @@ def test_a_file_is_sent_in_parts_checked_and_placed_in_the_library(
     shown.choose(film)
     shown.wait_for("safety.mp4", "processing")
     assert site.bytes_sent() == film.stat().st_size
-    sent = list(site.link.requests("PUT", "*/data"))
-    assert [each.status for each in sent] == [200, 200, 200]
+    assert [each.status for each in site.link.requests("PUT", "*/data")] == [200, 200, 200]
     site.work_until("the file is placed", lambda: shown.state_of("safety.mp4") == "uploaded")
     assert only_upload().status == UploadStatus.UPLOADED
     assert LibraryItem.objects.get().name == "safety.mp4"
