@@ -67,10 +67,6 @@ class RetriedQuerySet(ScopedQuerySet[M]):
     def due(self, now: datetime) -> Self:
         return self.filter(Q(next_try_at=None) | Q(next_try_at__lte=now))
 
-    def start_over(self, **columns: Any) -> int:
-        """Reset attempts and errors, set the other columns too, and return the number of rows changed."""
-        return self.update(**{**NO_ATTEMPTS, **columns})
-
 
 class RetriedWork(models.Model):
     """Work that is retried when it fails. `attempts` counts those of the row's current request."""

@@ -207,7 +207,7 @@ BUSY: Final = {
     DraftState.PUBLISHING: NextStep("Publishing", "A job writes campaign.json. This cannot be cancelled."),
     DraftState.WITHDRAWING: NextStep("Withdrawing", "A job deletes campaign.json. This cannot be cancelled."),
 }
-FAILED_TITLES: Final = {
+FAILED_TITLES: Final[Mapping[str, str]] = {
     DraftState.SCANNING: "The scan failed",
     DraftState.HASHING: "Hashing failed",
     DraftState.PUBLISHING: "Publishing failed",

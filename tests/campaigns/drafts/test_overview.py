@@ -11,6 +11,7 @@ from django.utils import timezone
 from campaigns.drafts.page.overview import next_step
 from campaigns.drafts.totals import DraftTotals
 from campaigns.models import Draft, DraftState
+from ifeportal.operations.models import Operation
 from tests.conftest import Cast
 
 TODAY = date(2026, 12, 10)
@@ -29,10 +30,15 @@ TODAY = date(2026, 12, 10)
             "Items with problems: 2.",
         ),
         ({"state": "ready"}, {}, "Publish", "Publish it."),
-        ({"state": "failed", "error": "The bucket denied access."}, {}, "Fix", "The bucket denied access."),
+        (
+            {"state": "failed", "operation": Operation(error="The bucket denied access.")},
+            {},
+            "Fix",
+            "The bucket denied access.",
+        ),
         ({"state": "failed"}, {}, "Fix", "The last step failed."),
         ({"state": "looking"}, {}, "Follow", "A job is scanning the bucket."),
-        ({"state": "publishing", "error": "TIMEOUT"}, {}, "Follow", "A job is publishing it."),
+        ({"state": "publishing", "operation": Operation(error="TIMEOUT")}, {}, "Follow", "A job is publishing it."),
         ({"state": "withdrawing"}, {}, "Follow", "A job is withdrawing it."),
         ({"state": "published", "exhibition_ends": date(2026, 12, 9)}, {}, "Withdraw", "1 day ago"),
         ({"state": "published", "exhibition_ends": TODAY}, {}, "Open", "Its last day is today."),

@@ -1,4 +1,4 @@
-"""Retries of one-off work: the policy as a pure function, and the columns, tested with drafts."""
+"""Retries of one-off work: the policy as a pure function, and the columns, tested with exports."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from campaigns.models import Draft, DraftState
+from ifeportal.exports.models import Export, ExportState
 from ifeportal.jobs.retries import RetryPolicy, WorkFailure
-from ifeportal.models import Airline
+from ifeportal.models import User
 from loader.errors import Code, WorldError
 
 pytestmark = pytest.mark.both_databases
@@ -35,43 +35,39 @@ def test_the_other_side_is_given_the_time_it_asks_for() -> None:
 
 
 @pytest.fixture
-def draft(db: None) -> Draft:
-    acme = Airline.objects.create(name="ACME")
-    return Draft.objects.create(airline=acme, name="2026-12", state=DraftState.SCANNING, requested_at=NOON)
+def export(db: None) -> Export:
+    return Export.objects.create(user=User.objects.create_user("mona"), path="/", name="tails.csv")
 
 
-def test_an_attempt_that_ends_with_its_worker_is_counted_and_due_after_the_longest_pause(draft: Draft) -> None:
-    assert draft.begin_attempt(NOON, last_worked_at=NOON)
-    row = Draft.objects.get()
-    assert (row.attempts, draft.attempts, row.last_worked_at) == (1, 1, NOON)
-    assert not Draft.objects.due(NOON + timedelta(seconds=59)).exists()
-    assert Draft.objects.due(NOON + timedelta(seconds=60)).exists()
+def test_an_attempt_that_ends_with_its_worker_is_counted_and_due_after_the_longest_pause(export: Export) -> None:
+    assert export.begin_attempt(NOON, state=ExportState.WRITING)
+    row = Export.objects.get()
+    assert (row.attempts, export.attempts, row.state) == (1, 1, ExportState.WRITING)
+    assert not Export.objects.due(NOON + timedelta(seconds=59)).exists()
+    assert Export.objects.due(NOON + timedelta(seconds=60)).exists()
 
 
-def test_failed_work_is_due_after_its_pause_and_records_the_reason(draft: Draft) -> None:
-    draft.begin_attempt(NOON)
-    draft.begin_attempt(NOON)
-    assert draft.postpone(AWAY, NOON)
-    row = Draft.objects.get()
+def test_work_that_failed_is_due_after_its_pause_and_says_why(export: Export) -> None:
+    export.begin_attempt(NOON)
+    export.begin_attempt(NOON)
+    assert export.postpone(AWAY, NOON)
+    row = Export.objects.get()
     assert (row.attempts, row.error_code, row.error, row.advice) == (2, "NETWORK", AWAY.error, "Wait.")
     assert row.next_try_at == NOON + timedelta(seconds=4)
 
 
-def test_work_that_is_given_up_keeps_its_error_until_it_starts_over(draft: Draft) -> None:
-    draft.attempts = RetryPolicy().max_attempts
-    assert not draft.postpone(AWAY, NOON)
-    assert draft.give_up(AWAY, state=DraftState.FAILED)
-    row = Draft.objects.get()
-    assert (row.state, row.attempts, row.next_try_at, row.error_code) == (DraftState.FAILED, 8, None, "NETWORK")
-    assert Draft.objects.filter(pk=row.pk).start_over(state=DraftState.SCANNING) == 1
-    row = Draft.objects.get()
-    assert (row.state, row.attempts, row.error_code, row.error, row.advice) == (DraftState.SCANNING, 0, "", "", "")
+def test_work_that_is_given_up_keeps_its_error(export: Export) -> None:
+    export.attempts = Export.retry_policy.max_attempts
+    assert not export.postpone(AWAY, NOON)
+    assert export.give_up(AWAY, state=ExportState.FAILED)
+    row = Export.objects.get()
+    assert (row.state, row.attempts, row.next_try_at, row.error_code) == (ExportState.FAILED, 3, None, "NETWORK")
 
 
-def test_an_attempt_at_a_request_that_was_repeated_meanwhile_changes_nothing(draft: Draft) -> None:
-    Draft.objects.update(requested_at=NOON + timedelta(minutes=1))
-    assert not draft.begin_attempt(NOON)
-    draft.postpone(AWAY, NOON)
-    assert not draft.give_up(AWAY, state=DraftState.FAILED)
-    row = Draft.objects.get()
-    assert (row.state, row.attempts, row.error_code, draft.attempts) == (DraftState.SCANNING, 0, "", 0)
+def test_an_attempt_at_a_request_that_was_withdrawn_meanwhile_changes_nothing(export: Export) -> None:
+    Export.objects.update(state=ExportState.FAILED)
+    assert not export.begin_attempt(NOON)
+    export.postpone(AWAY, NOON)
+    assert not export.give_up(AWAY, state=ExportState.QUEUED)
+    row = Export.objects.get()
+    assert (row.state, row.attempts, row.error_code, export.attempts) == (ExportState.FAILED, 0, "", 0)
