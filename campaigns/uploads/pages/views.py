@@ -76,7 +76,7 @@ def uploads(request: HttpRequest) -> HttpResponseBase:
             "page": page,
             "rows": [upload_row(row, may_act=row.airline_id in managed) for row in found],
             "newest": visible.order_by("-pk").values_list("pk", flat=True).first(),
-            "statuses": UploadStatus.choices,
+            "statuses": UploadStatus.values,
             "airlines": list(Airline.objects.visible_to(request.user).order_by("name")[:NAMED_AIRLINES]),
             "destinations": destinations(request.user),
             "address": reverse("api-uploads-list"),

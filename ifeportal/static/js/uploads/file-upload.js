@@ -7,6 +7,7 @@ import { RateMeter, secondsLeft } from "./parts.js";
 
 export const ENDED = new Set(["uploaded", "failed", "cancelled"]);
 export const SENDING = new Set(["queued", "preparing", "sending", "completing"]);
+export const ENDED_THERE = new Set(["failed", "deleted", "uploaded"]); // status of an upload in the portal
 const STAGES = { receiving: "receiving", fetching: "fetching", checking: "checking", packing: "packing", placing: "placing" };
 
 export class FileUpload {
@@ -123,4 +124,11 @@ export function shownFirst(uploads, most) {
   const groups = new Map(ORDER.map((state) => [state, []]));
   for (const upload of uploads) groups.get(upload.state).push(upload);
   return [...groups.values()].flat().slice(0, most);
+}
+
+/** What the portal knows of the file of an upload, from its JSON. */
+export function knownOf(row) {
+  return {
+    id: row.id, name: row.name, size: row.meta_info.size, modified: row.file_modified, firstSum: row.first_part_sha256, partSize: row.part_size,
+  };
 }

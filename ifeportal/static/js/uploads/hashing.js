@@ -48,6 +48,7 @@ export function difference(known, file) {
   return "";
 }
 
+export const CHOOSE_OTHER = "Choose the original file. To send this file instead, cancel the unfinished upload first.";
 export const SUM_DIFFERS = "The file has the same name and size, but its content differs from what was sent.";
 
 function written(time) {

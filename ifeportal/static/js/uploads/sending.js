@@ -45,7 +45,8 @@ function trouble(status, store) {
     return new Trouble("The object store cannot be reached.", { code: "NETWORK", advice });
   }
   if (status === 403) {
-    return new Trouble("The object store refused the signature.", { code: "FORBIDDEN", most: REFUSALS, advice: "Check the clock of the portal's host, then retry." });
+    const advice = "Check the clock of the portal's host, then retry.";
+    return new Trouble("The object store refused the signature.", { code: "FORBIDDEN", most: REFUSALS, advice });
   }
   if (status === 400 || status === 404) {
     const why = status === 400 ? "The object store refused the part." : "The object store does not have this upload.";
