@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Locator, Page
 
 from campaigns.uploads import operation as upload_operation
 from campaigns.uploads.models import Upload
+from fleet.simulation.faults import Hang, Rule
 from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.models import User
@@ -39,6 +40,19 @@ class UploadSite:
     def bytes_sent(self) -> int:
         """Return the bytes of parts that browsers have sent."""
         return sum(each.received for each in self.link.requests("PUT", "*/data") if "partNumber" in each.query)
+
+    def hold_after(self, parts: int) -> None:
+        """Let so many parts pass, and answer no further one until `release`."""
+        self.link.add(Rule(Hang(), method="PUT", key="*/data", nth=parts + 1, times=None))
+
+    def release(self) -> None:
+        """Let new requests pass. Those that hang stay so until their client gives up."""
+        self.link.rules.clear()
+
+    def reset_connections(self) -> None:
+        """Break all requests that are under way."""
+        self.link.offline()
+        self.link.online()
 
     def work(self) -> None:
         """Do what is due of operations, as a worker does."""
@@ -119,7 +133,7 @@ def write_file(path: Path, size: int) -> Path:
     return path
 
 
-def session(site: UploadSite, user: User, **options: object) -> BrowserSession:
+def session(site: UploadSite, user: User | None, **options: object) -> BrowserSession:
     """Open a window of the user."""
     return BrowserSession(site.browser, site.system, user, **options)
 

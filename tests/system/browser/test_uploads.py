@@ -34,7 +34,6 @@ from tests.support.portal_system import wait_for
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
 
 LANES = 4
-SLOW = 24 * MIB  # bytes per second
 Opened = Callable[..., UploadPage]
 
 
@@ -57,8 +56,7 @@ def site(site_of_module: UploadSite, transactional_db: None) -> Iterator[UploadS
     Counter.objects.update_or_create(pk=COUNTER_ID, defaults={"rev": time.time_ns() // 1_000_000})
     site_of_module.link.log.clear()
     yield site_of_module
-    site_of_module.link.rules.clear()
-    site_of_module.link.bandwidth = None
+    site_of_module.release()
     site_of_module.link.online()
 
 
@@ -78,7 +76,7 @@ def open_page(site: UploadSite) -> Iterator[Opened]:
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of six parts."""
+    """A file of six parts, more than there are lanes."""
     return write_file(tmp_path_factory.mktemp("film") / "film.mp4", 5 * PART + 7)
 
 
@@ -108,7 +106,7 @@ def test_a_file_is_sent_in_parts_checked_and_placed_in_the_library(
 def test_a_reload_in_the_middle_sends_no_part_twice_that_the_store_has(
     cast: Cast, site: UploadSite, open_page: Opened, film: Path
 ) -> None:
-    site.link.bandwidth = SLOW
+    site.hold_after(2)
     shown = open_page(cast.mona)
 
     shown.page.on("dialog", lambda dialog: dialog.accept())
@@ -117,7 +115,7 @@ def test_a_reload_in_the_middle_sends_no_part_twice_that_the_store_has(
     shown.page.reload()
     shown.wait_for("film.mp4", "unfinished")
     expect(shown.row("film.mp4")).to_contain_text("Choose the same file again to continue")
-    site.link.bandwidth = None
+    site.release()
     shown.choose(film)
     shown.wait_for("film.mp4", "processing")
     size = film.stat().st_size
@@ -129,7 +127,7 @@ def test_a_reload_in_the_middle_sends_no_part_twice_that_the_store_has(
 def test_another_file_of_the_same_name_does_not_continue_the_upload(
     cast: Cast, site: UploadSite, open_page: Opened, film: Path, tmp_path: Path
 ) -> None:
-    site.link.bandwidth = SLOW
+    site.hold_after(1)
     shown = open_page(cast.mona)
 
     shown.page.on("dialog", lambda dialog: dialog.accept())
@@ -137,21 +135,21 @@ def test_another_file_of_the_same_name_does_not_continue_the_upload(
     wait_for_parts(site, 1)
     shown.page.reload()
     shown.wait_for("film.mp4", "unfinished")
-    site.link.bandwidth = None
+    site.release()
     shown.choose(write_file(tmp_path / "film.mp4", MIB))
     expect(shown.row("film.mp4")).to_contain_text("Choose the original file")
     assert shown.state_of("film.mp4") == "unfinished"
 
 
 def test_the_network_may_fail_for_a_while(cast: Cast, site: UploadSite, open_page: Opened, film: Path) -> None:
-    site.link.bandwidth = SLOW
+    site.hold_after(1)
     shown = open_page(cast.mona)
     shown.choose(film)
     wait_for_parts(site, 1)
     shown.session.context.set_offline(True)
     site.link.offline()
     expect(shown.row("film.mp4")).to_contain_text("cannot be reached")
-    site.link.bandwidth = None
+    site.release()
     site.link.online()
     shown.session.context.set_offline(False)
     shown.wait_for("film.mp4", "processing")
@@ -162,7 +160,7 @@ def test_the_network_may_fail_for_a_while(cast: Cast, site: UploadSite, open_pag
 def test_two_tabs_never_send_one_upload_and_the_second_continues_when_the_first_dies(
     cast: Cast, site: UploadSite, open_page: Opened, film: Path
 ) -> None:
-    site.link.bandwidth = SLOW
+    site.hold_after(1)
     first = open_page(cast.mona)
     first.choose(film)
     wait_for_parts(site, 1)
@@ -171,7 +169,7 @@ def test_two_tabs_never_send_one_upload_and_the_second_continues_when_the_first_
     expect(second.row("film.mp4")).to_contain_text("Being uploaded in another tab")
     first.page.close()
     second.wait_for("film.mp4", "unfinished")
-    site.link.bandwidth = None
+    site.release()
     second.choose(film)
     second.wait_for("film.mp4", "processing")
     size = film.stat().st_size
@@ -203,7 +201,7 @@ def test_an_upload_begins_when_a_store_that_was_away_is_back(
 
 
 def test_cancelling_deletes_the_upload(cast: Cast, site: UploadSite, open_page: Opened, film: Path) -> None:
-    site.link.bandwidth = SLOW
+    site.hold_after(1)
     shown = open_page(cast.mona)
 
     shown.page.on("dialog", lambda dialog: dialog.accept())
@@ -215,13 +213,13 @@ def test_cancelling_deletes_the_upload(cast: Cast, site: UploadSite, open_page: 
 
 
 def test_pausing_keeps_what_was_sent(cast: Cast, site: UploadSite, open_page: Opened, film: Path) -> None:
-    site.link.bandwidth = SLOW
+    site.hold_after(1)
     shown = open_page(cast.mona)
     shown.choose(film)
     wait_for_parts(site, 1)
     shown.press("film.mp4", "pause")
     shown.wait_for("film.mp4", "paused")
-    site.link.bandwidth = None
+    site.release()
     shown.press("film.mp4", "continue")
     shown.wait_for("film.mp4", "processing")
     size = film.stat().st_size
@@ -232,11 +230,13 @@ def test_a_file_that_changes_while_it_is_sent_fails_with_a_sentence(
     cast: Cast, site: UploadSite, open_page: Opened, tmp_path: Path
 ) -> None:
     path = write_file(tmp_path / "moving.mp4", 5 * PART)
-    site.link.bandwidth = SLOW
+    site.hold_after(1)
     shown = open_page(cast.mona)
     shown.choose(path)
     wait_for_parts(site, 1)
     write_file(path, 5 * PART + 1)
+    site.release()
+    site.reset_connections()
     row = shown.wait_for("moving.mp4", "failed")
     expect(row).to_contain_text("The file has changed since it was chosen")
     expect(row).to_contain_text("choose the file again")
@@ -256,20 +256,19 @@ def test_twenty_small_files_share_the_lanes(cast: Cast, site: UploadSite, open_p
 def test_leaving_the_page_asks_while_bytes_are_unsent(
     cast: Cast, site: UploadSite, open_page: Opened, film: Path
 ) -> None:
-    site.link.bandwidth = SLOW
+    site.hold_after(1)
     shown = open_page(cast.mona)
     asked: list[str] = []
 
-    def refuse(dialog: Dialog) -> None:
+    def stay(dialog: Dialog) -> None:
         asked.append(dialog.type)
         dialog.dismiss()
 
-    shown.page.on("dialog", refuse)
+    shown.page.on("dialog", stay)
     shown.choose(film)
     shown.wait_for("film.mp4", "sending")
     shown.page.get_by_role("heading", name="Uploads", exact=True).click()  # browsers ask only after a gesture
     shown.page.close(run_before_unload=True)
-    shown.page.wait_for_timeout(1)
     wait_for("the browser asks", lambda: shown.page.evaluate("1") and asked)
     assert asked == ["beforeunload"]
 
@@ -303,7 +302,7 @@ REMEMBER_FILE = """async () => {
 
 
 def test_one_click_continues_a_file_whose_handle_is_remembered(cast: Cast, site: UploadSite, open_page: Opened) -> None:
-    site.link.bandwidth = SLOW
+    site.hold_after(1)
     shown = open_page(cast.mona)
 
     shown.page.on("dialog", lambda dialog: dialog.accept())
@@ -311,7 +310,7 @@ def test_one_click_continues_a_file_whose_handle_is_remembered(cast: Cast, site:
     wait_for_parts(site, 1)
     shown.page.reload()
     shown.wait_for("remembered.mp4", "unfinished")
-    site.link.bandwidth = None
+    site.release()
     shown.press("remembered.mp4", "continue")
     shown.wait_for("remembered.mp4", "processing")
     assert 3 * PART <= site.bytes_sent() <= 3 * PART + LANES * PART
@@ -350,7 +349,7 @@ def test_without_javascript_the_page_explains_how_to_upload(cast: Cast, site: Up
 def test_the_page_is_accessible_while_it_sends_and_after_a_failure(
     cast: Cast, site: UploadSite, open_page: Opened, film: Path, tmp_path: Path, scheme: str, width: int
 ) -> None:
-    site.link.bandwidth = MIB
+    site.hold_after(1)
     shown = open_page(cast.mona, color_scheme=scheme, viewport={"width": width, "height": 900})
     empty = tmp_path / "empty.mp4"
     empty.touch()
@@ -389,7 +388,7 @@ def test_a_draft_takes_files_and_keeps_sending_while_its_page_changes(
     cast: Cast, site: UploadSite, tmp_path: Path
 ) -> None:
     draft = Draft.objects.create(airline=cast.acme, name="2026-12", title="December")
-    site.link.bandwidth = SLOW
+    site.hold_after(1)
     window = session(site, cast.mona)
     shown = UploadPage(window, f"/admin/campaigns/draft/{draft.pk}/change/", live=False)
     shown.choose(write_file(tmp_path / "film.mp4", 3 * PART))
@@ -397,6 +396,9 @@ def test_a_draft_takes_files_and_keeps_sending_while_its_page_changes(
     Draft.objects.update(title="January")
     requests.revalidate(Draft.objects.get(), edited=True)
     shown.page.locator('#id_title[value="January"]').wait_for()
+    assert shown.state_of("film.mp4") == "sending"
+    site.release()
+    site.reset_connections()
     shown.wait_for("film.mp4", "processing")
     assert only_upload().campaign == "2026-12"
     assert axe_violations(shown.page) == []
