@@ -14,6 +14,7 @@ from loader.s3.interface import MultipartUpload, UploadedPart
 
 FIRST_PAUSE: Final = 3.0  # seconds between two looks while parts arrive
 LONGEST_PAUSE: Final = 60.0
+STILL_SENDING: Final = 60.0  # seconds that a slow line needs for a part
 AWAITS_BYTES: Final = "Waiting for the client to send the file."
 AWAITS_COMPLETION: Final = "Waiting for the client to complete the upload."
 
@@ -39,7 +40,14 @@ def receive(work: UploadWork) -> Wait | None:
         return None
     since = upload.touched_at or work.slice.operation.created_at
     idle = (work.slice.now - since).total_seconds()
-    return Wait(next_pause(idle), AWAITS_COMPLETION if parts and done == total else AWAITS_BYTES)
+    return Wait(next_pause(idle), _reason(idle, is_begun=bool(parts), is_complete=bool(parts) and done == total))
+
+
+def _reason(idle: float, *, is_begun: bool, is_complete: bool) -> str:
+    """Return what is awaited; nothing is said while parts arrive."""
+    if is_complete:
+        return AWAITS_COMPLETION
+    return "" if is_begun and idle < STILL_SENDING else AWAITS_BYTES
 
 
 def list_parts(work: UploadWork) -> list[UploadedPart]:

@@ -13,6 +13,7 @@ from typing import Final
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import F
 
 from campaigns.drafts.requests import request_scan, revalidate
 from campaigns.library.models import LibraryItem
@@ -151,7 +152,9 @@ def record_complete(actor: Actor, upload: Upload, now: datetime) -> None:
         rows = Upload.objects.filter(pk=upload.pk, completed_at=None, status__in=UNFINISHED)
         values = {"completed_at": now, "touched_at": now, "received_bytes": upload.size or 0}
         if rows.update(**values, status=UploadStatus.LOADING):
-            Operation.objects.open().filter(pk=upload.pk).update(expires_at=expiry(now))
+            open_row = Operation.objects.open().filter(pk=upload.pk)
+            open_row.update(expires_at=expiry(now))
+            open_row.filter(stage=Stage.RECEIVING, bytes_total=upload.size).update(bytes_done=F("bytes_total"))
             upload.refresh_from_db()
             operations.wake(upload.operation)
             _record(actor, "upload.completed", upload)

@@ -38,7 +38,10 @@ def record_result(work: WorkerSlice, kind: Kind, result: Result) -> None:
             columns = {"state": OperationState.WAITING, "waiting_for": result.reason[:REASON_LIMIT]}
             _leave(work, {**NO_ATTEMPTS, **columns, "next_try_at": _unless_woken(due, now)}, result.write)
         case Done():
-            _end(work, kind, OperationState.SUCCEEDED, NO_ATTEMPTS, result.write)
+            # The last stage may be one without bytes of its own, such as a copy inside the store.
+            progress = work.progress()
+            done = progress.done if progress.total is None else progress.total
+            _end(work, kind, OperationState.SUCCEEDED, {**NO_ATTEMPTS, "bytes_done": done}, result.write)
 
 
 def postpone_or_fail(work: WorkerSlice, kind: Kind, failure: WorkFailure, *, can_retry: bool = True) -> None:

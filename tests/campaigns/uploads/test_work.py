@@ -8,7 +8,7 @@ import subprocess
 import tarfile
 import threading
 import zlib
-from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from tests.conftest import Cast
 from tests.support.campaign_drafts import create_hashed_draft, find_item, publish_draft, read_manifest
 from tests.support.upload_work import (
     MIB,
+    NOON,
     PART,
     fail,
     new_upload,
@@ -67,9 +68,11 @@ def test_parts_arrive_and_become_an_item_of_the_draft(cast: Cast, media: MemoryB
     assert (upload.status, upload.received_bytes) == (UploadStatus.PENDING, 0)
 
     send(upload, media, ARCHIVE[:PART], complete=False)
-    wait_for_client(upload, media)
+    assert wait_for_client(upload, media).reason == "", "parts arrive"
     upload.refresh_from_db()
     assert (upload.status, upload.received_bytes) == (UploadStatus.LOADING, PART)
+    Upload.objects.filter(pk=upload.pk).update(touched_at=NOON - timedelta(minutes=2))
+    assert wait_for_client(upload, media).reason == "Waiting for the client to send the file."
 
     send(upload, media, ARCHIVE, complete=False)
     assert wait_for_client(upload, media).reason == "Waiting for the client to complete the upload."

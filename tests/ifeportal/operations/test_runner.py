@@ -41,6 +41,18 @@ def test_an_operation_runs_slice_after_slice_and_resumes_from_its_checkpoint(cas
     ]
 
 
+def test_an_operation_that_succeeded_has_done_all_bytes(cast: Cast) -> None:
+    def run(work: Slice) -> Result:
+        work.report(0, 100, stage="copying inside the store")
+        return Done()
+
+    with kind(run):
+        operation = request(cast.acme, bytes_total=100)
+        do_all()
+    operation.refresh_from_db()
+    assert (operation.bytes_done, operation.bytes_total) == (100, 100)
+
+
 def test_a_wait_is_a_due_time_and_a_call_of_wake_ends_it(cast: Cast) -> None:
     with kind(lambda work: Wait(60, "Waits for the client.") if work.operation.fence == 1 else Done()):
         operation = request(cast.acme)

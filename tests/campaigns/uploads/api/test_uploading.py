@@ -61,6 +61,7 @@ def test_an_upload_from_the_first_call_to_the_last(mona: Uploader, store: StoreO
             "loading",
             str(upload.operation.uuid),
         )
+        assert done.json()["bytes_done"] == done.json()["bytes_total"], "all bytes have arrived"
     assert mona.sign(upload, 1).json()["code"] == "ENDED"
     assert list(AuditEntry.objects.order_by("pk").values_list("action", "via", "who")) == [
         ("draft.added", "api", "mona"),

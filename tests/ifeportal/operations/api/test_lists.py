@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.support.operation_rows import MEBIBYTE, create_operation
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 LIST = "/api/v1/operations/"
+NOON = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 # CONTRACT 9.
 COMMON = {
     *("id", "kind", "airline", "user", "title", "status", "stage", "bytes_done", "bytes_total", "percent", "rate_bps"),
@@ -55,6 +57,27 @@ def test_an_operation_has_the_fields_of_every_kind(cast: Cast, client_of: Client
 )
 def test_the_percentage_is_100_only_at_the_end(cast: Cast, columns: dict[str, Any], expected: int | None) -> None:
     assert operation_state(create_operation(cast.acme, **columns))["percent"] == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"state": "running"}, (4 * MEBIBYTE, 15)),
+        ({"state": "waiting", "next_try_at": NOON + timedelta(seconds=3)}, (4 * MEBIBYTE, 15)),
+        ({"state": "waiting", "next_try_at": NOON + timedelta(minutes=1)}, (None, None)),
+        ({"state": "waiting", "next_try_at": NOON + timedelta(seconds=3), "attempts": 1}, (None, None)),
+        ({"state": "queued"}, (None, None)),
+    ],
+)
+def test_the_rate_is_shown_while_it_is_current(cast: Cast, columns: dict[str, Any], expected: tuple[Any, Any]) -> None:
+    state = operation_state(create_operation(cast.acme, rate_bps=4 * MEBIBYTE, updated_at=NOON, **columns))
+    assert (state["rate_bps"], state["eta_seconds"]) == expected
+
+
+def test_the_stage_is_not_shown_after_the_last_one(cast: Cast) -> None:
+    stages = {state: create_operation(cast.acme, stage="placing", state=state) for state in ("succeeded", "failed")}
+    shown = {state: operation_state(row)["stage"] for state, row in stages.items()}
+    assert shown == {"succeeded": "", "failed": "placing"}
 
 
 @pytest.mark.parametrize(
