@@ -16,8 +16,8 @@ from typing import Final
 from django.conf import settings
 from django.db.models import Q
 
+from campaigns.uploads.announcements.names import incoming_prefix
 from campaigns.uploads.models import Upload
-from campaigns.uploads.names import incoming_prefix
 from ifeportal.models import Airline
 from ifeportal.operations.models import OPEN_STATES
 from ifeportal.storage.background import wait_for

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Final
 
+from campaigns.uploads.announcements.occupied import DELETION
 from campaigns.uploads.models import Upload, UploadStatus
-from campaigns.uploads.occupied import DELETION
 from ifeportal.audit import Actor
 from ifeportal.models import Airline
 from ifeportal.operations import requests as operations

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
 
-from campaigns.uploads import checking, completing, fetching, packing, placing, receiving, recording
+from campaigns.uploads.announcements.names import parse_file_name
 from campaigns.uploads.models import Upload, UploadStatus
-from campaigns.uploads.names import parse_file_name
 from campaigns.uploads.requests import UPLOAD
 from campaigns.uploads.serialization import upload_details
-from campaigns.uploads.work import UploadWork
+from campaigns.uploads.stages import checking, completing, fetching, packing, placing, receiving, recording
+from campaigns.uploads.stages.work import UploadWork
 from ifeportal.access import Role
 from ifeportal.operations.kinds import Continue, Done, Kind, Result, Slice, Wait
 from ifeportal.operations.models import Operation, OperationState

@@ -18,12 +18,12 @@ from django.db.models import F
 from campaigns.drafts.requests import request_scan, revalidate
 from campaigns.library.models import LibraryItem
 from campaigns.models import Draft, DraftItem
-from campaigns.uploads import names
+from campaigns.uploads.announcements import names
+from campaigns.uploads.announcements.occupied import is_published, require_free, require_spelling
+from campaigns.uploads.announcements.part_plan import PartPlan, plan_parts
+from campaigns.uploads.announcements.quotas import require_allowed_size, require_quota
 from campaigns.uploads.deletion import request_deletion
 from campaigns.uploads.models import UNFINISHED, Stage, Upload, UploadStatus
-from campaigns.uploads.occupied import is_published, require_free, require_spelling
-from campaigns.uploads.part_plan import PartPlan, plan_parts
-from campaigns.uploads.quotas import require_allowed_size, require_quota
 from campaigns.uploads.refusals import Refusal, RequestRefused
 from ifeportal import audit
 from ifeportal.audit import Actor

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from campaigns.uploads.announcements.part_plan import PartPlan
 from campaigns.uploads.models import Upload, UploadPart
-from campaigns.uploads.part_plan import PartPlan
 from campaigns.uploads.refusals import InvalidField, NotBegun
 from campaigns.uploads.requests import plan_of, require_open, touch
 from ifeportal.formatting import iso

@@ -18,7 +18,8 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import Metric
 
 from campaigns import api_urls as campaigns_urls
-from campaigns.uploads import part_plan, signing
+from campaigns.uploads import signing
+from campaigns.uploads.announcements import part_plan
 from campaigns.uploads.refusals import Refusal
 from fleet.api import urls as fleet_urls
 from fleet.archive import format

@@ -15,8 +15,8 @@ from typing import Any
 from django.db import transaction
 
 from campaigns.uploads import operation as kind
+from campaigns.uploads.announcements.names import incoming_key, parse_file_name
 from campaigns.uploads.models import Stage, Upload, UploadPart
-from campaigns.uploads.names import incoming_key, parse_file_name
 from campaigns.uploads.requests import UPLOAD
 from ifeportal.models import Airline, User
 from ifeportal.operations.kinds import Continue, Done, OperationFailed, Result, Wait, Write

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from rest_framework import serializers
 
-from campaigns.uploads import names
+from campaigns.uploads.announcements import names
+from campaigns.uploads.announcements.source_urls import parse_source_url
 from campaigns.uploads.requests import UploadRequest
 from campaigns.uploads.signing import PARTS_PER_REQUEST, VALID_FOR, PartToSign, parse_sha256, parse_valid_for
-from campaigns.uploads.source_urls import parse_source_url
 from loader.errors import BadName
 
 SHA256_HEX: Final = re.compile(r"[0-9a-f]{64}")

@@ -8,9 +8,9 @@ from urllib.parse import unquote, urlsplit
 
 from django import forms
 
-from campaigns.uploads import names
+from campaigns.uploads.announcements import names
+from campaigns.uploads.announcements.source_urls import URL_LIMIT, parse_source_url
 from campaigns.uploads.requests import UploadRequest
-from campaigns.uploads.source_urls import URL_LIMIT, parse_source_url
 from loader.errors import BadName
 
 

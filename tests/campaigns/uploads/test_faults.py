@@ -10,10 +10,10 @@ import pytest
 
 from campaigns.library.models import LibraryItem
 from campaigns.models import Draft
-from campaigns.uploads import copying
 from campaigns.uploads import operation as kind
-from campaigns.uploads import work as upload_work
 from campaigns.uploads.models import Upload, UploadStatus
+from campaigns.uploads.stages import copying
+from campaigns.uploads.stages import work as upload_work
 from ifeportal.operations.kinds import Continue, Done
 from ifeportal.operations.models import Operation, OperationState
 from loader.errors import Code, WorldError

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from django.conf import LazySettings
 
-from campaigns.uploads import fetching
-from campaigns.uploads import work as upload_work
 from campaigns.uploads.models import Upload, UploadStatus
+from campaigns.uploads.stages import fetching
+from campaigns.uploads.stages import work as upload_work
 from ifeportal.operations.kinds import CancelRequested, Continue
 from ifeportal.operations.models import Operation
 from ifeportal.outbound import client

@@ -6,8 +6,8 @@ import hashlib
 
 import pytest
 
-from campaigns.uploads import copying
 from campaigns.uploads.models import UploadStatus
+from campaigns.uploads.stages import copying
 from loader.s3.client import S3Bucket
 from tests.conftest import Cast
 from tests.support.bucket_pool import FreshBuckets

@@ -16,9 +16,9 @@ import pytest
 
 from campaigns.library.models import LibraryItem
 from campaigns.models import Draft, DraftState
-from campaigns.uploads import work as upload_work
 from campaigns.uploads.models import Upload, UploadPart, UploadStatus
-from campaigns.uploads.receiving import next_pause
+from campaigns.uploads.stages import work as upload_work
+from campaigns.uploads.stages.receiving import next_pause
 from ifeportal.operations.kinds import Continue, Done
 from ifeportal.operations.models import Operation
 from loader.errors import Code

@@ -10,6 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Dialog, expect
 
 from campaigns.library.models import LibraryItem
+from campaigns.models import Draft
+from campaigns.uploads.announcements.part_plan import plan_parts
 from campaigns.uploads.models import Upload, UploadStatus
 from fleet.simulation.faults import ErrorResponse, Rule
 from ifeportal.embedded.seaweedfs import SeaweedFS

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaigns.uploads import names
+from campaigns.uploads.announcements import names
+from campaigns.uploads.announcements.part_plan import LARGEST_OBJECT, MOST_PARTS, SMALLEST_PART, plan_parts
+from campaigns.uploads.announcements.source_urls import parse_source_url
 from campaigns.uploads.models import Upload
-from campaigns.uploads.part_plan import LARGEST_OBJECT, MOST_PARTS, SMALLEST_PART, plan_parts
 from campaigns.uploads.signing import parse_valid_for
-from campaigns.uploads.source_urls import parse_source_url
 from loader.contract.units import MIB
 from loader.errors import BadName
 from loader.s3.part_plan import MAX_PART_SIZE

@@ -15,8 +15,8 @@ from django.utils import timezone
 from campaigns.library.models import LibraryItem
 from campaigns.models import Campaign, ContentItem, Draft, DraftItem, DraftState, ManifestState
 from campaigns.uploads import requests
+from campaigns.uploads.announcements.names import parse_file_name
 from campaigns.uploads.models import Upload, UploadStatus
-from campaigns.uploads.names import parse_file_name
 from campaigns.uploads.refusals import Refusal, RequestRefused
 from campaigns.uploads.requests import UploadRequest, create_upload
 from ifeportal.audit import Actor

@@ -15,14 +15,14 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from campaigns.uploads import archive_walk
-from campaigns.uploads.archives import HEAD, archive_fault
-from campaigns.uploads.completing import announced_sums
-from campaigns.uploads.hashing import ContentSums, PartMismatch, PartSums
+from campaigns.uploads.announcements.names import parse_file_name
+from campaigns.uploads.archives import walk as archive_walk
+from campaigns.uploads.archives.check import HEAD, archive_fault
 from campaigns.uploads.models import Stage
-from campaigns.uploads.names import parse_file_name
-from campaigns.uploads.reading import read_blocks
-from campaigns.uploads.work import SEND_AGAIN, UploadWork, failure
+from campaigns.uploads.stages.completing import announced_sums
+from campaigns.uploads.stages.hashing import ContentSums, PartMismatch, PartSums
+from campaigns.uploads.stages.reading import read_blocks
+from campaigns.uploads.stages.work import SEND_AGAIN, UploadWork, failure
 from ifeportal.operations.kinds import OperationFailed
 from loader.errors import Code, WorldError
 from loader.s3.interface import Bucket

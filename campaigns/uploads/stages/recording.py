@@ -9,8 +9,8 @@ from django.db.models import Max
 from campaigns.drafts.requests import request_scan, revalidate
 from campaigns.library.models import LibraryItem
 from campaigns.uploads.models import UploadStatus
-from campaigns.uploads.placing import modified_at
-from campaigns.uploads.work import UploadWork, failure
+from campaigns.uploads.stages.placing import modified_at
+from campaigns.uploads.stages.work import UploadWork, failure
 from ifeportal import audit
 from ifeportal.operations.kinds import Wait, Write
 from loader.errors import Code

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from django.conf import settings
 
+from campaigns.uploads.announcements.part_plan import MOST_PARTS, SMALLEST_PART
 from campaigns.uploads.models import Stage
-from campaigns.uploads.part_file import PartFile
-from campaigns.uploads.part_plan import MOST_PARTS, SMALLEST_PART
-from campaigns.uploads.receiving import attach, parts_lost
-from campaigns.uploads.work import LOADING, UploadWork, failure
+from campaigns.uploads.stages.part_file import PartFile
+from campaigns.uploads.stages.receiving import attach, parts_lost
+from campaigns.uploads.stages.work import LOADING, UploadWork, failure
 from ifeportal.operations.kinds import OperationFailed
 from ifeportal.outbound.client import OutboundRequest, OutboundResponse
 from ifeportal.outbound.errors import OutboundRefused

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Final
 
 from campaigns.uploads.models import Stage
-from campaigns.uploads.receiving import FIRST_PAUSE, attach, parts_lost
-from campaigns.uploads.work import LOADING, SEND_AGAIN, UploadWork, failure
+from campaigns.uploads.stages.receiving import FIRST_PAUSE, attach, parts_lost
+from campaigns.uploads.stages.work import LOADING, SEND_AGAIN, UploadWork, failure
 from ifeportal.operations.kinds import OperationFailed, Wait
 from loader.errors import Code, WorldError
 from loader.s3.errors import PartsRefused, UploadGone

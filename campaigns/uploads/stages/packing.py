@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from campaigns.uploads.hashing import ContentSums
+from campaigns.uploads.announcements.part_plan import MOST_PARTS
+from campaigns.uploads.archives.tgz_stream import GzipMember, tar_end, tar_header
 from campaigns.uploads.models import Stage
-from campaigns.uploads.part_file import PartFile
-from campaigns.uploads.part_plan import MOST_PARTS
-from campaigns.uploads.reading import BLOCK, read_blocks
-from campaigns.uploads.tgz_stream import GzipMember, tar_end, tar_header
-from campaigns.uploads.work import UploadWork
+from campaigns.uploads.stages.hashing import ContentSums
+from campaigns.uploads.stages.part_file import PartFile
+from campaigns.uploads.stages.reading import BLOCK, read_blocks
+from campaigns.uploads.stages.work import UploadWork
 from loader.contract.units import MIB
 from loader.errors import Code, WorldError
 from loader.s3.errors import PartsRefused, UploadGone

@@ -6,7 +6,7 @@ from typing import Final
 
 from campaigns.uploads.models import Stage, UploadStatus
 from campaigns.uploads.requests import begin
-from campaigns.uploads.work import LOADING, SEND_AGAIN, UploadWork, failure
+from campaigns.uploads.stages.work import LOADING, SEND_AGAIN, UploadWork, failure
 from ifeportal.operations.kinds import OperationFailed, Wait
 from loader.errors import Code
 from loader.s3.errors import UploadGone

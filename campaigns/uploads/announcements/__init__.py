@@ -1,0 +1,1 @@
+"""What a client may announce: names, sizes, parts, addresses and quotas."""

@@ -1,0 +1,1 @@
+"""Archives: the check of a `.tgz`, its walk in a child process, and packing while streaming."""
