@@ -3,12 +3,13 @@
 
    data-user, data-address (of the uploads API), data-token (CSRF); data-airline and data-campaign fix the destination. */
 
+import { count } from "../format.js";
 import { LiveSocket } from "../live/socket.js";
 import { SENDING, ENDED, shownFirst, totals } from "./file-upload.js";
 import { canHash } from "./hashing.js";
 import { MOST_FILES, fromDrop, fromHandles, fromList } from "./picking.js";
 import { Uploader } from "./uploader.js";
-import { UploadRow, setText, totalsText } from "./upload-rows.js";
+import { UploadRow, canRetry, setText, totalsText } from "./upload-rows.js";
 
 const ROWS = 100; // drawn at most, until more are asked for
 const DRAW_EVERY = 250; // milliseconds
@@ -108,12 +109,19 @@ class FileUploads extends HTMLElement {
     else if (word === "folder") this.parts.folderInput.click();
     else if (word === "pause") each((upload) => SENDING.has(upload.state), (upload) => this.uploader.pause(upload));
     else if (word === "continue") await this.continueAll();
-    else if (word === "retry") each((upload) => upload.state === "failed" && upload.file, (upload) => this.uploader.resume(upload));
+    else if (word === "retry") each(canRetry, (upload) => this.uploader.resume(upload));
+    else if (word === "cancel") this.cancelAll();
     else if (word === "clear") each((upload) => upload.state === "uploaded" || upload.state === "cancelled", (upload) => this.uploader.drop(upload));
     else if (word === "more") {
       this.most += ROWS;
       this.schedule();
     }
+  }
+
+  cancelAll() {
+    const open = this.uploader.uploads.filter((upload) => SENDING.has(upload.state) || upload.state === "paused");
+    if (!confirm(`Cancel ${count(open.length)} unfinished ${open.length === 1 ? "upload" : "uploads"}? What was sent is deleted.`)) return;
+    for (const upload of open) this.uploader.cancel(upload);
   }
 
   async continueAll() {
@@ -214,7 +222,7 @@ class FileUploads extends HTMLElement {
     if (before !== shown.map((upload) => upload.key).join()) this.place(shown);
     const more = uploads.length - shown.length;
     this.parts.more.hidden = !more;
-    setText(this.parts.moreText, `${more} more files are not shown.`);
+    setText(this.parts.moreText, `${count(more)} more files are not shown.`);
     this.drawTotals(uploads);
   }
 
@@ -243,8 +251,9 @@ class FileUploads extends HTMLElement {
     this.parts.all.value = sum.bytes ? Math.floor((sum.sent * 100) / sum.bytes) : 0;
     const shows = {
       pause: has((upload) => SENDING.has(upload.state)),
+      cancel: has((upload) => SENDING.has(upload.state) || upload.state === "paused"),
       continue: has((upload) => upload.state === "paused" || (upload.state === "unfinished" && upload.handle)),
-      retry: has((upload) => upload.state === "failed" && upload.file),
+      retry: has(canRetry),
       clear: has((upload) => upload.state === "uploaded" || upload.state === "cancelled"),
     };
     for (const [word, shown] of Object.entries(shows)) this.querySelector(`[data-all="${word}"]`).hidden = !shown;

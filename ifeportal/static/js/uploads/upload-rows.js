@@ -1,6 +1,6 @@
 /* Draws one row for each file from the page's template. Text reaches the page through textContent only. */
 
-import { duration, percent, rate, size } from "../format.js";
+import { count, duration, percent, rate, size } from "../format.js";
 import { ENDED, SENDING } from "./file-upload.js";
 
 const isOpenThere = (upload) => Boolean(upload.id) && ["pending", "loading"].includes(upload.server?.status ?? "pending");
@@ -10,11 +10,16 @@ const BUTTONS = {
   pause: (upload) => SENDING.has(upload.state),
   continue: (upload) => upload.state === "paused" || (upload.state === "unfinished" && upload.handle),
   choose: (upload) => (upload.state === "unfinished" && !upload.handle) || isOther(upload),
-  retry: (upload) => upload.state === "failed" && !isOther(upload) && (upload.file || upload.server?.can_retry) && upload.error?.code !== "EMPTY",
+  retry: (upload) => canRetry(upload),
   replace: (upload) => upload.state === "failed" && upload.error?.code === "NAME_EXISTS",
   cancel: (upload) => isCancellable(upload),
   drop: (upload) => ENDED.has(upload.state),
 };
+
+export function canRetry(upload) {
+  if (upload.state !== "failed" || isOther(upload) || upload.error?.code === "EMPTY") return false;
+  return Boolean(upload.file || upload.server?.can_retry);
+}
 
 const isOther = (upload) => upload.state === "failed" && upload.error?.code === "OTHER_FILE" && isOpenThere(upload);
 
@@ -83,9 +88,9 @@ export function setText(element, text) {
 
 /** The line about all files. `sum` is of `totals`. */
 export function totalsText(sum) {
-  const texts = [`${sum.uploaded} of ${sum.files} ${sum.files === 1 ? "file" : "files"} uploaded`];
-  if (sum.failed) texts.push(`${sum.failed} failed`);
-  if (sum.waiting) texts.push(`${sum.waiting} waiting`);
+  const texts = [`${count(sum.uploaded)} of ${count(sum.files)} ${sum.files === 1 ? "file" : "files"} uploaded`];
+  if (sum.failed) texts.push(`${count(sum.failed)} failed`);
+  if (sum.waiting) texts.push(`${count(sum.waiting)} waiting`);
   texts.push(`${size(sum.sent)} of ${size(sum.bytes)} sent`);
   if (sum.rate) {
     texts.push(rate(sum.rate), `${duration(Math.ceil((sum.bytes - sum.sent) / sum.rate))} left`);
