@@ -1,1 +1,1 @@
-"""Drafts of campaigns: edited in the admin; scanned, hashed, published and withdrawn by jobs."""
+"""Drafts of campaigns: edited in the admin; scanned, hashed, published and withdrawn by operations."""

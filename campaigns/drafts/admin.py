@@ -1,4 +1,4 @@
-"""Admin of drafts, where campaigns are edited and published. Requests write rows only; jobs work on the bucket.
+"""Admin of drafts, where campaigns are edited and published. Requests write rows only; operations work on the bucket.
 
 Staff need Django's permissions. Managers of an airline see and choose only their own airlines.
 """

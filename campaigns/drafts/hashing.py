@@ -18,7 +18,7 @@ from django.db.models import Case, Value, When
 from django.template.defaultfilters import pluralize
 
 from campaigns.drafts.requests import bytes_to_read, release
-from campaigns.hashing import resumable_sha256
+from campaigns.hashing import crc32, resumable_sha256
 from campaigns.models import NO_ERROR, Draft, DraftItem
 from ifeportal.jobs.retries import WorkFailure
 from ifeportal.operations.kinds import CancelRequested, Continue, Done, OperationFailed, Result, Slice
@@ -86,6 +86,7 @@ class _ItemHasher:
         self._item, self._media, self._work = item, media, work
         self._key = content_key(draft.airline.name, draft.name, item.name)
         self._hash = resumable_sha256.resume(item.hash_state)
+        self._crc32 = item.crc32 if self._hash.count else crc32.EMPTY
         self._before = done - item.hashed_bytes
         self._stop = threading.Event()
         self._row = DraftItem.objects.filter(pk=item.pk, etag=item.etag, hash_pending=True)
@@ -117,6 +118,7 @@ class _ItemHasher:
             buffer = memoryview(bytearray(MIB))
             while not self._stop.is_set() and (count := body.readinto(buffer)):
                 self._hash.update(buffer[:count])
+                self._crc32 = crc32.update(self._crc32, buffer[:count])
         if not is_scanned_version:
             self._require_listed_etag()
 
@@ -143,10 +145,10 @@ class _ItemHasher:
         if error is not None:
             self._record_failure(error)
         elif self._hash.count == self._item.size:
-            digest = {"sha256": self._hash.hexdigest(), "sha256_etag": self._item.etag}
+            digest = {"sha256": self._hash.hexdigest(), "sha256_etag": self._item.etag, "crc32": self._crc32}
             self._write(hash_pending=False, hashed_bytes=0, hash_state="", **digest, **NO_ERROR)
         elif state := self._hash.state():
-            self._write(hashed_bytes=self._hash.count, hash_state=state, **NO_ERROR)
+            self._write(hashed_bytes=self._hash.count, hash_state=state, crc32=self._crc32, **NO_ERROR)
         else:
             sentence = f"only {self._hash.count:,} bytes were read within {MAX_SECONDS:.0f} s"
             self._record_failure(WorldError(Code.TOO_SLOW, sentence))
@@ -159,7 +161,7 @@ class _ItemHasher:
         if error.permanent or error.code == Code.TOO_SLOW:
             self._write(hash_pending=False, hashed_bytes=0, hash_state="", **columns)
             return
-        self._write(hashed_bytes=self._hash.count, hash_state=self._hash.state(), **columns)
+        self._write(hashed_bytes=self._hash.count, hash_state=self._hash.state(), crc32=self._crc32, **columns)
         raise WorldError(error.code, f"{self._item.name}: {error}", retry_after=error.retry_after) from error
 
     def _write(self, **columns: Any) -> None:

@@ -21,7 +21,7 @@ from ifeportal.operations.models import Operation
 from ifeportal.operations.requests import RequestRejected, cancel, submit
 
 BATCH: Final = 500
-NO_HASH: Final = {"hashed_bytes": 0, "hash_state": "", "sha256": "", "sha256_etag": ""}
+NO_HASH: Final = {"hashed_bytes": 0, "hash_state": "", "sha256": "", "sha256_etag": "", "crc32": ""}
 CAN_STOP: Final = (DraftState.SCANNING, DraftState.HASHING)
 
 

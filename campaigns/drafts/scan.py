@@ -13,6 +13,7 @@ from django.template.defaultfilters import pluralize
 
 from campaigns.drafts.requests import BATCH, revalidate
 from campaigns.drafts.validation import EXHIBITION, build_draft_manifest
+from campaigns.hashing import crc32
 from campaigns.models import NO_ERROR, Draft, DraftItem, DraftState
 from campaigns.publishing.manifest_writer import PublishedState, same_content
 from ifeportal.bulk import where_in
@@ -23,7 +24,7 @@ from loader.s3.interface import ObjectInfo
 
 INVALID_LIMIT: Final = 1_000  # objects with invalid names that become items
 NAMES_IN_NOTICE: Final = 5
-OBJECT_FIELDS: Final = ("size", "etag", "modified", "name_error", "sha256", "sha256_etag")
+OBJECT_FIELDS: Final = ("size", "etag", "modified", "name_error", "sha256", "sha256_etag", "crc32")
 OBSERVED_FIELDS: Final = ("position", "in_manifest", "extra", *OBJECT_FIELDS)
 PROGRESS_FIELDS: Final = ("hash_pending", "hashed_bytes", "hash_state", *NO_ERROR)
 EDITED_FIELDS: Final = ("title", "kind", "required", "priority")
@@ -203,15 +204,19 @@ class _Merge:
     def _observe(self, row: DraftItem, item: Item | None, info: ObjectInfo | None, problem: str) -> None:
         row.in_manifest, row.name_error = item is not None, problem[:500]
         if item is not None:
-            row.extra = dict(item.extra)
+            row.extra = {name: value for name, value in item.extra.items() if name != crc32.FIELD}
         etag = info.etag if info else ""
         if row.etag != etag:
-            row.hash_pending, row.hashed_bytes, row.hash_state = False, 0, ""
+            row.hash_pending, row.hashed_bytes, row.hash_state, row.crc32 = False, 0, "", ""
             row.error_code = row.error = row.advice = ""
         row.etag, row.size = etag, info.size if info else None
         row.modified = info.last_modified if info else None
-        if info and item and row.sha256_etag != etag and self._is_recorded(item, info):
-            row.sha256, row.sha256_etag = item.sha256 or "", etag
+        if info and item and self._is_recorded(item, info):
+            recorded = crc32.parse(item.extra.get(crc32.FIELD))
+            if row.sha256_etag != etag:
+                row.sha256, row.sha256_etag, row.crc32 = item.sha256 or "", etag, recorded
+            elif row.sha256 == item.sha256:
+                row.crc32 = row.crc32 or recorded
 
     def _is_recorded(self, item: Item, info: ObjectInfo) -> bool:
         """Return whether the hash in the manifest is that of the object: same size, and not newer than the manifest."""

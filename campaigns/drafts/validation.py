@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
+from campaigns.hashing import crc32
 from campaigns.models import HASH_OUTDATED, NOT_HASHED, Draft, DraftItem
 from loader.contract.manifest import ITEMS_LIMIT, MANIFEST_LIMIT, Manifest, build_manifest, parse_manifest
 from loader.contract.names import TGZ, conflict_key
@@ -119,6 +120,7 @@ def _entry(item: DraftItem) -> Mapping[str, object]:
         "name": item.name + TGZ,  # the parser removes one suffix
         "size": item.size,
         "sha256": item.sha256,
+        **({crc32.FIELD: item.crc32} if item.crc32 else {}),
         "title": item.title,
         "kind": item.kind,
         "required": item.required,

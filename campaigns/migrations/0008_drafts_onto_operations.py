@@ -68,6 +68,11 @@ class Migration(migrations.Migration):
             name='operation',
             field=models.OneToOneField(blank=True, help_text='The last scan, hashing, publication or withdrawal.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='draft', to='operations.operation'),
         ),
+        migrations.AddField(
+            model_name='draftitem',
+            name='crc32',
+            field=models.CharField(blank=True, default='', help_text='Hexadecimal. Empty if it is unknown.', max_length=8),
+        ),
         migrations.RunPython(move_to_operations, migrations.RunPython.noop),
         migrations.RemoveField(
             model_name='draft',

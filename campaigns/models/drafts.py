@@ -150,7 +150,8 @@ class DraftItem(models.Model):
 
     `included` items are part of the campaign. `size` is null if the bucket has no such object; `name_error` says why
     it can never be included. While `hash_pending`, `hashed_bytes` are hashed and `hash_state` is the state to resume
-    from. `sha256` is that of the object with `sha256_etag`. `error` is the last error of hashing, with its code and
+    from. `sha256` and `crc32` are those of the object with `sha256_etag`; while `hash_state` is set, `crc32` is that of
+    the hashed bytes. `error` is the last error of hashing, with its code and
     advice, `error_text` why the item cannot be published.
     """
 
@@ -176,6 +177,7 @@ class DraftItem(models.Model):
     name_error = models.CharField(max_length=500, blank=True)
     sha256 = models.CharField(max_length=64, blank=True)
     sha256_etag = models.CharField(max_length=200, blank=True)
+    crc32 = models.CharField(max_length=8, blank=True, default="", help_text="Hexadecimal. Empty if it is unknown.")
     hash_pending = models.BooleanField(default=False)
     hashed_bytes = models.BigIntegerField(default=0)
     hash_state = models.CharField(max_length=224, blank=True)

@@ -20,6 +20,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, Literal
 
+from campaigns.hashing import crc32
 from campaigns.publishing.errors import PublishError
 from campaigns.publishing.local_folder import HashedFile, LocalFile, find_files, hash_file, require_unchanged
 from campaigns.publishing.manifest_writer import PublishedState, read_published_state, write_manifest
@@ -194,13 +195,9 @@ class _Publication:
         """Return the manifest, known items first in their order and with all their fields."""
         base = old or Manifest(content=())
         files = {one.file.name: one for one in hashed}
-        known = [
-            replace(item, size=files[item.name].file.size, sha256=files[item.name].sha256)
-            for item in base.content
-            if item.name in files
-        ]
+        known = [_with_sums(item, files[item.name]) for item in base.content if item.name in files]
         known_names = {item.name for item in known}
-        new = [Item(name, one.file.size, one.sha256) for name, one in files.items() if name not in known_names]
+        new = [_with_sums(Item(name, 0), one) for name, one in files.items() if name not in known_names]
         wanted = replace(
             base,
             content=(*known, *new),
@@ -211,6 +208,12 @@ class _Publication:
             schema=1 if base.schema is None else base.schema,
         )
         return changes.restrictions.apply_to(wanted)
+
+
+def _with_sums(item: Item, hashed: HashedFile) -> Item:
+    """Return the item with size and sums of the file."""
+    extra = {**item.extra, crc32.FIELD: hashed.crc32}
+    return replace(item, size=hashed.file.size, sha256=hashed.sha256, extra=extra)
 
 
 def _is_uploaded(hashed: HashedFile, key: str, published: PublishedState) -> bool:

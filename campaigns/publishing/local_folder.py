@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from campaigns.hashing import crc32
 from campaigns.hashing.etags import file_etag
 from campaigns.publishing.errors import PublishError
 from campaigns.publishing.progress import OnProgress, PublishProgress
@@ -36,10 +37,11 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class HashedFile:
-    """A file with its SHA-256 and the ETag that the object will have after the upload."""
+    """A file with its SHA-256, its CRC-32 and the ETag that the object will have after the upload."""
 
     file: LocalFile
     sha256: str
+    crc32: str
     etag: str
 
 
@@ -73,25 +75,26 @@ def hash_file(file: LocalFile, report: OnProgress) -> HashedFile:
     report(PublishProgress("hashing", file.name, 0, file.size))
     try:
         with file.path.open("rb") as stream:
-            sha256, etag = _digests(stream, file, report)
+            sha256, checksum, etag = _digests(stream, file, report)
     except OSError as exc:
         raise PublishError(f"{_display_name(file.path)} cannot be read: {exc.strerror}") from exc
     require_unchanged(file)
-    return HashedFile(file, sha256, etag)
+    return HashedFile(file, sha256, checksum, etag)
 
 
-def _digests(stream: BinaryIO, file: LocalFile, report: OnProgress) -> tuple[str, str]:
+def _digests(stream: BinaryIO, file: LocalFile, report: OnProgress) -> tuple[str, str, str]:
     # Reads no more than the size the file had when it was found: it may grow meanwhile.
-    sha256, parts = hashlib.sha256(), []
+    sha256, checksum, parts = hashlib.sha256(), crc32.EMPTY, []
     for part in plan_parts(file.size):
         md5, left = hashlib.md5(usedforsecurity=False), part.size
         while left and (block := stream.read(min(MIB, left))):
             left -= len(block)
             sha256.update(block)
+            checksum = crc32.update(checksum, block)
             md5.update(block)
             report(PublishProgress("hashing", file.name, len(block), file.size))
         parts.append(md5.digest())
-    return sha256.hexdigest(), file_etag(parts, file.size)
+    return sha256.hexdigest(), checksum, file_etag(parts, file.size)
 
 
 def _is_content(path: Path, notice: OnNotice) -> bool:

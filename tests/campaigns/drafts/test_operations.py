@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -765,3 +766,44 @@ def test_a_hash_state_of_another_machine_type_is_discarded() -> None:
     assert begun.hexdigest() == campaign_drafts.sha256(b"abc" * 100)
     for broken in ("00", "no hex", "0" * 224, aside[:-8] + "00000021"):
         assert resumable_sha256.resume(broken).count == 0
+
+
+def test_the_crc32_is_computed_with_the_hash_also_across_slices_and_published(acme: Airline) -> None:
+    body = bytes(range(256)) * 40
+    store = Slow(6, raising(WorldError(Code.SHORT_BODY)))
+    store.put("ACME/2026-12/a.tgz", body)
+    draft = scan_draft(new_draft(acme), store)
+    requests.request_hash(draft, ANYONE)
+    run_operations(store)
+    assert find_item(draft, "a").hashed_bytes == 5000
+    end_pauses()
+    run_operations(store)
+    publish_draft(draft, store)
+    assert document(store)["content"][0]["crc32"] == f"{zlib.crc32(body):08x}"
+
+
+def test_the_crc32_of_a_manifest_is_kept_with_its_hash_and_not_beyond(acme: Airline, store: Store) -> None:
+    store.put("ACME/2026-12/a.tgz", b"one")
+    entry = {"name": "a", "size": 3, "sha256": campaign_drafts.sha256(b"one"), "crc32": f"{zlib.crc32(b'one'):08X}"}
+    store.put(KEY, json.dumps({"version": 1, "content": [entry]}).encode())
+    draft = scan_draft(new_draft(acme), store)
+    assert find_item(draft, "a").crc32 == f"{zlib.crc32(b'one'):08x}"
+    publish_draft(draft, store)
+    assert document(store)["content"][0]["crc32"] == f"{zlib.crc32(b'one'):08x}"
+    store.now += timedelta(seconds=1)
+    store.put("ACME/2026-12/a.tgz", b"two")
+    draft = publish_draft(hash_draft(scan_draft(draft, store), store), store)
+    assert document(store)["content"][0]["crc32"] == f"{zlib.crc32(b'two'):08x}"
+
+
+def test_the_crc32_stays_unknown_if_the_saved_state_has_none(acme: Airline, store: Store) -> None:
+    store.put("ACME/2026-12/a.tgz", b"one")
+    draft = scan_draft(new_draft(acme), store)
+    begun = resumable_sha256.resume("")
+    begun.update(memoryview(bytearray(b"o")))
+    draft.items.update(hashed_bytes=1, hash_state=begun.state())
+    hash_draft(draft, store)
+    row = find_item(draft, "a")
+    assert (row.sha256, row.crc32) == (campaign_drafts.sha256(b"one"), "")
+    publish_draft(draft, store)
+    assert "crc32" not in document(store)["content"][0]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import unicodedata
+import zlib
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -89,7 +90,12 @@ def test_every_file_is_sent_and_the_manifest_names_it_with_size_and_hash(folder:
     assert (document["version"], document["title"]) == (1, "December")
     assert document["exhibition"] == {"starts": "2026-12-01", "ends": "2026-12-31"}
     assert document["content"] == [
-        {"name": path.stem, "size": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        {
+            "name": path.stem,
+            "size": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "crc32": f"{zlib.crc32(path.read_bytes()):08x}",
+        }
         for path in sorted(folder.iterdir())
     ]
     for path in folder.iterdir():
@@ -163,8 +169,8 @@ def test_other_fields_of_the_manifest_are_preserved(folder: Path, media: Recordi
     assert document["version"] == 42
     movie = document["content"][0]
     assert movie["size"] == 9
-    assert {**movie, "sha256": 0, "size": 0} == {
-        **{"name": "movie-001", "size": 0, "sha256": 0, "title": "The Long Way Up"},
+    assert {**movie, "sha256": 0, "crc32": 0, "size": 0} == {
+        **{"name": "movie-001", "size": 0, "sha256": 0, "crc32": 0, "title": "The Long Way Up"},
         **{"kind": "movie", "priority": 9, "lang": "en"},
     }
     assert [item["name"] for item in document["content"]] == ["movie-001", "empty", "Über den Wolken"]
