@@ -10,15 +10,21 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
 
+from django.db.models import Q
+from django.urls import reverse
+
 from campaigns.uploads.announcements.names import parse_file_name
+from campaigns.uploads.announcements.occupied import require_free
 from campaigns.uploads.models import Upload, UploadStatus
-from campaigns.uploads.requests import UPLOAD
+from campaigns.uploads.refusals import RequestRefused
+from campaigns.uploads.requests import UPLOAD, lock_places
 from campaigns.uploads.serialization import upload_details
 from campaigns.uploads.stages import checking, completing, fetching, packing, placing, receiving, recording
 from campaigns.uploads.stages.work import UploadWork
 from ifeportal.access import Role
 from ifeportal.operations.kinds import Continue, Done, Kind, Result, Slice, Wait
 from ifeportal.operations.models import Operation, OperationState
+from ifeportal.operations.requests import RequestRejected
 from ifeportal.storage.buckets import media_bucket
 from loader.s3.interface import Bucket
 
@@ -84,6 +90,11 @@ def can_cancel(operation: Operation) -> bool:
     return not (operation.checkpoint.get("place") or operation.checkpoint.get("placed"))
 
 
+def can_retry(operation: Operation) -> bool:
+    """Whether an upload that ended may be retried: not if someone has deleted it."""
+    return bool(operation.upload.status != UploadStatus.DELETED)
+
+
 def ended(operation: Operation, state: OperationState) -> None:
     """Write the status word of an upload that ended before its object was in place."""
     status = UploadStatus.DELETED if state == OperationState.CANCELLED else UploadStatus.FAILED
@@ -91,8 +102,17 @@ def ended(operation: Operation, state: OperationState) -> None:
 
 
 def restart(operation: Operation) -> None:
-    """Prepare the row for a retry, which continues with the first stage that is not done."""
+    """Prepare the row for a retry, which continues with the first stage that is not done.
+
+    Raises RequestRejected if another upload has taken the place in the meantime.
+    """
     rows = Upload.objects.filter(pk=operation.pk)
+    upload = rows.get()
+    lock_places(operation.airline)
+    try:
+        require_free(operation.airline, upload.campaign, upload.item, replace=upload.replace, except_for=operation.pk)
+    except RequestRefused as refused:
+        raise RequestRejected(str(refused)) from refused
     has_bytes = bool(operation.checkpoint.get("incoming") or operation.checkpoint.get("fetch"))
     rows.update(status=UploadStatus.LOADING if has_bytes else UploadStatus.PENDING)
 
@@ -107,23 +127,31 @@ def details(operation: Operation) -> Mapping[str, Any]:
     return upload_details(operation.upload)
 
 
+def page(operation: Operation) -> str:
+    """Return the address of the page of uploads."""
+    return reverse("uploads")
+
+
 @cache
 def _media() -> Bucket:
     # One per worker process, so that its connections are reused.
     return media_bucket()
 
 
-# No caps: an upload that waits for its client has begun, and would keep others from beginning.
 KIND: Final = Kind(
     UPLOAD,
     "Upload",
     run,
     role=Role.MANAGER,
+    keeps_rows=True,
     can_cancel=can_cancel,
+    can_retry=can_retry,
     clean_up=clean_up,
     ended=ended,
     restart=restart,
     status=status,
     details=details,
+    page=page,
+    statuses={word: Q(upload__status=word) for word in UploadStatus.values},
     related=("upload",),
 )

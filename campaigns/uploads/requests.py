@@ -63,7 +63,7 @@ def create_upload(actor: Actor, airline: Airline, wanted: UploadRequest, now: da
     """
     require_allowed_size(wanted.size)
     with transaction.atomic():
-        _lock(airline)
+        lock_places(airline)
         if wanted.campaign:
             require_spelling(airline, wanted.campaign)
         require_free(airline, wanted.campaign, wanted.file.item, replace=wanted.replace)
@@ -167,7 +167,7 @@ def delete_upload(actor: Actor, upload: Upload, now: datetime) -> Upload:
     Raises RequestRefused.
     """
     with transaction.atomic():
-        _lock(upload.operation.airline)
+        lock_places(upload.operation.airline)
         rows = Upload.objects.select_related("operation__airline", "operation__user")
         upload = rows.select_for_update(of=("self",)).get(pk=upload.pk)
         if upload.status == UploadStatus.DELETED:
@@ -185,7 +185,8 @@ def delete_upload(actor: Actor, upload: Upload, now: datetime) -> Upload:
     return upload
 
 
-def _lock(airline: Airline) -> None:
+def lock_places(airline: Airline) -> None:
+    """Lock which names are taken at the airline until the transaction ends."""
     Airline.objects.select_for_update(no_key=True).get(pk=airline.pk)
 
 

@@ -137,11 +137,11 @@ class Kind:
 
     `name` is in rows and in the API, `label` on pages. `run` does one slice. It raises WorldError (retried by
     `retry_policy`), OperationFailed, or another error of `loader.errors` (failed for good).
-    `advice`: what to do about a WorldError, by code; others get a general sentence.
-    `role`: who may request, cancel and retry it. `can_cancel`: whether an open operation may be cancelled now.
+    `role`: who may request, cancel and retry it. `can_cancel`: whether an open operation may be cancelled now,
+    `can_retry`: whether one that ended without success may be retried.
     `ended` writes the kind's rows in the transaction that ends the operation as failed, cancelled or expired.
     `clean_up` deletes what is outside the database, in a worker, before a cancelled operation ends; it may be repeated.
-    `restart` prepares the kind's rows for a retry, in its transaction.
+    `restart` prepares the kind's rows for a retry, in its transaction; it may raise `requests.RequestRejected`.
     `status` returns the kind's own status word, `details` more JSON fields, `page` the address of a page or "".
     `space` is where `reserved_bytes` are reserved; None: they are not limited. `frees_space`: a deletion, which runs
     first when others wait for space there. `keeps_rows`: rows of ended operations are never purged.
@@ -159,6 +159,7 @@ class Kind:
     frees_space: bool = False
     keeps_rows: bool = False
     can_cancel: Callable[[Operation], bool] = lambda operation: True
+    can_retry: Callable[[Operation], bool] = lambda operation: True
     ended: Callable[[Operation, OperationState], None] = lambda operation, state: None
     clean_up: Callable[[Slice], None] = lambda slice: None
     restart: Callable[[Operation], None] = lambda operation: None

@@ -117,9 +117,9 @@ def retry(operation: Operation, actor: Actor) -> None:
         row = _locked(operation)
         if row.state not in RETRIABLE:
             raise RequestRejected("Only an operation that failed, was cancelled or expired can be retried.")
-        if row.state == OperationState.FAILED and not row.can_retry:
-            raise RequestRejected("A retry of this operation cannot succeed. Start a new one.")
         kind = registered_kinds()[row.kind]
+        if (row.state == OperationState.FAILED and not row.can_retry) or not kind.can_retry(row):
+            raise RequestRejected("A retry of this operation cannot succeed. Start a new one.")
         _check_space(kind, row.reserved_bytes)
         if row.expires_at is not None and row.expires_at <= now:
             row.expires_at = now + (row.expires_at - row.queued_at)

@@ -79,7 +79,7 @@ def can_cancel(operation: Operation, kind: Kind | None) -> bool:
 
 def can_retry(operation: Operation, kind: Kind | None) -> bool:
     """Return whether the operation can be queued again, by a user with the kind's role."""
-    if kind is None:
+    if kind is None or not kind.can_retry(operation):
         return False
     return operation.state in RESTARTABLE or (operation.state == OperationState.FAILED and operation.can_retry)
 

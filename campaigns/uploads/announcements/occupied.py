@@ -31,9 +31,12 @@ def require_spelling(airline: Airline, campaign: str) -> None:
             raise InvalidField("campaign", f"{airline.name} has the campaign “{name}”. Use the same spelling.")
 
 
-def require_free(airline: Airline, campaign: str, item: str, *, replace: bool) -> None:
-    """Raise RequestRefused if no upload may take this place. Call it while the airline is locked."""
-    _require_not_under_way(airline, campaign, item)
+def require_free(airline: Airline, campaign: str, item: str, *, replace: bool, except_for: int | None = None) -> None:
+    """Raise RequestRefused if no upload may take this place. Call it while the airline is locked.
+
+    `except_for`: the key of an upload that has the place already.
+    """
+    _require_not_under_way(airline, campaign, item, except_for)
     place = f"the campaign {campaign}" if campaign else f"the library of {airline.name}"
     if campaign and is_published(airline, campaign, item):
         raise RequestRefused(
@@ -64,8 +67,9 @@ def is_published(airline: Airline, campaign: str, item: str) -> bool:
     )
 
 
-def _require_not_under_way(airline: Airline, campaign: str, item: str) -> None:
+def _require_not_under_way(airline: Airline, campaign: str, item: str, except_for: int | None) -> None:
     rows = Upload.objects.filter(operation__airline=airline, operation__state__in=OPEN_STATES, campaign=campaign)
+    rows = rows.exclude(pk=except_for) if except_for is not None else rows
     # A cancelled upload can still be placed only if its bytes were complete or come from a URL.
     rows = rows.exclude(status=UploadStatus.DELETED, completed_at=None, source_url="")
     for name, uuid in rows.values_list("item", "operation__uuid"):
