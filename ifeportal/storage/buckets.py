@@ -20,7 +20,8 @@ def media_bucket_for_requests() -> S3Bucket:
 
     One per process, so that its connections are reused.
     """
-    return S3Bucket(settings.MEDIA_BUCKET, connect_timeout=2.0, read_timeout=5.0)
+    public = settings.MEDIA_PUBLIC_URL or None
+    return S3Bucket(settings.MEDIA_BUCKET, connect_timeout=2.0, read_timeout=5.0, public_endpoint=public)
 
 
 def status_bucket() -> S3Bucket:
