@@ -25,9 +25,10 @@ from django_q.tasks import async_task
 from knox.crypto import hash_token
 from knox.settings import CONSTANTS
 
-from campaigns.models import Draft, DraftItem, DraftState
+from campaigns.models import OPERATION_KINDS, Draft, DraftItem, DraftState
 from fleet.models import Acknowledgement, Load, Tail
 from ifeportal.models import Airline, AuditEntry, Job, Logo, Membership, Token, User
+from ifeportal.operations.models import Operation, OperationState
 from tests.upgrade.ground import NOON, PASSWORD, SESSION, TOKEN, TOTP_SECRET
 
 LONG_AFTER = datetime(2099, 1, 1, tzinfo=UTC)
@@ -155,15 +156,12 @@ def add_drafts() -> None:
             title=f"Draft, {state}",
             exhibition_starts="2027-01-01",
             state=state,
-            requested_at=later(30),
-            last_worked_at=later(31),
+            operation=add_operation(acme, state),
             scanned_at=later(31),
             version=2,
             manifest_version=2,
             manifest_etag="0" * 32,
             notices=["An object was replaced."],
-            error_code="NETWORK" if state == "failed" else "",
-            error="The store did not answer." if state == "failed" else "",
         )
         for state in DraftState.values
     }
@@ -175,8 +173,7 @@ def add_drafts() -> None:
             **there,
             "included": True,
             "hash_pending": True,
-            "attempts": 2,
-            "next_try_at": later(40),
+            "error_code": "NETWORK",
             "error": "again",
         },
         "gone": {"included": True, "error_text": "It does not lie in the bucket."},
@@ -186,9 +183,24 @@ def add_drafts() -> None:
         DraftItem.objects.create(draft=drafts["hashing"], name=name, title=name.title(), position=position, **fields)
 
 
+def add_operation(airline: Airline, state: str) -> Operation | None:
+    """Add the operation of a draft in this state; None for a draft that has no work open and none that failed."""
+    kinds: dict[str, str] = {**{str(busy): kind for busy, kind in OPERATION_KINDS.items()}, "failed": "hashing"}
+    if state not in kinds:
+        return None
+    error: dict[str, Any] = {"error_code": "NETWORK", "error": "The store did not answer.", "finished_at": later(31)}
+    return Operation.objects.create(
+        kind=kinds[state],
+        airline=airline,
+        title=f"ACME/draft-{state}",
+        state=OperationState.FAILED if state == "failed" else OperationState.QUEUED,
+        **(error if state == "failed" else {}),
+    )
+
+
 def add_jobs() -> None:
     """Add jobs, one of them locked, and rows of django-q2: a waiting call, a failed one, a schedule."""
-    for number, name in enumerate(("pacemaker", "discover", "poll:BETA", "run_errands", "hash_items", "archive_loads")):
+    for number, name in enumerate(("pacemaker", "discover", "poll:BETA", "write_exports", "archive_loads")):
         Job.objects.get_or_create(name=name, defaults={"due_at": later(60 + number), "succeeded_at": later(50)})
     Job.objects.filter(name="poll:BETA").update(
         holder="worker-1", fence=41, lease_until=later(61), failures=2, error="NETWORK: no answer"
