@@ -48,7 +48,7 @@ def test_the_pacemaker_creates_rows_wakes_workers_and_sleeps_until_the_next_job(
     at = timezone.now()
     monkeypatch.setattr(timezone, "now", lambda: at)
     run("discover", 0.1, lambda current_lease: None, when_due=False)
-    assert rounds.tick() == pytest.approx(0.1)
+    assert 0 < rounds.tick() <= 0.1
 
 
 def test_a_second_pacemaker_stands_by_and_queues_no_job(rounds: Scheduler) -> None:
