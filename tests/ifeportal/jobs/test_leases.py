@@ -15,6 +15,7 @@ from ifeportal.jobs.leases import LEASE_SECONDS, Lease, lease
 from ifeportal.jobs.runner import JobFailed, run
 from ifeportal.models import Airline, Job
 from ifeportal.work_lease import LeaseLost
+from tests.support.clocks import stop_clock
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -174,24 +175,29 @@ def test_the_time_of_the_last_find_is_stored_for_the_next_run() -> None:
     assert row().found_at == found, "nothing was found this time"
 
 
-def test_a_job_is_steady_since_its_first_success_after_a_long_gap(settings: LazySettings) -> None:
+def test_a_job_is_steady_since_its_first_success_after_a_long_gap(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings.POLL_CEILING = 100.0
+    clock = stop_clock(monkeypatch)
     steady = partial(run, "work", 60, lambda current_lease: current_lease.steady_since, when_due=False)
     assert steady() is None
     first = row().steady_since
     assert first is not None
     assert steady() == first
-    Job.objects.update(succeeded_at=timezone.now() - timedelta(seconds=299))
+    clock.move(299)
     assert steady() == first
     with pytest.raises(ValueError, match="no"):
         run("work", 2, _fails, when_due=False)
     assert steady() == first, "one failure is no gap"
-    Job.objects.update(succeeded_at=timezone.now() - timedelta(seconds=301))
+    clock.move(301)
     assert steady() is None
     assert (row().steady_since or first) > first
 
 
-def test_a_viewer_who_arrives_during_a_run_waits_at_most_the_interval() -> None:
+def test_a_viewer_who_arrives_during_a_run_waits_at_most_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_clock(monkeypatch)
+
     def begins(current_lease: Lease) -> None:
         assert not current_lease.is_viewed
         Job.objects.update(watched_until=timezone.now() + timedelta(seconds=45))

@@ -23,6 +23,7 @@ from ifeportal.jobs.runner import run, run_due_jobs, uninterrupted_since
 from ifeportal.models import Airline, Job
 from loader.errors import Code, WorldError
 from loader.s3.memory import MemoryBucket
+from tests.support.clocks import stop_clock
 from tests.support.profiles import scaled
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
@@ -56,6 +57,7 @@ def fail(airline: str, part: str = "") -> None:
 @pytest.fixture(autouse=True)
 def work(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(runner, "TIME_SLICE", 600.0)  # however slow the machine
+    stop_clock(monkeypatch)
     settings.JOBS = {}
     settings.JOBS_PER_AIRLINE = {"poll": AirlineJob(f"{__name__}.do", urgent_when_viewed=True)}
     done.clear()
