@@ -16,15 +16,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from campaigns.drafts import hashing, requests
+from campaigns.drafts import hashing, publication, requests
 from campaigns.hashing import resumable_sha256
 from campaigns.models import IS_HASHED, Campaign, DraftItem, DraftState
 from campaigns.signing.private_keys import new_key, public_hex
 from ifeportal.jobs.broker import queued_wakeups
 from ifeportal.jobs.retries import RetryPolicy
-from ifeportal.models import Airline
-from ifeportal.operations import slices
-from ifeportal.operations.leases import OperationLease
+from ifeportal.models import Airline, AuditEntry
+from ifeportal.operations.execution import slices
+from ifeportal.operations.execution.leases import OperationLease
+from ifeportal.operations.execution.runner import run_due_operations
+from ifeportal.operations.execution.slices import WorkerSlice
 from ifeportal.operations.models import Operation, OperationQueue, OperationState
 from ifeportal.operations.requests import RequestRejected, cancel, retry
 from ifeportal.operations.runner import run_due_operations
@@ -522,28 +524,32 @@ def test_the_workers_do_what_was_asked_and_sign_with_the_keys_of_the_settings(
     assert work() == DraftState.PUBLISHED
 
 
-def test_a_worker_killed_between_manifest_and_signature_is_followed_by_one_that_signs(
-    acme: Airline, store: Store
+@pytest.mark.parametrize("point", [KEY, f"{KEY}.dsse", "rows"])
+def test_a_worker_killed_while_it_publishes_is_followed_by_one_that_does_the_rest(
+    acme: Airline, store: Store, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
     draft = create_hashed_draft(acme, store, FILMS)
     key = Ed25519PrivateKey.generate()
 
-    def fail(name: str) -> None:
-        if name.endswith(".dsse"):
-            store.before_put = ignore_key
+    def die(name: str) -> None:
+        if name == point:
             raise KeyboardInterrupt
 
-    store.before_put = fail
+    store.before_put = die
     requests.request_publish(draft, ANYONE)
-    with pytest.raises(KeyboardInterrupt):
-        run_slice(store, [key])
+    with monkeypatch.context() as patch:
+        patch.setattr(publication, "record_result", lambda *given: die("rows"))
+        with pytest.raises(KeyboardInterrupt):
+            run_slice(store, [key])
+    store.before_put = nothing_of
     draft.refresh_from_db()
-    assert (draft.state, document(store)["version"]) == (DraftState.PUBLISHING, 1)
+    assert (draft.state, store.get(KEY, 10**7) is None) == (DraftState.PUBLISHING, point == KEY)
     end_leases()
     run_operations(store, [key])
     draft.refresh_from_db()
     assert (draft.state, draft.version, document(store)["version"]) == (DraftState.PUBLISHED, 1, 1)
     assert require_signatures(parse_envelope(store.open(f"{KEY}.dsse").read(10**6)), [public_hex(key)], 1)
+    assert AuditEntry.objects.filter(action="draft.published").count() == 1
 
 
 def test_the_second_of_two_publishers_overwrites_nothing_and_loses_nothing(acme: Airline, store: Store) -> None:

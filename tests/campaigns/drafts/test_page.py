@@ -24,7 +24,15 @@ from loader.s3.memory import MemoryBucket
 from tests.campaigns.drafts.test_admin import CHANGE, ITEMS, LIST, PROGRESS, PUBLISH, form_of, primary_buttons
 from tests.conftest import Cast
 from tests.support import campaign_drafts
-from tests.support.campaign_drafts import ANYONE, NOON, create_hashed_draft, new_draft, publish_draft, scan_draft
+from tests.support.campaign_drafts import (
+    ANYONE,
+    NOON,
+    create_hashed_draft,
+    new_draft,
+    operation_of,
+    publish_draft,
+    scan_draft,
+)
 
 FILMS = {"movie-001": b"one", "movie-002": b"two"}
 HASHED = DraftTotals(found=3, items=3, bytes_total=30, items_done=3, bytes_done=30)
@@ -358,6 +366,28 @@ def test_the_revision_changes_with_every_change_of_the_draft(mona: Client, draft
     requests.request_scan(draft, ANYONE)
     seen.append(revision())
     assert len(set(seen)) == 3
+
+
+def test_while_items_are_hashed_the_page_shows_the_percentage_of_the_operation(mona: Client, draft: Draft) -> None:
+    requests.request_rehash(draft, draft.items.all(), ANYONE)
+    assert operation_of(draft).bytes_total == 6
+    Operation.objects.filter(draft=draft).update(state="running", fence=1, bytes_done=3)
+    page = mona.get(reverse(PROGRESS, args=[draft.pk])).content.decode()
+    assert '<progress max="100" value="50"' in page
+    assert "3 B of 6 B (50%), 0 of 2 items" in page
+    Operation.objects.filter(draft=draft).update(cancel_requested_at=NOON)
+    assert "Is being cancelled." in mona.get(reverse(PROGRESS, args=[draft.pk])).content.decode()
+
+
+def test_the_list_is_sorted_by_its_columns_and_searched_by_the_error_of_an_operation(
+    cast: Cast, mona: Client, draft: Draft
+) -> None:
+    new_draft(cast.acme, "2027-01")
+    for column in range(1, 9):
+        for order in (f"{column}", f"-{column}"):
+            assert mona.get(reverse(LIST), {"o": order}).context["cl"].result_count == 2, order
+    Operation.objects.update(error="the store refuses connections")
+    assert [found.name for found in mona.get(reverse(LIST), {"q": "refuses"}).context["cl"].result_list] == ["2026-12"]
 
 
 def test_staff_who_may_only_look_see_the_steps_and_no_button(cast: Cast, client: Client, draft: Draft) -> None:
