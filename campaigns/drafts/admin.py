@@ -159,7 +159,9 @@ class DraftAdmin(DraftListAdmin):
             for field in form
             if not field.is_hidden
         ]
-        context["may_upload"] = draft is not None and self._may_upload(request, draft)
+        context["may_upload"] = (
+            draft is not None and self._may_change(request, draft) and self._may_upload(request, draft)
+        )
         context["editable"] = draft is None or (self._may_change(request, draft) and not draft.busy)
         return super().render_change_form(request, context, *args, **kwargs)
 
