@@ -4,8 +4,9 @@
         for transfer in portal.transfers(airline="ACME", status="failed"):
             print(transfer.tail, transfer.content, transfer.error)
 
-Copy and change it. A request that the portal limits (429), or cannot answer for lack of its database (503), is repeated
-after the time that the portal names. Any other error is raised as a `Problem`.
+`ifeportal_uploads` beside this file uploads files. Copy and change both. A request that the portal limits (429), or
+cannot answer for lack of its database or its store (503), is repeated after the time that the portal names. Any other
+error is raised as a `Problem`.
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ class Problem(Exception):
         super().__init__(f"{status} {problem.get('title', '')}: {problem.get('detail', '')}")
         self.status = status
         self.type = str(problem.get("type", "about:blank"))
+        self.code = str(problem.get("code", ""))  # of a refused upload
         self.errors: Mapping[str, Sequence[str]] = problem.get("errors", {})
+        self.problem = problem
 
 
 class ChangesExpired(Problem):
@@ -143,7 +146,7 @@ class Portal:
         """Return the rows of any list, by cursor: each exactly once, even if rows change meanwhile."""
         address: str | None = f"{self._root}{part}/?{_query({'page_size': 500, **filters, 'paging': 'cursor'})}"
         while address is not None:
-            page, headers = self._get(address)
+            page, headers = self._send("GET", address)
             if self.revision is None:
                 self.revision = int(headers["X-Revision"])
             yield from page["results"]
@@ -163,17 +166,24 @@ class Portal:
             self.revision = answer["rev"]
 
     def _request_changes(self, parameters: Filters) -> dict[str, Any]:
-        answer, _ = self._get(f"{self._root}changes/?{_query(parameters)}")
+        answer, _ = self._send("GET", f"{self._root}changes/?{_query(parameters)}")
         return answer
+
+    def call(self, method: str, part: str, body: Any = None) -> dict[str, Any]:
+        """Send a request to a part of the API, such as `uploads/`, with a JSON body. Raises Problem."""
+        return self._send(method, f"{self._root}{part}", body)[0]
 
     def _own_address(self, link: str | None) -> str | None:
         """Return the link at the address of this client: behind a proxy the portal may have another address."""
         return None if link is None else urljoin(self._root, f"{urlsplit(link).path}?{urlsplit(link).query}")
 
-    def _get(self, address: str) -> tuple[dict[str, Any], Mapping[str, str]]:
+    def _send(self, method: str, address: str, body: Any = None) -> tuple[dict[str, Any], Mapping[str, str]]:
+        data = None if body is None else json.dumps(body).encode()
+        headers = self._headers if data is None else {**self._headers, "Content-Type": "application/json"}
         for attempt in range(ATTEMPTS):
             try:
-                with self._opener.open(Request(address, headers=self._headers), timeout=self._timeout) as answer:  # noqa: S310
+                request = Request(address, data, headers, method=method)  # noqa: S310  # the address is the caller's
+                with self._opener.open(request, timeout=self._timeout) as answer:
                     return json.load(answer), answer.headers
             except HTTPError as error:
                 pause = _pause(error, attempt)

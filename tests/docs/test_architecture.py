@@ -93,7 +93,7 @@ def test_the_layers_of_the_document_are_those_of_the_linter() -> None:
 @pytest.mark.parametrize("app", LAYERS)
 def test_every_package_and_module_of_an_app_is_in_a_layer(app: str) -> None:
     contract = contracts()[app]
-    named = {name for layer in contract["layers"] for name in layer.split(" | ")}
+    named = {name for layer in contract["layers"] for name in re.split(r" [|:] ", layer)}
     ignored = set(contract.get("exhaustive_ignores", []))
     present = {path.stem for path in (ROOT / app).glob("*.py")}
     present |= {path.name for path in (ROOT / app).iterdir() if (path / "__init__.py").exists()}

@@ -28,6 +28,7 @@ ENDPOINTS = (
     "campaigns",
     "content",
     "events",
+    "library",
     "loads",
     "moved",
     "operations",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
-from ifeportal.operations.execution.runner import run_due_operations
+from ifeportal.operations.runner import run_due_operations
 from playwright.sync_api import Browser, Locator, Page
 
 from campaigns.uploads import operation as upload_operation

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
+from campaigns.library.models import LibraryItem
 from campaigns.models import Campaign, ContentItem, Draft, DraftItem, ManifestState
 from campaigns.uploads.models import Upload
 from fleet.attention import keeping
@@ -52,6 +53,7 @@ class PopulatedAirline:
     entry: AuditEntry
     usage: Usage
     upload: Upload
+    library_item: LibraryItem
     marks: tuple[str, ...]
 
 
@@ -108,6 +110,9 @@ def populate_airline(airline: Airline, *, members: Mapping[User, Role], first_id
     )
     clip = f"{word}-clip.mp4"
     upload = Upload.objects.create(operation=operation, name=clip, item=clip, size=5, part_size=2**24, parts_total=1)
+    library_item = LibraryItem.objects.create(
+        pk=next(ids), airline=airline, name=f"{word}-reel", size=5, etag="e", sha256="b" * 64, added_at=now
+    )
     with transaction.atomic():
         publish([FeedChange("load", load.pk, airline.pk, tail.name, campaign.name, {"id": load.pk, "tail": tail.name})])
     keeping.recount(Airline.objects.filter(pk=airline.pk))
@@ -128,6 +133,7 @@ def populate_airline(airline: Airline, *, members: Mapping[User, Role], first_id
         entry,
         usage,
         upload,
+        library_item,
         marks,
     )
 

@@ -16,6 +16,7 @@ from ifeportal.models import Airline, Membership
 from ifeportal.operations.models import Operation
 from tests.conftest import Cast
 from tests.support.api_fleet import ENDPOINTS, NOON, ClientOf, make_history, make_load
+from tests.support.library import new_item
 from tests.support.profiles import scaled
 
 pytestmark = pytest.mark.both_databases
@@ -64,8 +65,14 @@ def histories_of_a_manager(cast: Cast, numbers: range) -> None:
 def uploads(cast: Cast, numbers: range) -> None:
     for number in numbers:
         name = f"film-{number}"
-        operation = Operation.objects.create(kind="upload", airline=cast.acme, user=cast.mona, title=name, state="waiting")
+        owner = {"airline": cast.acme, "user": cast.mona}
+        operation = Operation.objects.create(kind="upload", title=name, state="waiting", **owner)
         Upload.objects.create(operation=operation, name=name, item=name)
+
+
+def library(cast: Cast, numbers: range) -> None:
+    for number in numbers:
+        new_item(cast.acme, f"film-{number}", added_by=cast.mona)
 
 
 GROWTH: dict[Grow, tuple[str, ...]] = {
@@ -74,7 +81,8 @@ GROWTH: dict[Grow, tuple[str, ...]] = {
     airlines: ("airlines",),
     anomalies: ("anomalies",),
     campaigns: ("campaigns", "content"),
-    uploads: ("operations", "uploads"),
+    library: ("library",),
+    uploads: ("uploads",),
     tails: ("loads", "tails", "transfers"),
 }
 

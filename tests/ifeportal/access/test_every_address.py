@@ -146,6 +146,12 @@ RULES = {
     "activity": signed_in(PAGE),
     "operation-cancel": replace(posted(Role.OPERATOR, lambda its: [its.operation.uuid], 302), apart=("post",)),
     "operation-retry": replace(posted(Role.OPERATOR, lambda its: [its.operation.uuid], 302), apart=("post",)),
+    "library": signed_in(PAGE),
+    "library-item": replace(own_airline(PAGE, lambda its: [its.library_item.pk]), writes=("post",), apart=("post",)),
+    "library-delete": role_needed(Role.MANAGER, lambda its: [its.library_item.pk], writes=("post",), apart=("post",)),
+    "library-pick": role_needed(
+        Role.MANAGER, lambda its: [its.airline.name, its.draft.name], writes=("post",), apart=("post",)
+    ),
     "uploads": signed_in(PAGE),
     "upload-from-url": form_only(lambda its: [], Rule(302, 302, 302, 302, 302)),  # an empty form: back, with a message
     "upload-delete": replace(posted(Role.MANAGER, lambda its: [its.upload.operation.uuid], 302), apart=("post",)),
@@ -213,6 +219,10 @@ RULES = {
     "api-transfers-detail": own_airline(API, lambda its: [its.transfer.pk]),
     "api-anomalies-list": signed_in(API),
     "api-anomalies-detail": own_airline(API, lambda its: [its.anomaly.pk]),
+    "api-library-list": signed_in(API),
+    "api-library-detail": replace(
+        own_airline(API, lambda its: [its.library_item.pk]), writes=("patch", "delete"), apart=("patch", "delete")
+    ),
     "api-uploads-list": replace(signed_in(API), writes=("post",)),
     "api-uploads-detail": replace(
         own_airline(API, lambda its: [its.upload.operation.uuid]), writes=("delete",), apart=("delete",)

@@ -14,6 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from campaigns.library.models import LibraryItem
 from campaigns.models import Campaign, ContentItem, Draft, DraftItem
 from fleet.models import AirlineTotals, Anomaly, Load, ProgressSample, Tail, Transfer, Usage
 from ifeportal.accounts.tokens import create_token
@@ -22,13 +23,14 @@ from ifeportal.models import Airline, AuditEntry, Job, Membership, Token, User
 from ifeportal.operations.models import Operation
 from tests.conftest import Cast
 from tests.support.api_fleet import NOON, make_load
+from tests.support.library import new_item
 from tests.support.operation_rows import create_operation
 
 pytestmark = pytest.mark.both_databases
 
 OBSERVED: list[type[Model]] = [
     *(AirlineTotals, Anomaly, Campaign, Change, ContentItem, Job, Load, ProgressSample, Tail, Transfer, Usage),
-    Operation,
+    *(LibraryItem, Operation),
 ]
 THRESHOLDS = {"stalled_after_minutes": 10, "silent_after_hours": 24, "risk_before_hours": 48}
 MODELS: list[type[Model]] = [*OBSERVED, Airline, AuditEntry, Draft, DraftItem, Membership, Token, User]
@@ -57,6 +59,7 @@ def grow(cast: Cast, numbers: range) -> None:
         Change.objects.create(topic="load", object=n, rev=n, op="put", airline=cast.acme)
         Job.objects.create(name=f"poll:{n}", due_at=NOON)
         create_operation(cast.acme, cast.mona, title=f"film {n}")
+        new_item(cast.acme, f"N1 reel {n}", added_by=cast.mona)
         Usage.objects.create(airline=cast.acme, day=NOON.date() + timedelta(days=n), list_requests=n)
         user = User.objects.create(username=f"user{n}")
         airline = Airline.objects.create(name=f"A{n}")
@@ -76,7 +79,7 @@ def test_every_model_of_ours_has_an_admin_but_the_counter() -> None:
     ours = {
         model
         for model in admin.site._registry
-        if model._meta.app_label in ("ifeportal", "live", "campaigns", "fleet", "operations")
+        if model._meta.app_label in ("ifeportal", "live", "campaigns", "fleet", "operations", "library")
     }
     assert ours == set(MODELS)
     for model in MODELS:

@@ -47,6 +47,7 @@ LISTS = {
     "audit": "entry",
     "content": "item",
     "events": "event",
+    "library": "library_item",
 }  # the other paths are named like their rows, or their plural
 EXAMPLES = settings(
     max_examples=4,
