@@ -40,7 +40,7 @@ class DeletedObject:
 
 
 def request_deletion(actor: Actor, upload: Upload) -> None:
-    """Submit the operation. Call it in the transaction that marks the upload as deleted."""
+    """Submit the operation. Call it in the transaction that marks the upload as deleted and records that."""
     is_in_place = upload.status == UploadStatus.UPLOADED
     left = DeletedObject(
         upload.campaign,
@@ -79,6 +79,7 @@ def submit_deletion(
             "incoming_key": incoming_key,
             "store_upload_id": store_upload_id,
         },
+        audited=False,
     )
 
 

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from django.db.models import Q
 from django.urls import reverse
+from django.utils import timezone
 
 from campaigns.uploads.announcements.names import parse_file_name
 from campaigns.uploads.announcements.occupied import require_free
 from campaigns.uploads.models import Upload, UploadStatus
 from campaigns.uploads.refusals import RequestRefused
-from campaigns.uploads.requests import UPLOAD, lock_places
+from campaigns.uploads.requests import UPLOAD, audit_name, expiry, lock_places
 from campaigns.uploads.serialization import upload_details
 from campaigns.uploads.stages import checking, completing, fetching, packing, placing, receiving, recording
 from campaigns.uploads.stages.work import UploadWork
@@ -97,8 +98,11 @@ def can_retry(operation: Operation) -> bool:
 
 def ended(operation: Operation, state: OperationState) -> None:
     """Write the status word of an upload that ended before its object was in place."""
-    status = UploadStatus.DELETED if state == OperationState.CANCELLED else UploadStatus.FAILED
-    Upload.objects.filter(pk=operation.pk).exclude(status=UploadStatus.DELETED).update(status=status)
+    rows = Upload.objects.filter(pk=operation.pk).exclude(status=UploadStatus.DELETED)
+    if state == OperationState.EXPIRED:  # the clean-up has deleted its parts: a retry begins again
+        rows.update(status=UploadStatus.FAILED, store_upload_id="", received_bytes=0)
+    else:
+        rows.update(status=UploadStatus.DELETED if state == OperationState.CANCELLED else UploadStatus.FAILED)
 
 
 def restart(operation: Operation) -> None:
@@ -115,6 +119,13 @@ def restart(operation: Operation) -> None:
         raise RequestRejected(str(refused)) from refused
     has_bytes = bool(operation.checkpoint.get("incoming") or operation.checkpoint.get("fetch"))
     rows.update(status=UploadStatus.LOADING if has_bytes else UploadStatus.PENDING)
+    if not (has_bytes or upload.completed_at or upload.source_url):
+        Operation.objects.filter(pk=operation.pk).update(expires_at=expiry(timezone.now()))
+
+
+def subject(operation: Operation) -> str:
+    """Return what the audit log calls the upload."""
+    return audit_name(operation.upload)
 
 
 def status(operation: Operation) -> str:
@@ -149,6 +160,7 @@ KIND: Final = Kind(
     clean_up=clean_up,
     ended=ended,
     restart=restart,
+    subject=subject,
     status=status,
     details=details,
     page=page,

@@ -147,18 +147,27 @@ def gone() -> RequestRefused:
 
 
 def record_complete(actor: Actor, upload: Upload, now: datetime) -> None:
-    """Record that all parts are in the store, and wake the operation. Only the first call changes something."""
+    """Record that all parts are in the store, and wake the operation. Only the first call changes something.
+
+    From now on the portal has to act, not the client, so the upload does not expire.
+    """
     with transaction.atomic():
         rows = Upload.objects.filter(pk=upload.pk, completed_at=None, status__in=UNFINISHED)
         values = {"completed_at": now, "touched_at": now, "received_bytes": upload.size or 0}
         if rows.update(**values, status=UploadStatus.LOADING):
-            open_row = Operation.objects.open().filter(pk=upload.pk)
-            open_row.update(expires_at=expiry(now))
-            open_row.filter(stage=Stage.RECEIVING, bytes_total=upload.size).update(bytes_done=F("bytes_total"))
+            Operation.objects.open().filter(pk=upload.pk).update(expires_at=None)
             upload.refresh_from_db()
             operations.wake(upload.operation)
             _record(actor, "upload.completed", upload)
     upload.refresh_from_db()
+
+
+def reopen(upload: Upload, now: datetime) -> None:
+    """Record that the client has to send parts again. It may expire again."""
+    with transaction.atomic():
+        Upload.objects.filter(pk=upload.pk, status__in=UNFINISHED).update(completed_at=None, touched_at=now)
+        Operation.objects.open().filter(pk=upload.pk).update(expires_at=expiry(now))
+    upload.completed_at, upload.touched_at = None, now
 
 
 def delete_upload(actor: Actor, upload: Upload, now: datetime) -> Upload:
@@ -183,6 +192,11 @@ def delete_upload(actor: Actor, upload: Upload, now: datetime) -> Upload:
         upload.status = UploadStatus.DELETED
     upload.operation.refresh_from_db()
     return upload
+
+
+def audit_name(upload: Upload) -> str:
+    """Return what the audit log calls the upload: airline, campaign or "library", and item."""
+    return f"{upload.operation.airline.name}/{upload.campaign or 'library'}/{upload.item}"
 
 
 def lock_places(airline: Airline) -> None:
@@ -213,6 +227,7 @@ def _create_rows(actor: Actor, airline: Airline, wanted: UploadRequest, now: dat
             start_at=now + FIRST_SLICE_AFTER if by_client else None,
             waiting_for=WAITING_FOR_CLIENT if by_client else "",
             expires_at=expiry(now) if by_client else None,
+            audited=False,
         )
     except operations.RequestRejected as error:
         raise RequestRefused(Refusal.QUOTA, str(error)) from error
@@ -239,7 +254,7 @@ def _create_rows(actor: Actor, airline: Airline, wanted: UploadRequest, now: dat
 
 def _cancel(actor: Actor, upload: Upload) -> None:
     try:
-        operations.cancel(upload.operation, actor)
+        operations.cancel(upload.operation, actor, audited=False)
     except operations.RequestRejected as error:
         raise RequestRefused(Refusal.BUSY, str(error)) from error
 
@@ -278,6 +293,4 @@ def _discard_parts(actor: Actor, upload: Upload) -> None:
 
 
 def _record(actor: Actor, action: str, upload: Upload, changes: audit.Changes | None = None) -> None:
-    airline = upload.operation.airline
-    place = upload.campaign or "library"
-    audit.record(actor, action, f"{airline.name}/{place}/{upload.item}", airline=airline, changes=changes)
+    audit.record(actor, action, audit_name(upload), airline=upload.operation.airline, changes=changes)

@@ -76,7 +76,7 @@ class RowLease:
     def lose(self) -> NoReturn:
         """Raise LeaseLost, and release nothing later."""
         self._is_held = False
-        raise LeaseLost(f"another worker has taken over {self.name}")
+        raise LeaseLost(f"another worker has taken over {self.name}, or it was deleted")
 
     def release(self, **outcome: Any) -> bool:
         """Release the lease and write `outcome` into the row. False if another worker has claimed it."""

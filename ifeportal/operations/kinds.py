@@ -142,6 +142,7 @@ class Kind:
     `ended` writes the kind's rows in the transaction that ends the operation as failed, cancelled or expired.
     `clean_up` deletes what is outside the database, in a worker, before a cancelled operation ends; it may be repeated.
     `restart` prepares the kind's rows for a retry, in its transaction; it may raise `requests.RequestRejected`.
+    `subject` returns what the audit log calls the operation.
     `status` returns the kind's own status word, `details` more JSON fields, `page` the address of a page or "".
     `space` is where `reserved_bytes` are reserved; None: they are not limited. `frees_space`: a deletion, which runs
     first when others wait for space there. `keeps_rows`: rows of ended operations are never purged.
@@ -163,6 +164,7 @@ class Kind:
     ended: Callable[[Operation, OperationState], None] = lambda operation, state: None
     clean_up: Callable[[Slice], None] = lambda slice: None
     restart: Callable[[Operation], None] = lambda operation: None
+    subject: Callable[[Operation], str] = lambda operation: operation.title
     status: Callable[[Operation], str] = lambda operation: operation.state
     details: Callable[[Operation], Mapping[str, Any]] = _no_details
     page: Callable[[Operation], str] = _no_page

@@ -44,10 +44,12 @@ def submit(
     waiting_for: str = "",
     expires_at: datetime | None = None,
     checkpoint: dict[str, Any] | None = None,
+    audited: bool = True,
 ) -> Operation:
     """Create an operation. Call it in the transaction that creates the row of its kind.
 
     With `start_at` it begins in the state WAITING. At `expires_at` it expires unless it has ended.
+    `audited`: record the request in the audit log; False if the caller records its act itself.
 
     Raises RequestRejected if it needs more space than there is in all.
     """
@@ -74,7 +76,8 @@ def submit(
             queued_at=now,
             updated_at=now,
         )
-        audit.record(actor, f"operation.{kind}.requested", operation.title, airline=airline)
+        if audited:
+            audit.record(actor, f"operation.{kind}.requested", operation.title, airline=airline)
         _announce_at_commit(operation)
     return operation
 
@@ -92,20 +95,25 @@ def wake(operation: Operation) -> None:
             _announce_at_commit(operation)
 
 
-def cancel(operation: Operation, actor: Actor) -> None:
-    """Request that an open operation ends. A worker cleans up and ends it. Raises RequestRejected."""
+def cancel(operation: Operation, actor: Actor, *, audited: bool = True) -> None:
+    """Request that an open operation ends. A worker cleans up and ends it. Raises RequestRejected.
+
+    `audited`: as in `submit`.
+    """
     now = timezone.now()
     with transaction.atomic():
         row = _locked(operation)
         if not row.is_open:
             raise RequestRejected("The operation has already ended.")
-        if not registered_kinds()[row.kind].can_cancel(row):
+        kind = registered_kinds()[row.kind]
+        if not kind.can_cancel(row):
             raise RequestRejected("The operation cannot be cancelled any more: it is about to end.")
         if row.cancel_requested_at is None:
             Operation.objects.filter(pk=row.pk).update(
                 cancel_requested_at=now, next_try_at=now, attempts=0, waiting_for="Is being cancelled.", updated_at=now
             )
-            audit.record(actor, f"operation.{row.kind}.cancel", row.title, airline=row.airline)
+            if audited:
+                audit.record(actor, f"operation.{row.kind}.cancel", kind.subject(row), airline=row.airline)
             _announce_at_commit(row)
     operation.refresh_from_db()
 
@@ -129,7 +137,7 @@ def retry(operation: Operation, actor: Actor) -> None:
         row.can_retry, row.woken, row.rate_bps, row.progress_at = False, False, None, None
         row.save()
         kind.restart(row)
-        audit.record(actor, f"operation.{row.kind}.retry", row.title, airline=row.airline)
+        audit.record(actor, f"operation.{row.kind}.retry", kind.subject(row), airline=row.airline)
         _announce_at_commit(row)
     operation.refresh_from_db()
 

@@ -1,6 +1,7 @@
-"""Portal commands in processes that know one more kind of operation: `python -c "..." qcluster`.
+"""Portal commands in processes that know two more kinds of operation: `python -c "..." qcluster`.
 
-The kind `steps` takes STEPS steps. Each commits a row of the audit log and the checkpoint in one transaction.
+The kind `steps` takes STEPS steps. Each commits a row of the audit log and the checkpoint in one transaction. The kind
+`endless` uses each slice to its end, and goes on until it is cancelled.
 """
 
 from __future__ import annotations
@@ -35,10 +36,18 @@ def run_steps(work: Slice) -> Result:
     return Done()
 
 
+def run_endless(work: Slice) -> Result:
+    while not work.is_over:
+        time.sleep(PAUSE)
+        work.commit(at=work.operation.checkpoint.get("at", 0) + 1)
+    return Continue()
+
+
 STEPS_KIND: Final = Kind("steps", "Steps", run_steps)
+ENDLESS_KIND: Final = Kind("endless", "Endless", run_endless)
 
 
 def main() -> None:
     """Run the command of the portal that the arguments name."""
-    kinds.register(STEPS_KIND)
+    kinds.register(STEPS_KIND, ENDLESS_KIND)
     execute_from_command_line(["manage.py", *sys.argv[1:]])

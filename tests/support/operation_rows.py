@@ -1,4 +1,4 @@
-"""Operations in tests: kinds with scripted slices, and workers that do them in this process."""
+"""Operations of a kind for tests: rows in any state."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from ifeportal.audit import Actor
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from ifeportal.access import Role
+from ifeportal.live.feed import FeedChange, publish
 from ifeportal.models import Airline, User
 from ifeportal.operations import kinds
-from ifeportal.operations.execution.runner import perform, take_slice
-from ifeportal.operations.kinds import Done, Kind, Result, Slice
-from ifeportal.operations.models import Operation
-from ifeportal.operations.requests import submit
+from ifeportal.operations.kinds import Done, Kind, Result, Slice, register
+from ifeportal.operations.models import OPEN_STATES, Operation, OperationState
+from ifeportal.operations.notices import end_notices
+from ifeportal.operations.queries import set_positions
+from ifeportal.operations.serialization import operation_state
 
 Run = Callable[[Slice], Result]
 
@@ -38,32 +44,13 @@ def request(airline: Airline, user: User | None = None, kind: str = "test", **op
     return submit(kind, airline, Actor.job(user), options.pop("title", "Film.tgz"), **options)
 
 
-def do_slice() -> Operation | None:
-    """Do one slice as a worker does. Return its operation; None if nothing is due."""
-    work = take_slice(after_slice=True)
-    if work is None:
-        return None
-    perform(work)
-    return work.operation
-
-
-def cancel(operation: Operation, actor: Actor) -> None:
-    """Record the request, as `requests.cancel` does, without a worker that ends the operation."""
-    if not operation.is_open or operation.cancel_requested_at is not None:
-        raise RequestRejected("The operation has already ended.")
-    audit.record(actor, f"operation.{operation.kind}.cancel", operation.title, airline=operation.airline)
-    tell(operation, cancel_requested_at=timezone.now())
-
-
-def retry(operation: Operation, actor: Actor) -> None:
-    """Queue the operation again, as `requests.retry` does."""
-    if operation.is_open or operation.state == OperationState.SUCCEEDED:
-        raise RequestRejected("The operation has not failed.")
-    audit.record(actor, f"operation.{operation.kind}.retry", operation.title, airline=operation.airline)
-    tell(operation, state=OperationState.QUEUED, finished_at=None, error="", error_code="")
-
-
-def without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the requests by those of this module."""
-    monkeypatch.setattr("ifeportal.operations.requests.cancel", cancel)
-    monkeypatch.setattr("ifeportal.operations.requests.retry", retry)
+def tell(operation: Operation, **columns: Any) -> int:
+    """Change the operation and publish it, as a worker does. Return the revision."""
+    with transaction.atomic():
+        Operation.objects.filter(pk=operation.pk).update(updated_at=timezone.now(), **columns)
+        row = Operation.objects.select_related("airline", "user").get(pk=operation.pk)
+        set_positions([row])
+        change = FeedChange("operation", row.pk, row.airline_id, state=operation_state(row))
+        rev = publish([*end_notices([row]), change])
+    assert rev is not None
+    return rev

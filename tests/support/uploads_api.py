@@ -7,14 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from django.utils import timezone
 from rest_framework.test import APIClient
 
 from campaigns.uploads.models import Upload
-from campaigns.uploads.requests import UPLOAD
-from ifeportal.operations import requests as operations
-from ifeportal.operations.kinds import registered_kinds
-from ifeportal.operations.models import Operation, OperationState
 from loader.contract.units import MIB
 from loader.errors import Code, WorldError
 from loader.s3.interface import UploadedPart
@@ -97,27 +92,3 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreOfUploads]:
     bucket = StoreOfUploads()
     monkeypatch.setattr("campaigns.uploads.api.viewset.media_bucket_for_requests", lambda: bucket)
     return bucket
-
-
-def record_requests_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand in for the requests of operations where no worker knows the kind."""
-    if UPLOAD in registered_kinds():
-        return
-
-    def submit(kind: str, airline: Any, actor: Any, title: str, **fields: Any) -> Operation:
-        start = fields.pop("start_at", None)
-        state = OperationState.WAITING if start else OperationState.QUEUED
-        fields["checkpoint"] = fields.get("checkpoint") or {}
-        return Operation.objects.create(
-            kind=kind, airline=airline, user=actor.user, title=title, state=state, next_try_at=start, **fields
-        )
-
-    def wake(operation: Operation) -> None:
-        Operation.objects.filter(pk=operation.pk).update(next_try_at=timezone.now())
-
-    def cancel(operation: Operation, actor: Any) -> None:
-        Operation.objects.filter(pk=operation.pk).update(cancel_requested_at=timezone.now())
-
-    monkeypatch.setattr(operations, "submit", submit)
-    monkeypatch.setattr(operations, "wake", wake)
-    monkeypatch.setattr(operations, "cancel", cancel)

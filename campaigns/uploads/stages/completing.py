@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from campaigns.uploads.models import Stage
+from campaigns.uploads.requests import reopen
 from campaigns.uploads.stages.receiving import FIRST_PAUSE, attach, parts_lost
 from campaigns.uploads.stages.work import LOADING, SEND_AGAIN, UploadWork, failure
 from ifeportal.operations.kinds import OperationFailed, Wait
@@ -73,7 +74,7 @@ def _wrong_size(announced: int, received: int) -> OperationFailed:
 
 
 def _await_parts(work: UploadWork, missing: Sequence[int]) -> Wait:
-    work.set(completed_at=None)
+    reopen(work.upload, work.slice.now)
     shown = ", ".join(map(str, missing[:NUMBERS_SHOWN])) + (" …" if len(missing) > NUMBERS_SHOWN else "")
     noun = "Part" if len(missing) == 1 else "Parts"
     verb = "is" if len(missing) == 1 else "are"

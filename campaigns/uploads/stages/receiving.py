@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from django.conf import settings
+
 from campaigns.uploads.models import Stage, UploadStatus
-from campaigns.uploads.requests import begin
+from campaigns.uploads.requests import begin, touch
 from campaigns.uploads.stages.work import LOADING, SEND_AGAIN, UploadWork, failure
 from ifeportal.operations.kinds import OperationFailed, Wait
 from loader.errors import Code
@@ -30,7 +32,10 @@ def receive(work: UploadWork) -> Wait | None:
     parts = list_parts(work)
     received = sum(part.size for part in parts)
     if received != upload.received_bytes or (parts and upload.status == UploadStatus.PENDING):
-        work.set(received_bytes=received, touched_at=work.slice.now, **(LOADING if parts else {}))
+        is_continued = received > upload.received_bytes
+        work.set(received_bytes=received, **(LOADING if parts else {}))
+        if is_continued:
+            touch(upload, work.slice.now)
     total = upload.size
     done = received if total is None else min(received, total)
     work.slice.report(done, total, stage=Stage.RECEIVING)
@@ -40,14 +45,9 @@ def receive(work: UploadWork) -> Wait | None:
         return None
     since = upload.touched_at or work.slice.operation.created_at
     idle = (work.slice.now - since).total_seconds()
-    return Wait(next_pause(idle), _reason(idle, is_begun=bool(parts), is_complete=bool(parts) and done == total))
-
-
-def _reason(idle: float, *, is_begun: bool, is_complete: bool) -> str:
-    """Return what is awaited; nothing is said while parts arrive."""
-    if is_complete:
-        return AWAITS_COMPLETION
-    return "" if is_begun and idle < STILL_SENDING else AWAITS_BYTES
+    # Parts that are signed for hours arrive without a request: they must be noticed before the upload expires.
+    pause = min(next_pause(idle), settings.UPLOAD_EXPIRES / 4)
+    return Wait(pause, AWAITS_COMPLETION if parts and done == total else AWAITS_BYTES)
 
 
 def list_parts(work: UploadWork) -> list[UploadedPart]:

@@ -11,7 +11,7 @@ from campaigns.library.models import LibraryItem
 from campaigns.uploads.models import UploadStatus
 from campaigns.uploads.stages.placing import modified_at
 from campaigns.uploads.stages.work import UploadWork, failure
-from ifeportal import audit
+from ifeportal.jobs.retries import NO_ATTEMPTS
 from ifeportal.operations.kinds import Wait, Write
 from loader.errors import Code
 
@@ -56,9 +56,6 @@ def write_end(work: UploadWork) -> Write:
         work.write(**columns)()
         if not work.upload.campaign:
             _write_library_item(work)
-        operation = work.slice.operation
-        actor = audit.Actor.job(operation.user)
-        audit.record(actor, "upload.uploaded", placed["key"], airline=operation.airline)
 
     return write
 

@@ -20,9 +20,13 @@ from ifeportal.operations.execution.slices import WorkerSlice, progress_columns
 from ifeportal.operations.feed import publish_operations
 from ifeportal.operations.kinds import Continue, Done, Kind, Result, Wait, Write
 from ifeportal.operations.models import Operation, OperationState
+from loader.errors import Code
 from loader.s3.auth.redaction import redact
 
 REASON_LIMIT: Final = 300  # characters
+NOT_CONTINUED: Final = WorkFailure(
+    Code.EXPIRED, "The operation was not continued before it expired.", "Retry it, or start a new one."
+)
 logger = logging.getLogger(__name__)
 
 
@@ -89,6 +93,8 @@ def end_cancelled(work: WorkerSlice, kind: Kind, failure: WorkFailure | None = N
         logger.error("operation %s ends without clean-up: %s: %s", row, *_words(failure))
     is_expired = row.expires_at is not None and row.cancel_requested_at is not None
     is_expired = is_expired and row.expires_at <= row.cancel_requested_at  # type: ignore[operator]
+    if failure is None and is_expired:
+        failure = NOT_CONTINUED
     errors = NO_ATTEMPTS if failure is None else _error_columns(failure)
     _end(work, kind, OperationState.EXPIRED if is_expired else OperationState.CANCELLED, errors)
 
@@ -131,14 +137,14 @@ def _release(
         ended.ended(row, OperationState(row.state))
     work.lease.release(**values)
     if ended is not None:
-        _record_end(row)
+        _record_end(row, ended)
     publish_operations([row.pk])
 
 
-def _record_end(row: Operation) -> None:
+def _record_end(row: Operation, kind: Kind) -> None:
     changes = {"error": ("", row.error_code)} if row.error_code else None
     actor = audit.Actor.job(row.user)
-    audit.record(actor, f"operation.{row.kind}.{row.state}", row.title, airline=row.airline, changes=changes)
+    audit.record(actor, f"operation.{row.kind}.{row.state}", kind.subject(row), airline=row.airline, changes=changes)
 
 
 def _unless_woken(due: datetime, now: datetime) -> Case:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
 from campaigns.models import Draft
+from campaigns.uploads import deletion
 from campaigns.uploads import operation as kind
 from campaigns.uploads.announcements.names import parse_file_name
 from campaigns.uploads.models import Upload, UploadStatus
 from campaigns.uploads.requests import UploadRequest, create_upload, delete_upload, record_complete
+from campaigns.uploads.stages import checking
+from campaigns.uploads.stages.work import UploadWork
 from ifeportal.audit import Actor
+from ifeportal.models import Airline, AuditEntry
 from ifeportal.operations import requests as operations
 from ifeportal.operations.models import Operation, OperationState
 from loader.s3.memory import MemoryBucket
@@ -20,7 +26,7 @@ from tests.conftest import Cast
 from tests.support.operations import do_all
 from tests.support.upload_work import noise, send, tgz
 
-pytestmark = [pytest.mark.django_db]
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 ARCHIVE = tgz({"movie.mp4": noise(300_000)})
 KEY = "ACME/2026-12/movie.tgz"
 
@@ -28,7 +34,8 @@ KEY = "ACME/2026-12/movie.tgz"
 @pytest.fixture
 def media(monkeypatch: pytest.MonkeyPatch) -> MemoryBucket:
     media = MemoryBucket()
-    monkeypatch.setattr(kind, "_media", lambda: media)
+    for module in (kind, deletion):
+        monkeypatch.setattr(module, "_media", lambda: media)
     return media
 
 
@@ -88,3 +95,102 @@ def test_failed_upload_is_retried_from_where_it_failed(cast: Cast, media: Memory
     assert upload.status == UploadStatus.LOADING
     assert run(upload).state == OperationState.SUCCEEDED
     assert upload.status == UploadStatus.UPLOADED
+
+
+def test_an_upload_that_is_not_continued_expires_and_leaves_nothing(cast: Cast, media: MemoryBucket) -> None:
+    upload = create(cast, ARCHIVE)
+    send(upload, media, ARCHIVE, complete=False)
+    media.put(upload.incoming_key, b"bytes")
+    Operation.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    operation = run(upload)
+    assert (operation.state, operation.error_code, upload.status) == ("expired", "EXPIRED", UploadStatus.FAILED)
+    assert operation.error == "The operation was not continued before it expired."
+    assert [*media.list(), *media.list_uploads()] == []
+
+    operations.retry(operation, Actor.job(cast.mona))
+    operation.refresh_from_db()
+    assert operation.expires_at is not None
+    assert operation.expires_at > timezone.now()
+    send(upload, media, ARCHIVE, complete=False)
+    record_complete(Actor.job(cast.mona), upload, timezone.now())
+    assert run(upload).state == OperationState.SUCCEEDED
+    assert [info.key for info in media.list()] == [KEY]
+
+
+def test_parts_that_arrive_postpone_the_expiry_until_the_upload_is_complete(cast: Cast, media: MemoryBucket) -> None:
+    upload = create(cast, ARCHIVE)
+    before = timezone.now() + timedelta(days=1)
+    Upload.objects.update(touched_at=timezone.now() - timedelta(days=6))
+    Operation.objects.update(expires_at=before, next_try_at=timezone.now())
+    send(upload, media, ARCHIVE, complete=False)
+    do_all()
+    operation = Operation.objects.get()
+    assert operation.expires_at is not None
+    assert operation.expires_at > before
+    assert operation.next_try_at is not None
+    assert operation.next_try_at > timezone.now()
+
+    record_complete(Actor.job(cast.mona), upload, timezone.now())
+    assert Operation.objects.get().expires_at is None, "the portal has to act now, not the client"
+    do_all()
+    operation = Operation.objects.get()
+    assert operation.state == OperationState.SUCCEEDED, "due at once"
+    operations.wake(operation)
+    record_complete(Actor.job(cast.mona), upload, timezone.now())
+    assert do_all() == 0
+
+
+def test_an_upload_whose_part_is_lost_may_expire_again(cast: Cast, media: MemoryBucket) -> None:
+    upload = create(cast, ARCHIVE)
+    record_complete(Actor.job(cast.mona), upload, timezone.now())
+    do_all()
+    operation = Operation.objects.get()
+    assert "missing in the object store" in operation.waiting_for
+    assert operation.expires_at is not None
+
+
+def test_the_audit_log_has_one_entry_for_each_act(cast: Cast, media: MemoryBucket) -> None:
+    upload = create(cast, ARCHIVE)
+    send(upload, media, ARCHIVE, complete=False)
+    record_complete(Actor.job(cast.mona), upload, timezone.now())
+    run(upload)
+    delete_upload(Actor.job(cast.mona), upload, timezone.now())
+    do_all()
+    entries = AuditEntry.objects.exclude(action__startswith="draft.").order_by("pk")
+    assert list(entries.values_list("action", "target")) == [
+        ("upload.created", "ACME/2026-12/movie"),
+        ("upload.completed", "ACME/2026-12/movie"),
+        ("operation.upload.succeeded", "ACME/2026-12/movie"),
+        ("upload.deleted", "ACME/2026-12/movie"),
+        ("operation.deletion.succeeded", "Delete movie"),
+    ]
+
+
+def test_an_upload_whose_draft_was_deleted_gets_another(cast: Cast, media: MemoryBucket) -> None:
+    upload = create(cast, ARCHIVE)
+    send(upload, media, ARCHIVE, complete=False)
+    Draft.objects.all().delete()
+    record_complete(Actor.job(cast.mona), upload, timezone.now())
+    assert run(upload).state == OperationState.SUCCEEDED
+    assert list(Draft.objects.get().items.values_list("name", flat=True)) == ["movie"]
+
+
+def test_an_airline_that_is_deleted_during_a_slice_ends_it(
+    cast: Cast, media: MemoryBucket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    upload = create(cast, ARCHIVE)
+    send(upload, media, ARCHIVE, complete=False)
+    record_complete(Actor.job(cast.mona), upload, timezone.now())
+    check = checking.check
+
+    def check_without_airline(work: UploadWork) -> None:
+        Airline.objects.filter(pk=cast.acme.pk).delete()
+        check(work)
+
+    monkeypatch.setattr(checking, "check", check_without_airline)
+    with caplog.at_level(logging.WARNING):
+        do_all()
+    assert not Operation.objects.exists()
+    assert not Upload.objects.exists()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "or it was deleted" in caplog.text

@@ -22,10 +22,9 @@ from ifeportal.airlines.branding import set_logo
 from ifeportal.live.models import Change, Counter
 from ifeportal.models import Airline, Token, User
 from tests.conftest import Cast, create_cast
-from tests.support.operation_rows import chores, without_workers
+from tests.support.operation_rows import chores
 from tests.support.populated_airlines import PopulatedAirline, populate_airline, portal_routes
 from tests.support.shared_rows import shared_rows
-from tests.support.uploads_api import record_requests_only
 
 USERS = ("anonymous", "nick", "alice", "otto", "mona", "bob", "bruno", "olga", "ada")
 OUR_APPS = ("ifeportal", "live", "exports", "operations", "campaigns", "library", "uploads", "fleet", "auth")
@@ -299,10 +298,8 @@ def session_of(user: User) -> str:
 
 
 @pytest.fixture
-def world(shared_world: World, db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(shared_world: World, db: None) -> Iterator[World]:
     cache.clear()  # throttle counts
-    record_requests_only(monkeypatch)
-    without_workers(monkeypatch)
     with chores():
         yield shared_world
 

@@ -109,8 +109,8 @@ def id_in(holding: PopulatedAirline, path: str) -> int | str:
     """Return the id of the airline's row in the list of that path."""
     name = path.split("/")[3]
     row = getattr(holding, LISTS.get(name, name.removesuffix("s") if name != "anomalies" else "anomaly"))
-    if name == "uploads":
-        return str(holding.upload.operation.uuid)
+    if name in ("operations", "uploads"):
+        return str(row.uuid if name == "operations" else row.operation.uuid)
     return int(row.pk)
 
 

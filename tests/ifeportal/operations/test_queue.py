@@ -158,7 +158,7 @@ def test_a_request_wakes_a_worker_when_it_commits(
 
 def test_admission_takes_six_statements_however_many_wait(cast: Cast) -> None:
     space = Space("tickets", lambda: 100 * GB, lambda: Airline.objects.count())
-    with kind(caps=Caps(total=3, per_airline=2, per_user=1), space=space), kind(name="deletion", frees_space=True):
+    with kind(caps=Caps(total=3, per_airline=2, per_user=1), space=space), kind(name="removal", frees_space=True):
         now = timezone.now()
         rows = [
             Operation(

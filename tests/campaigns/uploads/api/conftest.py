@@ -8,13 +8,8 @@ from tests.conftest import Cast
 from tests.support.api_fleet import ClientOf
 from tests.support.api_fleet import client_of as client_of
 from tests.support.api_fleet import fresh_throttles as fresh_throttles
-from tests.support.uploads_api import StoreOfUploads, Uploader, record_requests_only
+from tests.support.uploads_api import StoreOfUploads, Uploader
 from tests.support.uploads_api import store as store
-
-
-@pytest.fixture(autouse=True)
-def _operations(monkeypatch: pytest.MonkeyPatch) -> None:
-    record_requests_only(monkeypatch)
 
 
 @pytest.fixture

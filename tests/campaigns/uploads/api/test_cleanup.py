@@ -134,7 +134,7 @@ def test_the_job_reports_what_failed(cast: Cast, bucket: Store, monkeypatch: pyt
     with pytest.raises(JobFailed, match="ACME: FORBIDDEN: access denied"):
         jobs.upload_cleanup()
     assert not list(bucket.list())
-    assert Job.objects.get().failures == 1
+    assert Job.objects.get(name=jobs.CLEANUP_JOB).failures == 1
 
 
 def checkpoint(**values: str) -> dict[str, str]:

@@ -6,11 +6,10 @@ import pytest
 
 from tests.support.api_fleet import client_of as client_of
 from tests.support.api_fleet import fresh_throttles as fresh_throttles
-from tests.support.operation_rows import chores, without_workers
+from tests.support.operation_rows import chores
 
 
 @pytest.fixture(autouse=True)
-def kind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    without_workers(monkeypatch)
+def kind() -> Iterator[None]:
     with chores():
         yield

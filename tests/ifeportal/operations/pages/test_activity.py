@@ -16,7 +16,7 @@ from django.utils import timezone
 from ifeportal.operations.models import Operation, OperationState
 from tests.conftest import Cast
 from tests.support.html import page_html, page_text
-from tests.support.operation_rows import chores, create_operation, without_workers
+from tests.support.operation_rows import chores, create_operation
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 PAGE = "/activity/"
@@ -24,8 +24,7 @@ HOSTILE = "<script>alert('hm')</script>\"><img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(autouse=True)
-def kind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    without_workers(monkeypatch)
+def kind() -> Iterator[None]:
     with chores():
         yield
 
