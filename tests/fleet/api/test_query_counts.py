@@ -17,6 +17,7 @@ from ifeportal.operations.models import Operation
 from tests.conftest import Cast
 from tests.support.api_fleet import ENDPOINTS, NOON, ClientOf, make_history, make_load
 from tests.support.library import new_item
+from tests.support.operation_rows import create_operation
 from tests.support.profiles import scaled
 
 pytestmark = pytest.mark.both_databases
@@ -70,6 +71,11 @@ def uploads(cast: Cast, numbers: range) -> None:
         Upload.objects.create(operation=operation, name=name, item=name)
 
 
+def operations(cast: Cast, numbers: range) -> None:
+    for number in numbers:
+        create_operation(cast.acme, cast.mona, title=f"work-{number}")
+
+
 def library(cast: Cast, numbers: range) -> None:
     for number in numbers:
         new_item(cast.acme, f"film-{number}", added_by=cast.mona)
@@ -82,6 +88,7 @@ GROWTH: dict[Grow, tuple[str, ...]] = {
     anomalies: ("anomalies",),
     campaigns: ("campaigns", "content"),
     library: ("library",),
+    operations: ("operations",),
     uploads: ("uploads",),
     tails: ("loads", "tails", "transfers"),
 }
