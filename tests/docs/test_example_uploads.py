@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.utils import timezone
 from ifeportal_client import Portal, Problem
 from ifeportal_uploads import FileChanged, LocalFile, NotTheSameFile, PartRefused, Progress, UploadFailed, upload
 
@@ -34,6 +35,7 @@ from loader.contract.units import MIB
 from loader.s3.client import S3Bucket
 from tests.conftest import Cast
 from tests.support.browser_portal import database_url
+from tests.support.campaign_drafts import new_draft
 from tests.support.portal_system import PortalSystem, is_answering, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -124,6 +126,7 @@ def write_file(path: Path, size: int) -> Path:
 
 def test_a_file_is_sent_in_parts_to_a_campaign_and_resumed(site: Site, cast: Cast, tmp_path: Path) -> None:
     film = write_file(tmp_path / "film.mp4", 2 * PART + 7)
+    new_draft(cast.acme, scanned_at=timezone.now())  # the scan of a new draft would have to end first
     seen: list[Progress] = []
     with site.portal() as portal:
         state = Running(
