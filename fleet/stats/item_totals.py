@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from django.db import connection
-from django.db.models import Count, Max, Q
+from django.db.models import Count, Max, Q, QuerySet
 
 from fleet.choices import ServiceStatus, Status
 from fleet.models import ItemTotals, Transfer
+from fleet.stats import prepared
 from ifeportal.bulk import json_rows, upsert
 
 ItemKey = tuple[int, str]  # id of the campaign, name of the item
 COUNTED: Final = (Status.COMPLETE.value, Status.LOADING.value, Status.FAILED.value)
+_NO_CAMPAIGN: Final = -1
 _KEY: Final = ("campaign_id", "content")
 _FIELDS: Final = (*COUNTED, "newest")
 
@@ -98,12 +100,21 @@ def recount_items(campaign: int) -> int:
 
 
 def _count(campaign: int) -> dict[str, _Counts]:
+    rows = prepared.fetch(_counted_transfers, _NO_CAMPAIGN, campaign)
+    return {content: _Counts(*found) for content, *found in rows}
+
+
+def _counted_transfers() -> QuerySet[Transfer, Any]:
     in_service = Q(load__tail__duty=ServiceStatus.ACTIVE)
     numbers = {f"n_{status}": Count("pk", filter=in_service & Q(status=status)) for status in COUNTED}
-    rows = Transfer.objects.filter(load__campaign=campaign).order_by().values_list("content")
-    return {content: _Counts(*found) for content, *found in rows.annotate(**numbers, n_newest=Max("pk"))}
+    rows = Transfer.objects.filter(load__campaign=_NO_CAMPAIGN).order_by().values_list("content")
+    return rows.annotate(**numbers, n_newest=Max("pk"))
 
 
 def _stored(campaign: int) -> dict[str, _Counts]:
-    rows = ItemTotals.objects.filter(campaign=campaign).order_by().values_list("content", *_FIELDS)
+    rows = prepared.fetch(_stored_items, _NO_CAMPAIGN, campaign)
     return {content: _Counts(*found) for content, *found in rows}
+
+
+def _stored_items() -> QuerySet[ItemTotals, Any]:
+    return ItemTotals.objects.filter(campaign=_NO_CAMPAIGN).order_by().values_list("content", *_FIELDS)

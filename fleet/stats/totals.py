@@ -20,7 +20,7 @@ from django.db.models.functions import Coalesce
 from campaigns.models import Campaign
 from fleet.choices import ServiceStatus, State, Status, Verification
 from fleet.models import AirlineTotals, CampaignTotals, LoadTotals, Tail
-from fleet.stats import rollup
+from fleet.stats import prepared, rollup
 from fleet.stats.item_totals import NO_CHANGES, ItemChanges, add_item_changes, recount_items
 from fleet.stats.tail_facts import outdated_tails, update_tail_facts
 from ifeportal.bulk import json_rows, where_pk_in
@@ -32,7 +32,8 @@ _COLUMNS: Final = tuple(each.name for each in LoadTotals._meta.local_fields)
 _OF_TAILS: Final = ("tails", "tails_out")
 _ONLY_AIRLINE: Final = ("ready", "newest_tail")
 _NEWEST: Final = ("as_of", "newest_load")
-_ZERO: Final = {each.name: each.get_default() for each in LoadTotals._meta.local_fields}
+_ZERO: Final = [tuple(each.get_default() for each in LoadTotals._meta.local_fields)]
+_NO_ROW: Final = -1
 _NONE_CHOSEN: Final = "[]"  # the parameter of a condition on no campaigns
 CORRECTION_LIMIT: Final = 2_000  # characters
 
@@ -106,21 +107,27 @@ def _correct_tails(airline: int, tails: Collection[int]) -> list[str]:
 def _recount_campaign(airline: int, campaign: int, name: str) -> list[str]:
     with transaction.atomic():
         lock_totals([airline])
-        rows = CampaignTotals.objects.filter(pk=campaign).values(*_COLUMNS)
-        before = rows.first() or _ZERO
+        before = prepared.fetch(_stored_campaign, _NO_ROW, campaign) or _ZERO
         _write_campaigns([campaign])
         items = recount_items(campaign)
-        corrected = [f"campaign {name}"] if rows.get() != before else []
+        corrected = [f"campaign {name}"] if prepared.fetch(_stored_campaign, _NO_ROW, campaign) != before else []
     return corrected + ([f"{quantity(items, 'item')} of {name}"] if items else [])
 
 
 def _recount_airline(airline: int) -> list[str]:
     with transaction.atomic():
         lock_totals([airline])
-        rows = AirlineTotals.objects.filter(pk=airline).values(*_COLUMNS, *_ONLY_AIRLINE)
-        before = rows.first()
+        before = prepared.fetch(_stored_airline, _NO_ROW, airline)
         _write_airlines([airline])
-        return ["airline"] if rows.first() != before else []
+        return ["airline"] if prepared.fetch(_stored_airline, _NO_ROW, airline) != before else []
+
+
+def _stored_campaign() -> QuerySet[CampaignTotals, Any]:
+    return CampaignTotals.objects.filter(pk=_NO_ROW).values_list(*_COLUMNS)
+
+
+def _stored_airline() -> QuerySet[AirlineTotals, Any]:
+    return AirlineTotals.objects.filter(pk=_NO_ROW).values_list(*_COLUMNS, *_ONLY_AIRLINE)
 
 
 def _write_campaigns(campaigns: Collection[int]) -> None:
@@ -135,14 +142,14 @@ def _write_campaigns(campaigns: Collection[int]) -> None:
 
 @cache
 def _campaign_statement(vendor: str) -> tuple[str, tuple[Any, ...]]:
-    """Return the statement for no campaigns. Django takes longer to build it than a database to run it."""
-    query = _counted(Campaign.objects.filter(where_pk_in(Campaign, ()))).query
-    sql, parameters = query.sql_with_params()
-    return _upsert(CampaignTotals, "campaign_id", _COLUMNS, sql), tuple(parameters)
+    """Return the statement for no campaigns."""
+    sql, parameters = prepared.compile_once(_counted_campaigns, vendor)
+    return _upsert(CampaignTotals, "campaign_id", _COLUMNS, sql), parameters
 
 
-def _counted(campaigns: QuerySet[Campaign]) -> QuerySet[Campaign, Any]:
-    """Return the id of each campaign with the values of `_COLUMNS`."""
+def _counted_campaigns() -> QuerySet[Campaign, Any]:
+    """Return the id of each campaign (of none) with the values of `_COLUMNS`."""
+    campaigns = Campaign.objects.filter(where_pk_in(Campaign, ()))
     in_service = Q(loads__tail__duty=ServiceStatus.ACTIVE)
     complete = in_service & Q(loads__status=Status.COMPLETE)
     sums = {
