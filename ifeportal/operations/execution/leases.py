@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import F
+from django.db.models import Count, F, Q
 
 from ifeportal.jobs.leases import LEASE_SECONDS, RowLease, holder_name
-from ifeportal.operations.models import Operation, OperationQuerySet
+from ifeportal.operations.models import Lane, Operation, OperationQuerySet
 
 
 class OperationLease(RowLease):
@@ -58,14 +58,24 @@ def claim(row: Operation, now: datetime) -> OperationLease | None:
     return OperationLease(row)
 
 
-def slices_here(now: datetime) -> int:
-    """Return how many slices the workers of this qcluster do now."""
-    return Operation.objects.leased(now).filter(holder__startswith=cluster_name()).count()
+def slices_here(now: datetime) -> tuple[int, int]:
+    """Return how many slices the workers of this qcluster do now, in all and of background operations."""
+    here = Operation.objects.leased(now).filter(holder__startswith=cluster_name())
+    counted = here.aggregate(every=Count("pk"), background=Count("pk", Q(lane__gte=Lane.BACKGROUND)))
+    return counted["every"], counted["background"]
 
 
 def slice_limit() -> int:
     """Return how many slices the workers of a qcluster do at once: one worker is left to periodic jobs."""
     return settings.OPERATION_SLICES
+
+
+def background_limit() -> int:
+    """Return how many of these slices background operations may do: one is left to others, if there is more than one.
+
+    Otherwise, an upload that has just arrived would wait until hashing ends its slices.
+    """
+    return max(1, slice_limit() - 1)
 
 
 def cluster_name() -> str:

@@ -21,11 +21,18 @@ from ifeportal.jobs.workers import is_stopping
 from ifeportal.operations.admission import queue
 from ifeportal.operations.admission.due_work import has_due_work
 from ifeportal.operations.execution import outcomes
-from ifeportal.operations.execution.leases import claim, slice_limit, slices_here
+from ifeportal.operations.execution.leases import background_limit, claim, slice_limit, slices_here
 from ifeportal.operations.execution.slices import WorkerSlice
 from ifeportal.operations.feed import publish_operations
-from ifeportal.operations.kinds import SLICE_SECONDS, CancelRequested, Kind, OperationFailed, registered_kinds
-from ifeportal.operations.models import Operation
+from ifeportal.operations.kinds import (
+    SLICE_SECONDS,
+    CancelRequested,
+    Kind,
+    OperationFailed,
+    registered_kinds,
+    related_rows,
+)
+from ifeportal.operations.models import Lane, Operation
 from ifeportal.work_lease import LeaseLost
 from loader.errors import Code, ContractError, WorldError
 
@@ -62,16 +69,19 @@ def take_slice(*, after_slice: bool = False) -> WorkerSlice | None:
     with transaction.atomic():
         queue.lock_queue(timezone.now())
         now = timezone.now()
-        if slices_here(now) >= slice_limit():
+        slices, background = slices_here(now)
+        if slices >= slice_limit():
             return None
         changed = queue.admit(now)
-        work = _claim_next(now)
+        work = _claim_next(now, takes_background=background < background_limit())
         publish_operations(changed)
     return work
 
 
-def _claim_next(now: datetime) -> WorkerSlice | None:
-    claimable = Operation.objects.claimable(now).filter(kind__in=registered_kinds()).select_related("airline", "user")
+def _claim_next(now: datetime, *, takes_background: bool) -> WorkerSlice | None:
+    claimable = Operation.objects.claimable(now).filter(kind__in=registered_kinds()).select_related(*related_rows())
+    if not takes_background:
+        claimable = claimable.exclude(lane__gte=Lane.BACKGROUND)
     is_ending_last = Case(When(cancel_requested_at=None, then=Value(1)), default=Value(0))
     row = claimable.order_by(is_ending_last, "next_try_at", "lane", "pk").first()
     lease = claim(row, now) if row is not None else None

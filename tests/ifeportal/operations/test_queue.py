@@ -121,6 +121,21 @@ def test_slices_take_turns_and_a_lower_lane_comes_more_often_but_starves_none(ca
     assert begun.count("fast") > begun.count("slow") >= 2
 
 
+def test_background_operations_leave_a_slice_to_others(cast: Cast, settings: LazySettings) -> None:
+    settings.OPERATION_SLICES = 2
+    with kind(name="slow", lane=Lane.BACKGROUND), kind(name="fast"):
+        for name in ("slow", "slow"):
+            request(cast.acme, kind=name)
+        first = take_slice(after_slice=True)
+        assert first is not None
+        assert first.operation.kind == "slow"
+        assert take_slice(after_slice=True) is None
+        request(cast.acme, kind="fast")
+        other = take_slice(after_slice=True)
+        assert other is not None
+        assert other.operation.kind == "fast"
+
+
 def test_operations_of_a_kind_that_this_version_does_not_know_are_left_alone(cast: Cast) -> None:
     with kind(name="newer"):
         request(cast.acme, kind="newer")
