@@ -74,7 +74,9 @@ def test_a_local_request_comes_first(aircraft: Aircraft, link: FaultProxy) -> No
     link.bandwidth = None
     run = wait_for_exit(process)
     assert run.code == 0
-    assert next(one["content"] for one in run.of("finished")) == "d"
+    # The order of the ends proves nothing: while an item is synced to disk, the next ones are downloaded.
+    begun = [one["content"] for one in run.of("began")]
+    assert begun in (["a", "d", "a", "b"], ["d", "a", "b"])
 
 
 def test_the_next_loader_takes_the_place_of_one_that_was_killed(aircraft: Aircraft, link: FaultProxy) -> None:
