@@ -259,7 +259,7 @@ class _Sender:
         headers = {**signed["headers"], "Content-Length": str(length)}
         try:
             with Slice(self._file.path, start, length, count) as part:
-                request = Request(signed["url"], part, headers, method=signed["method"])  # type: ignore[arg-type]  # noqa: S310
+                request = Request(signed["url"], part, headers, method=signed["method"])  # noqa: S310
                 with self._opener.open(request, timeout=60):
                     return None
         except HTTPError as error:

@@ -109,6 +109,7 @@ def test_a_list_takes_the_same_queries_for_few_rows_and_many(cast: Cast, client_
                 with CaptureQueriesContext(connection) as queries:
                     answer = client.get(f"/api/v1/{endpoint}/?page_size=1000").json()
                 assert len(answer["results"]) >= len(numbers) or (endpoint, who) == ("usage", "alice")
-                assert len(queries) <= 5, (endpoint, who, [query["sql"] for query in queries])
+                most = 6 if endpoint == "library" else 5  # one more for the campaigns that use its items
+                assert len(queries) <= most, (endpoint, who, [query["sql"] for query in queries])
                 counts.setdefault((endpoint, who), []).append(len(queries))
     assert not {which: pair for which, pair in counts.items() if pair[0] != pair[1]}
