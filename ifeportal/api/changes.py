@@ -30,6 +30,16 @@ from ifeportal.web.problems import problem
 MAX_WAIT: Final = 30  # seconds
 SCOPE_KEY: Final = "ifeportal.changes"  # key of the ASGI scope at which the view leaves a request that waits
 EVENT_STREAM: Final = "text/event-stream"
+# Of one event: the schema of a stream describes each of its events.
+EVENT_SCHEMA: Final = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "Send the last one as `Last-Event-ID` to resume."},
+        "event": {"type": "string"},
+        "data": {"type": "string", "description": "JSON."},
+    },
+    "required": ["data"],
+}
 TOO_OLD: Final = (
     "Changes since that revision are no longer known. Read the lists again and continue from their X-Revision."
 )
@@ -128,7 +138,7 @@ class ChangesView(APIView):
         ],
         responses={
             (200, "application/json"): ChangesPageSerializer,
-            (200, EVENT_STREAM): OpenApiResponse({"type": "string"}, "Server-sent events."),
+            (200, EVENT_STREAM): OpenApiResponse(EVENT_SCHEMA, "Server-sent events."),
         },
         extensions=with_errors(
             {

@@ -44,6 +44,7 @@ def write_end(work: UploadWork) -> Write:
     placed = work.checkpoint["placed"]
     columns = {
         "status": UploadStatus.UPLOADED,
+        "sha256": work.checkpoint["checked"]["sha256"],
         "object_key": placed["key"],
         "object_etag": placed["etag"],
         "object_size": placed["size"],

@@ -15,7 +15,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 
-from ifeportal.api.changes import EVENT_STREAM, EventStreamRenderer, changes_request_of, credential_of, last_event_id
+from ifeportal.api.changes import (
+    EVENT_SCHEMA,
+    EVENT_STREAM,
+    EventStreamRenderer,
+    changes_request_of,
+    credential_of,
+    last_event_id,
+)
 from ifeportal.api.changes import SCOPE_KEY as WAITING_KEY
 from ifeportal.api.operations.filters import OperationFilter
 from ifeportal.api.operations.requests import Condition, OperationRequest, WaitSerializer
@@ -128,7 +135,7 @@ class OperationViewSet(ReadOnlyViewSet[Operation]):
         "`Last-Event-ID`. A comment comes at least every 15 s.",
         tags=["operations"],
         parameters=[OpenApiParameter("Last-Event-ID", int, OpenApiParameter.HEADER)],
-        responses={(200, EVENT_STREAM): OpenApiResponse({"type": "string"}, "Server-sent events.")},
+        responses={(200, EVENT_STREAM): OpenApiResponse(EVENT_SCHEMA, "Server-sent events.")},
         extensions=with_errors(BAD_WAIT),
         filters=False,
     )
