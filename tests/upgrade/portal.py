@@ -18,6 +18,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
 from urllib.request import HTTPCookieProcessor, OpenerDirector, Request, build_opener, urlopen
 
+from tests.support import portal_forks
 from tests.upgrade.ground import LOOPBACK, PASSWORD, ROOT, TOTP_SECRET, code_of_app
 
 PATIENCE = 60.0  # seconds
@@ -124,7 +125,7 @@ def portal(environment: Mapping[str, str], log: Path) -> Iterator[str]:
     address = f"http://{LOOPBACK}:{port}"
     command = [sys.executable, "manage.py", "runserver", "--noreload", f"{LOOPBACK}:{port}"]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = portal_forks.popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     try:
         _await(address, process, log)
         yield address

@@ -7,8 +7,9 @@ tables, as operators and programs know them.
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.cookiejar import Cookie
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import portal_forks
 from tests.upgrade.databases import Rows, empty_database
 from tests.upgrade.ground import (
     FIXTURES,
@@ -25,7 +27,6 @@ from tests.upgrade.ground import (
     SESSION,
     TOKEN,
     fill,
-    manage,
     portal_environment,
     store,
 )
@@ -72,6 +73,13 @@ class Upgraded:
     before: Tables
     after: Tables
     settings: dict[str, str]
+
+
+def manage(environment: Mapping[str, str], *arguments: str) -> str:
+    """Run a command and return its output."""
+    done = portal_forks.run([sys.executable, "manage.py", *arguments], env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
