@@ -287,6 +287,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Content for aircraft and its loading progress. Sizes in bytes, rates in bytes/s, times in UTC.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "DEFAULT_GENERATOR_CLASS": "ifeportal.api.schema_generator.CachedSchemaGenerator",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

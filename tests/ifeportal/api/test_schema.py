@@ -13,6 +13,7 @@ from django.core.management import call_command
 from django.test import override_settings
 from rest_framework.test import APIClient
 
+from ifeportal.api.schema_generator import CachedSchemaGenerator
 from tests.conftest import Cast
 from tests.support.api_fleet import ENDPOINTS, OTHER_ENDPOINTS, ClientOf
 
@@ -87,6 +88,27 @@ def test_a_row_answers_to_its_schema(schema: dict[str, Any], fleet: Cast, client
 def test_the_schema_is_served_to_those_who_signed_in(cast: Cast, client_of: ClientOf) -> None:
     assert client_of(cast.nick).get("/api/schema/").status_code == 200
     assert APIClient().get("/api/schema/").status_code == 401
+
+
+def test_the_schema_is_generated_once_and_the_same_for_all_users(
+    cast: Cast, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CachedSchemaGenerator, "_generated", {})
+    generated: list[object] = []
+    generate = CachedSchemaGenerator._generate
+
+    def counted(self: CachedSchemaGenerator, request: Any, public: bool) -> dict[str, Any]:
+        generated.append(request)
+        return generate(self, request, public)
+
+    monkeypatch.setattr(CachedSchemaGenerator, "_generate", counted)
+    first, second = (client_of(user).get("/api/schema/?format=json").json() for user in (cast.nick, cast.ada))
+    assert first == second
+    assert len(generated) == 1
+    other = client_of(cast.nick).get("/api/schema/?format=json&version=7").json()
+    assert (first["info"]["version"], other["info"]["version"]) == ("1", "1 (7)")
+    assert client_of(cast.nick).get("/api/schema/?format=json&lang=de").status_code == 200
+    assert len(generated) == 3, "nothing that a request names is stored"
 
 
 def test_its_page_sends_a_stranger_to_sign_in(db: None) -> None:
