@@ -45,10 +45,10 @@ class Upload(models.Model):
     """One file on its way into the media bucket. Sizes in bytes, sums in hexadecimal.
 
     `name` is the file's name as announced; `item` the name of the content item, without .tgz. `campaign` is "" for the
-    library. `size`, `sha256` are as announced; null and "" if unknown. The bytes arrive as the multipart upload
-    `store_upload_id` of `incoming_key`. `touched_at`: when the client last signed a part or the store received one.
-    `received_bytes`: what the store last listed. `file_modified` (Unix milliseconds) and `first_part_sha256` let a
-    browser recognise the file. `object_*` is the object in place.
+    library. `size` and `sha256` are as announced, and as found once it is uploaded; null and "" while unknown. The
+    bytes arrive as the multipart upload `store_upload_id` of `incoming_key`. `touched_at`: when the client last signed
+    a part or the store received one. `received_bytes`: what the store last listed. `file_modified` (Unix milliseconds)
+    and `first_part_sha256` let a browser recognise the file. `object_*` is the object in place.
     """
 
     operation = models.OneToOneField(Operation, primary_key=True, on_delete=models.CASCADE, related_name="upload")

@@ -11,7 +11,6 @@ from typing import Any
 from campaigns.uploads.models import Upload
 from ifeportal import formatting
 from ifeportal.operations.serialization import operation_state, percent
-from loader.contract.names import TGZ
 
 
 def upload_state(upload: Upload) -> dict[str, Any]:
@@ -42,14 +41,12 @@ def upload_details(upload: Upload) -> dict[str, Any]:
 
 
 def meta_info(upload: Upload) -> dict[str, Any]:
-    """Return what is known of the file itself; `sha256` as announced, or as computed of a `.tgz`."""
-    is_archive = upload.name[-len(TGZ) :].casefold() == TGZ
-    computed = upload.object_sha256 if is_archive else ""
+    """Return what is known of the file itself; `sha256` as announced, and as computed once it is uploaded."""
     return {
         "name": upload.name,
         "size": upload.size,
         "content_type": upload.content_type,
-        "sha256": upload.sha256 or computed or None,
+        "sha256": upload.sha256 or None,
         "uploaded_at": _iso(upload.uploaded_at),
     }
 

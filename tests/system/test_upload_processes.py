@@ -88,14 +88,14 @@ class Workers:
 
 
 @pytest.fixture
-def settings_of_store(seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket) -> dict[str, str]:
+def settings_of_store(seaweed: SeaweedFS, media: S3Bucket, status: S3Bucket) -> dict[str, Any]:
     buckets = {"MEDIA_BUCKET": media.name, "STATUS_BUCKET": status.name}
     return {"POLL_INTERVAL": "60s", "POLL_CEILING": "60s", **buckets, **seaweed.environment()}
 
 
 @pytest.fixture
 def workers(
-    transactional_db: None, tmp_path: Path, seaweed: SeaweedFS, settings_of_store: dict[str, str]
+    transactional_db: None, tmp_path: Path, seaweed: SeaweedFS, settings_of_store: dict[str, Any]
 ) -> Iterator[Workers]:
     kinds.register(ENDLESS_KIND)
     try:
@@ -110,7 +110,7 @@ def workers(
 
 
 @pytest.fixture
-def client(cast: Cast, workers: Workers, tmp_path: Path, settings_of_store: dict[str, str]) -> Iterator[UploadClient]:
+def client(cast: Cast, workers: Workers, tmp_path: Path, settings_of_store: dict[str, Any]) -> Iterator[UploadClient]:
     """A program of Mona, the manager of ACME."""
     _, key = create_token(cast.mona, "program", days=1, airline=cast.acme, may_write=True)
     with WebServer(tmp_path, **settings_of_store) as server:
