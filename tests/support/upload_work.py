@@ -93,7 +93,14 @@ def new_upload(
         created_at=NOON,
         stage=Stage.RECEIVING,
     )
-    columns = {"campaign": "2026-12", "part_size": PART, "touched_at": NOON, **columns}
+    first_sum = "" if body is None else hashlib.sha256(body[: columns.get("part_size", PART)]).hexdigest()
+    columns = {
+        "campaign": "2026-12",
+        "part_size": PART,
+        "touched_at": NOON,
+        "first_part_sha256": first_sum,
+        **columns,
+    }
     size = None if body is None else columns.pop("size", len(body))
     return Upload.objects.create(
         operation=operation,

@@ -17,11 +17,12 @@ from campaigns.uploads.stages import work as upload_work
 from ifeportal.operations.kinds import Continue, Done
 from ifeportal.operations.models import Operation, OperationState
 from loader.errors import Code, WorldError
+from loader.s3 import part_plan
 from loader.s3.memory import MemoryBucket
+from loader.s3.multipart import memory
 from tests.conftest import Cast
 from tests.support.campaign_drafts import find_item
 from tests.support.upload_work import (
-    MIB,
     FaultyBucket,
     Killed,
     TestSlice,
@@ -33,8 +34,9 @@ from tests.support.upload_work import (
 )
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
-ARCHIVE = tgz({"movie.mp4": noise(6 * MIB)})
-FILM = noise(300_000)
+PART = 50_000  # bytes; smaller than stores accept, because every fault reads all parts several times
+ARCHIVE = tgz({"movie.mp4": noise(PART + PART // 5)})
+FILM = noise(PART // 2)
 KEY = "ACME/2026-12/movie.tgz"
 LIBRARY_KEY = "ACME/.library/film.mp4.tgz"
 
@@ -42,7 +44,9 @@ LIBRARY_KEY = "ACME/.library/film.mp4.tgz"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload_work, "WATCH_INTERVAL", 0.02)
-    monkeypatch.setattr(copying, "SMALLEST_PART", 5 * MIB)
+    monkeypatch.setattr(copying, "SMALLEST_PART", PART)
+    for module in (part_plan, memory):
+        monkeypatch.setattr(module, "MIN_PART_SIZE", PART)
 
 
 def away() -> WorldError:
@@ -82,7 +86,7 @@ def check_placed_once(upload: Upload, media: MemoryBucket) -> None:
 
 def prepared(cast: Cast, media: MemoryBucket, *, packed: bool) -> Upload:
     name, body, campaign = ("film.mp4", FILM, "") if packed else ("movie.tgz", ARCHIVE, "2026-12")
-    upload = new_upload(cast.acme, cast.mona, name, body, campaign=campaign)
+    upload = new_upload(cast.acme, cast.mona, name, body, campaign=campaign, part_size=PART)
     send(upload, media, body)
     return upload
 
@@ -151,7 +155,7 @@ def test_cancelled_upload_leaves_nothing(cast: Cast, packed: bool, monkeypatch: 
 def test_part_in_flight_while_the_upload_is_cancelled(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     media = MemoryBucket()
     monkeypatch.setattr(kind, "_media", lambda: media)
-    upload = new_upload(cast.acme, cast.mona, body=ARCHIVE)
+    upload = new_upload(cast.acme, cast.mona, body=ARCHIVE, part_size=PART)
     send(upload, media, ARCHIVE, complete=False)
     stored = media.uploads[upload.store_upload_id]
     resume, aborts = media.resume_upload, []
@@ -178,7 +182,7 @@ def test_part_in_flight_while_the_upload_is_cancelled(cast: Cast, monkeypatch: p
 
 
 def test_status_after_the_end(cast: Cast) -> None:
-    upload = new_upload(cast.acme, cast.mona, body=ARCHIVE)
+    upload = new_upload(cast.acme, cast.mona, body=ARCHIVE, part_size=PART)
     operation = Operation.objects.get(pk=upload.pk)
     for state, status in ((OperationState.FAILED, "failed"), (OperationState.EXPIRED, "failed")):
         kind.ended(operation, state)
