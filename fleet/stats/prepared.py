@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 Build = Callable[[], QuerySet[Any, Any]]
 
 
-def fetch(build: Build, placeholder: object, value: object) -> list[tuple[Any, ...]]:
+def fetch(build: Build, placeholder: int | str, value: int | str) -> list[tuple[Any, ...]]:
     """Return the rows of the query set of `build`, with `value` for each parameter that equals `placeholder`.
 
     `build` is a function of a module, not one made for each call. The values are those of the database driver: numbers
