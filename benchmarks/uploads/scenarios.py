@@ -54,7 +54,7 @@ def browser(bench: Bench) -> None:
             fill_page_cache(bench.folder, bench.size)
             found.peer = [_copy_with_s5cmd(bench, site, number)]
             bench.log(f"  [{number}] browser {found.browser[0]:.2f} s, s5cmd {found.peer[0]:.2f} s")
-            for name in _Times.__slots__ if number else ():  # the first round is not counted
+            for name in vars(times) if number else ():  # the first round is not counted
                 getattr(times, name).extend(getattr(found, name))
     job = f"browser: 1 x {format_size(bench.size)}"
     bench.rows += [
