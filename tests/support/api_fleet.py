@@ -9,6 +9,7 @@ import pytest
 from django.core.cache import cache
 from rest_framework.test import APIClient
 
+from campaigns.library.models import LibraryItem
 from campaigns.models import Campaign, ContentItem
 from fleet.choices import State, Status
 from fleet.models import Acknowledgement, Anomaly, Event, Load, Tail, ThroughputInterval, Transfer, Usage
@@ -134,7 +135,11 @@ def fleet(cast: Cast) -> Cast:
         )
     Usage.objects.create(airline=None, day=NOON.date(), list_requests=1)
     for airline in (cast.acme, cast.beta):
-        create_operation(airline, cast.olga)
+        operation = create_operation(airline, cast.olga)
+        Upload.objects.create(
+            operation=operation, name="clip", item="clip", size=5, part_size=2**24, parts_total=1, uploaded_at=NOON
+        )
+        LibraryItem.objects.create(airline=airline, name="reel", size=5, etag="e", sha256="b" * 64, added_at=NOON)
     for load in Load.objects.filter(tail__name__in=["N1", "D-1"]).select_related("tail__airline"):
         make_history(load)
     return cast

@@ -12,6 +12,7 @@ from campaigns.models import Campaign, ContentItem, Draft, DraftItem
 from fleet.choices import Inconsistency, Status
 from fleet.models import Acknowledgement, Anomaly, Event, Load, Tail, Transfer
 from ifeportal.models import Airline, AuditEntry, Job, User
+from ifeportal.operations.models import Operation
 from tests.ifeportal.access.test_every_address import ADMIN, ORDINARY, RULES, World, admin_address, shared_world, world
 from tests.support.populated_airlines import PopulatedAirline
 
@@ -64,8 +65,9 @@ def corrupt(its: PopulatedAirline) -> None:
     Anomaly.objects.filter(pk=its.anomaly.pk).update(key=f"{name}/{name}/{name}", detail=name, problem=CODE)
     changes = {name: [name, name]}
     AuditEntry.objects.filter(pk=its.entry.pk).update(target=name, action=name, who=name, changes=changes)
-    wrong = {"error": name, "error_code": CODE, "advice": name, "faults": [name]}
-    Draft.objects.filter(pk=its.draft.pk).update(name=name, title=name, **wrong)
+    wrong = {"error": name, "error_code": CODE, "advice": name}
+    Operation.objects.filter(airline=its.airline).update(title=name, stage=name[:40], waiting_for=name, **wrong)
+    Draft.objects.filter(pk=its.draft.pk).update(name=name, title=name, faults=[name])
     DraftItem.objects.filter(pk=its.draft_item.pk).update(name=name, title=name, name_error=name, error_text=name)
     for row in (its.airline, its.campaign, its.tail, its.load, its.draft):
         row.refresh_from_db()
