@@ -301,7 +301,7 @@ def test_one_row_says_what_the_list_says(olga: APIClient) -> None:
 
 WRITES = {
     *(("tails", "patch"), ("acknowledgements", "delete"), ("acknowledgements", "post")),
-    *(("library", "patch"), ("library", "delete")),
+    *(("library", "patch"), ("library", "delete"), ("uploads", "delete"), ("uploads", "post")),
 }
 
 
