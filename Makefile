@@ -100,12 +100,12 @@ $(PEERS): requirements/bench.txt | $(INSTALLED)
 	@.venv/peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@touch $@
 
-# All of it takes about an hour, and root for the bad link. Every one is run, whatever the others say.
+# All of it takes more than an hour, and root for the bad link. Every one is run, whatever the others say.
 bench: $(INSTALLED) $(PEERS)  ## run all benchmarks
 	@failed=0; \
 	for one in "loader" "polling" "latency" "latency --database postgresql" "latency --objects 20000 --writes 40" \
 	  "latency --database postgresql --objects 20000 --writes 40" \
-	  "latency --database postgresql --objects 2000 --changes 50 --writes 60" "portal" "lossy"; do \
+	  "latency --database postgresql --objects 2000 --changes 50 --writes 60" "portal" "uploads" "lossy"; do \
 	  echo "== python -m benchmarks.$$one"; $(BIN)/python -m benchmarks.$$one || failed=1; \
 	done; exit $$failed
 

@@ -403,3 +403,27 @@ def test_every_arrow_of_the_diagrams_is_named() -> None:
         nodes = set(re.findall(r"^    (\w+)[\[(]", diagram, re.M))
         ends = [re.findall(r"^\s+(\w+) --|--> (\w+)$", line) for line in arrows]
         assert {end for pairs in ends for pair in pairs for end in pair if end} == nodes
+
+
+ARROW = re.compile(r'^\s+(\w+) -- "(.+)" --> (\w+)$', re.M)
+
+
+def test_every_flow_of_level_0_is_found_on_level_1() -> None:
+    """A flow keeps its external end and its data; the portal and the loader are replaced by their parts."""
+    system, *insides = blocks("docs/architecture.md", "mermaid")
+    inside = dict(zip(("portal", "loader"), insides, strict=True))
+    labels = [dict(re.findall(r"^    (\w+)([\[(].+)$", diagram, re.M)) for diagram in (system, *insides)]
+    lost = []
+    for begin, data, end in ARROW.findall(system):
+        part = next((name for name in (begin, end) if name in inside), "")
+        flows = ARROW.findall(inside[part or "portal"])
+        outside = [name for name in (begin, end) if name != part]
+        assert {name: labels[0][name] for name in outside}.items() <= labels[1 if part != "loader" else 2].items()
+        found = {
+            item
+            for first, items, last in flows
+            if (first == begin or begin == part) and (last == end or end == part)
+            for item in items.split(", ")
+        }
+        lost += [f"{begin} -> {end}: {item}" for item in data.split(", ") if item not in found]
+    assert lost == []
