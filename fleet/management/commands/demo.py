@@ -26,7 +26,7 @@ MARK = "IFEPORTAL_DEMO"  # environment variable of the process that uses the dem
 class Command(BaseCommand):
     help = (
         "Run the complete system on this machine: an S3 server (SeaweedFS), the portal, its jobs, and simulated "
-        "aircraft that run the real loader over slow links. All data is in one folder, which grows to about 1.5 GB. "
+        "aircraft that run the real loader over slow links. All data is in one folder, which grows to about 2.5 GB. "
         "All servers listen on the loopback interface only. Stop the demo with Ctrl-C; it resumes at the next start."
     )
     requires_system_checks: list[str] = []

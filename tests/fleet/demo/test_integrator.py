@@ -84,7 +84,7 @@ class Answers(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        address = f"http://127.0.0.1:{self.server.server_address[1]}/store"
+        address = f"http://{self.headers['Host']}/store"
         signed = f'{{"parts": [{{"number": 1, "url": "{address}", "method": "PUT", "headers": {{}}}}]}}'
         self._answer(signed.encode())
 

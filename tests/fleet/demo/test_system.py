@@ -130,6 +130,7 @@ def test_the_demo_loads_stops_and_goes_on_where_it_was(demo: Demo) -> None:
         return [row for row in ops.rows("loads/") if row["bytes_done"]] or None
 
     assert wait_until(moved, 2 * PATIENCE, lambda: demo.text)
+    wait_until(lambda: any(row["bytes_done"] for row in ops.rows("uploads/")) or None, 2 * PATIENCE, lambda: demo.text)
     wait_until(lambda: ops.rows("transfers/?status=complete") or None, 2 * PATIENCE, lambda: demo.text)
     failed = wait_until(lambda: ops.rows("transfers/?status=failed") or None, 2 * PATIENCE, lambda: demo.text)
     assert {(row["tail"], row["error_code"]) for row in failed} == {("G-MRDB", "HASH_MISMATCH")}
