@@ -14,9 +14,10 @@ from django.conf import LazySettings
 from benchmarks.uploads import resident
 from benchmarks.uploads.scenarios import DESCRIPTIONS, INTERRUPTIONS, JOBS
 from benchmarks.uploads.setup import AIRLINE, PART, write_archive
+from campaigns.uploads import operation
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.operations.models import Operation
-from ifeportal.storage.buckets import media_bucket_for_requests
+from ifeportal.storage.buckets import media_bucket, media_bucket_for_requests
 from loader.contract.units import MIB
 from tests.support.bucket_pool import FreshBuckets
 
@@ -32,6 +33,8 @@ def bucket(
     for name, value in seaweed.environment().items():
         monkeypatch.setenv(name, value)
     media_bucket_for_requests.cache_clear()
+    # Each worker process of the portal has one bucket, of its settings. Other tests have used this process.
+    monkeypatch.setattr(operation, "_media", media_bucket)
     yield
     media_bucket_for_requests.cache_clear()
 
