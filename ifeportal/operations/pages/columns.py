@@ -92,11 +92,14 @@ def _position(row: ActivityRow) -> str:
 
 
 def _progress(row: ActivityRow, context: Any) -> str:
+    """Render the bar and the bytes; work that is not counted in bytes, such as a scan, has none to show."""
     state = row.state
     label = f"Progress of {row.operation.title}"
+    hidden = "" if state["bytes_done"] or state["bytes_total"] else " hidden"
     return (
         f'<div class="gauge">{bar(state["percent"], label)}{figure(state["percent"], "percent", "percent")}</div>'
-        f'<div class="small">{held(state["bytes_done"], state["bytes_total"])}</div>'
+        f'<div class="small" data-show="bytes_done bytes_total"{hidden}>'
+        f"{held(state['bytes_done'], state['bytes_total'])}</div>"
     )
 
 
