@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import contextlib
 import logging
@@ -349,7 +350,8 @@ def _signals() -> Iterator[threading.Event]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def ask(number: int, frame: FrameType | None) -> None:
-        stop.set()
+        # The interrupted thread may have the lock of the event: set it here, and this would wait for ever.
+        _thread.start_new_thread(stop.set, ())
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:

@@ -18,6 +18,7 @@ from fleet.demo.scenario import AIRLINES, CORRUPTED, FLAKY, FLEET, LATE
 from fleet.demo.scripted_tails import CONTRADICTORY, RESTARTED, SCRIPTED, SILENT, STALLED, WAITING
 from fleet.demo.state import DemoError, DemoFolder
 from fleet.demo.system import DemoSystem
+from ifeportal.management.shutdown import set_from_handler
 from loader.errors import WorldError
 
 MARK = "IFEPORTAL_DEMO"  # environment variable of the process that uses the demo's own database
@@ -60,7 +61,7 @@ class Command(BaseCommand):
             if os.environ.get(MARK) != str(state.folder):
                 _restart_with_database(state, reset=options["reset"])
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: stop.set())
+                signal.signal(number, lambda *_: set_from_handler(stop))
             system = DemoSystem(
                 state,
                 self._say,
