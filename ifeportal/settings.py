@@ -256,6 +256,8 @@ Q_CLUSTER = {
 FLEET_JOBS = ("discover", "thin_samples", "archive_loads", "prune_feed", "check_totals")
 JOBS = {name: f"fleet.jobs.{name}" for name in FLEET_JOBS}
 JOBS |= {name: f"ifeportal.accounts.jobs.{name}" for name in ("send_reset_links", "clear_sessions")}
+JOBS["purge_operations"] = "ifeportal.operations.jobs.purge_operations"
+JOBS["upload_cleanup"] = "campaigns.uploads.jobs.upload_cleanup"
 JOBS["write_exports"] = "ifeportal.exports.jobs.write_exports"
 if STATUS_EVENTS_QUEUE_URL:
     JOBS["take_events"] = "fleet.jobs.take_events"

@@ -94,7 +94,7 @@ def _size(path: Path) -> int:
 def _copy_with_s5cmd(bench: Bench, site: Portal, number: int) -> float:
     key = f"{AIRLINE}/peer/film-{number}.tgz"
     command = [S5CMD, "--endpoint-url", site.store.endpoint, "--log", "error", "cp"]
-    cost = run([*command, bench.file(f"film-{number}.tgz"), f"s3://{MEDIA}/{key}"], site.peer())
+    cost = run([*map(str, command), bench.file(f"film-{number}.tgz"), f"s3://{MEDIA}/{key}"], site.peer())
     site.media.delete(key)
     return cost.wall
 

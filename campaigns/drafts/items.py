@@ -13,7 +13,6 @@ from django.db.models import Max
 
 from campaigns.drafts.requests import revalidate
 from campaigns.models import Draft, DraftItem, DraftState
-from ifeportal.jobs.retries import NO_ATTEMPTS
 from ifeportal.models import Airline
 from loader.frozen import frozen
 
@@ -28,7 +27,7 @@ class DraftIsBusy(Exception):
 
 @frozen
 class PlacedItem:
-    """An object in the campaign's prefix: size in bytes, ETag and time (UTC) as in a listing, SHA-256 in hexadecimal.
+    """An object in the campaign's prefix: size in bytes, ETag and time (UTC) as in a listing, sums in hexadecimal.
 
     An empty `title` or `kind` leaves that of an existing item unchanged.
     """
@@ -38,6 +37,7 @@ class PlacedItem:
     etag: str
     modified: datetime
     sha256: str
+    crc32: str = ""
     title: str = ""
     kind: str = ""
 
@@ -72,10 +72,13 @@ def _columns(item: PlacedItem) -> dict[str, Any]:
         "modified": item.modified,
         "sha256": item.sha256,
         "sha256_etag": item.etag,
+        "crc32": item.crc32,
         "name_error": "",
         "hash_pending": False,
         "hashed_bytes": 0,
         "hash_state": "",
-        **NO_ATTEMPTS,
+        "error_code": "",
+        "error": "",
+        "advice": "",
         **{name: text for name, text in texts.items() if text},
     }

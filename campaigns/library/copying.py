@@ -2,7 +2,7 @@
 
 Each item is a copy of the object with the ETag of its row, and is never put over another object. The checkpoint has
 `items` (pairs of id and name that are left), `placed` (copied, not yet in the draft), `failed` (triples of id, name and
-sentence), the sums `copied` and `copied_bytes`, and `current`, the multipart upload of a large item that is being copied.
+sentence), the sums `copied` and `copied_bytes`, and `current`, the multipart upload of a large item while it is copied.
 A worker may be killed at any point: an object with the same bytes under the key is one that an earlier attempt copied.
 """
 
@@ -22,10 +22,10 @@ from campaigns.drafts.items import BUSY_PAUSE, DraftIsBusy, PlacedItem, add_item
 from campaigns.drafts.requests import request_scan
 from campaigns.library.models import LibraryItem
 from campaigns.library.requests import COPYING, LIBRARY_COPY
-from campaigns.uploads.comparing import has_content
-from campaigns.uploads.copying import SMALLEST_PART, CopyProgress, CopySource, abort_copy, copy_parts
-from campaigns.uploads.names import object_key
-from campaigns.uploads.work import StoreWork, failure
+from campaigns.uploads.announcements.names import object_key
+from campaigns.uploads.stages.comparing import has_content
+from campaigns.uploads.stages.copying import SMALLEST_PART, CopyProgress, CopySource, abort_copy, copy_parts
+from campaigns.uploads.stages.work import StoreWork, failure
 from ifeportal import audit
 from ifeportal.access import Role
 from ifeportal.formatting import quantity
@@ -201,6 +201,7 @@ def _described(work: CopyWork, item: LibraryItem, key: str) -> dict[str, Any]:
         "etag": listed.etag,
         "modified": listed.last_modified.isoformat(),
         "sha256": item.sha256,
+        "crc32": item.crc32,
         "title": item.title,
         "kind": item.kind,
     }
@@ -218,7 +219,7 @@ def _write_items(work: CopyWork, placed: list[dict[str, Any]]) -> None:
     draft, created = lock_draft(operation.airline, work.campaign)
     add_items(draft, [PlacedItem(**{**each, "modified": datetime.fromisoformat(each["modified"])}) for each in placed])
     if created:
-        request_scan(draft, work.slice.now, operation.user)
+        request_scan(draft, audit.Actor.job(operation.user))
     changes = {"items": (None, ", ".join(each["name"] for each in placed))}
     audit.record(
         audit.Actor.job(operation.user), "draft.from-library", str(draft), airline=operation.airline, changes=changes

@@ -15,9 +15,9 @@ from django.db.models import Q
 
 from campaigns.library.models import LibraryItem
 from campaigns.models import ContentItem, Draft
+from campaigns.uploads.announcements.names import object_key
 from campaigns.uploads.deletion import DeletedObject, submit_deletion
 from campaigns.uploads.models import Upload, UploadStatus
-from campaigns.uploads.names import object_key
 from ifeportal import audit
 from ifeportal.audit import Actor
 from ifeportal.formatting import quantity

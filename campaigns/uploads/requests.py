@@ -69,7 +69,7 @@ def create_upload(actor: Actor, airline: Airline, wanted: UploadRequest, now: da
         require_free(airline, wanted.campaign, wanted.file.item, replace=wanted.replace)
         require_quota(airline, wanted.size, into_library=not wanted.campaign)
         if wanted.campaign:
-            _require_draft(actor, airline, wanted.campaign, now)
+            _require_draft(actor, airline, wanted.campaign)
         upload = _create_rows(actor, airline, wanted, now)
         changes = {"size": (None, wanted.size), "replace": (False, True) if wanted.replace else None}
         _record(actor, "upload.created", upload, {name: pair for name, pair in changes.items() if pair})
@@ -155,7 +155,9 @@ def record_complete(actor: Actor, upload: Upload, now: datetime) -> None:
         rows = Upload.objects.filter(pk=upload.pk, completed_at=None, status__in=UNFINISHED)
         values = {"completed_at": now, "touched_at": now, "received_bytes": upload.size or 0}
         if rows.update(**values, status=UploadStatus.LOADING):
-            Operation.objects.open().filter(pk=upload.pk).update(expires_at=None)
+            open_row = Operation.objects.open().filter(pk=upload.pk)
+            open_row.update(expires_at=None)
+            open_row.filter(stage=Stage.RECEIVING, bytes_total=upload.size).update(bytes_done=F("bytes_total"))
             upload.refresh_from_db()
             operations.wake(upload.operation)
             _record(actor, "upload.completed", upload)
@@ -204,11 +206,11 @@ def lock_places(airline: Airline) -> None:
     Airline.objects.select_for_update(no_key=True).get(pk=airline.pk)
 
 
-def _require_draft(actor: Actor, airline: Airline, campaign: str, now: datetime) -> None:
+def _require_draft(actor: Actor, airline: Airline, campaign: str) -> None:
     draft, created = Draft.objects.get_or_create(airline=airline, name=campaign)
     if created:
         audit.record(actor, "draft.added", str(draft), airline=airline)
-        request_scan(draft, now, actor.user)  # the campaign may have a manifest and items already
+        request_scan(draft, actor)  # the campaign may have a manifest and items already
 
 
 def _create_rows(actor: Actor, airline: Airline, wanted: UploadRequest, now: datetime) -> Upload:

@@ -36,6 +36,7 @@ from fleet.demo.scenario import (
 from fleet.demo.state import DemoError, DemoFolder, Login
 from ifeportal.access import Role
 from ifeportal.accounts.tokens import create_token
+from ifeportal.audit import Actor
 from ifeportal.embedded.processes import LOOPBACK, Process, Supervisor, free_port, wait_until_listening
 from ifeportal.embedded.seaweedfs import Identity, SeaweedFS
 from ifeportal.models import Airline, Membership, Token, User
@@ -255,7 +256,7 @@ def prepare_integrator(campaign: DemoCampaign) -> str:
         airline=airline, name=campaign.name, defaults={"title": campaign.title, **dates}
     )
     if new:
-        request_scan(draft, datetime.now(UTC), user)
+        request_scan(draft, Actor.job(user))
     Token.objects.filter(user=user).delete()
     return create_token(user, "the demo", days=1, airline=airline, may_write=True)[1]
 

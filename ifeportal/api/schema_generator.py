@@ -23,5 +23,5 @@ class CachedSchemaGenerator(SchemaGenerator):
         return self._generated[self.urlconf]
 
     def _generate(self, request: Any, public: bool) -> dict[str, Any]:
-        generated: dict[str, Any] = super().get_schema(request=request, public=public)
+        generated: dict[str, Any] = super().get_schema(request=request, public=public)  # type: ignore[no-untyped-call]
         return generated

@@ -16,8 +16,8 @@ class OperationsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the topic of the feed and the source of work. Their modules need the models."""
-        register(import_string("ifeportal.operations.feed.TOPIC"))
+        """Register the topics of the feed and the source of work, whose modules need the models."""
+        register(*import_string("ifeportal.operations.notices.TOPICS"))
         register_source(
             WorkSource(
                 "operations",

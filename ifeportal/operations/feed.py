@@ -9,30 +9,30 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from ifeportal.live.feed import FeedChange, publish
-from ifeportal.live.registry import Topic
+from ifeportal.operations.kinds import related_rows
 from ifeportal.operations.models import Operation, OperationState
+from ifeportal.operations.notices import OPERATION, end_notices
 from ifeportal.operations.serialization import operation_state
 
-TOPIC: Final = Topic("operation", Operation)
 POSITION_LIMIT: Final = 20_000  # operations further back in the queue have no position
 
 
 def publish_operations(pks: Collection[int]) -> None:
     """Publish the operations as they are now. Call it last inside `transaction.atomic()`."""
     if pks:
-        rows = Operation.objects.select_related("airline", "user").filter(pk__in=pks)
+        rows = Operation.objects.select_related(*related_rows()).filter(pk__in=pks)
         publish_rows(list(rows))
 
 
 def publish_rows(rows: Sequence[Operation], positions: Mapping[int, int] | None = None) -> None:
     """Publish rows that were read in this transaction. `positions`: of those in the queue; None: read them."""
     known = positions_of(rows) if positions is None else positions
-    publish(
-        [
-            FeedChange(TOPIC.name, row.pk, row.airline_id, state=operation_state(row, known.get(row.pk)))
-            for row in sorted(rows, key=lambda row: row.pk)
-        ]
-    )
+    ordered = sorted(rows, key=lambda row: row.pk)
+    changes = [
+        FeedChange(OPERATION.name, row.pk, row.airline_id, state=operation_state(row, known.get(row.pk)))
+        for row in ordered
+    ]
+    publish([*end_notices(ordered), *changes])
 
 
 def positions_of(operations: Collection[Operation]) -> dict[int, int]:

@@ -137,6 +137,7 @@ class Kind:
 
     `name` is in rows and in the API, `label` on pages. `run` does one slice. It raises WorldError (retried by
     `retry_policy`), OperationFailed, or another error of `loader.errors` (failed for good).
+    `advice`: what to do about a WorldError, by code; others get a general sentence.
     `role`: who may request, cancel and retry it. `can_cancel`: whether an open operation may be cancelled now,
     `can_retry`: whether one that ended without success may be retried.
     `ended` writes the kind's rows in the transaction that ends the operation as failed, cancelled or expired.
@@ -144,6 +145,8 @@ class Kind:
     `restart` prepares the kind's rows for a retry, in its transaction; it may raise `requests.RequestRejected`.
     `subject` returns what the audit log calls the operation.
     `status` returns the kind's own status word, `details` more JSON fields, `page` the address of a page or "".
+    `statuses`: for each further word that `status` returns, the condition of rows that have it.
+    `related`: relations of `Operation` that `status`, `details` and `page` read, which lists join ("upload").
     `space` is where `reserved_bytes` are reserved; None: they are not limited. `frees_space`: a deletion, which runs
     first when others wait for space there. `keeps_rows`: rows of ended operations are never purged.
     """
@@ -184,3 +187,8 @@ def register(*kinds: Kind) -> None:
 
 def registered_kinds() -> Mapping[str, Kind]:
     return MappingProxyType(_kinds)
+
+
+def related_rows() -> list[str]:
+    """Return the relations of `Operation` that the kinds read, for `select_related`."""
+    return sorted({"airline", "user", *(name for kind in _kinds.values() for name in kind.related)})

@@ -1,4 +1,4 @@
-"""The personal topic of the feed for operations that ended: every page shows them as toasts to the user who asked.
+"""The topics of the feed: operations, and to each user those of theirs that ended, which every page shows as toasts.
 
 A change without an airline reaches its user on every page, whatever the page shows. Pure.
 """
@@ -14,7 +14,8 @@ from ifeportal.operations.models import Operation
 from ifeportal.operations.serialization import operation_state
 
 ENDED: Final = Topic("my_operation", Operation, scoped_by=frozenset())
-TOPICS: Final = (Topic("operation", Operation), ENDED)
+OPERATION: Final = Topic("operation", Operation)
+TOPICS: Final = (OPERATION, ENDED)
 
 
 def end_notices(operations: Iterable[Operation]) -> list[FeedChange]:

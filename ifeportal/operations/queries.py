@@ -9,7 +9,7 @@ from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.db.models import Count, F, Q, Subquery, Value, Window
 from django.db.models.functions import RowNumber
 
-from ifeportal.operations.kinds import registered_kinds
+from ifeportal.operations.kinds import registered_kinds, related_rows
 from ifeportal.operations.models import OPEN_STATES, Operation, OperationQuerySet, OperationState
 
 OPEN: Final = "open"  # the status word of every operation that has not ended
@@ -18,8 +18,7 @@ QUEUE_ORDER: Final = (F("lane").asc(), F("priority").desc(), F("queued_at").asc(
 
 def visible_operations(user: AbstractUser | AnonymousUser) -> OperationQuerySet:
     """Return the operations of the user's airlines, joined with what `operation_state` reads."""
-    related = {name for kind in registered_kinds().values() for name in kind.related}
-    return Operation.objects.visible_to(user).select_related("airline", "user", *sorted(related))
+    return Operation.objects.visible_to(user).select_related(*related_rows())
 
 
 def status_words() -> list[str]:

@@ -19,7 +19,7 @@ from ifeportal.jobs.broker import request_worker
 from ifeportal.models import Airline
 from ifeportal.operations.admission import queue
 from ifeportal.operations.feed import publish_operations
-from ifeportal.operations.kinds import Kind, registered_kinds
+from ifeportal.operations.kinds import Kind, registered_kinds, related_rows
 from ifeportal.operations.models import Operation, OperationState
 
 TITLE_LIMIT = Operation._meta.get_field("title").max_length
@@ -143,7 +143,7 @@ def retry(operation: Operation, actor: Actor) -> None:
 
 
 def _locked(operation: Operation) -> Operation:
-    rows = Operation.objects.select_for_update(of=("self",)).select_related("airline", "user")
+    rows = Operation.objects.select_for_update(of=("self",)).select_related(*related_rows())
     return rows.get(pk=operation.pk)
 
 

@@ -1,27 +1,36 @@
-"""JSON of an operation, as the API, the feed and the pages show it. Reads only what the kind's details read."""
+"""The JSON of an operation: the same in the API, in the feed, on pages and in files. Pure.
+
+Sizes are in bytes, rates in bytes per second, `eta_seconds` in seconds, times in UTC (ISO 8601 with Z).
+"""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from ifeportal.operations.kinds import registered_kinds
+from ifeportal import formatting
+from ifeportal.operations.kinds import Kind, registered_kinds
 from ifeportal.operations.models import Operation, OperationState
 
 SHORT_WAIT: Final = timedelta(seconds=10)  # within which a rate stays current
 RESTARTABLE: Final = (OperationState.CANCELLED, OperationState.EXPIRED)
 
-def operation_state(operation: Operation, position: int | None = None, now: datetime | None = None) -> dict[str, Any]:
-    """Return the fields common to all kinds, and those of its kind. `position`: in the queue, 1 is next.
 
-    Of the operation, its airline and its user are read. Times are ISO 8601 in UTC, sizes in bytes.
+def operation_state(operation: Operation, position: int | None = None) -> dict[str, Any]:
+    """Return the operation with its airline and user by name, and the further fields of its kind.
+
+    `position` is its place in the queue: 1 starts next. By default it is that of `queries.set_positions`. It is None
+    for an operation that is not queued.
     """
     kind = registered_kinds().get(operation.kind)
+    position = operation.queue_position if position is None else position
+    details = kind.details(operation) if kind else {}
     return {
+        **details,
         "id": str(operation.uuid),
         "kind": operation.kind,
         "airline": operation.airline.name,
-        "user": operation.user.get_username() if operation.user else "",
+        "user": operation.user.get_username() if operation.user else None,
         "title": operation.title,
         "status": kind.status(operation) if kind else operation.state,
         "state": operation.state,
@@ -31,34 +40,32 @@ def operation_state(operation: Operation, position: int | None = None, now: date
         "percent": percent(operation),
         "rate_bps": operation.rate_bps if _is_measured(operation) else None,
         "eta_seconds": eta_seconds(operation),
-        "position": position,
-        "waiting_for": operation.waiting_for,
+        "position": position if operation.state == OperationState.QUEUED else None,
+        "waiting_for": operation.waiting_for if operation.is_open else "",
         "error_code": operation.error_code,
         "error": operation.error,
         "advice": operation.advice,
-        "created_at": _time(operation.created_at),
-        "started_at": _time(operation.started_at),
-        "finished_at": _time(operation.finished_at),
-        "expires_at": _time(operation.expires_at),
-        "as_of": _time(now or operation.updated_at),
-        **(kind.details(operation) if kind else {}),
+        "can_cancel": can_cancel(operation, kind),
+        "can_retry": can_retry(operation, kind),
+        "page": kind.page(operation) if kind else "",
+        **_times(operation),
     }
 
 
 def percent(operation: Operation) -> int | None:
-    """Return the whole percent of the current stage, rounded down: 100 only after success. None while unknown."""
+    """Return whole percent of the bytes, rounded down; 100 only once the operation has succeeded, None if unknown."""
     if operation.state == OperationState.SUCCEEDED:
         return 100
-    if not operation.bytes_total:
+    if operation.bytes_total is None:
         return None
-    return min(99, operation.bytes_done * 100 // operation.bytes_total)
+    return min(99, operation.bytes_done * 100 // operation.bytes_total) if operation.bytes_total else 0
 
 
 def eta_seconds(operation: Operation) -> int | None:
     """Return seconds until the last byte at the current rate; None if unknown."""
     if not _is_measured(operation) or not operation.rate_bps or operation.bytes_total is None:
         return None
-    return (operation.bytes_total - operation.bytes_done) // operation.rate_bps
+    return -int(-(operation.bytes_total - operation.bytes_done) // operation.rate_bps)
 
 
 def _is_measured(operation: Operation) -> bool:

@@ -25,8 +25,8 @@ from ifeportal_uploads import FileChanged, LocalFile, NotTheSameFile, PartRefuse
 from campaigns.library.models import LibraryItem
 from campaigns.uploads import deletion
 from campaigns.uploads import operation as upload_operation
+from campaigns.uploads.announcements.part_plan import plan_parts
 from campaigns.uploads.models import Upload
-from campaigns.uploads.part_plan import plan_parts
 from fleet.simulation.faults import ErrorResponse, Reset, Rule
 from fleet.simulation.proxy import FaultProxy
 from ifeportal.accounts.tokens import create_token

@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 
 from campaigns.library.models import LibraryItem
 from campaigns.models import Campaign, ContentItem
+from campaigns.uploads.models import Upload
 from fleet.choices import State, Status
 from fleet.models import Acknowledgement, Anomaly, Event, Load, Tail, ThroughputInterval, Transfer, Usage
 from fleet.stats.totals import recount

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
-from ifeportal.operations.runner import run_due_operations
 from playwright.sync_api import Browser, Locator, Page
 
 from campaigns.uploads import operation as upload_operation
@@ -19,6 +18,7 @@ from fleet.simulation.faults import Hang, Rule
 from fleet.simulation.proxy import FaultProxy
 from ifeportal.embedded.seaweedfs import SeaweedFS
 from ifeportal.models import User
+from ifeportal.operations.execution.runner import run_due_operations
 from loader.contract.units import MIB
 from loader.s3.client import S3Bucket
 from loader.s3.interface import CorsRule

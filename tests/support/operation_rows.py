@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
@@ -21,27 +21,49 @@ from ifeportal.operations.notices import end_notices
 from ifeportal.operations.queries import set_positions
 from ifeportal.operations.serialization import operation_state
 
-Run = Callable[[Slice], Result]
+MEBIBYTE = 2**20
+WORDS = {"half": Q(bytes_done__gt=0, state__in=OPEN_STATES)}
 
 
-def done(work: Slice) -> Result:
+def _run(slice: Slice) -> Result:
     return Done()
 
 
+def _status(operation: Operation) -> str:
+    return "half" if operation.is_open and operation.bytes_done else operation.state
+
+
+CHORE = Kind("chore", "Chore", _run, role=Role.OPERATOR, statuses=WORDS, status=_status)
+
+
 @contextmanager
-def kind(run: Run = done, name: str = "test", **fields: Any) -> Iterator[Kind]:
-    """Register a kind whose slices are `run`, and remove it at the end."""
-    made = replace(Kind(name, name.capitalize(), run), **fields)
-    kinds.register(made)
+def chores() -> Iterator[None]:
+    """Register the kind for a while."""
+    register(CHORE)
     try:
-        yield made
+        yield
     finally:
-        del kinds._kinds[name]
+        kinds._kinds.pop(CHORE.name)
 
 
-def request(airline: Airline, user: User | None = None, kind: str = "test", **options: Any) -> Operation:
-    """Submit an operation."""
-    return submit(kind, airline, Actor.job(user), options.pop("title", "Film.tgz"), **options)
+def create_operation(airline: Airline, user: User | None = None, **columns: Any) -> Operation:
+    """Create an operation; by default a running one that is at 40%."""
+    state = columns.setdefault("state", OperationState.RUNNING)
+    now = timezone.now()
+    values = {
+        "kind": CHORE.name,
+        "title": "Film of the month",
+        "bytes_done": 40 * MEBIBYTE,
+        "bytes_total": 100 * MEBIBYTE,
+        "created_at": now,
+        "queued_at": now,
+        "updated_at": now,
+    }
+    if state == OperationState.RUNNING:
+        values |= {"rate_bps": 4 * MEBIBYTE, "stage": "copying", "started_at": now}
+    if state not in OPEN_STATES:
+        values |= {"finished_at": now, "started_at": now - timedelta(minutes=1)}
+    return Operation.objects.create(airline=airline, user=user, **(values | columns))
 
 
 def tell(operation: Operation, **columns: Any) -> int:

@@ -52,6 +52,7 @@ class PopulatedAirline:
     moved: ThroughputInterval
     entry: AuditEntry
     usage: Usage
+    operation: Operation
     upload: Upload
     library_item: LibraryItem
     marks: tuple[str, ...]
@@ -105,11 +106,11 @@ def populate_airline(airline: Airline, *, members: Mapping[User, Role], first_id
         pk=next(ids), at=now, airline=airline, whose=airline.name, action="x", target=f"{word}-thing", via="page"
     )
     usage = Usage.objects.create(pk=next(ids), airline=airline, day=now.date(), list_requests=1)
-    operation = Operation.objects.create(
-        pk=next(ids), kind="upload", airline=airline, title=f"{word}-clip.mp4", state=OperationState.WAITING
-    )
+    operation = create_operation(airline, pk=next(ids), title=f"{word}-work")
     clip = f"{word}-clip.mp4"
-    upload = Upload.objects.create(operation=operation, name=clip, item=clip, size=5, part_size=2**24, parts_total=1)
+    upload = Upload.objects.create(
+        operation=operation, status="failed", name=clip, item=clip, size=5, part_size=2**24, parts_total=1
+    )
     library_item = LibraryItem.objects.create(
         pk=next(ids), airline=airline, name=f"{word}-reel", size=5, etag="e", sha256="b" * 64, added_at=now
     )
@@ -132,6 +133,7 @@ def populate_airline(airline: Airline, *, members: Mapping[User, Role], first_id
         moved,
         entry,
         usage,
+        operation,
         upload,
         library_item,
         marks,

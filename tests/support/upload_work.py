@@ -117,10 +117,10 @@ def send(upload: Upload, media: Bucket, body: bytes, *, sums: bool = True, compl
     """Send the parts as a client does."""
     upload.refresh_from_db()
     if not upload.store_upload_id:
-        begun = media.begin_upload(upload.incoming_key, checksums=True)
+        begun = media.begin_upload(upload.incoming_key, checksums=upload.has_checksums)
         Upload.objects.filter(pk=upload.pk).update(store_upload_id=begun.upload_id)
         upload.refresh_from_db()
-    multipart = media.resume_upload(upload.incoming_key, upload.store_upload_id, checksums=True)
+    multipart = media.resume_upload(upload.incoming_key, upload.store_upload_id, checksums=upload.has_checksums)
     for number, start in enumerate(range(0, max(len(body), 1), upload.part_size), 1):
         part = body[start : start + upload.part_size]
         if sums:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +86,7 @@ def address(upload: Upload, part: str = "") -> str:
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreOfUploads]:
+def store(monkeypatch: pytest.MonkeyPatch) -> StoreOfUploads:
     """The media bucket of requests."""
     bucket = StoreOfUploads()
     monkeypatch.setattr("campaigns.uploads.api.viewset.media_bucket_for_requests", lambda: bucket)

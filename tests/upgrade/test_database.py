@@ -176,6 +176,7 @@ def key_of(rows: Rows, pk: int | None) -> Any:
     return next((key for key, row in rows.items() if row["id"] == pk), None)
 
 
+@pytest.mark.slow("starts manage.py")
 def test_no_change_of_a_model_is_without_its_migration(upgraded: Upgraded) -> None:
     manage(upgraded.settings, "makemigrations", "--check", "--dry-run")
 

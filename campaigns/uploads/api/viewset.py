@@ -7,7 +7,7 @@ from typing import Any, Final
 import django_filters
 from django.db.models import QuerySet
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -22,11 +22,13 @@ from campaigns.uploads.signing import sign_parts
 from campaigns.uploads.store import stored_parts, try_to_begin
 from ifeportal.access import Role, role_or_403, visible_or_404
 from ifeportal.api.filters import BooleanFilter, ChoicesFilter
+from ifeportal.api.operations.serializers import OperationSerializer
 from ifeportal.api.schema import with_errors, with_summaries
-from ifeportal.api.viewsets import ReadOnlyViewSet, RowSerializer, column_names
+from ifeportal.api.viewsets import ReadOnlyViewSet, column_names
 from ifeportal.audit import Actor
 from ifeportal.models import Airline
 from ifeportal.operations.models import Operation
+from ifeportal.operations.queries import set_positions
 from ifeportal.storage.buckets import media_bucket_for_requests
 from loader.s3.errors import UploadGone
 
@@ -46,37 +48,13 @@ class MetaInfo(serializers.Serializer[Any]):
     uploaded_at = serializers.DateTimeField(allow_null=True)
 
 
-class UploadRow(RowSerializer[Upload]):
+@extend_schema_serializer(component_name="UploadRow")
+class UploadRow(OperationSerializer):
     """An upload: its operation, with the fields that only uploads have."""
 
-    values_of = upload_state
+    # Only the declared fields are shared with the base class, which documents another model.
+    values_of = upload_state  # type: ignore[assignment]
 
-    id = serializers.UUIDField()
-    kind = serializers.CharField(help_text="Kind of the operation: upload.")
-    airline = serializers.CharField()
-    user = serializers.CharField(allow_null=True)
-    title = serializers.CharField()
-    status = serializers.CharField(help_text="pending, loading, uploaded, deleted or failed.")
-    state = serializers.CharField(help_text="State of the operation.")
-    stage = serializers.CharField(help_text="receiving, fetching, checking, packing or placing.")
-    bytes_done = serializers.IntegerField()
-    bytes_total = serializers.IntegerField(allow_null=True)
-    percent = serializers.IntegerField(allow_null=True)
-    rate_bps = serializers.IntegerField(allow_null=True, help_text="Bytes per second.")
-    eta_seconds = serializers.IntegerField(allow_null=True)
-    position = serializers.IntegerField(allow_null=True, help_text="Place in the queue: 1 is next.")
-    waiting_for = serializers.CharField()
-    error_code = serializers.CharField()
-    error = serializers.CharField()
-    advice = serializers.CharField()
-    can_cancel = serializers.BooleanField()
-    can_retry = serializers.BooleanField()
-    page = serializers.CharField()
-    created_at = serializers.DateTimeField(allow_null=True)
-    started_at = serializers.DateTimeField(allow_null=True)
-    finished_at = serializers.DateTimeField(allow_null=True)
-    expires_at = serializers.DateTimeField(allow_null=True)
-    as_of = serializers.DateTimeField(allow_null=True)
     name = serializers.CharField(help_text="File name.")
     item = serializers.CharField(help_text="Name of the item, without .tgz.")
     campaign = serializers.CharField(help_text="Empty for the library.")
@@ -119,7 +97,7 @@ class UploadViewSet(ReadOnlyViewSet[Upload]):
         "operation__airline__name",
         "operation__user__username",
     )
-    serializer_class = UploadRow
+    serializer_class = UploadRow  # type: ignore[assignment]
     filterset_class = UploadFilter
     search_fields = ["name", "title", "campaign"]
     default_ordering = ["-operation__created_at"]
@@ -136,6 +114,22 @@ class UploadViewSet(ReadOnlyViewSet[Upload]):
     lookup_field = "operation__uuid"
     lookup_url_kwarg = "id"
     lookup_value_regex = UUID_PATTERN
+
+    def paginate_queryset(self, queryset: Any) -> list[Any] | None:
+        """Return a page of uploads, with the positions of their operations in the queue."""
+        rows: list[Any] = list(super().paginate_queryset(queryset) or [])
+        set_positions([row.operation for row in rows])
+        return rows
+
+    def get_object(self) -> Upload:
+        """Return the upload with its position in the queue. Raises Http404."""
+        row: Upload = super().get_object()
+        set_positions([row.operation])
+        return row
+
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Filter and order a list. One upload is found by its id alone."""
+        return super().filter_queryset(queryset) if self.action == "list" else queryset
 
     @extend_schema(
         summary="Begin an upload",

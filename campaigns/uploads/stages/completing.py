@@ -38,7 +38,7 @@ def complete(work: UploadWork) -> Wait | None:
         if missing := missing_parts(parts, max(work.upload.parts_total, 1)):
             return _await_parts(work, missing)
         _check_size(work, sum(part.size for part in parts))
-        work.call(multipart.complete, _with_sums(parts, announced_sums(work)))
+        work.call(multipart.complete, _with_sums(parts, announced_sums(work) if work.upload.has_checksums else {}))
     except UploadGone as error:
         # An earlier attempt may have completed it, and been killed before it recorded that.
         if _find(work) is None:
@@ -58,7 +58,7 @@ def announced_sums(work: UploadWork) -> dict[int, str]:
 
 
 def _with_sums(parts: Sequence[UploadedPart], sums: Mapping[int, str]) -> list[UploadedPart]:
-    """Add the announced sums: not every store lists them, but it wants them of an upload with checksums."""
+    """Add the announced sums, which an upload with checksums needs: not every store lists them."""
     return [replace(part, sha256=sums[part.number]) if part.number in sums else part for part in parts]
 
 

@@ -16,10 +16,9 @@ from typing import Any, Final
 from campaigns.publishing.manifest_writer import read_published_state
 from campaigns.uploads.announcements.names import object_key
 from campaigns.uploads.models import Stage
-from campaigns.uploads.stages.copying import CopyProgress, CopySource, copy_parts
-from campaigns.uploads.stages.hashing import ContentSums
+from campaigns.uploads.stages.comparing import has_content
+from campaigns.uploads.stages.copying import CopyProgress, CopySource, abort_copy, copy_parts
 from campaigns.uploads.stages.packing import NAME as PACKED
-from campaigns.uploads.stages.reading import read_blocks
 from campaigns.uploads.stages.work import UploadWork, failure
 from loader.contract.keys import signature_key
 from loader.contract.manifest import parse_manifest

@@ -47,7 +47,14 @@ def receive(work: UploadWork) -> Wait | None:
     idle = (work.slice.now - since).total_seconds()
     # Parts that are signed for hours arrive without a request: they must be noticed before the upload expires.
     pause = min(next_pause(idle), settings.UPLOAD_EXPIRES / 4)
-    return Wait(pause, AWAITS_COMPLETION if parts and done == total else AWAITS_BYTES)
+    return Wait(pause, _reason(idle, is_begun=bool(parts), is_complete=bool(parts) and done == total))
+
+
+def _reason(idle: float, *, is_begun: bool, is_complete: bool) -> str:
+    """Return what is awaited; nothing is said while parts arrive."""
+    if is_complete:
+        return AWAITS_COMPLETION
+    return "" if is_begun and idle < STILL_SENDING else AWAITS_BYTES
 
 
 def list_parts(work: UploadWork) -> list[UploadedPart]:
@@ -63,11 +70,10 @@ def attach(work: UploadWork) -> MultipartUpload:
     """Return the multipart upload; begin it if no other process has."""
     upload = work.upload
     if not upload.store_upload_id:
-        options = {} if upload.source_url else {"checksums": True}
-        begun = work.call(work.media.begin_upload, upload.incoming_key, **options)
+        begun = work.call(work.media.begin_upload, upload.incoming_key, checksums=upload.has_checksums)
         if not begin(upload, begun.upload_id):
             work.call(begun.abort)
-    return work.media.resume_upload(upload.incoming_key, upload.store_upload_id)
+    return work.media.resume_upload(upload.incoming_key, upload.store_upload_id, checksums=upload.has_checksums)
 
 
 def parts_lost(work: UploadWork) -> OperationFailed:

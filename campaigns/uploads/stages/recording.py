@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-from django.db.models import Max
-
-from campaigns.drafts.requests import request_scan, revalidate
+from campaigns.drafts.items import BUSY_PAUSE, DraftIsBusy, PlacedItem, add_items, lock_draft
+from campaigns.drafts.requests import request_scan
 from campaigns.library.models import LibraryItem
+from campaigns.models import DraftItem
 from campaigns.uploads.models import UploadStatus
 from campaigns.uploads.stages.placing import modified_at
 from campaigns.uploads.stages.work import UploadWork, failure
-from ifeportal.jobs.retries import NO_ATTEMPTS
+from ifeportal.audit import Actor
 from ifeportal.operations.kinds import Wait, Write
 from loader.errors import Code
 
@@ -90,9 +90,10 @@ def _write_item(work: UploadWork) -> None:
         placed["listed_etag"],
         modified_at(placed),
         placed["sha256"],
+        placed["crc32"],
         upload.title,
         upload.kind,
     )
     add_items(draft, [item])
     if created:
-        request_scan(draft, work.slice.now, work.slice.operation.user)
+        request_scan(draft, Actor.job(work.slice.operation.user))

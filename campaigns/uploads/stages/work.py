@@ -46,11 +46,18 @@ class StoreWork:
             return wait_for(thread.submit(call, *arguments, **options), self.slice.lease)
 
     def run_in_thread(
-        self, work: Callable[[threading.Event], T], done: Callable[[], int], total: int | None, stage: str
+        self,
+        work: Callable[[threading.Event], T],
+        done: Callable[[], int],
+        total: int | None,
+        stage: str,
+        *,
+        stops_at_end_of_slice: bool = True,
     ) -> T:
-        """Do `work` in a thread, report progress, and set its event when the slice is over. Return its result.
+        """Do `work` in a thread and report progress. Return its result.
 
-        Raises what the work raises; LeaseLost and CancelRequested after the thread has ended.
+        Its event is set when the slice is over, unless `stops_at_end_of_slice` is false, and when the lease is lost or
+        someone cancels. Raises what the work raises; LeaseLost and CancelRequested after the thread has ended.
         """
         stop = threading.Event()
         with ThreadPoolExecutor(1, thread_name_prefix=f"store-{stage}") as thread:
@@ -59,7 +66,7 @@ class StoreWork:
                 while not wait([future], timeout=WATCH_INTERVAL).done:
                     self.slice.lease.heartbeat()
                     self.slice.report(done(), total, stage=stage)
-                    if self.slice.is_over:
+                    if stops_at_end_of_slice and self.slice.is_over:
                         stop.set()
                 return future.result()
             finally:

@@ -18,7 +18,7 @@ from ifeportal import bulk
 from ifeportal.operations.admission import rules
 from ifeportal.operations.admission.rules import Candidate, KindLimits, Running, Situation, SpaceLeft
 from ifeportal.operations.feed import publish_rows
-from ifeportal.operations.kinds import Kind, registered_kinds
+from ifeportal.operations.kinds import Kind, registered_kinds, related_rows
 from ifeportal.operations.models import Operation, OperationQuerySet, OperationQueue, OperationState
 
 PAGE: Final = 50  # candidates of the queue that one admission considers; workers admit again and again
@@ -89,7 +89,7 @@ def publish_queue_if_changed(now: datetime) -> None:
 
 
 def _publish_queue(now: datetime) -> None:
-    rows = list(Operation.objects.in_queue().select_related("airline", "user")[:PUBLISHED])
+    rows = list(Operation.objects.in_queue().select_related(*related_rows())[:PUBLISHED])
     known = {row.pk: _candidate(_values(row)) for row in rows if row.kind in registered_kinds()}
     reasons = rules.decide(list(known.values()), read_situation(now)).reasons
     changed = [(row.pk, reasons.get(row.pk, "")) for row in rows if row.waiting_for != reasons.get(row.pk, "")]

@@ -29,8 +29,6 @@ from ifeportal.operations.execution.runner import run_due_operations
 from ifeportal.operations.execution.slices import WorkerSlice
 from ifeportal.operations.models import Operation, OperationQueue, OperationState
 from ifeportal.operations.requests import RequestRejected, cancel, retry
-from ifeportal.operations.runner import run_due_operations
-from ifeportal.operations.slices import WorkerSlice
 from ifeportal.work_lease import LeaseLost
 from loader.errors import Code, WorldError
 from loader.s3.client import S3Bucket
@@ -54,6 +52,7 @@ from tests.support.campaign_drafts import (
     run_slice,
     scan_draft,
 )
+from tests.support.profiles import scaled
 
 KEY = "ACME/2026-12/campaign.json"
 FILMS = {"movie-001": b"one", "movie-002": b"two"}
@@ -374,7 +373,7 @@ def test_an_item_that_fails_is_tried_again_after_the_others(acme: Airline, store
     assert (draft.state, draft.error) == (DraftState.FAILED, "a: the store refuses connections")
     assert [item.is_hashed for item in draft.items.order_by("name")] == [False, True, True]
     assert find_item(draft, "a").error_text.startswith("Hashing failed: the store refuses connections.")
-    store.before_open = nothing_of
+    store.before_open = ignore_key
     retry(operation_of(draft), ANYONE)
     draft.refresh_from_db()
     assert draft.state == DraftState.HASHING
@@ -541,7 +540,7 @@ def test_a_worker_killed_while_it_publishes_is_followed_by_one_that_does_the_res
         patch.setattr(publication, "record_result", lambda *given: die("rows"))
         with pytest.raises(KeyboardInterrupt):
             run_slice(store, [key])
-    store.before_put = nothing_of
+    store.before_put = ignore_key
     draft.refresh_from_db()
     assert (draft.state, store.get(KEY, 10**7) is None) == (DraftState.PUBLISHING, point == KEY)
     end_leases()

@@ -146,7 +146,7 @@ def progress(draft_state: DraftState, seconds: float, **operation: Any) -> tuple
     return found.percent, found.text, found.warning
 
 
-def test_progress_has_a_percentage_only_where_the_total_is_known_and_says_what_stalls() -> None:
+def test_progress_shows_a_percentage_if_the_total_is_known_and_explains_a_stall() -> None:
     scanning = progress(DraftState.SCANNING, 5, stage="Reading the bucket")
     assert scanning == (None, "Reading the bucket. Requested 5 s ago by mona.", "")
     size: dict[str, Any] = {"bytes_done": 10, "bytes_total": 30}
@@ -362,10 +362,10 @@ def test_the_revision_changes_with_every_change_of_the_draft(mona: Client, draft
     revisions = [revision()]
     assert revision() == revisions[0]
     requests.revalidate(draft, edited=True)
-    seen.append(revision())
+    revisions.append(revision())
     requests.request_scan(draft, ANYONE)
-    seen.append(revision())
-    assert len(set(seen)) == 3
+    revisions.append(revision())
+    assert len(set(revisions)) == 3
 
 
 def test_while_items_are_hashed_the_page_shows_the_percentage_of_the_operation(mona: Client, draft: Draft) -> None:

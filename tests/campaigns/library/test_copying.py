@@ -8,8 +8,8 @@ from campaigns.library import copying
 from campaigns.library.models import LibraryItem
 from campaigns.library.requests import RequestRefused, request_copies
 from campaigns.models import Draft, DraftState
-from campaigns.uploads import copying as parts
-from campaigns.uploads import work as store_work
+from campaigns.uploads.stages import copying as parts
+from campaigns.uploads.stages import work as store_work
 from ifeportal.audit import Actor
 from ifeportal.models import AuditEntry
 from ifeportal.operations.kinds import Continue, Wait

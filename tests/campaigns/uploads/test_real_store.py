@@ -42,6 +42,7 @@ def test_uploads_of_every_kind(cast: Cast, media: S3Bucket) -> None:
         ("movie.tgz", ARCHIVE, {"sha256": announced}),
         ("old.tgz", ARCHIVE, {"replace": True}),
         ("film.mp4", FILM, {"part_size": 32 * MIB}),
+        ("unannounced.tgz", ARCHIVE, {"first_part_sha256": ""}),
         ("empty.txt", b"", {}),
     ):
         upload = new_upload(cast.acme, cast.mona, name, body, **columns)

@@ -66,8 +66,9 @@ def histories_of_a_manager(cast: Cast, numbers: range) -> None:
 def uploads(cast: Cast, numbers: range) -> None:
     for number in numbers:
         name = f"film-{number}"
-        owner = {"airline": cast.acme, "user": cast.mona}
-        operation = Operation.objects.create(kind="upload", title=name, state="waiting", **owner)
+        operation = Operation.objects.create(
+            kind="upload", airline=cast.acme, user=cast.mona, title=name, state="waiting"
+        )
         Upload.objects.create(operation=operation, name=name, item=name)
 
 

@@ -319,8 +319,6 @@ def session_of(user: User) -> str:
 @pytest.fixture
 def world(shared_world: World, db: None) -> Iterator[World]:
     cache.clear()  # throttle counts
-    record_requests_only(monkeypatch)
-    without_workers(monkeypatch)
     writes = Writes()
     with chores(), connection.execute_wrapper(writes):
         yield replace(shared_world, writes=writes)

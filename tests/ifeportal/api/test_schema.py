@@ -37,6 +37,7 @@ def test_the_schema_is_valid_and_made_without_a_warning(schema: dict[str, Any]) 
     expected = {f"/api/v1/{name}/" for name in ENDPOINTS} | {f"/api/v1/{name}/{{id}}/" for name in ENDPOINTS}
     others = {f"/api/v1/{name}/" for name in OTHER_ENDPOINTS}
     verbs = {f"/api/v1/operations/{{id}}/{verb}/" for verb in ("cancel", "events", "retry")}
+    verbs |= {f"/api/v1/uploads/{{id}}/{verb}/" for verb in ("complete", "parts")}
     assert set(schema["paths"]) == expected | {"/api/v1/"} | others | verbs
 
 

@@ -61,7 +61,8 @@ OTHER_COMMANDS = {
 }
 OTHER_JOBS = {
     *("archive_loads", "check_totals", "clear_sessions", "discover", "poll", "prune_feed"),
-    *("send_reset_links", "take_events", "thin_samples", "write_exports"),  # the request of an export has an entry
+    *("purge_operations", "send_reset_links", "take_events", "thin_samples", "upload_cleanup"),
+    "write_exports",  # the request of an export has an entry
 }
 
 
@@ -124,6 +125,15 @@ def failed_upload(world: World) -> UUID:
     return world.acme.upload.operation.uuid
 
 
+def from_url(world: World) -> dict[str, Any]:
+    return {"source_url": "https://content.example/new.tgz", "destination": f"{world.acme.airline.name}/"}
+
+
+def failed_on_its_way(world: World) -> dict[str, Any]:
+    Operation.objects.filter(pk=world.acme.upload.pk).update(state="failed", can_retry=True, kind="upload")
+    return {}
+
+
 def export(world: World) -> int:
     return Export.objects.create(user=world.person("mona"), path="/", name="ACME audit.csv").pk
 
@@ -141,7 +151,7 @@ WRITES = {
     "api-operations-cancel": Write("operation.chore.cancel", "otto", lambda world: {}),
     "api-operations-retry": Write("operation.chore.retry", "otto", failed),
     "upload-from-url": Write("upload.created", "mona", from_url),
-    "upload-delete": Write("upload.deleted", "mona", lambda world: {}),
+    "upload-delete": Write("upload.deleted", "mona", lambda world: {}, row=failed_upload),
     "upload-retry": Write("operation.upload.retry", "mona", failed_on_its_way),
     "library-item": Write("library.changed", "mona", lambda world: {"title": "New"}),
     "library-delete": Write("library.deleted", "mona", lambda world: {}),

@@ -197,6 +197,25 @@ def test_a_duration_is_written_as_people_write_it(text: str, expected: float) ->
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("UPLOAD_MAX_SIZE", "40 GB", 40 * 10**9),
+        ("UPLOAD_MAX_SIZE", "5TiB", 5 * 2**40),
+        ("UPLOAD_QUOTA", "512 MiB", 512 * 2**20),
+        ("UPLOAD_MAX_FILES", "7", 7),
+        ("LIBRARY_QUOTA", "2 TB", 2 * 10**12),
+        ("LIBRARY_QUOTA", "", None),
+        ("UPLOAD_EXPIRES", "10 seconds", 10.0),
+        ("UPLOAD_EXPIRES", "7 days", 604_800.0),
+        ("UPLOAD_ORPHAN_AGE", "48 hours", 172_800.0),
+        ("UPLOAD_ORPHAN_AGE", "1d 12h", 129_600.0),
+    ],
+)
+def test_limits_of_uploads_are_written_as_people_write_them(name: str, text: str, expected: float | None) -> None:
+    assert getattr(read_config({name: text}), name.lower()) == expected
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("https://ife.example.org", "https://ife.example.org"),

@@ -47,7 +47,7 @@ def test_an_attempt_that_ends_with_its_worker_is_counted_and_due_after_the_longe
     assert Export.objects.due(NOON + timedelta(seconds=60)).exists()
 
 
-def test_work_that_failed_is_due_after_its_pause_and_says_why(export: Export) -> None:
+def test_failed_work_is_due_after_its_pause_and_records_the_reason(export: Export) -> None:
     export.begin_attempt(NOON)
     export.begin_attempt(NOON)
     assert export.postpone(AWAY, NOON)

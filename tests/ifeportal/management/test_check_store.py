@@ -79,7 +79,7 @@ def test_a_key_that_may_not_set_rules_gets_the_command_for_an_administrator(read
     assert f"aws s3api put-bucket-cors --endpoint-url {reading.endpoint} --bucket media-1" in done.stderr
 
 
-def test_what_is_missing_sets_the_exit_code(seaweed: SeaweedFS, media: S3Bucket) -> None:
+def test_missing_features_set_the_exit_code(seaweed: SeaweedFS, media: S3Bucket) -> None:
     done = check({**seaweed.environment(), "MEDIA_BUCKET": media.name, "STATUS_BUCKET": "no-such-bucket"})
     assert done.returncode == 1
     assert "missing  status  list         LIST: the bucket 'no-such-bucket' does not exist." in done.stdout

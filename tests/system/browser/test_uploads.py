@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Dialog, expect
 
+from campaigns.drafts import requests
 from campaigns.library.models import LibraryItem
 from campaigns.models import Draft
 from campaigns.uploads.announcements.part_plan import plan_parts
@@ -110,7 +111,6 @@ def test_a_reload_in_the_middle_sends_no_part_twice_that_the_store_has(
 ) -> None:
     site.hold_after(2)
     shown = open_page(cast.mona)
-
     shown.page.on("dialog", lambda dialog: dialog.accept())
     shown.choose(film)
     wait_for_parts(site, 2)
@@ -131,7 +131,6 @@ def test_another_file_of_the_same_name_does_not_continue_the_upload(
 ) -> None:
     site.hold_after(1)
     shown = open_page(cast.mona)
-
     shown.page.on("dialog", lambda dialog: dialog.accept())
     shown.choose(film)
     wait_for_parts(site, 1)
@@ -180,12 +179,12 @@ def test_two_tabs_never_send_one_upload_and_the_second_continues_when_the_first_
 
 
 def test_a_refused_signature_is_replaced_by_a_new_one(
-    cast: Cast, site: UploadSite, open_page: Opened, film: Path
+    cast: Cast, site: UploadSite, open_page: Opened, tmp_path: Path
 ) -> None:
     rule = site.link.add(Rule(ErrorResponse(403, "AccessDenied"), method="PUT", times=3))
     shown = open_page(cast.mona)
-    shown.choose(film)
-    shown.wait_for("film.mp4", "processing")
+    shown.choose(write_file(tmp_path / "late.mp4", MIB))
+    shown.wait_for("late.mp4", "processing")
     assert rule.hits == 3
     assert only_upload().completed_at is not None
 
@@ -205,7 +204,6 @@ def test_an_upload_begins_when_a_store_that_was_away_is_back(
 def test_cancelling_deletes_the_upload(cast: Cast, site: UploadSite, open_page: Opened, film: Path) -> None:
     site.hold_after(1)
     shown = open_page(cast.mona)
-
     shown.page.on("dialog", lambda dialog: dialog.accept())
     shown.choose(film)
     wait_for_parts(site, 1)
@@ -284,7 +282,7 @@ ADD_MANY = """() => {
 
 def test_a_thousand_files_are_listed_without_a_thousand_rows(cast: Cast, site: UploadSite, open_page: Opened) -> None:
     shown = open_page(cast.mona)
-    shown.page.route("**/api/v1/uploads/", lambda route: None)  # nothing begins
+    shown.page.route("**/api/v1/uploads/", lambda route: route.abort())  # nothing begins
     shown.page.evaluate(ADD_MANY)
     shown.page.get_by_text("900 more files are not shown.").wait_for()
     assert shown.page.locator(".upload-row").count() == 100
@@ -309,7 +307,6 @@ REMEMBER_FILE = """async () => {
 def test_one_click_continues_a_file_whose_handle_is_remembered(cast: Cast, site: UploadSite, open_page: Opened) -> None:
     site.hold_after(1)
     shown = open_page(cast.mona)
-
     shown.page.on("dialog", lambda dialog: dialog.accept())
     shown.page.evaluate(REMEMBER_FILE % (3 * PART))
     wait_for_parts(site, 1)
@@ -345,7 +342,8 @@ def test_a_viewer_sees_the_list_and_no_way_to_upload(cast: Cast, site: UploadSit
 def test_without_javascript_the_page_explains_how_to_upload(cast: Cast, site: UploadSite) -> None:
     window = session(site, cast.mona, java_script_enabled=False)
     page = window.go("/uploads/", live=False)
-    page.get_by_text("Sending files from this page needs JavaScript.").wait_for()
+    expect(page.locator("noscript .note")).to_contain_text("Sending files from this page needs JavaScript.")
+    assert page.locator("noscript .note").is_visible()
     assert not page.get_by_role("button", name="Choose files").is_visible()
     window.context.close()
 

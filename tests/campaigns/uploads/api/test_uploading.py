@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -135,7 +135,7 @@ def test_signatures_last_as_long_as_requested(mona: Uploader) -> None:
     upload = mona.created()
     for body, seconds in (({}, 900), ({"valid_for": "12 hours"}, 43_200)):
         [part] = mona.sign(upload, 1, **body).json()["parts"]
-        until = timezone.datetime.fromisoformat(part["expires_at"]) - timezone.now()
+        until = datetime.fromisoformat(part["expires_at"]) - timezone.now()
         assert timedelta(seconds=seconds - 120) < until <= timedelta(seconds=seconds + 1)
 
 
@@ -177,8 +177,11 @@ def test_signing_postpones_the_expiry(mona: Uploader, settings: LazySettings) ->
     Operation.objects.update(expires_at=before + timedelta(days=7))
     mona.sign(upload, 1)
     upload.refresh_from_db()
-    assert upload.touched_at and upload.touched_at > before
-    left = Operation.objects.get().expires_at - timezone.now()
+    assert upload.touched_at
+    assert upload.touched_at > before
+    expires_at = Operation.objects.get().expires_at
+    assert expires_at
+    left = expires_at - timezone.now()
     assert timedelta(days=6, hours=23) < left <= timedelta(days=7)
 
 
@@ -295,7 +298,7 @@ def test_without_signing_in_there_is_nothing(cast: Cast, mona: Uploader) -> None
 @pytest.mark.parametrize(
     "id", ["x", "1", "00000000-0000-0000-0000-00000000000G", "ffffffff-ffff-ffff-ffff-ffffffffffff"]
 )
-def test_an_unknown_id_is_404(mona: Uploader, id: str) -> None:  # noqa: A002
+def test_an_unknown_id_is_404(mona: Uploader, id: str) -> None:
     for path in ("", "parts/"):
         assert mona.client.get(f"{UPLOADS}{id}/{path}").status_code == 404
     assert mona.client.post(f"{UPLOADS}{id}/complete/").status_code == 404

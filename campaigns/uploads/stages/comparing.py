@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 
-from campaigns.uploads.hashing import ContentSums
-from campaigns.uploads.reading import read_blocks
-from campaigns.uploads.work import StoreWork
+from campaigns.uploads.stages.hashing import ContentSums
+from campaigns.uploads.stages.reading import read_blocks
+from campaigns.uploads.stages.work import StoreWork
 from loader.s3.interface import GetResult
 
 
