@@ -1,7 +1,8 @@
 """Unpacks a `.tgz` from standard input to its end and keeps nothing. Run as a program; imports no other of our modules.
 
-Prints one line: JSON with `fault`, the end of a sentence, "" if the archive is whole. It limits its own memory and how
-far the data may expand; who starts it limits the time.
+Its argument is the number of bytes that any archive may unpack to. Prints one line: JSON with `fault`, the end of a
+sentence, "" if the archive is whole. It limits its own memory and how far the data may expand; who starts it limits the
+time.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    fault = walk(sys.stdin.buffer)
+    fault = walk(sys.stdin.buffer, free=int(sys.argv[1]))
     sys.stdout.write(json.dumps({"fault": fault}) + "\n")
 
 

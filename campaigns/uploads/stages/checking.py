@@ -137,7 +137,7 @@ class _Feed:
 
     def run(self, stop: threading.Event) -> str:
         """Return what the child found. Raises WorldError."""
-        program = [sys.executable, "-I", str(Path(archive_walk.__file__))]
+        program = [sys.executable, "-I", str(Path(archive_walk.__file__)), str(archive_walk.FREE_EXPANSION)]
         pipe = subprocess.PIPE
         with subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as child:
             timer = threading.Timer(MAX_SECONDS, child.kill)
