@@ -34,7 +34,9 @@ FORM = ("post", "put")  # Django's form views take either
 Arguments = Callable[[PopulatedAirline], list[Any]]
 # Statements that change no row of `everything`.
 READS = re.compile(r"\s*(?:SELECT|SAVEPOINT|RELEASE|ROLLBACK|SET|SHOW)\b")
-OTHER_WRITES = re.compile(r'\s*(?:INSERT INTO|UPDATE|DELETE FROM) "(?:django_session|usersessions_usersession|accounts_attemptcount)"')
+OTHER_WRITES = re.compile(
+    r'\s*(?:INSERT INTO|UPDATE|DELETE FROM) "(?:django_session|usersessions_usersession|accounts_attemptcount)"'
+)
 
 
 @dataclass(frozen=True)
