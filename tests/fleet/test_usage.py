@@ -28,8 +28,8 @@ from tests.conftest import Cast
 
 pytestmark = pytest.mark.both_databases
 
-TODAY = date(2026, 12, 1)
-NOON = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
+TODAY = date(2020, 12, 1)
+NOON = datetime(2020, 12, 1, 12, 0, tzinfo=UTC)
 POLL = PollResult(list_requests=3, get_requests=20, bytes_received=1_000)
 
 
@@ -64,7 +64,7 @@ def test_polls_of_an_airline_add_up_to_one_row_a_day(cast: Cast) -> None:
     }
     assert row(cast.beta.pk)["delete_requests"] == 7
     assert row(None)["list_requests"] == 2
-    assert row(cast.acme.pk, date(2026, 12, 2))["list_requests"] == 3
+    assert row(cast.acme.pk, date(2020, 12, 2))["list_requests"] == 3
 
 
 def test_usage_is_written_at_most_once_a_minute_and_at_the_end(cast: Cast) -> None:
@@ -197,7 +197,7 @@ def test_the_admin_shows_the_sums_of_what_is_listed_and_their_price(books: Cast,
     acme = lists(client, airline__id__exact=books.acme.pk)
     assert "<td>3,000</td><td>10,000</td><td>0</td>" in acme
     assert "<td>0.0190</td>" in acme
-    day = lists(client, day__gte="2026-12-01", day__lt="2026-12-02", airline__id__exact=books.acme.pk)
+    day = lists(client, day__gte="2020-12-01", day__lt="2020-12-02", airline__id__exact=books.acme.pk)
     assert "<td>2,000</td><td>10,000</td><td>0</td>" in day
 
 
@@ -229,8 +229,8 @@ def test_the_books_can_be_taken_along_as_a_file_without_formulas(books: Cast, cl
     client.force_login(books.ada)
     sheet = exported(client)
     assert sheet[0] == ["day", "airline", *usage.COUNT_FIELDS, "usd"]
-    assert ["2026-12-01", '\'=HYPERLINK("x")', "2000", "10000", "0", "0", "5", "0.0140000"] in sheet
-    assert ["2026-12-01", "", "6000", "0", "0", "0", "0", "0.0300000"] in sheet
+    assert ["2020-12-01", '\'=HYPERLINK("x")', "2000", "10000", "0", "0", "5", "0.0140000"] in sheet
+    assert ["2020-12-01", "", "6000", "0", "0", "0", "0", "0.0300000"] in sheet
 
 
 def test_the_metrics_count_by_airline_and_kind(books: Cast, client: Client) -> None:

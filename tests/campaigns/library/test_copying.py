@@ -29,7 +29,7 @@ from tests.support.campaign_drafts import (
 from tests.support.library import copy_items, copy_slice, copy_to_end, new_item
 from tests.support.upload_work import MIB, FaultyBucket, Killed, TestSlice, noise
 
-pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+pytestmark = pytest.mark.django_db
 LARGE = noise(6 * MIB)
 
 

@@ -20,7 +20,7 @@ from tests.support.campaign_drafts import create_hashed_draft
 from tests.support.html import page_html, page_text
 from tests.support.library import copy_items, new_item
 
-pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+pytestmark = pytest.mark.django_db
 PAGE = "/library/"
 HOSTILE = "<script>alert('hm')</script>\"><img src=x onerror=alert(1)>"
 

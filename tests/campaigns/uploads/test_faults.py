@@ -33,7 +33,7 @@ from tests.support.upload_work import (
     tgz,
 )
 
-pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+pytestmark = pytest.mark.django_db
 PART = 50_000  # bytes; smaller than stores accept, because every fault reads all parts several times
 ARCHIVE = tgz({"movie.mp4": noise(PART + PART // 5)})
 FILM = noise(PART // 2)

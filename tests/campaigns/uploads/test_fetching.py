@@ -21,7 +21,7 @@ from tests.conftest import Cast
 from tests.support.https_source import Exchange, HttpsSource, https_source, serve_file
 from tests.support.upload_work import MIB, TestSlice, fail, new_upload, noise, run_slice, run_to_end, tgz
 
-pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+pytestmark = pytest.mark.django_db
 BODY = tgz({"movie.mp4": noise(20 * MIB)})
 KEY = "ACME/2026-12/movie.tgz"
 

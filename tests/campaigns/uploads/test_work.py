@@ -41,7 +41,7 @@ from tests.support.upload_work import (
     wait_for_client,
 )
 
-pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+pytestmark = pytest.mark.django_db
 KEY = "ACME/2026-12/movie.tgz"
 ARCHIVE = tgz({"movie.mp4": noise(11 * MIB)})
 

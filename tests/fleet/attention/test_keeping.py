@@ -88,7 +88,7 @@ def act(world: PollingWorld, actor: Actor, step: tuple[Any, ...]) -> None:
                     withdraw(actor, each, reason)
 
 
-@settings(max_examples=scaled(120, quick=6), suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=scaled(120, quick=3), suppress_health_check=list(HealthCheck), deadline=None)
 @given(steps=STEPS)
 @example([("withdraw", "N2", "failed"), ("error", "N2", "a", "NETWORK"), ("poll",)])
 @example([("withdrawn",), ("manifest", {"a": MIB}), ("poll",)])

@@ -98,6 +98,7 @@ def test_the_pacemaker_waits_for_missing_tables(
         if len(attempts) == 1:
             return lead(stop)
         os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.wait(60)
         return 0.0
 
     monkeypatch.setattr(pacemaker, "lead", first_without_tables)

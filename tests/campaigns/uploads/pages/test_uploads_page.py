@@ -19,7 +19,7 @@ from tests.conftest import Cast
 from tests.support.html import page_html, page_text
 from tests.support.operation_rows import create_operation
 
-pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+pytestmark = pytest.mark.django_db
 PAGE = "/uploads/"
 HOSTILE = "<script>alert('hm')</script>\"><img src=x>.mp4"
 ELEMENT = "<file-uploads"

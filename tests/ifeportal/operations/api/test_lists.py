@@ -18,7 +18,7 @@ from tests.conftest import Cast
 from tests.support.api_fleet import ClientOf
 from tests.support.operation_rows import MEBIBYTE, create_operation
 
-pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+pytestmark = pytest.mark.django_db
 LIST = "/api/v1/operations/"
 NOON = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 # CONTRACT 9.

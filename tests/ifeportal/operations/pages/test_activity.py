@@ -18,7 +18,7 @@ from tests.conftest import Cast
 from tests.support.html import page_html, page_text
 from tests.support.operation_rows import chores, create_operation
 
-pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+pytestmark = pytest.mark.django_db
 PAGE = "/activity/"
 HOSTILE = "<script>alert('hm')</script>\"><img src=x onerror=alert(1)>"
 
