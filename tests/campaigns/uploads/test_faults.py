@@ -92,7 +92,7 @@ def prepared(cast: Cast, media: MemoryBucket, *, packed: bool) -> Upload:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("packed", [False, True], ids=["archive", "packed"])
+@pytest.mark.parametrize("packed", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=["archive", "packed"])
 @pytest.mark.parametrize("error", [away, Killed])
 def test_fault_at_every_call_to_the_store(cast: Cast, packed: bool, after: bool, error: type[Killed]) -> None:
     at, fired = 0, True

@@ -109,7 +109,7 @@ def archive_and_restore(world: PollingWorld) -> None:
 
 
 @pytest.mark.both_databases
-@settings(max_examples=scaled(150, quick=8), suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=scaled(150, quick=5), suppress_health_check=list(HealthCheck), deadline=None)
 @given(steps=STEPS)
 def test_stored_totals_equal_a_recount_after_every_step_of_any_history(db: None, steps: list[tuple[Any, ...]]) -> None:
     Airline.objects.all().delete()

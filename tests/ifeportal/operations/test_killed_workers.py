@@ -26,7 +26,7 @@ from tests.conftest import Cast
 from tests.support.operations import do_all, do_slice, kind, request
 from tests.support.profiles import PROFILE, THOROUGH
 
-pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+pytestmark = pytest.mark.django_db
 STEPS = 4
 
 

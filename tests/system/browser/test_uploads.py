@@ -126,6 +126,7 @@ def test_a_reload_in_the_middle_sends_no_part_twice_that_the_store_has(
     assert only_upload().completed_at is not None
 
 
+@pytest.mark.thorough
 def test_another_file_of_the_same_name_does_not_continue_the_upload(
     cast: Cast, site: UploadSite, open_page: Opened, film: Path, tmp_path: Path
 ) -> None:
@@ -178,6 +179,7 @@ def test_two_tabs_never_send_one_upload_and_the_second_continues_when_the_first_
     assert Upload.objects.count() == 1
 
 
+@pytest.mark.thorough
 def test_a_refused_signature_is_replaced_by_a_new_one(
     cast: Cast, site: UploadSite, open_page: Opened, tmp_path: Path
 ) -> None:
@@ -212,6 +214,7 @@ def test_cancelling_deletes_the_upload(cast: Cast, site: UploadSite, open_page: 
     assert only_upload().status == UploadStatus.DELETED
 
 
+@pytest.mark.thorough
 def test_pausing_keeps_what_was_sent(cast: Cast, site: UploadSite, open_page: Opened, film: Path) -> None:
     site.hold_after(1)
     shown = open_page(cast.mona)
@@ -243,6 +246,7 @@ def test_a_file_that_changes_while_it_is_sent_fails_with_a_sentence(
     assert only_upload().completed_at is None
 
 
+@pytest.mark.thorough
 def test_twenty_small_files_share_the_lanes(cast: Cast, site: UploadSite, open_page: Opened, tmp_path: Path) -> None:
     files = [write_file(tmp_path / f"song-{number:02}.mp3", 10_000 + number) for number in range(20)]
     shown = open_page(cast.mona)
@@ -253,6 +257,7 @@ def test_twenty_small_files_share_the_lanes(cast: Cast, site: UploadSite, open_p
     assert site.bytes_sent() == sum(path.stat().st_size for path in files)
 
 
+@pytest.mark.thorough
 def test_leaving_the_page_asks_while_bytes_are_unsent(
     cast: Cast, site: UploadSite, open_page: Opened, film: Path
 ) -> None:
@@ -280,6 +285,7 @@ ADD_MANY = """() => {
 }"""
 
 
+@pytest.mark.thorough
 def test_a_thousand_files_are_listed_without_a_thousand_rows(cast: Cast, site: UploadSite, open_page: Opened) -> None:
     shown = open_page(cast.mona)
     shown.page.route("**/api/v1/uploads/", lambda route: route.abort())  # nothing begins
@@ -318,6 +324,7 @@ def test_one_click_continues_a_file_whose_handle_is_remembered(cast: Cast, site:
     assert 3 * PART <= site.bytes_sent() <= 3 * PART + LANES * PART
 
 
+@pytest.mark.thorough
 def test_without_web_crypto_the_page_says_so_and_sends_without_sums(
     cast: Cast, site: UploadSite, open_page: Opened, tmp_path: Path
 ) -> None:
@@ -348,7 +355,7 @@ def test_without_javascript_the_page_explains_how_to_upload(cast: Cast, site: Up
     window.context.close()
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
+@pytest.mark.parametrize(("scheme", "width"), [pytest.param("light", 1440, marks=pytest.mark.thorough), ("dark", 390)])
 def test_the_page_is_accessible_while_it_sends_and_after_a_failure(
     cast: Cast, site: UploadSite, open_page: Opened, film: Path, tmp_path: Path, scheme: str, width: int
 ) -> None:
