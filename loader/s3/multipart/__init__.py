@@ -1,1 +1,1 @@
-"""Objects in parts: sent, signed for others, copied inside the store, found again when nobody finishes them."""
+"""Objects in parts: sending, signing for clients, copying inside the store, listing unfinished uploads."""

@@ -137,7 +137,7 @@ def test_a_worker_that_was_taken_for_dead_commits_nothing_more(cast: Cast) -> No
         operation = request(cast.acme)
         slow = take_slice(after_slice=True)
         assert slow is not None
-        assert take_slice(after_slice=True) is None, "nobody else does it while the lease lasts"
+        assert take_slice(after_slice=True) is None, "no other worker does it while the lease lasts"
         end_leases()
         assert do_slice() is not None
         for late in (slow.lease.check_fence, slow.lease.renew, slow.commit, lambda: slow.report(1, stage="late")):

@@ -1,4 +1,4 @@
-"""The queue in the database: admission within the caps, whoever admits; positions; few statements."""
+"""The queue in the database: admission within the caps by any worker; positions; few statements."""
 
 from __future__ import annotations
 

@@ -290,8 +290,8 @@ def test_a_read_only_token_and_one_of_another_airline_upload_nothing(cast: Cast,
 
 def test_without_signing_in_there_is_nothing(cast: Cast, mona: Uploader) -> None:
     upload = mona.created()
-    nobody = Uploader(APIClient())
-    for answer in (nobody.create(), nobody.get(upload), nobody.sign(upload, 1), nobody.delete(upload)):
+    anonymous = Uploader(APIClient())
+    for answer in (anonymous.create(), anonymous.get(upload), anonymous.sign(upload, 1), anonymous.delete(upload)):
         assert answer.status_code == 401
 
 
