@@ -200,7 +200,8 @@ def test_an_upload_begins_when_a_store_that_was_away_is_back(
     expect(shown.row("late.mp4")).to_contain_text("Next attempt in")
     assert only_upload().store_upload_id == ""
     site.link.online()
-    site.work_until("the upload begins", lambda: shown.state_of("late.mp4") == "processing")
+    site.work_until("the upload begins", lambda: only_upload().store_upload_id)
+    shown.wait_for("late.mp4", "processing")
 
 
 def test_cancelling_deletes_the_upload(cast: Cast, site: UploadSite, open_page: Opened, film: Path) -> None:
